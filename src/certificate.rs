@@ -1,0 +1,435 @@
+//! What is read out of a DER certificate: names, validity, extensions. The only user of x509-parser.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+use x509_parser::asn1_rs::Oid;
+use x509_parser::certificate::{X509Certificate, X509CertificateParser};
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::nom::Parser;
+use x509_parser::oid_registry;
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::X509Version;
+
+use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET};
+use crate::text::Quoted;
+
+/// A certificate is not strictly valid DER, or a name or an extension in it is not valid in its type.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("malformed certificate: {0}")]
+pub struct MalformedCertificate(Cow<'static, str>);
+
+impl MalformedCertificate {
+    pub(crate) fn new(problem: impl Into<Cow<'static, str>>) -> Self {
+        Self(problem.into())
+    }
+}
+
+/// A parsed certificate. Every extension in it is well-formed, and none occurs twice.
+pub(crate) struct Certificate<'a> {
+    x509: X509Certificate<'a>,
+}
+
+impl<'a> Certificate<'a> {
+    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, MalformedCertificate> {
+        let (rest, x509) = X509CertificateParser::new()
+            .with_deep_parse_extensions(true)
+            .parse(der)
+            .map_err(|_| MalformedCertificate::new("it is not a DER-encoded X.509 certificate"))?;
+        if !rest.is_empty() {
+            return Err(MalformedCertificate::new("data follows the certificate"));
+        }
+        check_extensions(x509.extensions())?;
+        Ok(Self { x509 })
+    }
+
+    /// The attributes of the subject in DER order.
+    pub(crate) fn subject(&self) -> Result<Vec<NameAttribute<'_>>, MalformedCertificate> {
+        read_name(self.x509.subject().as_raw())
+            .map_err(|_| MalformedCertificate::new("the subject is not valid DER"))
+    }
+
+    /// The contents of the subject alternative name extension: a SEQUENCE OF GeneralName.
+    pub(crate) fn subject_alternative_name(&self) -> Option<&'a [u8]> {
+        self.extensions()
+            .find(|extension| extension.oid == oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME)
+            .map(|extension| extension.value)
+    }
+
+    /// The subject for people: `O=example, CN=typha-server`; escaped and cut.
+    pub(crate) fn subject_text(&self) -> String {
+        name_text(self.x509.subject().as_raw())
+    }
+
+    /// The issuer for people.
+    pub(crate) fn issuer_text(&self) -> String {
+        name_text(self.x509.issuer().as_raw())
+    }
+
+    pub(crate) fn subject_der(&self) -> &'a [u8] {
+        self.x509.tbs_certificate.subject.as_raw()
+    }
+
+    pub(crate) fn issuer_der(&self) -> &'a [u8] {
+        self.x509.tbs_certificate.issuer.as_raw()
+    }
+
+    pub(crate) fn not_before(&self) -> UnixTime {
+        unix_time(self.x509.validity().not_before.timestamp())
+    }
+
+    pub(crate) fn not_after(&self) -> UnixTime {
+        unix_time(self.x509.validity().not_after.timestamp())
+    }
+
+    /// Whether the certificate may issue others: the cA flag and, where there is a key usage, keyCertSign.
+    pub(crate) fn can_issue(&self) -> Result<(), NotAnIssuer> {
+        match self.basic_constraints() {
+            Some((true, _)) => {}
+            // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured as one.
+            None if self.x509.version() == X509Version::V1 => {}
+            Some((false, _)) | None => return Err(NotAnIssuer::NoCaFlag),
+        }
+        let may_sign = self.extensions().all(|extension| match extension.parsed_extension() {
+            ParsedExtension::KeyUsage(usage) => usage.key_cert_sign(),
+            _ => true,
+        });
+        if may_sign { Ok(()) } else { Err(NotAnIssuer::NoKeyCertSign) }
+    }
+
+    /// Whether the basic constraints mark it as a CA.
+    pub(crate) fn is_ca(&self) -> bool {
+        matches!(self.basic_constraints(), Some((true, _)))
+    }
+
+    /// The pathLenConstraint: how many CA certificates may stand between this one and a leaf.
+    pub(crate) fn path_length(&self) -> Option<u32> {
+        self.basic_constraints().and_then(|(_, path_length)| path_length)
+    }
+
+    fn basic_constraints(&self) -> Option<(bool, Option<u32>)> {
+        self.extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(constraints) => {
+                Some((constraints.ca, constraints.path_len_constraint))
+            }
+            _ => None,
+        })
+    }
+
+    /// Whether the extended key usage allows `purpose`; without the extension, or with anyExtendedKeyUsage, it does.
+    pub(crate) fn allows(&self, purpose: KeyPurpose) -> bool {
+        self.extensions().all(|extension| match extension.parsed_extension() {
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                usage.any
+                    || match purpose {
+                        KeyPurpose::ClientAuth => usage.client_auth,
+                        KeyPurpose::ServerAuth => usage.server_auth,
+                    }
+            }
+            _ => true,
+        })
+    }
+
+    /// Whether name constraints on URIs are among the extensions.
+    pub(crate) fn constrains_uris(&self) -> bool {
+        self.extensions().any(|extension| match extension.parsed_extension() {
+            ParsedExtension::NameConstraints(constraints) => constraints
+                .permitted_subtrees
+                .iter()
+                .chain(&constraints.excluded_subtrees)
+                .flatten()
+                .any(|subtree| matches!(subtree.base, GeneralName::URI(_))),
+            _ => false,
+        })
+    }
+
+    /// The object identifier of the first critical extension that `handled` does not know.
+    pub(crate) fn unhandled_critical_extension(&self, handled: &[&[u8]]) -> Option<String> {
+        self.extensions()
+            .find(|extension| extension.critical && !handled.contains(&extension.oid.as_bytes()))
+            .map(|extension| extension.oid.to_id_string())
+    }
+
+    pub(crate) fn subject_key_identifier(&self) -> Option<&'a [u8]> {
+        self.extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn authority_key_identifier(&self) -> Option<&'a [u8]> {
+        self.extensions().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(identifier) => {
+                identifier.key_identifier.as_ref().map(|identifier| identifier.0)
+            }
+            _ => None,
+        })
+    }
+
+    /// The size in bits of an RSA key; `None` for a key of another kind.
+    pub(crate) fn rsa_key_bits(&self) -> Option<usize> {
+        match self.x509.public_key().parsed() {
+            Ok(PublicKey::RSA(key)) => {
+                let modulus = key.modulus.iter().position(|&octet| octet != 0);
+                let (significant, first) = modulus
+                    .and_then(|start| Some((key.modulus.len() - start, *key.modulus.get(start)?)))
+                    .unwrap_or((0, 0));
+                Some((significant * 8).saturating_sub(first.leading_zeros() as usize))
+            }
+            _ => None,
+        }
+    }
+
+    /// The DER of the algorithm identifier of the public key, without its SEQUENCE header.
+    pub(crate) fn public_key_algorithm(&self) -> Option<&'a [u8]> {
+        let spki = DerReader::single(self.x509.tbs_certificate.subject_pki.raw, SEQUENCE).ok()?;
+        DerReader::new(spki).expect(SEQUENCE).ok()
+    }
+
+    /// The public key's algorithm for people, such as `1.2.840.10040.4.1`.
+    pub(crate) fn public_key_algorithm_text(&self) -> String {
+        self.x509.public_key().algorithm.algorithm.to_id_string()
+    }
+
+    fn extensions(&self) -> impl Iterator<Item = &X509Extension<'a>> {
+        self.x509.extensions().iter()
+    }
+}
+
+/// The object identifier of a DER algorithm identifier (without its SEQUENCE header) for people.
+pub(crate) fn algorithm_text(algorithm: &[u8]) -> String {
+    match DerReader::new(algorithm).expect(OBJECT_IDENTIFIER) {
+        Ok(oid) => Oid::new(oid.into()).to_id_string(),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+/// What a certificate is to be used for (RFC 5280 section 4.2.1.12).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum KeyPurpose {
+    ClientAuth,
+    ServerAuth,
+}
+
+/// Why a certificate can not issue others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum NotAnIssuer {
+    NoCaFlag,
+    NoKeyCertSign,
+}
+
+impl NotAnIssuer {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCaFlag => "basic constraints do not mark it as a CA",
+            Self::NoKeyCertSign => "its key usage does not include keyCertSign",
+        }
+    }
+}
+
+/// One attribute of a distinguished name.
+pub(crate) struct NameAttribute<'a> {
+    oid: &'a [u8],
+    tag: u8,
+    value: &'a [u8],
+}
+
+const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
+
+impl<'a> NameAttribute<'a> {
+    pub(crate) fn is_common_name(&self) -> bool {
+        self.oid == COMMON_NAME
+    }
+
+    /// The value, if it is valid in its string type.
+    pub(crate) fn text(&self) -> Result<Cow<'a, str>, MalformedCertificate> {
+        string_value(self.tag, self.value).map_err(MalformedCertificate::new)
+    }
+
+    /// Checks that a Common Name has one of the five types that carry text (RFC 5280's DirectoryString without
+    /// UniversalString, and IA5String).
+    pub(crate) fn check_common_name_type(&self) -> Result<(), MalformedCertificate> {
+        match self.tag {
+            0x0c | 0x13 | 0x14 | 0x16 | 0x1e => Ok(()),
+            _ => Err(MalformedCertificate::new("the Common Name is of an unsupported string type")),
+        }
+    }
+
+    fn label(&self) -> &'static str {
+        match self.oid {
+            COMMON_NAME => "CN",
+            [0x55, 0x04, 0x06] => "C",
+            [0x55, 0x04, 0x07] => "L",
+            [0x55, 0x04, 0x08] => "ST",
+            [0x55, 0x04, 0x0a] => "O",
+            [0x55, 0x04, 0x0b] => "OU",
+            [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19] => "DC",
+            _ => "other",
+        }
+    }
+}
+
+/// Decodes an ASN.1 character string by its identifier octet (X.680 section 41; RFC 5280 section 4.1.2.4).
+fn string_value(tag: u8, value: &[u8]) -> Result<Cow<'_, str>, &'static str> {
+    let ascii = || std::str::from_utf8(value).map(Cow::Borrowed).map_err(|_| "a name is not ASCII");
+    match tag {
+        // UTF8String
+        0x0c => std::str::from_utf8(value)
+            .map(Cow::Borrowed)
+            .map_err(|_| "a UTF8String in a name is not valid UTF-8"),
+        // NumericString
+        0x12 if value.iter().all(|b| matches!(b, b'0'..=b'9' | b' ')) => ascii(),
+        0x12 => Err("a NumericString in a name has a character outside its set"),
+        // PrintableString; like Go also with the `*` and `&` that real CAs put into it.
+        0x13 if value.iter().all(|&b| b.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&b)) => ascii(),
+        0x13 => Err("a PrintableString in a name has a character outside its set"),
+        // TeletexString, which in practice is Latin-1.
+        0x14 => Ok(value.iter().copied().map(char::from).collect::<String>().into()),
+        // IA5String
+        0x16 if value.is_ascii() => ascii(),
+        0x16 => Err("an IA5String in a name is not ASCII"),
+        // BMPString: UTF-16BE.
+        0x1e => {
+            let (pairs, rest) = value.as_chunks::<2>();
+            if !rest.is_empty() {
+                return Err("a BMPString in a name has an odd number of octets");
+            }
+            char::decode_utf16(pairs.iter().map(|&pair| u16::from_be_bytes(pair)))
+                .collect::<Result<String, _>>()
+                .map(Cow::Owned)
+                .map_err(|_| "a BMPString in a name is not valid UTF-16")
+        }
+        _ => Err("a name has a value of an unsupported string type"),
+    }
+}
+
+/// Name ::= SEQUENCE OF SET OF SEQUENCE { type, value }
+fn read_name(der: &[u8]) -> Result<Vec<NameAttribute<'_>>, DerError> {
+    let mut attributes = Vec::new();
+    let mut names = DerReader::new(DerReader::single(der, SEQUENCE)?);
+    while let Some((tag, name)) = names.next_element()? {
+        let mut members = DerReader::new(name);
+        if tag != SET || name.is_empty() {
+            return Err(DerError::Tag);
+        }
+        while let Some((tag, attribute)) = members.next_element()? {
+            if tag != SEQUENCE {
+                return Err(DerError::Tag);
+            }
+            let mut attribute = DerReader::new(attribute);
+            let oid = attribute.expect(OBJECT_IDENTIFIER)?;
+            let (tag, value) = attribute.next_element()?.ok_or(DerError::Length)?;
+            attribute.end()?;
+            attributes.push(NameAttribute { oid, tag, value });
+        }
+    }
+    Ok(attributes)
+}
+
+/// Attributes of a name that are shown; enough to tell any two CAs apart that a cluster has.
+const SHOWN_ATTRIBUTES: usize = 4;
+
+fn name_text(der: &[u8]) -> String {
+    let Ok(attributes) = read_name(der) else { return "(unreadable name)".to_owned() };
+    let mut text = String::new();
+    // The last attributes are the most specific ones.
+    let hidden = attributes.len().saturating_sub(SHOWN_ATTRIBUTES);
+    for attribute in attributes.iter().skip(hidden) {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let value = attribute.text().unwrap_or(Cow::Borrowed("?"));
+        let value: String = value.chars().take(64).collect();
+        // Writing to a String does not fail.
+        let _ = write!(text, "{separator}{}={}", attribute.label(), Quoted(&value));
+    }
+    if text.is_empty() { "(empty name)".to_owned() } else { text }
+}
+
+fn unix_time(seconds: i64) -> UnixTime {
+    // A time before 1970 is shown and compared as 1970: both lie before anything that matters here.
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+fn check_extensions(extensions: &[X509Extension<'_>]) -> Result<(), MalformedCertificate> {
+    let mut identifiers: Vec<&[u8]> = extensions.iter().map(|extension| extension.oid.as_bytes()).collect();
+    identifiers.sort_unstable();
+    if identifiers.is_sorted_by(|a, b| a < b) {
+        extensions.iter().try_for_each(check_extension)
+    } else {
+        Err(MalformedCertificate::new("an extension occurs twice"))
+    }
+}
+
+fn check_extension(extension: &X509Extension<'_>) -> Result<(), MalformedCertificate> {
+    let malformed =
+        || MalformedCertificate::new(format!("the extension {} is malformed", extension.oid.to_id_string()));
+    match extension.parsed_extension() {
+        // What an extension that nobody here knows holds is its own affair.
+        ParsedExtension::UnsupportedExtension { .. } => Ok(()),
+        ParsedExtension::ParseError { .. } => Err(malformed()),
+        _ => {
+            let mut value = DerReader::new(extension.value);
+            match value.next_element() {
+                Ok(Some(_)) => value.end().map_err(|_| malformed()),
+                _ => Err(malformed()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn string_types() {
+        for (tag, value, text) in [
+            (0x0c, "täst".as_bytes(), "täst"),
+            (0x13, b"typha-client *&".as_slice(), "typha-client *&"),
+            (0x14, b"caf\xe9", "café"),
+            (0x16, b"typha@client", "typha@client"),
+            (0x1e, b"\0t\0y\xd8\x3d\xde\x00", "ty\u{1f600}"),
+            (0x12, b"12 3", "12 3"),
+        ] {
+            assert_eq!(string_value(tag, value).as_deref(), Ok(text), "{tag:#x}");
+        }
+        for (tag, value) in [
+            (0x0c, b"\xff".as_slice()),
+            (0x12, b"12a"),
+            (0x13, b"a_b"),
+            (0x13, b"a\0"),
+            (0x16, b"caf\xe9"),
+            (0x1e, b"\0t\0"),
+            (0x1e, b"\xd8\x3d\0a"),
+            (0x1c, b"\0\0\0a"),
+            (0x03, b"\0a"),
+        ] {
+            assert!(string_value(tag, value).is_err(), "{tag:#x} {value:x?}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_strictly() {
+        let cn = |value: &[u8]| {
+            let mut attribute = vec![0x06, 3, 0x55, 4, 3, 0x0c, value.len() as u8];
+            attribute.extend(value);
+            let wrap = |tag, inner: Vec<u8>| [vec![tag, inner.len() as u8], inner].concat();
+            wrap(SET, wrap(SEQUENCE, attribute))
+        };
+        let name = |members: &[Vec<u8>]| {
+            let inner = members.concat();
+            [vec![SEQUENCE, inner.len() as u8], inner].concat()
+        };
+        let two = name(&[cn(b"Users"), cn(b"typha-client")]);
+        let read = read_name(&two).unwrap();
+        assert_eq!(read.iter().map(|a| a.text().unwrap()).collect::<Vec<_>>(), ["Users", "typha-client"]);
+        assert!(read.iter().all(NameAttribute::is_common_name));
+        assert_eq!(name_text(&two), r#"CN="Users", CN="typha-client""#);
+
+        assert!(read_name(&name(&[])).unwrap().is_empty());
+        assert_eq!(read_name(&name(&[vec![SET, 0]])).err(), Some(DerError::Tag));
+        assert_eq!(read_name(&[two, vec![0]].concat()).err(), Some(DerError::Length));
+    }
+}

@@ -1,0 +1,131 @@
+//! A strict reader of DER elements (X.690), for the parts of a certificate that decide who a peer is.
+//!
+//! x509-parser tolerates lengths that are not minimal and data behind an element; identity must not.
+
+/// Why bytes are not strict DER.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DerError {
+    /// An element that ends before its length says, or data behind the last one.
+    Length,
+    /// A length that is indefinite or not in its shortest form.
+    NotCanonical,
+    /// A tag other than the expected one.
+    Tag,
+}
+
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
+
+/// Reads one element after the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DerReader<'a>(&'a [u8]);
+
+impl<'a> DerReader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The contents of the only element in `bytes`, which must have this tag.
+    pub(crate) fn single(bytes: &'a [u8], tag: u8) -> Result<&'a [u8], DerError> {
+        let mut reader = Self(bytes);
+        let contents = reader.expect(tag)?;
+        reader.end()?;
+        Ok(contents)
+    }
+
+    /// The contents of the next element, which must have this tag.
+    pub(crate) fn expect(&mut self, tag: u8) -> Result<&'a [u8], DerError> {
+        match self.next_element()? {
+            Some((found, contents)) if found == tag => Ok(contents),
+            _ => Err(DerError::Tag),
+        }
+    }
+
+    /// The next element's identifier octet and contents; `None` at the end.
+    pub(crate) fn next_element(&mut self) -> Result<Option<(u8, &'a [u8])>, DerError> {
+        let Some((&tag, rest)) = self.0.split_first() else { return Ok(None) };
+        // Tag numbers above 30 take several octets; nothing in a name uses them.
+        if tag & 0x1f == 0x1f {
+            return Err(DerError::Tag);
+        }
+        let (length, rest) = read_length(rest)?;
+        let (contents, rest) = rest.split_at_checked(length).ok_or(DerError::Length)?;
+        self.0 = rest;
+        Ok(Some((tag, contents)))
+    }
+
+    /// Checks that nothing is left.
+    pub(crate) fn end(self) -> Result<(), DerError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DerError::Length) }
+    }
+}
+
+fn read_length(bytes: &[u8]) -> Result<(usize, &[u8]), DerError> {
+    let (&first, rest) = bytes.split_first().ok_or(DerError::Length)?;
+    if first < 0x80 {
+        return Ok((usize::from(first), rest));
+    }
+    // Certificates are far below 16 MiB, so that a length takes at most three octets.
+    let octets = usize::from(first & 0x7f);
+    if octets == 0 {
+        return Err(DerError::NotCanonical);
+    }
+    if octets > 3 {
+        return Err(DerError::Length);
+    }
+    let (length, rest) = rest.split_at_checked(octets).ok_or(DerError::Length)?;
+    let length = length.iter().fold(0_usize, |length, &octet| (length << 8) | usize::from(octet));
+    // The shortest form: no long form below 128, and no leading zero octet.
+    if length < 0x80 || length >> (8 * (octets - 1)) == 0 {
+        return Err(DerError::NotCanonical);
+    }
+    Ok((length, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_one_after_the_other() {
+        let mut reader = DerReader::new(&[0x0c, 2, b'a', b'b', 0x86, 0]);
+        assert_eq!(reader.next_element(), Ok(Some((0x0c, &b"ab"[..]))));
+        assert_eq!(reader.next_element(), Ok(Some((0x86, &b""[..]))));
+        assert_eq!(reader.next_element(), Ok(None));
+    }
+
+    #[test]
+    fn long_lengths() {
+        for length in [127, 128, 255, 256, 65_535, 65_536] {
+            let mut bytes = vec![0x0c];
+            match length {
+                0..128 => bytes.push(length as u8),
+                128..256 => bytes.extend([0x81, length as u8]),
+                256..65_536 => bytes.extend([0x82, (length >> 8) as u8, length as u8]),
+                _ => bytes.extend([0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8]),
+            }
+            bytes.resize(bytes.len() + length, 0);
+            assert_eq!(DerReader::single(&bytes, 0x0c).map(<[u8]>::len), Ok(length));
+        }
+    }
+
+    #[test]
+    fn what_is_not_strict() {
+        for (bytes, why) in [
+            (&[0x0c][..], DerError::Length),
+            (&[0x0c, 1], DerError::Length),
+            (&[0x0c, 1, b'a', 0], DerError::Length),
+            (&[0x0c, 0x81], DerError::Length),
+            (&[0x0c, 0x84, 0, 0, 0, 1], DerError::Length),
+            (&[0x0c, 0x81, 1, b'a'], DerError::NotCanonical),
+            (&[0x0c, 0x82, 0, 0x80], DerError::NotCanonical),
+            (&[0x0c, 0x80, 0, 0], DerError::NotCanonical),
+            (&[0x16, 1, b'a'], DerError::Tag),
+            (&[0x1f, 1, b'a'], DerError::Tag),
+            (&[], DerError::Tag),
+        ] {
+            assert_eq!(DerReader::single(bytes, 0x0c), Err(why), "{bytes:x?}");
+        }
+    }
+}

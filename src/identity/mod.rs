@@ -1,0 +1,26 @@
+//! The identity rule: which Common Name or URI SAN a peer must present. Pure functions; no I/O, no TLS.
+//!
+//! Calico accepts a peer whose certificate has the required Common Name **or** the required URI SAN. With both
+//! required, either suffices: that is how a cluster moves from Common Names to SPIFFE IDs without a gap.
+//!
+//! ```
+//! use typha_tls::identity::RequiredIdentity;
+//!
+//! let required = RequiredIdentity::either("typha-client", "spiffe://cluster.local/ns/calico-system/sa/calico-node")?;
+//! assert_eq!(
+//!     required.to_string(),
+//!     r#"CN "typha-client" or URI SAN "spiffe://cluster.local/ns/calico-system/sa/calico-node""#
+//! );
+//! assert!(RequiredIdentity::new(None, None).is_err(), "a requirement that anyone meets can not be built");
+//! # Ok::<(), typha_tls::identity::InvalidIdentity>(())
+//! ```
+
+mod leaf;
+mod peer;
+mod required;
+mod spiffe;
+
+pub(crate) use leaf::Leaf;
+pub use peer::PeerIdentity;
+pub use required::{IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};
+pub use spiffe::InvalidSpiffeId;

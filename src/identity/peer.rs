@@ -1,0 +1,58 @@
+//! What a peer's certificate says who it is.
+
+use std::fmt;
+
+use rustls_pki_types::CertificateDer;
+
+use super::leaf::Leaf;
+use crate::certificate::MalformedCertificate;
+use crate::text::{Quoted, QuotedList};
+
+/// The names that a leaf certificate presents: its Common Name and its URI SANs, read strictly.
+///
+/// # Security
+///
+/// A `PeerIdentity` says what a certificate **claims**. Only one from a [`VerifiedPeer`](crate::verifier::VerifiedPeer)
+/// has been authenticated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PeerIdentity {
+    pub(super) common_name: Option<Box<str>>,
+    pub(super) uri_sans: Box<[Box<str>]>,
+}
+
+impl PeerIdentity {
+    /// Reads the names out of a DER certificate. It is not verified in any way.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedCertificate`] if any part of the certificate, its subject or its extensions is not strictly valid:
+    /// one bad name makes the whole leaf unusable, even if another name would match.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, MalformedCertificate> {
+        Leaf::parse(certificate).map(|leaf| leaf.identity)
+    }
+
+    /// The last Common Name attribute of the subject in DER order, or `None` if there is none or it is empty.
+    ///
+    /// The last, because that is the most specific one and the one that Go, and so Calico, reads.
+    pub fn common_name(&self) -> Option<&str> {
+        self.common_name.as_deref()
+    }
+
+    /// All URI SANs in the order of the certificate, byte for byte.
+    pub fn uri_sans(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.uri_sans.iter().map(AsRef::as_ref)
+    }
+}
+
+impl fmt::Display for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.common_name {
+            Some(name) => write!(f, "CN {}, ", Quoted(name))?,
+            None => f.write_str("no CN, ")?,
+        }
+        match &*self.uri_sans {
+            [] => f.write_str("no URI SAN"),
+            uris => write!(f, "URI SANs {}", QuotedList(uris)),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! How untrusted text and points in time are shown: escaped, cut, and in one format.
+
+use std::error::Error;
+use std::fmt;
+
+use rustls_pki_types::UnixTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Shows text that a peer or a file controls: quoted, everything outside printable ASCII escaped, cut after `LIMIT`
+/// characters. The result can neither break a log line nor fake another.
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+
+/// Characters of untrusted text that are shown; enough for a SPIFFE ID of a deep path.
+const LIMIT: usize = 120;
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        let mut shown = 0;
+        for (position, character) in self.0.char_indices() {
+            let escaped = character.escape_default();
+            shown += escaped.len();
+            if shown > LIMIT {
+                return write!(f, "\"... ({} bytes more)", self.0.len() - position);
+            }
+            write!(f, "{escaped}")?;
+        }
+        f.write_str("\"")
+    }
+}
+
+/// Shows a list of untrusted texts, at most [`LIST_LIMIT`] of them.
+pub(crate) struct QuotedList<'a, T>(pub(crate) &'a [T]);
+
+/// Entries of an untrusted list that are shown.
+const LIST_LIMIT: usize = 3;
+
+impl<T: AsRef<str>> fmt::Display for QuotedList<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, text) in self.0.iter().take(LIST_LIMIT).enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", Quoted(text.as_ref()))?;
+        }
+        match self.0.len().checked_sub(LIST_LIMIT) {
+            Some(more) if more > 0 => write!(f, ", {more} more]"),
+            _ => f.write_str("]"),
+        }
+    }
+}
+
+/// Shows a point in time as RFC 3339 in UTC.
+pub(crate) struct Timestamp(pub(crate) UnixTime);
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let formatted = i64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .and_then(|moment| moment.format(&Rfc3339).ok());
+        match formatted {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{seconds} s after 1970"),
+        }
+    }
+}
+
+/// Shows an error and all its causes on one line, each once.
+pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn Error);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn untrusted_text_is_escaped() {
+        assert_eq!(Quoted("a\"b\n\u{202e}\u{7}é").to_string(), r#""a\"b\n\u{202e}\u{7}\u{e9}""#);
+    }
+
+    #[test]
+    fn untrusted_text_is_cut() {
+        let shown = Quoted(&"x".repeat(5_000)).to_string();
+        assert_eq!(shown, format!("\"{}\"... (4880 bytes more)", "x".repeat(120)));
+    }
+
+    #[test]
+    fn lists_are_cut() {
+        assert_eq!(QuotedList::<&str>(&[]).to_string(), "[]");
+        assert_eq!(QuotedList(&["a", "b", "c"]).to_string(), r#"["a", "b", "c"]"#);
+        assert_eq!(QuotedList(&["a"; 9]).to_string(), r#"["a", "a", "a", 6 more]"#);
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
+        assert_eq!(Timestamp(time).to_string(), "2023-11-14T22:13:20Z");
+        let absurd = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+        assert_eq!(Timestamp(absurd).to_string(), "18446744073709551615 s after 1970");
+    }
+}
