@@ -2,8 +2,12 @@
 
 mod certificate;
 mod der;
+mod file;
 pub mod identity;
+pub mod material;
+mod role;
 mod text;
 
 pub use certificate::MalformedCertificate;
 pub use identity::RequiredIdentity;
+pub use role::Role;

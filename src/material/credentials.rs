@@ -1,0 +1,212 @@
+//! Our own certificate chain and private key.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+
+use super::error::{MaterialError, Origin};
+use super::pem::{self, Expected};
+use super::trust_bundle::certificates;
+use super::warning::MaterialWarning;
+use crate::certificate::Certificate;
+use crate::identity::{Leaf, PeerIdentity};
+use crate::role::Role;
+
+/// Our own certificate chain, leaf first, and the private key that belongs to the leaf.
+///
+/// # Security
+///
+/// The key never leaves this value: it is in no `Debug` output, error or log, and there is no way to read it back.
+#[derive(Clone)]
+pub struct Credentials {
+    certified_key: Arc<CertifiedKey>,
+    identity: PeerIdentity,
+    key_permissions: Option<(PathBuf, u32)>,
+}
+
+const EXPECTED_IN_CHAIN: Expected = Expected {
+    labels: &["CERTIFICATE"],
+    description: "only CERTIFICATE blocks (the chain, leaf first) may stand",
+};
+
+const EXPECTED_IN_KEY_FILE: Expected = Expected {
+    // `openssl ecparam -genkey` writes the parameters in front of the key.
+    labels: &["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "EC PARAMETERS"],
+    description: "only one private key may stand",
+};
+
+impl Credentials {
+    /// Reads the chain (`ServerCertFile`, `TyphaCertFile`) and the key (`ServerKeyFile`, `TyphaKeyFile`).
+    ///
+    /// The key may be PKCS#8, SEC1 or PKCS#1.
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`] if a file can not be read or holds something else, if the key is encrypted or not the leaf's, or
+    /// if the leaf does not come first.
+    pub fn from_pem_files(
+        chain: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let (chain, key) = (chain.as_ref(), key.as_ref());
+        let (chain_pem, _) = pem::read_file(chain)?;
+        let (key_pem, metadata) = pem::read_file(key)?;
+        let mut credentials =
+            Self::parse_pem(&chain_pem, Origin::file(chain), &key_pem, Origin::file(key), provider)?;
+        credentials.key_permissions = permissions(&metadata).map(|mode| (key.to_owned(), mode));
+        Ok(credentials)
+    }
+
+    /// Reads PEM chain and key from memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem_files`](Self::from_pem_files).
+    pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, MaterialError> {
+        Self::parse_pem(chain, Origin::Memory, key, Origin::Memory, provider)
+    }
+
+    /// Takes DER chain and key.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem_files`](Self::from_pem_files).
+    pub fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        Self::parse(chain, Origin::Memory, key, Origin::Memory, provider)
+    }
+
+    fn parse_pem(
+        chain: &[u8],
+        chain_origin: Origin,
+        key: &[u8],
+        key_origin: Origin,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let chain = certificates(pem::decode(chain, &chain_origin, &EXPECTED_IN_CHAIN)?).collect();
+        let mut keys: Vec<_> = pem::decode(key, &key_origin, &EXPECTED_IN_KEY_FILE)?
+            .into_iter()
+            .filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der))
+            .collect();
+        match (keys.pop(), keys.len()) {
+            (Some(key), 0) => Self::parse(chain, chain_origin, key, key_origin, provider),
+            (Some(_), others) => {
+                Err(MaterialError::SeveralPrivateKeys { origin: key_origin, count: others + 1 })
+            }
+            (None, _) => Err(MaterialError::NoPrivateKey(key_origin)),
+        }
+    }
+
+    fn parse(
+        chain: Vec<CertificateDer<'static>>,
+        chain_origin: Origin,
+        key: PrivateKeyDer<'static>,
+        key_origin: Origin,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let malformed = |index: usize| {
+            let origin = chain_origin.clone();
+            move |source| MaterialError::Certificate { origin, position: index + 1, source }
+        };
+        let identity = match chain.first() {
+            Some(leaf) => Leaf::parse(leaf).map_err(malformed(0))?.identity,
+            None => return Err(MaterialError::NoCertificate(chain_origin)),
+        };
+        for (index, certificate) in chain.iter().enumerate().skip(1) {
+            Certificate::parse(certificate).map_err(malformed(index))?;
+        }
+        let key = provider
+            .key_provider
+            .load_private_key(key)
+            .map_err(|source| MaterialError::UnusableKey { origin: key_origin.clone(), source })?;
+
+        let certified_key = CertifiedKey::new(chain, key);
+        if certified_key.keys_match() == Err(KEYS_DIFFER) {
+            return Err(match owner_of_key(&certified_key) {
+                Some(index) => {
+                    MaterialError::LeafNotFirst { chain: chain_origin, key: key_origin, position: index + 1 }
+                }
+                None => MaterialError::KeyMismatch { chain: chain_origin, key: key_origin },
+            });
+        }
+        Ok(Self { certified_key: Arc::new(certified_key), identity, key_permissions: None })
+    }
+
+    /// The chain, leaf first, as it is sent to peers.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.certified_key.cert
+    }
+
+    /// What our leaf presents: what the other end would have to require.
+    pub fn identity(&self) -> &PeerIdentity {
+        &self.identity
+    }
+
+    /// What a peer would refuse, or what exposes the key, for this end in the role `local` at the time `now`.
+    pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+        let mut warnings = Vec::new();
+        if let Some(Ok(leaf)) = self.chain().first().map(|leaf| Certificate::parse(leaf)) {
+            let subject = leaf.subject_text();
+            let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
+            if now > not_after {
+                warnings.push(MaterialWarning::LeafExpired { subject: subject.clone(), not_after });
+            }
+            if now < not_before {
+                warnings.push(MaterialWarning::LeafNotYetValid { subject: subject.clone(), not_before });
+            }
+            if !leaf.allows(local.key_purpose()) {
+                let purpose = local.key_purpose_name();
+                warnings.push(MaterialWarning::LeafLacksPurpose { subject: subject.clone(), purpose });
+            }
+            if leaf.is_ca() {
+                warnings.push(MaterialWarning::LeafIsCa { subject });
+            }
+        }
+        if let Some((path, mode)) = &self.key_permissions
+            && mode & 0o006 != 0
+        {
+            warnings.push(MaterialWarning::KeyAccessibleByOthers { path: path.clone(), mode: *mode });
+        }
+        warnings
+    }
+
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
+        self.certified_key.clone()
+    }
+}
+
+const KEYS_DIFFER: rustls::Error = rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch);
+
+/// The certificate behind the leaf that the key belongs to, if there is one.
+fn owner_of_key(certified_key: &CertifiedKey) -> Option<usize> {
+    let belongs = |certificate: &CertificateDer<'static>| {
+        CertifiedKey::new(vec![certificate.clone()], certified_key.key.clone()).keys_match().is_ok()
+    };
+    certified_key.cert.iter().position(belongs)
+}
+
+#[cfg(unix)]
+fn permissions(metadata: &std::fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn permissions(_: &std::fs::Metadata) -> Option<u32> {
+    None
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}

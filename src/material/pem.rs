@@ -1,0 +1,75 @@
+//! Decodes PEM (RFC 7468) strictly: a damaged or unexpected block fails the whole file.
+
+use std::fs::Metadata;
+use std::path::Path;
+
+use rustls_pki_types::pem::{PemObject as _, SectionKind};
+
+use super::error::{MaterialError, Origin};
+
+/// Which blocks a file may hold.
+pub(super) struct Expected {
+    pub(super) labels: &'static [&'static str],
+    /// The end of the message "found a PEM block X, but".
+    pub(super) description: &'static str,
+}
+
+pub(super) fn read_file(path: &Path) -> Result<(Vec<u8>, Metadata), MaterialError> {
+    crate::file::read(path).map_err(|source| MaterialError::Read { path: path.to_owned(), source })
+}
+
+/// Decodes all PEM blocks. Text outside of them is skipped, as RFC 7468 section 2 allows.
+pub(super) fn decode(
+    bytes: &[u8],
+    origin: &Origin,
+    expected: &Expected,
+) -> Result<Vec<(SectionKind, Vec<u8>)>, MaterialError> {
+    check_structure(bytes, origin, expected)?;
+    <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes)
+        .collect::<Result<_, _>>()
+        .map_err(|error| MaterialError::BadPem { origin: origin.clone(), problem: error.to_string() })
+}
+
+/// Checks what the decoder is lenient about: that every block ends where it should and is of an expected kind.
+fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result<(), MaterialError> {
+    let bad = |problem: String| MaterialError::BadPem { origin: origin.clone(), problem };
+    let mut open: Option<(String, usize)> = None;
+    for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
+        let number = index + 1;
+        let line = String::from_utf8_lossy(line);
+        let line = line.trim_end();
+        if let Some(rest) = line.strip_prefix("-----BEGIN ") {
+            if let Some((label, start)) = open {
+                return Err(bad(format!("the block {label} that begins in line {start} has no END line")));
+            }
+            let label = rest
+                .strip_suffix("-----")
+                .ok_or_else(|| bad(format!("line {number} is a damaged BEGIN line")))?;
+            if label == "ENCRYPTED PRIVATE KEY" {
+                return Err(MaterialError::EncryptedKey(origin.clone()));
+            }
+            if !expected.labels.contains(&label) {
+                let (origin, label) = (origin.clone(), label.to_owned());
+                return Err(MaterialError::UnexpectedBlock { origin, label, expected: expected.description });
+            }
+            open = Some((label.to_owned(), number));
+        } else if let Some(rest) = line.strip_prefix("-----END ") {
+            match open.take() {
+                Some((label, _)) if rest.strip_suffix("-----") == Some(&*label) => {}
+                _ => return Err(bad(format!("line {number} is an END line without its BEGIN line"))),
+            }
+        } else if line.contains("-----BEGIN") || line.contains("-----END") {
+            return Err(bad(format!(
+                "the BEGIN or END in line {number} is damaged or not at the start of its line"
+            )));
+        } else if open.is_some() && line.starts_with("Proc-Type:") && line.contains("ENCRYPTED") {
+            return Err(MaterialError::EncryptedKey(origin.clone()));
+        }
+    }
+    match open {
+        Some((label, start)) => {
+            Err(bad(format!("the block {label} that begins in line {start} has no END line")))
+        }
+        None => Ok(()),
+    }
+}

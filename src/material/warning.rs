@@ -1,0 +1,132 @@
+//! What is usable but will probably not do what its owner expects.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use rustls_pki_types::UnixTime;
+
+use crate::text::Timestamp;
+
+/// Something about usable material that its owner should know. The text says what it means and what to do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum MaterialWarning {
+    /// A CA of the bundle has expired.
+    CaExpired {
+        /// Its subject.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
+    },
+    /// A CA of the bundle is not valid yet.
+    CaNotYetValid {
+        /// Its subject.
+        subject: String,
+        /// The begin of its validity.
+        not_before: UnixTime,
+    },
+    /// The private key can be read by every user of the machine.
+    KeyAccessibleByOthers {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Our own leaf has expired.
+    LeafExpired {
+        /// Its subject.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
+    },
+    /// Our own leaf is marked as a CA.
+    LeafIsCa {
+        /// Its subject.
+        subject: String,
+    },
+    /// Our own leaf has an extended key usage without the one of its role.
+    LeafLacksPurpose {
+        /// Its subject.
+        subject: String,
+        /// What is missing: `clientAuth` for Felix, `serverAuth` for Typha.
+        purpose: &'static str,
+    },
+    /// Our own leaf is not valid yet.
+    LeafNotYetValid {
+        /// Its subject.
+        subject: String,
+        /// The begin of its validity.
+        not_before: UnixTime,
+    },
+    /// An entry of the bundle is no CA.
+    NotACa {
+        /// Its subject.
+        subject: String,
+        /// What it lacks.
+        why: &'static str,
+    },
+}
+
+impl MaterialWarning {
+    /// A stable label, such as `leaf_expired`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::CaExpired { .. } => "ca_expired",
+            Self::CaNotYetValid { .. } => "ca_not_yet_valid",
+            Self::KeyAccessibleByOthers { .. } => "key_accessible_by_others",
+            Self::LeafExpired { .. } => "leaf_expired",
+            Self::LeafIsCa { .. } => "leaf_is_ca",
+            Self::LeafLacksPurpose { .. } => "leaf_lacks_purpose",
+            Self::LeafNotYetValid { .. } => "leaf_not_yet_valid",
+            Self::NotACa { .. } => "not_a_ca",
+        }
+    }
+}
+
+impl fmt::Display for MaterialWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CaExpired { subject, not_after } => {
+                write!(
+                    f,
+                    "the CA {subject} expired at {}: nothing it issued is accepted; ",
+                    Timestamp(*not_after)
+                )?;
+                f.write_str("remove it, or add its successor")
+            }
+            Self::CaNotYetValid { subject, not_before } => write!(
+                f,
+                "the CA {subject} is not valid before {}: nothing it issued is accepted until then; check the clock",
+                Timestamp(*not_before)
+            ),
+            Self::KeyAccessibleByOthers { path, mode } => write!(
+                f,
+                "the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it",
+                path.display()
+            ),
+            Self::LeafExpired { subject, not_after } => write!(
+                f,
+                "our certificate {subject} expired at {}: every peer will refuse it; issue a new one",
+                Timestamp(*not_after)
+            ),
+            Self::LeafIsCa { subject } => write!(
+                f,
+                "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the cA flag"
+            ),
+            Self::LeafLacksPurpose { subject, purpose } => write!(
+                f,
+                "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; issue one with it"
+            ),
+            Self::LeafNotYetValid { subject, not_before } => write!(
+                f,
+                "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the clock",
+                Timestamp(*not_before)
+            ),
+            Self::NotACa { subject, why } => write!(
+                f,
+                "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; \
+                 put the CA that issued it there"
+            ),
+        }
+    }
+}
