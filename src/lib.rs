@@ -5,6 +5,7 @@ mod der;
 mod file;
 pub mod identity;
 pub mod material;
+pub mod policy;
 mod role;
 mod text;
 

@@ -1,0 +1,329 @@
+//! Which TLS the two ends speak: versions, cipher suites, key exchange, and the cryptography behind them.
+//!
+//! ```
+//! use typha_tls::policy::TlsPolicy;
+//!
+//! let policy = TlsPolicy::builder()
+//!     .min_version("1.3")
+//!     .cipher_suites("TLS_AES_128_GCM_SHA256,TLS_AES_256_GCM_SHA384")
+//!     .build()?;
+//! # Ok::<(), typha_tls::policy::PolicyError>(())
+//! ```
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
+use thiserror::Error;
+
+use crate::text::Quoted;
+
+/// Which TLS is spoken. Cheap to clone.
+#[derive(Clone)]
+pub struct TlsPolicy {
+    provider: Arc<CryptoProvider>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+/// Builds a [`TlsPolicy`] from names as operators write them.
+#[derive(Clone, Debug, Default)]
+pub struct TlsPolicyBuilder {
+    provider: Option<Arc<CryptoProvider>>,
+    min_version: Option<String>,
+    cipher_suites: Option<String>,
+    key_exchange_groups: Option<String>,
+}
+
+/// Why a policy can not be built.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The lists leave nothing to speak: no cipher suite for any version allowed, or an empty list of groups.
+    #[error("no TLS version is left that has both a cipher suite and a key-exchange group")]
+    NothingLeft,
+    /// No cryptography is compiled in and none was given.
+    #[error("no crypto provider: enable the feature aws-lc-rs, fips or ring, or give one to the builder")]
+    NoProvider,
+    /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy and
+    /// authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
+    #[error("the cipher suite {} is not supported; supported are {supported}", Quoted(name))]
+    UnknownCipherSuite {
+        /// The name as given.
+        name: String,
+        /// The names that are supported.
+        supported: String,
+    },
+    /// A key-exchange group that is unknown or that the provider does not have.
+    #[error("the key-exchange group {} is not supported; supported are {supported}", Quoted(name))]
+    UnknownGroup {
+        /// The name as given.
+        name: String,
+        /// The names that are supported.
+        supported: String,
+    },
+    /// Not a TLS version, or one that is not secure.
+    #[error("the TLS version {} is not supported; supported are \"1.2\" and \"1.3\"", Quoted(.0))]
+    UnknownVersion(String),
+}
+
+impl TlsPolicy {
+    /// Begins with the defaults: TLS 1.2 and 1.3 as in Calico; the cipher suites and key-exchange groups of the provider,
+    /// with the hybrid post-quantum X25519MLKEM768 first where the provider has it; aws-lc-rs as the provider.
+    pub fn builder() -> TlsPolicyBuilder {
+        TlsPolicyBuilder::default()
+    }
+
+    /// The cryptography in use, restricted to the suites and groups of this policy.
+    pub fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.provider
+    }
+
+    /// The IANA names of the cipher suites, most preferred first.
+    pub fn cipher_suites(&self) -> impl Iterator<Item = String> {
+        self.provider.cipher_suites.iter().map(|suite| suite_name(suite.suite()))
+    }
+
+    /// The IANA names of the key-exchange groups, most preferred first.
+    pub fn key_exchange_groups(&self) -> impl Iterator<Item = String> {
+        self.provider.kx_groups.iter().map(|group| group_name(group.name()))
+    }
+
+    pub(crate) fn versions(&self) -> &[&'static SupportedProtocolVersion] {
+        &self.versions
+    }
+}
+
+impl TlsPolicyBuilder {
+    /// The lowest version that is spoken: `1.2` (the default, and Calico's) or `1.3`. Calico's `TLS_MIN_VERSION`.
+    #[must_use]
+    pub fn min_version(mut self, version: &str) -> Self {
+        self.min_version = Some(version.to_owned());
+        self
+    }
+
+    /// The cipher suites, by IANA name, separated by commas, most preferred first. Calico's `TLS_CIPHER_SUITES`.
+    ///
+    /// As in Go, a list without any TLS 1.3 suite restricts TLS 1.2 only: all suites of TLS 1.3 stay. A list that names some
+    /// restricts both. An empty list means the defaults.
+    #[must_use]
+    pub fn cipher_suites(mut self, names: &str) -> Self {
+        self.cipher_suites = Some(names.to_owned());
+        self
+    }
+
+    /// The key-exchange groups, by IANA name (`X25519MLKEM768`, `x25519`, `secp256r1`, `secp384r1`), separated by
+    /// commas, most preferred first. Case does not matter.
+    #[must_use]
+    pub fn key_exchange_groups(mut self, names: &str) -> Self {
+        self.key_exchange_groups = Some(names.to_owned());
+        self
+    }
+
+    /// The cryptography to use instead of the one compiled in. It is used as given, and never made the default of
+    /// the process.
+    #[must_use]
+    pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    /// Builds the policy.
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError`] for a name that is unknown, and for a combination that leaves nothing to speak. Nothing is
+    /// replaced by a default.
+    pub fn build(self) -> Result<TlsPolicy, PolicyError> {
+        let mut provider = match self.provider {
+            Some(provider) => CryptoProvider::clone(&provider),
+            None => default_provider().ok_or(PolicyError::NoProvider)?,
+        };
+        let mut versions = match self.min_version.as_deref() {
+            None | Some("1.2") => vec![&version::TLS13, &version::TLS12],
+            Some("1.3") => vec![&version::TLS13],
+            Some(other) => return Err(PolicyError::UnknownVersion(other.to_owned())),
+        };
+        if let Some(names) = self.cipher_suites.as_deref().filter(|names| split(names).next().is_some()) {
+            provider.cipher_suites = select_suites(names, &provider.cipher_suites)?;
+        }
+        if let Some(names) = &self.key_exchange_groups {
+            provider.kx_groups = select_groups(names, &provider.kx_groups)?;
+        }
+        // rustls refuses to be configured with a version for which there is no suite.
+        versions.retain(|version| {
+            provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
+                && provider.kx_groups.iter().any(|group| group.usable_for_version(version.version))
+        });
+        if versions.is_empty() {
+            return Err(PolicyError::NothingLeft);
+        }
+        Ok(TlsPolicy { provider: Arc::new(provider), versions })
+    }
+}
+
+/// The most suitable cryptography that is compiled in; never the default of the process, which anyone may change.
+#[allow(unreachable_code, reason = "features are additive: the first one that is enabled wins")]
+fn default_provider() -> Option<CryptoProvider> {
+    #[cfg(feature = "fips")]
+    return Some(rustls::crypto::default_fips_provider());
+    #[cfg(feature = "aws-lc-rs")]
+    return Some(rustls::crypto::aws_lc_rs::default_provider());
+    #[cfg(feature = "ring")]
+    return Some(rustls::crypto::ring::default_provider());
+    None
+}
+
+fn select_suites(
+    names: &str,
+    supported: &[SupportedCipherSuite],
+) -> Result<Vec<SupportedCipherSuite>, PolicyError> {
+    let mut selected: Vec<SupportedCipherSuite> = split(names)
+        .map(|name| {
+            supported.iter().find(|suite| suite_name(suite.suite()) == name).copied().ok_or_else(|| {
+                PolicyError::UnknownCipherSuite {
+                    name: name.to_owned(),
+                    supported: join(supported.iter().map(|suite| suite_name(suite.suite()))),
+                }
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    if selected.iter().all(|suite| suite.tls13().is_none()) {
+        let tls13 = supported.iter().filter(|suite| suite.tls13().is_some());
+        selected = tls13.chain(&selected).copied().collect();
+    }
+    Ok(selected)
+}
+
+fn select_groups(
+    names: &str,
+    supported: &[&'static dyn SupportedKxGroup],
+) -> Result<Vec<&'static dyn SupportedKxGroup>, PolicyError> {
+    split(names)
+        .map(|name| {
+            let is_named =
+                |group: &&&'static dyn SupportedKxGroup| group_name(group.name()).eq_ignore_ascii_case(name);
+            supported.iter().find(is_named).copied().ok_or_else(|| PolicyError::UnknownGroup {
+                name: name.to_owned(),
+                supported: join(supported.iter().map(|group| group_name(group.name()))),
+            })
+        })
+        .collect()
+}
+
+fn split(names: &str) -> impl Iterator<Item = &str> {
+    names.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn join(names: impl Iterator<Item = String>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The IANA name; rustls writes `TLS13_AES_...` for what IANA calls `TLS_AES_...`.
+pub(crate) fn suite_name(suite: CipherSuite) -> String {
+    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
+}
+
+/// The IANA name, in its spelling in the registry of TLS supported groups.
+pub(crate) fn group_name(group: NamedGroup) -> String {
+    match group {
+        NamedGroup::X25519 => "x25519".to_owned(),
+        group => format!("{group:?}"),
+    }
+}
+
+impl fmt::Debug for TlsPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsPolicy")
+            .field("versions", &self.versions.iter().map(|version| version.version).collect::<Vec<_>>())
+            .field("cipher_suites", &self.cipher_suites().collect::<Vec<_>>())
+            .field("key_exchange_groups", &self.key_exchange_groups().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use super::*;
+
+    fn names(policy: &TlsPolicy) -> Vec<String> {
+        policy.cipher_suites().collect()
+    }
+
+    fn versions(policy: &TlsPolicy) -> Vec<u16> {
+        policy.versions().iter().map(|version| u16::from(version.version)).collect()
+    }
+
+    #[test]
+    fn defaults() {
+        let policy = TlsPolicy::builder().build().unwrap();
+        assert_eq!(versions(&policy), [0x0304, 0x0303]);
+        assert_eq!(policy.key_exchange_groups().next().as_deref(), Some("X25519MLKEM768"));
+        assert!(names(&policy).contains(&"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256".to_owned()));
+    }
+
+    #[test]
+    fn versions_by_name() {
+        let build = |version| TlsPolicy::builder().min_version(version).build();
+        assert_eq!(versions(&build("1.2").unwrap()), [0x0304, 0x0303]);
+        assert_eq!(versions(&build("1.3").unwrap()), [0x0304]);
+        for unknown in ["1.1", "1.0", "TLS1.3", "", "1.30"] {
+            assert_eq!(build(unknown).unwrap_err(), PolicyError::UnknownVersion(unknown.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_list_without_tls13_suites_restricts_tls12_only() {
+        let policy = TlsPolicy::builder()
+            .cipher_suites(" TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,")
+            .build()
+            .unwrap();
+        assert_eq!(
+            names(&policy),
+            [
+                "TLS_AES_256_GCM_SHA384",
+                "TLS_AES_128_GCM_SHA256",
+                "TLS_CHACHA20_POLY1305_SHA256",
+                "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"
+            ]
+        );
+        assert_eq!(versions(&policy), [0x0304, 0x0303]);
+    }
+
+    #[test]
+    fn a_list_of_tls13_suites_leaves_no_tls12() {
+        let policy = TlsPolicy::builder().cipher_suites("TLS_AES_128_GCM_SHA256").build().unwrap();
+        assert_eq!(names(&policy), ["TLS_AES_128_GCM_SHA256"]);
+        assert_eq!(versions(&policy), [0x0304]);
+    }
+
+    #[test]
+    fn suites_that_rustls_does_not_have_are_named() {
+        let error = TlsPolicy::builder()
+            .cipher_suites("TLS_AES_128_GCM_SHA256,TLS_RSA_WITH_AES_128_CBC_SHA")
+            .build()
+            .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(r#"the cipher suite "TLS_RSA_WITH_AES_128_CBC_SHA" is not supported"#),
+            "{text}"
+        );
+        assert!(text.contains("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"), "{text}");
+    }
+
+    #[test]
+    fn groups_by_name() {
+        let policy = TlsPolicy::builder().key_exchange_groups("SECP384R1, X25519").build().unwrap();
+        assert_eq!(policy.key_exchange_groups().collect::<Vec<_>>(), ["secp384r1", "x25519"]);
+        let error = TlsPolicy::builder().key_exchange_groups("x25519,sect163k1").build().unwrap_err();
+        assert!(matches!(error, PolicyError::UnknownGroup { name, .. } if name == "sect163k1"));
+        assert_eq!(
+            TlsPolicy::builder().key_exchange_groups(",").build().unwrap_err(),
+            PolicyError::NothingLeft
+        );
+        // The hybrid group exists in TLS 1.3 only.
+        let policy = TlsPolicy::builder().key_exchange_groups("X25519MLKEM768").build().unwrap();
+        assert_eq!(versions(&policy), [0x0304]);
+    }
+}
