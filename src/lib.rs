@@ -8,6 +8,7 @@ pub mod material;
 pub mod policy;
 mod role;
 mod text;
+pub mod verifier;
 
 pub use certificate::MalformedCertificate;
 pub use identity::RequiredIdentity;

@@ -1,0 +1,168 @@
+//! The chain: webpki's check, and what it leaves out of what Go, and so Calico, checks.
+
+use std::cell::RefCell;
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{
+    EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext, RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder,
+    UnknownStatusPolicy, VerifiedPath,
+};
+
+use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
+use crate::certificate::{Certificate, KeyPurpose, NotAnIssuer};
+use crate::material::BundleEntry;
+use crate::role::Role;
+
+impl PeerVerifier {
+    pub(super) fn verify_chain(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), Rejection> {
+        let lists: Vec<_> = self.revocation_lists.lists().iter().collect();
+        let refused = RefCell::new(None);
+        let check_path = |path: &VerifiedPath<'_>| {
+            self.check_path(path, role, now).map_err(|rejection| {
+                // webpki goes on to look for another path; the first reason is the one for the shortest path.
+                refused.borrow_mut().get_or_insert(rejection);
+                webpki::Error::CertDistrusted
+            })
+        };
+        let outcome = EndEntityCert::try_from(leaf).and_then(|end_entity| {
+            end_entity
+                .verify_for_usage(
+                    self.algorithms.all,
+                    self.trust_bundle.anchors(),
+                    intermediates,
+                    now,
+                    RolePurpose(role.key_purpose()),
+                    revocation_options(&lists),
+                    Some(&check_path),
+                )
+                .map(drop)
+        });
+        outcome.map_err(|error| match refused.take() {
+            Some(rejection) => rejection,
+            None => self.classify(error, leaf, intermediates, role, now),
+        })
+    }
+
+    /// Checks what webpki does not know or check about a path whose signatures are good.
+    fn check_path(&self, path: &VerifiedPath<'_>, role: Role, now: UnixTime) -> Result<(), Rejection> {
+        for intermediate in path.intermediate_certificates() {
+            let der = intermediate.der();
+            let certificate = Certificate::parse(&der)?;
+            certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
+        }
+        // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
+        let entry = self
+            .trust_bundle
+            .anchors()
+            .iter()
+            .position(|anchor| std::ptr::eq(anchor, path.anchor()))
+            .and_then(|position| self.trust_bundle.entries().get(position))
+            .ok_or(Rejection::TooComplex { subject: String::new() })?;
+        check_ca(entry, path, role, now)
+    }
+}
+
+/// webpki takes any configured certificate for a CA, whatever it says about itself.
+fn check_ca(
+    entry: &BundleEntry,
+    path: &VerifiedPath<'_>,
+    role: Role,
+    now: UnixTime,
+) -> Result<(), Rejection> {
+    let subject = || entry.subject.clone();
+    let intermediates = path.intermediate_certificates().count();
+    if let Err(why) = entry.can_issue {
+        // A leaf that is configured itself is trusted as itself.
+        let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == entry.der;
+        return if is_pinned_leaf { Ok(()) } else { Err(unusable(subject(), why)) };
+    }
+    let position = ChainPosition::Ca;
+    if now > entry.not_after {
+        return Err(Rejection::Expired { position, subject: subject(), not_after: entry.not_after, now });
+    }
+    if now < entry.not_before {
+        return Err(Rejection::NotYetValid {
+            position,
+            subject: subject(),
+            not_before: entry.not_before,
+            now,
+        });
+    }
+    if entry.path_length.is_some_and(|limit| intermediates > limit as usize) {
+        return Err(Rejection::PathTooLong { subject: leaf_subject(&path.end_entity().der()) });
+    }
+    if !entry.allows(role.key_purpose()) {
+        let why = CaProblem::KeyPurpose(role.key_purpose_name());
+        return Err(Rejection::CaUnusable { subject: subject(), why });
+    }
+    if let Some(extension) = &entry.unhandled_critical_extension {
+        let why = CaProblem::UnhandledCriticalExtension(extension.clone());
+        return Err(Rejection::CaUnusable { subject: subject(), why });
+    }
+    Ok(())
+}
+
+fn unusable(subject: String, why: NotAnIssuer) -> Rejection {
+    let why = match why {
+        NotAnIssuer::NoCaFlag => CaProblem::NotACa,
+        NotAnIssuer::NoKeyCertSign => CaProblem::NoKeyCertSign,
+    };
+    Rejection::CaUnusable { subject, why }
+}
+
+pub(super) fn leaf_subject(leaf: &CertificateDer<'_>) -> String {
+    Certificate::parse(leaf).map_or_else(|_| "(unreadable)".to_owned(), |leaf| leaf.subject_text())
+}
+
+fn revocation_options<'a>(
+    lists: &'a [&'a webpki::CertRevocationList<'static>],
+) -> Option<RevocationOptions<'a>> {
+    // Fails if there is no list: nothing to look up then.
+    let options = RevocationOptionsBuilder::new(lists).ok()?;
+    Some(
+        options
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(UnknownStatusPolicy::Allow)
+            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .build(),
+    )
+}
+
+/// The extended key usage rule: absent, anyExtendedKeyUsage or the purpose of the role, as Go has it.
+struct RolePurpose(KeyPurpose);
+
+/// id-kp-serverAuth, id-kp-clientAuth and anyExtendedKeyUsage (RFC 5280 section 4.2.1.12).
+const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
+const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
+const ANY: &[u8] = &[0x55, 0x1d, 37, 0];
+
+impl ExtendedKeyUsageValidator for RolePurpose {
+    fn validate(&self, identifiers: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let (oid, required) = match self.0 {
+            KeyPurpose::ClientAuth => (CLIENT_AUTH, KeyUsage::client_auth()),
+            KeyPurpose::ServerAuth => (SERVER_AUTH, KeyUsage::server_auth()),
+        };
+        let mut absent = true;
+        for identifier in identifiers {
+            absent = false;
+            let identifier = identifier?;
+            if identifier == KeyPurposeId::new(oid) || identifier == KeyPurposeId::new(ANY) {
+                return Ok(());
+            }
+        }
+        if absent {
+            return Ok(());
+        }
+        Err(webpki::Error::RequiredEkuNotFoundContext(RequiredEkuNotFoundContext {
+            required,
+            present: Vec::new(),
+        }))
+    }
+}

@@ -1,0 +1,134 @@
+//! The one place where a peer is judged: [`PeerVerifier::verify`].
+//!
+//! The acceptor and the connector call it from inside their handshakes; a diagnostic tool, a test corpus and a fuzzer
+//! call the same function with a chain of their own.
+//!
+//! What it checks, in this order:
+//! 1. the chain leads to a CA of the bundle: signatures, names, validity at the given time, path lengths, name
+//!    constraints, key usages, the CA's own validity and extensions (`webpki`, and what it leaves out of what Go checks);
+//! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and its
+//!    key can be used in a handshake;
+//! 3. no certificate of the chain is revoked, where revocation lists are configured;
+//! 4. the leaf's subject and extensions are strictly valid, and its Common Name or a URI SAN is the one required.
+//!
+//! What it does not check: Typha's host name or address (by design: any Typha of the cluster will do), certificate
+//! policies, OCSP.
+
+mod adapter;
+mod chain;
+mod classify;
+mod rejection;
+
+use std::fmt;
+
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+pub(crate) use adapter::{ClientVerifier, ServerVerifier, with_verdict};
+pub use rejection::{CaProblem, ChainPosition, Rejection};
+
+use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
+use crate::material::{RevocationLists, TrustBundle};
+use crate::role::Role;
+
+/// Judges peers: by the CAs, the revocation lists and the required identity that it is made of.
+#[derive(Clone)]
+pub struct PeerVerifier {
+    trust_bundle: TrustBundle,
+    revocation_lists: RevocationLists,
+    required: RequiredIdentity,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PeerVerifier {
+    /// A verifier that accepts peers whose chain leads into `trust_bundle` and whose leaf has the `required` identity.
+    ///
+    /// `provider` verifies the signatures: those that it supports are accepted.
+    pub fn new(
+        trust_bundle: TrustBundle,
+        revocation_lists: RevocationLists,
+        required: RequiredIdentity,
+        provider: &CryptoProvider,
+    ) -> Self {
+        let algorithms = provider.signature_verification_algorithms;
+        Self { trust_bundle, revocation_lists, required, algorithms }
+    }
+
+    /// Judges a chain, leaf first, as the peer in `role` sent it, at the time `now`.
+    ///
+    /// The chain is checked before the identity: a [`Rejection::IdentityMismatch`] means that the chain is good.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection`], with what was expected and what the peer presented.
+    ///
+    /// # Security
+    ///
+    /// This does not show that the peer holds the leaf's private key. Inside a handshake, TLS does.
+    pub fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<VerifiedPeer, Rejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        self.verify_chain(leaf, intermediates, role, now)?;
+        let leaf = Leaf::parse(leaf)?;
+        self.check_leaf_key(&leaf.certificate)?;
+        let matched_by = self.required.check(&leaf.identity)?;
+        let not_after = leaf.certificate.not_after();
+        Ok(VerifiedPeer { identity: leaf.identity, matched_by, role, not_after })
+    }
+
+    /// The identity that this verifier requires.
+    pub fn required(&self) -> &RequiredIdentity {
+        &self.required
+    }
+}
+
+impl fmt::Debug for PeerVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerVerifier")
+            .field("trust_bundle", &self.trust_bundle)
+            .field("revocation_lists", &self.revocation_lists)
+            .field("required", &self.required)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VerifiedPeer {
+    identity: PeerIdentity,
+    matched_by: MatchedBy,
+    role: Role,
+    not_after: UnixTime,
+}
+
+impl VerifiedPeer {
+    /// The names in the peer's leaf.
+    pub fn identity(&self) -> &PeerIdentity {
+        &self.identity
+    }
+
+    /// Which of the required names the peer has.
+    pub fn matched_by(&self) -> MatchedBy {
+        self.matched_by
+    }
+
+    /// Which end the peer is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// When the peer's leaf expires. A connection is not cut then; a reconnection after it will be refused.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
+    }
+}
+
+impl fmt::Display for VerifiedPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} with {} (matched by {})", self.role, self.identity, self.matched_by)
+    }
+}

@@ -1,0 +1,309 @@
+//! Why a peer is not accepted.
+
+use std::fmt;
+
+use rustls::CertificateError;
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+
+use crate::certificate::MalformedCertificate;
+use crate::identity::IdentityMismatch;
+use crate::role::Role;
+use crate::text::Timestamp;
+
+/// Why a peer is not accepted: one variant for each cause that an operator acts on differently.
+///
+/// The texts say what is wrong and, where the peer's owner can not guess it, what to do. They are shorter than 1 KiB, and
+/// what the peer sent is escaped in them. Names of certificates are given as `O="example", CN="typha-client"`.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The certificate's issuer has the name of a trusted CA, but that CA's key did not sign it.
+    #[error(
+        "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: \
+         if that CA was made anew under the same name, add the new CA certificate to the CA file"
+    )]
+    CaKeyMismatch {
+        /// The certificate that does not verify.
+        subject: String,
+        /// The CA whose name it carries.
+        issuer: String,
+    },
+    /// A CA of the chain may not do what it did here, by its own extensions or by Go's rules.
+    #[error("the CA {subject} can not be used to verify this peer: {why}")]
+    CaUnusable {
+        /// The CA.
+        subject: String,
+        /// What it lacks.
+        why: CaProblem,
+    },
+    /// The peer presented a CA certificate as its own.
+    #[error("{subject} is a CA certificate; a peer must present a leaf certificate (without the cA flag)")]
+    CaUsedAsLeaf {
+        /// The certificate.
+        subject: String,
+    },
+    /// A certificate of the chain has expired.
+    #[error("the {position} certificate {subject} expired at {}; it is {} now", Timestamp(*not_after), Timestamp(*now))]
+    Expired {
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
+        /// The time of the judgement.
+        now: UnixTime,
+    },
+    /// The identity rule is not met. The chain was found good before.
+    #[error(transparent)]
+    IdentityMismatch(Box<IdentityMismatch>),
+    /// A certificate of the chain carries a signature that its issuer's key did not make.
+    #[error("the certificate of {subject} has a bad signature: it was altered or is not issued by {issuer}")]
+    InvalidSignature {
+        /// The certificate.
+        subject: String,
+        /// The issuer it names.
+        issuer: String,
+    },
+    /// A certificate is not strictly valid.
+    #[error(transparent)]
+    MalformedCertificate(#[from] MalformedCertificate),
+    /// A CA of the chain does not allow the names in a certificate below it.
+    #[error("a name in the certificate of {subject} is outside what the name constraints of its CA permit")]
+    NameConstraintViolation {
+        /// The leaf.
+        subject: String,
+    },
+    /// The peer presented no certificate at all.
+    #[error("the peer presented no certificate")]
+    NoCertificate,
+    /// A certificate of the chain is not valid yet.
+    #[error(
+        "the {position} certificate {subject} is not valid before {}; it is {} now: check both clocks",
+        Timestamp(*not_before),
+        Timestamp(*now)
+    )]
+    NotYetValid {
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
+        subject: String,
+        /// The begin of its validity.
+        not_before: UnixTime,
+        /// The time of the judgement.
+        now: UnixTime,
+    },
+    /// More CA certificates stand between the leaf and a trusted CA than that CA, or webpki (6), allows.
+    #[error("too many CA certificates stand between the certificate of {subject} and a trusted CA")]
+    PathTooLong {
+        /// The leaf.
+        subject: String,
+    },
+    /// A certificate of the chain has been revoked.
+    #[error("a certificate in the chain of {subject} has been revoked")]
+    Revoked {
+        /// The leaf.
+        subject: String,
+    },
+    /// The revocation list of an issuer is past its `nextUpdate`, or not signed by the issuer.
+    #[error(
+        "a revocation list for the chain of {subject} can not be relied on: {why}; install a current one"
+    )]
+    RevocationListUnusable {
+        /// The leaf.
+        subject: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Finding a path to a trusted CA would take more work than an honest chain ever does.
+    #[error("the chain of {subject} is too complex to verify: send the leaf and its issuers only")]
+    TooComplex {
+        /// The leaf.
+        subject: String,
+    },
+    /// A critical extension is not understood, so the certificate must be refused (RFC 5280 section 4.2).
+    #[error("the chain of {subject} has a critical extension ({extension}) that is not supported")]
+    UnhandledCriticalExtension {
+        /// The leaf.
+        subject: String,
+        /// Object identifier of the extension, or `unknown`.
+        extension: String,
+    },
+    /// No trusted CA has the name of the certificate's issuer.
+    #[error(
+        "the certificate of {subject} is issued by {issuer}, which is not in the CA file, \
+         nor is an issuer of that one: add its CA there, or have the peer send its intermediate certificates"
+    )]
+    UnknownCa {
+        /// The leaf.
+        subject: String,
+        /// The issuer it names.
+        issuer: String,
+    },
+    /// A signature or key algorithm is not supported.
+    #[error("the chain of {subject} uses an algorithm ({algorithm}) that is not supported")]
+    UnsupportedAlgorithm {
+        /// The leaf.
+        subject: String,
+        /// Object identifier of the algorithm, or a description.
+        algorithm: String,
+    },
+    /// An RSA key is shorter than 2048 or longer than 8192 bits.
+    #[error("{subject} has an RSA key of {bits} bits; 2048 to 8192 are supported")]
+    UnsupportedKeySize {
+        /// The certificate.
+        subject: String,
+        /// Its key size.
+        bits: usize,
+    },
+    /// A certificate is not X.509 version 3.
+    #[error("the chain of {subject} has a certificate that is not X.509 version 3")]
+    UnsupportedVersion {
+        /// The leaf.
+        subject: String,
+    },
+    /// A CA of the chain constrains URIs and the leaf has a URI SAN, or the leaf's CA constrains directory names. webpki
+    /// supports neither, and refuses.
+    #[error(
+        "a CA of {subject} has name constraints on URIs, which are not supported: \
+         no leaf with a URI SAN below that CA can be accepted, even one inside the constraint"
+    )]
+    UriNameConstraint {
+        /// The leaf.
+        subject: String,
+    },
+    /// The extended key usage of a certificate of the chain does not include the peer's role.
+    #[error(
+        "the chain of {subject} is not allowed for {purpose}, which a {role} needs in its extended key usage"
+    )]
+    WrongKeyUsage {
+        /// The leaf.
+        subject: String,
+        /// Whose chain it is.
+        role: Role,
+        /// `clientAuth` or `serverAuth`.
+        purpose: &'static str,
+    },
+}
+
+/// Where a certificate stands in a peer's chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ChainPosition {
+    /// The trusted CA, from our own CA file.
+    Ca,
+    /// A CA certificate that the peer sent.
+    Intermediate,
+    /// The peer's own certificate.
+    Leaf,
+}
+
+impl fmt::Display for ChainPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "CA",
+            Self::Intermediate => "intermediate",
+            Self::Leaf => "leaf",
+        })
+    }
+}
+
+/// What makes a CA certificate unusable although the signatures verify.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CaProblem {
+    /// Its extended key usage does not include the peer's role.
+    KeyPurpose(&'static str),
+    /// Its key usage lacks keyCertSign.
+    NoKeyCertSign,
+    /// It has no cA flag.
+    NotACa,
+    /// It has a critical extension that is not supported.
+    UnhandledCriticalExtension(String),
+}
+
+impl fmt::Display for CaProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyPurpose(purpose) => write!(f, "its extended key usage does not include {purpose}"),
+            Self::NoKeyCertSign => f.write_str("its key usage does not include keyCertSign"),
+            Self::NotACa => f.write_str("it is not marked as a CA (basic constraints)"),
+            Self::UnhandledCriticalExtension(extension) => {
+                write!(f, "it has a critical extension ({extension}) that is not supported")
+            }
+        }
+    }
+}
+
+impl Rejection {
+    /// A stable label for logs and metrics, such as `identity_mismatch`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::CaKeyMismatch { .. } => "ca_key_mismatch",
+            Self::CaUnusable { .. } => "ca_unusable",
+            Self::CaUsedAsLeaf { .. } => "ca_used_as_leaf",
+            Self::Expired { .. } => "expired",
+            Self::IdentityMismatch(_) => "identity_mismatch",
+            Self::InvalidSignature { .. } => "invalid_signature",
+            Self::MalformedCertificate(_) => "malformed_certificate",
+            Self::NameConstraintViolation { .. } => "name_constraint_violation",
+            Self::NoCertificate => "no_certificate",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::PathTooLong { .. } => "path_too_long",
+            Self::Revoked { .. } => "revoked",
+            Self::RevocationListUnusable { .. } => "revocation_list_unusable",
+            Self::TooComplex { .. } => "too_complex",
+            Self::UnhandledCriticalExtension { .. } => "unhandled_critical_extension",
+            Self::UnknownCa { .. } => "unknown_ca",
+            Self::UnsupportedAlgorithm { .. } => "unsupported_algorithm",
+            Self::UnsupportedKeySize { .. } => "unsupported_key_size",
+            Self::UnsupportedVersion { .. } => "unsupported_version",
+            Self::UriNameConstraint { .. } => "uri_name_constraint",
+            Self::WrongKeyUsage { .. } => "wrong_key_usage",
+        }
+    }
+
+    /// The error that makes rustls send the alert that fits (RFC 8446 section 6.2).
+    pub(super) fn to_rustls(&self) -> rustls::Error {
+        let error = match self {
+            // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to proceed".
+            Self::IdentityMismatch(_) => CertificateError::ApplicationVerificationFailure,
+            // unknown_ca
+            Self::CaKeyMismatch { .. } | Self::CaUnusable { .. } | Self::UnknownCa { .. } => {
+                CertificateError::UnknownIssuer
+            }
+            // certificate_expired, which RFC 8446 also uses for "not currently valid"
+            Self::Expired { .. } => CertificateError::Expired,
+            Self::NotYetValid { .. } => CertificateError::NotValidYet,
+            // certificate_revoked
+            Self::Revoked { .. } => CertificateError::Revoked,
+            // unsupported_certificate
+            Self::CaUsedAsLeaf { .. }
+            | Self::UnsupportedAlgorithm { .. }
+            | Self::UnsupportedKeySize { .. }
+            | Self::UnsupportedVersion { .. }
+            | Self::WrongKeyUsage { .. } => CertificateError::InvalidPurpose,
+            // certificate_required in TLS 1.3, handshake_failure in 1.2
+            Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
+            // bad_certificate
+            Self::InvalidSignature { .. } | Self::MalformedCertificate(_) => CertificateError::BadEncoding,
+            // certificate_unknown
+            Self::NameConstraintViolation { .. }
+            | Self::PathTooLong { .. }
+            | Self::RevocationListUnusable { .. }
+            | Self::TooComplex { .. }
+            | Self::UnhandledCriticalExtension { .. }
+            | Self::UriNameConstraint { .. } => {
+                CertificateError::Other(rustls::OtherError(std::sync::Arc::new(self.clone())))
+            }
+        };
+        rustls::Error::InvalidCertificate(error)
+    }
+}
+
+impl From<IdentityMismatch> for Rejection {
+    fn from(mismatch: IdentityMismatch) -> Self {
+        Self::IdentityMismatch(Box::new(mismatch))
+    }
+}
