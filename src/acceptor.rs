@@ -1,0 +1,154 @@
+//! Typha's end of the connection.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tracing::Instrument as _;
+
+use crate::error::HandshakeError;
+use crate::events;
+use crate::handshake::{self, DEFAULT_TIMEOUT};
+use crate::role::Role;
+use crate::snapshot::TyphaSnapshot;
+use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
+use crate::tcp::{self, TcpKeepalive};
+use crate::time::deadline_in;
+
+/// Typha's end: accepts Felixes whose certificate the [`PeerVerifier`](crate::verifier::PeerVerifier) of its snapshot
+/// accepts. Cheap to clone; one serves any number of handshakes at once.
+///
+/// ```no_run
+/// # async fn example(snapshot: typha_tls::TyphaSnapshot) -> std::io::Result<()> {
+/// use typha_tls::TyphaAcceptor;
+///
+/// let acceptor = TyphaAcceptor::new(snapshot);
+/// let listener = tokio::net::TcpListener::bind("[::]:5473").await?;
+/// loop {
+///     let (tcp, address) = listener.accept().await?;
+///     let handshake = acceptor.accept_tcp(tcp);
+///     tokio::spawn(async move {
+///         match handshake.await {
+///             Ok(stream) => println!("{address} is {}", stream.peer()),
+///             Err(error) => println!("{address} was refused: {error}"),
+///         }
+///     });
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct TyphaAcceptor {
+    snapshot: TyphaSnapshot,
+    timeout: Duration,
+    stream_timeouts: StreamTimeouts,
+    keepalive: Option<TcpKeepalive>,
+}
+
+impl TyphaAcceptor {
+    /// An acceptor with a handshake bound of 10 s (Calico's default), no bounds on reads and writes, and
+    /// [keep-alive](TcpKeepalive) as Go has it.
+    pub fn new(snapshot: TyphaSnapshot) -> Self {
+        Self {
+            snapshot,
+            timeout: DEFAULT_TIMEOUT,
+            stream_timeouts: StreamTimeouts::default(),
+            keepalive: Some(TcpKeepalive::default()),
+        }
+    }
+
+    /// Bounds the whole handshake, from the call of `accept` to its result, including the time in which a refused peer is
+    /// listened to. Calico's `ServerHandshakeTimeoutSecs`.
+    #[must_use]
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Bounds reads and writes of the streams that make no progress. Calico's `ServerWriteTimeoutSecs`.
+    #[must_use]
+    pub fn with_stream_timeouts(mut self, timeouts: StreamTimeouts) -> Self {
+        self.stream_timeouts = timeouts;
+        self
+    }
+
+    /// Sets the keep-alive of TCP connections; `None` leaves the system's default.
+    #[must_use]
+    pub fn with_keepalive(mut self, keepalive: Option<TcpKeepalive>) -> Self {
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// The snapshot that peers are judged by.
+    pub fn snapshot(&self) -> &TyphaSnapshot {
+        &self.snapshot
+    }
+
+    /// Performs the handshake with one Felix over any I/O.
+    ///
+    /// Returns when Felix is accepted, or refused and told so by an alert. The future is bounded in time, needs a tokio
+    /// runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError`]; [`Rejected`](HandshakeError::Rejected) says why Felix was refused.
+    pub fn accept<IO>(
+        &self,
+        io: IO,
+    ) -> impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>> + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.clone().run(io, None)
+    }
+
+    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
+    /// [`accept`](Self::accept); the events carry the peer's address.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    pub fn accept_tcp(
+        &self,
+        stream: TcpStream,
+    ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
+        let peer_address = stream.peer_addr().ok();
+        let configured = tcp::configure(&stream, self.keepalive);
+        let handshake = self.clone().run(stream, peer_address);
+        async move {
+            configured.map_err(HandshakeError::Io)?;
+            handshake.await
+        }
+    }
+
+    async fn run<IO>(
+        self,
+        io: IO,
+        peer_address: Option<SocketAddr>,
+    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let span = events::handshake_span(Role::Typha, peer_address);
+        async {
+            let outcome = self.handshake(io).await;
+            events::emit(peer_address, &outcome);
+            outcome
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = deadline_in(self.timeout);
+        let accept = TlsAcceptor::from(self.snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
+        let (tls, peer) = handshake::run(accept, self.timeout, deadline).await?;
+        let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
+        Ok(AuthenticatedStream::new(tls.into(), peer, facts, Acceptance::Confirmed, self.stream_timeouts))
+    }
+}

@@ -1,0 +1,248 @@
+//! Felix's end of the connection.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::Instrument as _;
+
+use crate::error::{HandshakeError, HandshakePhase, alert_of};
+use crate::events;
+use crate::handshake::{self, DEFAULT_TIMEOUT};
+use crate::role::Role;
+use crate::snapshot::FelixSnapshot;
+use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
+use crate::tcp::{self, TcpKeepalive};
+use crate::time::deadline_in;
+
+/// Felix's end: connects to a Typha that the [`PeerVerifier`](crate::verifier::PeerVerifier) of its snapshot accepts.
+/// Cheap to clone.
+///
+/// In TLS 1.3 a client's handshake ends before the server has looked at the client's certificate. `connect` therefore
+/// waits for Typha's acceptance, so that a refusal is its error and not that of some later read; see [`AcceptanceMode`].
+///
+/// ```no_run
+/// # async fn example(snapshot: typha_tls::FelixSnapshot) -> Result<(), Box<dyn std::error::Error>> {
+/// use typha_tls::FelixConnector;
+///
+/// let connector = FelixConnector::new(snapshot);
+/// let tcp = tokio::net::TcpStream::connect("typha.example:5473").await?;
+/// let stream = connector.connect_tcp(tcp).await?;
+/// println!("connected to {}", stream.peer());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct FelixConnector {
+    snapshot: FelixSnapshot,
+    timeout: Duration,
+    acceptance: AcceptanceMode,
+    stream_timeouts: StreamTimeouts,
+    keepalive: Option<TcpKeepalive>,
+}
+
+/// Whether `connect` waits until Typha has accepted Felix's certificate.
+///
+/// In TLS 1.2 the handshake itself shows it. In TLS 1.3 the sign is the session ticket that servers send once they have
+/// verified the client (rustls, Go and OpenSSL do by default), or application data. Waiting costs one round trip.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum AcceptanceMode {
+    /// Waits for the sign, but at most for this long after the handshake; then returns a stream that says that it is
+    /// [`Unconfirmed`](Acceptance::Unconfirmed). The default, with 1 s: far longer than an honest round trip, and a
+    /// Typha that never gives a sign is still usable.
+    Auto(Duration),
+    /// Does not wait. A refusal arrives with the first read.
+    Off,
+    /// Waits for the sign within the handshake timeout, and fails without it.
+    Required,
+}
+
+impl Default for AcceptanceMode {
+    fn default() -> Self {
+        Self::Auto(Duration::from_secs(1))
+    }
+}
+
+impl FelixConnector {
+    /// A connector with a handshake bound of 10 s, [`AcceptanceMode::Auto`], no bounds on reads and writes, and
+    /// [keep-alive](TcpKeepalive) as Go has it.
+    pub fn new(snapshot: FelixSnapshot) -> Self {
+        Self {
+            snapshot,
+            timeout: DEFAULT_TIMEOUT,
+            acceptance: AcceptanceMode::default(),
+            stream_timeouts: StreamTimeouts::default(),
+            keepalive: Some(TcpKeepalive::default()),
+        }
+    }
+
+    /// Bounds the whole handshake, from the call of `connect` to its result, including the wait for Typha's acceptance.
+    #[must_use]
+    pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets whether to wait for Typha's acceptance.
+    #[must_use]
+    pub fn with_acceptance(mut self, mode: AcceptanceMode) -> Self {
+        self.acceptance = mode;
+        self
+    }
+
+    /// Bounds reads and writes of the streams that make no progress. Calico's `TyphaReadTimeout`, `TyphaWriteTimeout`.
+    #[must_use]
+    pub fn with_stream_timeouts(mut self, timeouts: StreamTimeouts) -> Self {
+        self.stream_timeouts = timeouts;
+        self
+    }
+
+    /// Sets the keep-alive of TCP connections; `None` leaves the system's default.
+    #[must_use]
+    pub fn with_keepalive(mut self, keepalive: Option<TcpKeepalive>) -> Self {
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// The snapshot that peers are judged by.
+    pub fn snapshot(&self) -> &FelixSnapshot {
+        &self.snapshot
+    }
+
+    /// Performs the handshake with a Typha over any I/O.
+    ///
+    /// Returns when Typha has accepted us, or one end has refused the other. The future is bounded in time, needs a tokio
+    /// runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing behind.
+    /// What Typha sends meanwhile is kept for the first read.
+    ///
+    /// # Errors
+    ///
+    /// [`HandshakeError`]; [`Rejected`](HandshakeError::Rejected) says why Typha was refused,
+    /// [`RefusedByPeer`](HandshakeError::RefusedByPeer) by which alert Typha refused us.
+    pub fn connect<IO>(
+        &self,
+        io: IO,
+    ) -> impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>> + use<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.clone().run(io, None)
+    }
+
+    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
+    /// [`connect`](Self::connect); the events carry the peer's address.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn connect_tcp(
+        &self,
+        stream: TcpStream,
+    ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
+        let peer_address = stream.peer_addr().ok();
+        let configured = tcp::configure(&stream, self.keepalive);
+        let handshake = self.clone().run(stream, peer_address);
+        async move {
+            configured.map_err(HandshakeError::Io)?;
+            handshake.await
+        }
+    }
+
+    async fn run<IO>(
+        self,
+        io: IO,
+        peer_address: Option<SocketAddr>,
+    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let span = events::handshake_span(Role::Felix, peer_address);
+        async {
+            let outcome = self.handshake(io).await;
+            events::emit(peer_address, &outcome);
+            outcome
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = deadline_in(self.timeout);
+        let connect = TlsConnector::from(self.snapshot.rustls().clone())
+            .connect(no_name(), Wire::new(io))
+            .into_fallible();
+        let (mut tls, peer) = handshake::run(connect, self.timeout, deadline).await?;
+        let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
+        let acceptance = self.await_acceptance(&mut tls, &facts, deadline).await?;
+        Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts))
+    }
+
+    async fn await_acceptance<IO>(
+        &self,
+        tls: &mut TlsStream<Wire<IO>>,
+        facts: &TlsFacts,
+        deadline: Instant,
+    ) -> Result<Acceptance, HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        // A TLS 1.2 server finishes after it has verified the client.
+        if facts.is_tls12() {
+            return Ok(Acceptance::Confirmed);
+        }
+        let until = match self.acceptance {
+            AcceptanceMode::Auto(at_most) => deadline.min(deadline_in(at_most)),
+            AcceptanceMode::Off => return Ok(Acceptance::Unconfirmed),
+            AcceptanceMode::Required => deadline,
+        };
+        let phase = HandshakePhase::AwaitingAcceptance;
+        match timeout_at(until, poll_fn(|cx| poll_sign(tls, cx))).await {
+            Ok(Ok(true)) => Ok(Acceptance::Confirmed),
+            Ok(Ok(false)) => Err(HandshakeError::Closed { phase }),
+            Ok(Err(error)) => Err(match alert_of(&error) {
+                Some(alert) => HandshakeError::RefusedByPeer { alert },
+                None if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed { phase },
+                None => handshake::io_or_tls(error),
+            }),
+            Err(_) if self.acceptance == AcceptanceMode::Required => {
+                Err(HandshakeError::TimedOut { phase, after: self.timeout })
+            }
+            Err(_) => Ok(Acceptance::Unconfirmed),
+        }
+    }
+}
+
+/// Typha's name is neither checked nor sent: an IP address gives no server name indication.
+fn no_name() -> ServerName<'static> {
+    ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into())
+}
+
+/// Ready with `true` when Typha has shown that it accepts us, with `false` when it has closed the connection instead.
+/// Application data that arrives is looked at but left in place.
+fn poll_sign<IO>(tls: &mut TlsStream<Wire<IO>>, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    if tls.get_ref().1.tls13_tickets_received() > 0 {
+        return Poll::Ready(Ok(true));
+    }
+    let outcome = Pin::new(&mut *tls).poll_fill_buf(cx).map_ok(|data| !data.is_empty());
+    // The ticket may have come with whatever else happened.
+    if tls.get_ref().1.tls13_tickets_received() > 0 {
+        return Poll::Ready(Ok(true));
+    }
+    Poll::Ready(ready!(outcome))
+}

@@ -1,0 +1,195 @@
+//! Why a handshake did not lead to a connection.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustls::AlertDescription;
+use thiserror::Error;
+
+use crate::text::Quoted;
+use crate::verifier::Rejection;
+
+/// Why a handshake did not lead to a connection.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer closed the connection before the handshake was complete, without a word.
+    #[error("the peer closed the connection during the handshake ({phase})")]
+    Closed {
+        /// How far the handshake had come.
+        phase: HandshakePhase,
+    },
+    /// Reading or writing failed: a reset, most often.
+    #[error("I/O failed during the handshake")]
+    Io(#[source] io::Error),
+    /// What the peer sent first is not TLS: plain text, or another protocol.
+    #[error("the peer does not speak TLS: it began with {}", Quoted(start))]
+    NotTls {
+        /// Its first bytes, at most 16, with everything outside printable ASCII replaced by `.`.
+        start: String,
+    },
+    /// The peer refused us, and said why by an alert.
+    #[error("the peer refused us: {}{}", alert_name(*alert), alert_hint(*alert))]
+    RefusedByPeer {
+        /// The alert (RFC 8446 section 6).
+        alert: AlertDescription,
+    },
+    /// We refused the peer.
+    #[error(transparent)]
+    Rejected(Box<Rejection>),
+    /// The handshake took longer than it may.
+    #[error("the handshake timed out after {after:?} ({phase})")]
+    TimedOut {
+        /// How far the handshake had come.
+        phase: HandshakePhase,
+        /// The bound that was exceeded.
+        after: Duration,
+    },
+    /// The peer broke the protocol, or has no version, cipher suite or group in common with us.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] rustls::Error),
+}
+
+/// How far a handshake had come.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum HandshakePhase {
+    /// The peer has sent nothing.
+    AwaitingFirstByte,
+    /// Messages are being exchanged.
+    Negotiating,
+    /// The handshake is complete on our end; Typha has not yet shown that it accepts our certificate.
+    AwaitingAcceptance,
+}
+
+impl HandshakePhase {
+    /// A stable label for logs and metrics, such as `awaiting_first_byte`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AwaitingFirstByte => "awaiting_first_byte",
+            Self::Negotiating => "negotiating",
+            Self::AwaitingAcceptance => "awaiting_acceptance",
+        }
+    }
+}
+
+impl fmt::Display for HandshakePhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AwaitingFirstByte => "it had sent nothing",
+            Self::Negotiating => "the negotiation was not complete",
+            Self::AwaitingAcceptance => "Typha had not yet accepted our certificate",
+        })
+    }
+}
+
+impl HandshakeError {
+    /// A stable label for logs and metrics: the [`Rejection::reason`], or `closed`, `io`, `not_tls`, `refused_by_peer`,
+    /// `timed_out` or `tls`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::Io(_) => "io",
+            Self::NotTls { .. } => "not_tls",
+            Self::RefusedByPeer { .. } => "refused_by_peer",
+            Self::Rejected(rejection) => rejection.reason(),
+            Self::TimedOut { .. } => "timed_out",
+            Self::Tls(_) => "tls",
+        }
+    }
+
+    /// Why we refused the peer, if we did.
+    pub fn rejection(&self) -> Option<&Rejection> {
+        match self {
+            Self::Rejected(rejection) => Some(rejection),
+            _ => None,
+        }
+    }
+
+    /// The alert by which the peer refused us, if it did.
+    pub fn alert(&self) -> Option<AlertDescription> {
+        match self {
+            Self::RefusedByPeer { alert } => Some(*alert),
+            _ => None,
+        }
+    }
+}
+
+impl From<Rejection> for HandshakeError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(Box::new(rejection))
+    }
+}
+
+/// The alert by which the peer ended the connection, if that is why an operation on a stream failed.
+///
+/// On an [`Unconfirmed`](crate::stream::Acceptance::Unconfirmed) stream, Typha's refusal arrives this way.
+pub fn alert_of(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
+/// The name of an alert as RFC 8446 section 6 spells it, such as `access_denied`; `alert_200` for one that has none.
+pub fn alert_name(alert: AlertDescription) -> String {
+    if let AlertDescription::Unknown(code) = alert {
+        return format!("alert_{code}");
+    }
+    let camel_case = format!("{alert:?}")
+        .replace("CA", "Ca")
+        .replace("PSK", "Psk")
+        .replace("ECH", "Ech")
+        .replace("gnised", "gnized");
+    let mut name = String::new();
+    for character in camel_case.chars() {
+        if character.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(character.to_ascii_lowercase());
+    }
+    name
+}
+
+/// What an operator on the refused end should look at.
+fn alert_hint(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::AccessDenied => {
+            " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
+        }
+        AlertDescription::BadCertificate => {
+            " (our certificate is malformed or, to a peer written in Go, does not have the required identity)"
+        }
+        AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
+        AlertDescription::CertificateRequired => " (we sent no certificate)",
+        AlertDescription::CertificateRevoked => " (our certificate has been revoked)",
+        AlertDescription::UnknownCA => " (the peer does not trust the CA of our certificate)",
+        AlertDescription::UnsupportedCertificate => {
+            " (our certificate is not for this role: see its extended key usage)"
+        }
+        AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion => {
+            " (no TLS version, cipher suite or group in common)"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_their_rfc_names() {
+        for (alert, name) in [
+            (AlertDescription::AccessDenied, "access_denied"),
+            (AlertDescription::UnknownCA, "unknown_ca"),
+            (AlertDescription::CertificateExpired, "certificate_expired"),
+            (AlertDescription::BadRecordMac, "bad_record_mac"),
+            (AlertDescription::UnknownPSKIdentity, "unknown_psk_identity"),
+            (AlertDescription::Unknown(200), "alert_200"),
+        ] {
+            assert_eq!(alert_name(alert), name);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The tracing events: one for each accepted and each refused connection. Field names are stable.
+
+use std::net::SocketAddr;
+
+use tracing::{Span, info, info_span, warn};
+
+use crate::error::HandshakeError;
+use crate::role::Role;
+use crate::stream::AuthenticatedStream;
+use crate::text::{Quoted, QuotedList, WithCauses};
+
+/// The span of one handshake. `local` is our end; `peer_address` is known for TCP.
+pub(crate) fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> Span {
+    let span = info_span!("handshake", local = %local, peer_address = tracing::field::Empty);
+    if let Some(address) = peer_address {
+        span.record("peer_address", tracing::field::display(address));
+    }
+    span
+}
+
+pub(crate) fn emit<IO>(
+    peer_address: Option<SocketAddr>,
+    outcome: &Result<AuthenticatedStream<IO>, HandshakeError>,
+) {
+    let peer_address = peer_address.map(tracing::field::display);
+    match outcome {
+        Ok(stream) => {
+            let identity = stream.peer().identity();
+            let uri_sans: Vec<_> = identity.uri_sans().collect();
+            info!(
+                peer_address,
+                matched_by = stream.peer().matched_by().as_str(),
+                common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
+                uri_sans = %QuotedList(&uri_sans),
+                tls_version = stream.tls().version(),
+                cipher_suite = stream.tls().cipher_suite(),
+                group = stream.tls().group(),
+                "connection accepted"
+            );
+        }
+        Err(error) => {
+            warn!(peer_address, reason = error.reason(), detail = %WithCauses(error), "connection refused");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What both ends do with a handshake: bound it, get the verifier's verdict out of it, and name its failure.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use rustls::Error as TlsError;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::{HandshakeError, HandshakePhase, alert_of};
+use crate::stream::{Start, Wire, with_start};
+use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
+
+/// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
+pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long, and for how many bytes, a refused peer is listened to, so that closing does not become a reset that destroys
+/// the alert on its way.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: usize = 128 * 1024;
+
+/// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
+pub(crate) async fn run<S, IO>(
+    handshake: impl Future<Output = Result<S, (io::Error, Wire<IO>)>>,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<(S, VerifiedPeer), HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let ((outcome, verdict), start) = with_start(with_verdict(timeout_at(deadline, handshake))).await;
+    match outcome {
+        Ok(Ok(stream)) => match verdict {
+            Some(Ok(peer)) => Ok((stream, peer)),
+            // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
+            Some(Err(_)) | None => {
+                Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())))
+            }
+        },
+        Ok(Err((error, wire))) => {
+            let error = match verdict {
+                Some(Err(rejection)) => rejection.into(),
+                _ => failure(error, &start),
+            };
+            if is_ours_to_tell(&error) {
+                drain(wire, deadline).await;
+            }
+            Err(error)
+        }
+        Err(_) => Err(HandshakeError::TimedOut { phase: phase(&start), after: timeout }),
+    }
+}
+
+fn phase(start: &Start) -> HandshakePhase {
+    if start.bytes().is_empty() { HandshakePhase::AwaitingFirstByte } else { HandshakePhase::Negotiating }
+}
+
+/// Names a failure that is not the verifier's.
+fn failure(error: io::Error, start: &Start) -> HandshakeError {
+    if let Some(alert) = alert_of(&error) {
+        return HandshakeError::RefusedByPeer { alert };
+    }
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::NoCertificatesPresented) => Rejection::NoCertificate.into(),
+        Some(TlsError::InvalidMessage(_)) if is_not_tls(start) => not_tls(start),
+        Some(tls) => HandshakeError::Tls(tls.clone()),
+        None if error.kind() != io::ErrorKind::UnexpectedEof => HandshakeError::Io(error),
+        None if is_not_tls(start) => not_tls(start),
+        None => HandshakeError::Closed { phase: phase(start) },
+    }
+}
+
+/// A failure of a stream whose handshake is complete.
+pub(crate) fn io_or_tls(error: io::Error) -> HandshakeError {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(tls) => HandshakeError::Tls(tls.clone()),
+        None => HandshakeError::Io(error),
+    }
+}
+
+/// rustls calls the handshake complete, but can not say what was negotiated; not seen to happen.
+pub(crate) fn incomplete() -> HandshakeError {
+    HandshakeError::Tls(TlsError::HandshakeNotComplete)
+}
+
+/// Whether the first bytes can not be those of a TLS record: content type 20 to 24, version 3.x.
+fn is_not_tls(start: &Start) -> bool {
+    match *start.bytes() {
+        [] => false,
+        [content_type] => !matches!(content_type, 20..=24),
+        [content_type, major, ..] => !matches!((content_type, major), (20..=24, 3)),
+    }
+}
+
+fn not_tls(start: &Start) -> HandshakeError {
+    let printable = |&byte: &u8| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '.' };
+    HandshakeError::NotTls { start: start.bytes().iter().map(printable).collect() }
+}
+
+/// Whether it was us who ended the handshake, with an alert on its way to the peer.
+fn is_ours_to_tell(error: &HandshakeError) -> bool {
+    matches!(error, HandshakeError::Rejected(_) | HandshakeError::NotTls { .. } | HandshakeError::Tls(_))
+}
+
+/// Says that nothing more will be sent, then reads until the peer has closed too: closing with unread data resets the
+/// connection, and the alert is lost. The alert itself was written by rustls before.
+async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline: Instant) {
+    let drained = async {
+        wire.shutdown().await?;
+        let mut buffer = [0; 2048];
+        let mut left = DRAIN_BYTES;
+        loop {
+            match wire.read(&mut buffer).await? {
+                0 => return io::Result::Ok(()),
+                received if received >= left => return Ok(()),
+                received => left -= received,
+            }
+        }
+    };
+    // Whatever happens, the connection is dropped next.
+    let _ = timeout_at(deadline.min(Instant::now() + DRAIN_TIME), drained).await;
+}

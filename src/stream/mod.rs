@@ -1,0 +1,144 @@
+//! The connection that a handshake yields: authenticated in both directions.
+
+mod facts;
+mod wire;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+pub use facts::TlsFacts;
+pub use wire::StreamTimeouts;
+pub(crate) use wire::{Start, Wire, with_start};
+
+use crate::verifier::VerifiedPeer;
+
+/// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor) and
+/// [`FelixConnector`](crate::FelixConnector) make one.
+///
+/// Reading returns `Ok(0)` only after the peer's `close_notify`: what was read is then all that the peer sent. A connection
+/// that ends without it fails with [`io::ErrorKind::UnexpectedEof`]: it may have been truncated on the way.
+///
+/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends `close_notify`. Dropping the stream does not, so that the peer
+/// sees a truncated connection.
+pub struct AuthenticatedStream<IO> {
+    tls: tokio_rustls::TlsStream<Wire<IO>>,
+    peer: VerifiedPeer,
+    facts: TlsFacts,
+    acceptance: Acceptance,
+}
+
+/// Whether the peer is known to have accepted our certificate.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Acceptance {
+    /// It has.
+    Confirmed,
+    /// Felix's end only: Typha has shown nothing within the time allowed. A refusal will arrive as an error of a read, from
+    /// which [`alert_of`](crate::error::alert_of) gets the alert.
+    Unconfirmed,
+}
+
+impl<IO> AuthenticatedStream<IO> {
+    pub(crate) fn new(
+        mut tls: tokio_rustls::TlsStream<Wire<IO>>,
+        peer: VerifiedPeer,
+        facts: TlsFacts,
+        acceptance: Acceptance,
+        timeouts: StreamTimeouts,
+    ) -> Self {
+        wire_mut(&mut tls).set_timeouts(timeouts);
+        Self { tls, peer, facts, acceptance }
+    }
+
+    /// The other end, as the verifier accepted it.
+    pub fn peer(&self) -> &VerifiedPeer {
+        &self.peer
+    }
+
+    /// What was negotiated.
+    pub fn tls(&self) -> &TlsFacts {
+        &self.facts
+    }
+
+    /// Whether the peer is known to have accepted our certificate; always on Typha's end.
+    pub fn acceptance(&self) -> Acceptance {
+        self.acceptance
+    }
+
+    /// The I/O below TLS, to look at (its addresses, say).
+    ///
+    /// # Security
+    ///
+    /// Reading from it or writing to it breaks the connection.
+    pub fn get_ref(&self) -> &IO {
+        self.tls.get_ref().0.get_ref()
+    }
+
+    /// Replaces the bounds for reads and writes that make no progress.
+    pub fn set_timeouts(&mut self, timeouts: StreamTimeouts) {
+        wire_mut(&mut self.tls).set_timeouts(timeouts);
+    }
+}
+
+fn wire_mut<IO>(tls: &mut tokio_rustls::TlsStream<Wire<IO>>) -> &mut Wire<IO> {
+    tls.get_mut().0
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for AuthenticatedStream<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        Pin::new(&mut self.get_mut().tls).poll_fill_buf(cx)
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        Pin::new(&mut self.tls).consume(amount);
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tls.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(cx)
+    }
+}
+
+impl<IO> fmt::Debug for AuthenticatedStream<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticatedStream")
+            .field("peer", &self.peer)
+            .field("tls", &self.facts)
+            .field("acceptance", &self.acceptance)
+            .finish_non_exhaustive()
+    }
+}

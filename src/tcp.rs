@@ -1,0 +1,43 @@
+//! Options of the TCP connection under TLS.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+/// TCP keep-alive probes, which find a peer that is gone without a word.
+///
+/// The default, 15 s before the first probe and 15 s between probes, is what Go sets on every connection and so what
+/// Calico has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TcpKeepalive {
+    /// Time without data before the first probe.
+    pub idle: Duration,
+    /// Time between probes. Not settable on every platform; ignored where it is not.
+    pub interval: Duration,
+}
+
+impl TcpKeepalive {
+    /// These times.
+    pub fn new(idle: Duration, interval: Duration) -> Self {
+        Self { idle, interval }
+    }
+}
+
+impl Default for TcpKeepalive {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(15), Duration::from_secs(15))
+    }
+}
+
+/// Sets `TCP_NODELAY`, without which Nagle's algorithm holds handshake messages back for 40 ms, and keep-alive.
+pub(crate) fn configure(stream: &TcpStream, keepalive: Option<TcpKeepalive>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let Some(keepalive) = keepalive else { return Ok(()) };
+    let parameters = socket2::TcpKeepalive::new().with_time(keepalive.idle);
+    #[cfg(any(target_os = "android", target_os = "ios", target_os = "linux", target_os = "macos", windows))]
+    let parameters = parameters.with_interval(keepalive.interval);
+    SockRef::from(stream).set_tcp_keepalive(&parameters)
+}
