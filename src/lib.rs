@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod certificate;
+pub mod config;
 mod connector;
 mod der;
 pub mod error;

@@ -1,0 +1,118 @@
+//! Why parameters can not be used.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::material::MaterialError;
+use crate::snapshot::SnapshotError;
+use crate::text::Quoted;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Source {
+    /// An environment variable, by its name.
+    Environment(String),
+    /// A parameter in a file.
+    File(PathBuf),
+    /// The program or its command line.
+    Program,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment(name) => write!(f, "environment variable {name}"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Program => f.write_str("program or command line"),
+        }
+    }
+}
+
+/// Why parameters can not be used. The text names the parameter, where its value comes from, and the value.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Two environment variables that differ in case only have different values.
+    #[error(
+        "the environment variables {first} and {second} set the same parameter to different values; unset one"
+    )]
+    Ambiguous {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// The configuration file can not be read.
+    #[error("the configuration file {} can not be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration file is not an INI file.
+    #[error("the configuration file {} can not be parsed: {problem}", path.display())]
+    FileSyntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and where.
+        problem: String,
+    },
+    /// Some of the five TLS parameters are set, but not all that must be. The text contains Calico's.
+    #[error(
+        "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either {names} may \
+         be left unset; set: {}; missing: {}", set.join(", "), missing.join(", ")
+    )]
+    Incomplete {
+        /// The two of which one suffices: `ClientCN or ClientURISAN`.
+        names: &'static str,
+        /// The parameters that are set, each with its source.
+        set: Vec<String>,
+        /// The parameters that are missing.
+        missing: Vec<&'static str>,
+    },
+    /// No crypto provider is compiled in, or the policy can not be built for another reason.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
+    /// A value can not be used.
+    #[error("the parameter {parameter} (from {source_of_value}) has the value {}: {problem}", Quoted(value))]
+    Value {
+        /// The parameter, by Calico's name.
+        parameter: &'static str,
+        /// Where the value comes from.
+        source_of_value: Source,
+        /// The value.
+        value: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A parameter of Typha was set on Felix.
+    #[error(
+        "{parameter} (from {source_of_value}) is a parameter of Typha; on Felix, the identity that Typha must have is \
+         set by {instead}"
+    )]
+    WrongEnd {
+        /// The parameter that was set.
+        parameter: &'static str,
+        /// Where it was set.
+        source_of_value: Source,
+        /// The parameter that was meant.
+        instead: &'static str,
+    },
+}
+
+/// Why an acceptor or a connector can not be made of a configuration.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// A file can not be used.
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+    /// The TLS policy can not be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}

@@ -1,0 +1,46 @@
+//! Calico's parameters: [`TyphaConfig`] and [`FelixConfig`], from the environment, an INI file and the program.
+//!
+//! | parameter of Typha | parameter of Felix | meaning | default |
+//! | --- | --- | --- | --- |
+//! | `CAFile` | `TyphaCAFile` | PEM bundle of the CAs trusted for the other end | unset |
+//! | `ServerCertFile` | `TyphaCertFile` | PEM chain of this end, leaf first | unset |
+//! | `ServerKeyFile` | `TyphaKeyFile` | PEM private key of this end | unset |
+//! | `ClientCN` | `TyphaCN` | Common Name that the other end must have | unset |
+//! | `ClientURISAN` | `TyphaURISAN` | URI SAN that the other end must have | unset |
+//! | `ServerHost` | | address to listen on | all |
+//! | `ServerPort` | | port to listen on; 0 means the default | 5473 |
+//! | `ServerHandshakeTimeoutSecs` | | bound on a handshake | 10 |
+//! | `ServerWriteTimeoutSecs` | `TyphaWriteTimeout` | bound on a write without progress; 0 for none | 120, 10 |
+//! | | `TyphaReadTimeout` | bound on a read without data; 0 for none | 30 |
+//! | `MaxConnectionsUpperLimit`, `MaxConnectionsLowerLimit` | | bounds for rebalancing | 10000, 400 |
+//! | `ConnectionDropIntervalSecs` | | pace of rebalancing | 1 |
+//! | `ShutdownTimeoutSecs` | | time for a graceful shutdown | 300 |
+//! | `ShutdownConnectionDropIntervalMaxSecs` | | slowest pace of a graceful shutdown | 1 |
+//! | | `TyphaAddr` | `host:port` of Typha; wins over the service name | unset |
+//! | | `TyphaK8sServiceName`, `TyphaK8sNamespace` | Kubernetes service of the Typhas | unset, `kube-system` |
+//!
+//! - A value comes from the program (command-line flags, say), else from the environment, else from the file. In the
+//!   environment the name has a prefix, `TYPHA_` or `FELIX_`. Names are compared without regard to case. Sections of the
+//!   file do not matter.
+//! - An empty value counts as not set. `none` in any case sets the zero value: explicitly unset, also over a lower source.
+//! - If none of the five TLS parameters is set, TLS is not configured: `tls` is `None`. If one is set, all must be, except
+//!   that one of Common Name and URI SAN may be missing.
+//! - Names that are not known are ignored, so that one file can serve the whole daemon.
+//! - `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`, without prefix and in the environment only, set the
+//!   [policy](crate::policy).
+//!
+//! What differs from Calico: a value that can not be used is an error. Calico replaces it by its default with a warning,
+//! so that a typo in a file name turns TLS off.
+
+mod error;
+mod felix;
+mod ini_file;
+mod parameters;
+mod sources;
+mod typha;
+
+pub use error::{ConfigError, SetupError, Source};
+pub use felix::FelixConfig;
+pub use parameters::TlsSettings;
+pub use sources::Sources;
+pub use typha::TyphaConfig;

@@ -1,0 +1,222 @@
+//! The kinds of parameters, and the five of them that TLS takes.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::sources::{Resolved, Setting, Sources};
+use crate::identity::{InvalidIdentity, RequiredIdentity};
+use crate::material::{Material, MaterialError, TlsFiles};
+use crate::policy::{PolicyError, TlsPolicy};
+
+/// What the TLS parameters say. Both ends have it; that it exists means that TLS is configured.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TlsSettings {
+    /// The three files.
+    pub files: TlsFiles,
+    /// The identity that the other end must have.
+    pub required_peer: RequiredIdentity,
+    /// Which TLS is spoken.
+    pub policy: TlsPolicy,
+}
+
+impl TlsSettings {
+    /// These settings.
+    pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
+        Self { files, required_peer, policy }
+    }
+
+    /// Reads and checks the files.
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`], with the file and what is wrong in it.
+    pub fn load_material(&self) -> Result<Material, MaterialError> {
+        self.files.load(self.policy.provider())
+    }
+}
+
+/// The names of the five TLS parameters on one end.
+pub(super) struct TlsParameters {
+    pub(super) ca_file: &'static str,
+    pub(super) cert_file: &'static str,
+    pub(super) key_file: &'static str,
+    pub(super) common_name: &'static str,
+    pub(super) uri_san: &'static str,
+    /// "COMMON NAME or URI SAN" by their names.
+    pub(super) either_name: &'static str,
+}
+
+impl TlsParameters {
+    /// All or nothing: `None` if not one of the five is set.
+    pub(super) fn read(
+        &self,
+        resolved: &Resolved,
+        sources: &Sources,
+    ) -> Result<Option<TlsSettings>, ConfigError> {
+        let names = [self.ca_file, self.cert_file, self.key_file, self.common_name, self.uri_san];
+        let [ca_file, cert_file, key_file, common_name, uri_san] = names.map(|name| text(resolved, name));
+        let set: Vec<_> = names
+            .into_iter()
+            .filter_map(|name| {
+                text(resolved, name).map(|setting| format!("{name} (from {})", setting.source))
+            })
+            .collect();
+        if set.is_empty() {
+            return Ok(None);
+        }
+        let (Some(ca_file), Some(cert_file), Some(key_file), true) =
+            (ca_file, cert_file, key_file, common_name.is_some() || uri_san.is_some())
+        else {
+            let mut missing: Vec<_> = [self.ca_file, self.cert_file, self.key_file]
+                .into_iter()
+                .filter(|name| text(resolved, name).is_none())
+                .collect();
+            if common_name.is_none() && uri_san.is_none() {
+                missing.push(self.either_name);
+            }
+            return Err(ConfigError::Incomplete { names: self.either_name, set, missing });
+        };
+        let files = TlsFiles {
+            ca_file: file(self.ca_file, ca_file)?,
+            cert_file: file(self.cert_file, cert_file)?,
+            key_file: file(self.key_file, key_file)?,
+        };
+        let required_peer = self.identity(common_name, uri_san)?;
+        Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)? }))
+    }
+
+    fn identity(
+        &self,
+        common_name: Option<&Setting>,
+        uri_san: Option<&Setting>,
+    ) -> Result<RequiredIdentity, ConfigError> {
+        let value = |setting: Option<&Setting>| setting.map(|setting| setting.value.clone());
+        RequiredIdentity::new(value(common_name).as_deref(), value(uri_san).as_deref()).map_err(|problem| {
+            let (parameter, setting) = match problem {
+                InvalidIdentity::EmptyCommonName | InvalidIdentity::NothingRequired => {
+                    (self.common_name, common_name)
+                }
+                _ => (self.uri_san, uri_san),
+            };
+            match setting {
+                Some(setting) => unusable(parameter, setting, problem),
+                None => ConfigError::Incomplete {
+                    names: self.either_name,
+                    set: Vec::new(),
+                    missing: vec![self.either_name],
+                },
+            }
+        })
+    }
+}
+
+/// `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`.
+fn policy(sources: &Sources) -> Result<TlsPolicy, ConfigError> {
+    const MIN_VERSION: &str = "TLS_MIN_VERSION";
+    const CIPHER_SUITES: &str = "TLS_CIPHER_SUITES";
+    let min_version = sources.process_variable(MIN_VERSION)?;
+    let cipher_suites = sources.process_variable(CIPHER_SUITES)?;
+    let mut builder = TlsPolicy::builder();
+    if let Some(provider) = sources.provider() {
+        builder = builder.provider(provider.clone());
+    }
+    if let Some(setting) = &min_version {
+        builder = builder.min_version(&setting.value);
+    }
+    if let Some(setting) = &cipher_suites {
+        builder = builder.cipher_suites(&setting.value);
+    }
+    builder.build().map_err(|error| match (&error, min_version, cipher_suites) {
+        (PolicyError::UnknownVersion(_), Some(setting), _) => unusable(MIN_VERSION, &setting, error),
+        (_, _, Some(setting)) => unusable(CIPHER_SUITES, &setting, error),
+        _ => error.into(),
+    })
+}
+
+/// The setting of a text parameter, unless it is `none`.
+pub(super) fn text<'a>(resolved: &'a Resolved, parameter: &'static str) -> Option<&'a Setting> {
+    resolved.get(parameter).filter(|setting| !is_none(setting))
+}
+
+/// A number of seconds, decimals allowed; `none` is 0.
+pub(super) fn seconds(
+    resolved: &Resolved,
+    parameter: &'static str,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    // About 30 years: what a clock of the process can look ahead.
+    const MAX: f64 = 1e9;
+    match resolved.get(parameter) {
+        None => Ok(default),
+        Some(setting) if is_none(setting) => Ok(Duration::ZERO),
+        Some(setting) => match setting.value.trim().parse() {
+            Ok(seconds) if (0.0..=MAX).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+            _ => Err(unusable(parameter, setting, "it is not a number of seconds from 0 to 1000000000")),
+        },
+    }
+}
+
+/// As [`seconds`], but 0 makes no sense.
+pub(super) fn positive_seconds(
+    resolved: &Resolved,
+    parameter: &'static str,
+    default: Duration,
+) -> Result<Duration, ConfigError> {
+    match (seconds(resolved, parameter, default)?, resolved.get(parameter)) {
+        (Duration::ZERO, Some(setting)) => Err(unusable(parameter, setting, "it must be greater than 0")),
+        (duration, _) => Ok(duration),
+    }
+}
+
+/// As [`seconds`], but 0 means no bound.
+pub(super) fn optional_seconds(
+    resolved: &Resolved,
+    parameter: &'static str,
+    default: Duration,
+) -> Result<Option<Duration>, ConfigError> {
+    seconds(resolved, parameter, default).map(|duration| (!duration.is_zero()).then_some(duration))
+}
+
+/// A whole number in decimal; `none` is 0.
+pub(super) fn integer(
+    resolved: &Resolved,
+    parameter: &'static str,
+    range: std::ops::RangeInclusive<u32>,
+    default: u32,
+) -> Result<u32, ConfigError> {
+    let Some(setting) = resolved.get(parameter) else { return Ok(default) };
+    let text = if is_none(setting) { "0" } else { setting.value.trim() };
+    // Go reads a leading 0 as octal; rather than one of two meanings, it has none here.
+    let is_decimal = text == "0" || !text.starts_with('0');
+    match text.parse() {
+        Ok(number) if is_decimal && range.contains(&number) => Ok(number),
+        _ => {
+            let problem = format!("it is not a decimal number from {} to {}", range.start(), range.end());
+            Err(unusable(parameter, setting, problem))
+        }
+    }
+}
+
+/// A file that must be there and readable: said now, by the parameter's name.
+fn file(parameter: &'static str, setting: &Setting) -> Result<PathBuf, ConfigError> {
+    let path = PathBuf::from(&setting.value);
+    match crate::file::open(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(unusable(parameter, setting, format!("the file can not be read: {error}"))),
+    }
+}
+
+pub(super) fn unusable(parameter: &'static str, setting: &Setting, problem: impl ToString) -> ConfigError {
+    ConfigError::Value {
+        parameter,
+        source_of_value: setting.source.clone(),
+        value: setting.value.clone(),
+        problem: problem.to_string(),
+    }
+}
+
+fn is_none(setting: &Setting) -> bool {
+    setting.value.eq_ignore_ascii_case("none")
+}

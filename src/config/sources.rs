@@ -1,0 +1,238 @@
+//! Where values come from, and which one wins.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use tracing::debug;
+
+use super::error::{ConfigError, Source};
+use super::ini_file;
+
+/// Where the parameters are looked for.
+///
+/// ```no_run
+/// use typha_tls::config::{Sources, TyphaConfig};
+///
+/// // The environment, then /etc/calico/typha.cfg if it exists:
+/// let config = TyphaConfig::load(&Sources::typha())?;
+///
+/// // A file of one's own, and a value that wins over everything:
+/// let sources = Sources::typha().with_file("typha.cfg").with_value("ServerPort", "5474");
+/// let config = TyphaConfig::load(&sources)?;
+/// # Ok::<(), typha_tls::config::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sources {
+    values: Vec<(String, String)>,
+    prefixes: Vec<String>,
+    environment: Vec<(OsString, OsString)>,
+    file: File,
+    provider: Option<Arc<CryptoProvider>>,
+}
+
+#[derive(Clone, Debug)]
+enum File {
+    None,
+    IfItExists(PathBuf),
+    Required(PathBuf),
+}
+
+impl Sources {
+    /// Typha's: the environment of this process with the prefix `TYPHA_`, then `/etc/calico/typha.cfg` if it exists.
+    pub fn typha() -> Self {
+        Self::of_process("TYPHA_", "/etc/calico/typha.cfg")
+    }
+
+    /// Felix's: the environment of this process with the prefix `FELIX_`, then `/etc/calico/felix.cfg` if it exists.
+    pub fn felix() -> Self {
+        Self::of_process("FELIX_", "/etc/calico/felix.cfg")
+    }
+
+    /// No source at all; add what is wanted.
+    pub fn none() -> Self {
+        Self {
+            values: Vec::new(),
+            prefixes: Vec::new(),
+            environment: Vec::new(),
+            file: File::None,
+            provider: None,
+        }
+    }
+
+    fn of_process(prefix: &str, file: &str) -> Self {
+        Self { file: File::IfItExists(file.into()), ..Self::none() }
+            .with_environment(std::env::vars_os())
+            .with_prefixes([prefix])
+    }
+
+    /// Sets a parameter by its name (`CAFile`), over environment and file.
+    #[must_use]
+    pub fn with_value(mut self, parameter: &str, value: &str) -> Self {
+        self.values.push((parameter.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Looks for variables with these prefixes; of several that set a parameter, the first prefix wins. Other clients of
+    /// Typha read Felix's parameters this way: `["CONFD_", "CALICO_"]`.
+    #[must_use]
+    pub fn with_prefixes<'a>(mut self, prefixes: impl IntoIterator<Item = &'a str>) -> Self {
+        self.prefixes = prefixes.into_iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Uses these variables in place of the environment of the process.
+    #[must_use]
+    pub fn with_environment<N: Into<OsString>, V: Into<OsString>>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        self.environment = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self
+    }
+
+    /// Reads this INI file, which must exist.
+    #[must_use]
+    pub fn with_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = File::Required(path.as_ref().to_owned());
+        self
+    }
+
+    /// Reads no file.
+    #[must_use]
+    pub fn without_file(mut self) -> Self {
+        self.file = File::None;
+        self
+    }
+
+    /// Uses this cryptography instead of the one compiled in.
+    #[must_use]
+    pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.provider = Some(provider);
+        self
+    }
+
+    pub(super) fn provider(&self) -> Option<&Arc<CryptoProvider>> {
+        self.provider.as_ref()
+    }
+
+    /// Reads the file and sorts out which value of each name wins. `known` are the parameters that exist; others are
+    /// ignored, and said so on the level debug.
+    pub(super) fn resolve(&self, known: &[&'static str]) -> Result<Resolved, ConfigError> {
+        let mut resolved = Resolved::default();
+        // From the strongest source to the weakest.
+        for (name, value) in &self.values {
+            resolved.add(known, name, value, Source::Program);
+        }
+        for prefix in &self.prefixes {
+            for (variable, name, value) in self.variables(prefix, known)? {
+                resolved.add(known, &name, &value, Source::Environment(variable));
+            }
+        }
+        let path = match &self.file {
+            File::None => return Ok(resolved),
+            File::IfItExists(path) if !exists(path) => return Ok(resolved),
+            File::IfItExists(path) | File::Required(path) => path,
+        };
+        // In a file the last value of a name wins.
+        for (name, value) in ini_file::read(path)?.iter().rev() {
+            resolved.add(known, name, value, Source::File(path.clone()));
+        }
+        Ok(resolved)
+    }
+
+    /// The variables with a prefix: variable, name of the parameter in lower case, value.
+    fn variables(
+        &self,
+        prefix: &str,
+        known: &[&'static str],
+    ) -> Result<Vec<(String, String, String)>, ConfigError> {
+        let mut found: BTreeMap<String, (String, String)> = BTreeMap::new();
+        for (variable, value) in &self.environment {
+            let Some(variable) = variable.to_str() else { continue };
+            let Some((start, name)) = variable.split_at_checked(prefix.len()) else { continue };
+            if !start.eq_ignore_ascii_case(prefix) {
+                continue;
+            }
+            let name = name.to_ascii_lowercase();
+            let value = match (value.to_str(), find(known, &name)) {
+                (Some(value), _) => value.to_owned(),
+                (None, None) => continue,
+                (None, Some(parameter)) => {
+                    return Err(ConfigError::Value {
+                        parameter,
+                        source_of_value: Source::Environment(variable.to_owned()),
+                        value: value.to_string_lossy().into_owned(),
+                        problem: "it is not valid UTF-8".to_owned(),
+                    });
+                }
+            };
+            match found.get(&name) {
+                Some((first, other)) if *other != value && find(known, &name).is_some() => {
+                    let (first, second) = (first.clone(), variable.to_owned());
+                    return Err(ConfigError::Ambiguous { first, second });
+                }
+                _ => found.insert(name, (variable.to_owned(), value)),
+            };
+        }
+        Ok(found.into_iter().map(|(name, (variable, value))| (variable, name, value)).collect())
+    }
+
+    /// A variable that belongs to no daemon, such as `TLS_MIN_VERSION`, by its exact name.
+    pub(super) fn process_variable(&self, name: &'static str) -> Result<Option<Setting>, ConfigError> {
+        let source = Source::Environment(name.to_owned());
+        let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) else {
+            return Ok(None);
+        };
+        match value.to_str() {
+            Some("") => Ok(None),
+            Some(value) => Ok(Some(Setting { value: value.to_owned(), source })),
+            None => Err(ConfigError::Value {
+                parameter: name,
+                source_of_value: source,
+                value: value.to_string_lossy().into_owned(),
+                problem: "it is not valid UTF-8".to_owned(),
+            }),
+        }
+    }
+}
+
+/// Anything that is there, also what can not be looked at, is to be read: only what is absent may be passed over.
+fn exists(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
+}
+
+fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
+    known.iter().find(|parameter| parameter.eq_ignore_ascii_case(name)).copied()
+}
+
+/// A value and where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) value: String,
+    pub(super) source: Source,
+}
+
+/// The value of each parameter that is set anywhere.
+#[derive(Debug, Default)]
+pub(super) struct Resolved(BTreeMap<&'static str, Setting>);
+
+impl Resolved {
+    fn add(&mut self, known: &[&'static str], name: &str, value: &str, source: Source) {
+        match find(known, name) {
+            None => debug!(name = %crate::text::Quoted(name), %source, "ignoring an unknown parameter"),
+            Some(_) if value.is_empty() => {}
+            Some(parameter) => {
+                let value = value.to_owned();
+                self.0.entry(parameter).or_insert(Setting { value, source });
+            }
+        }
+    }
+
+    /// The setting of a parameter; `Some` also if it is set to `none`.
+    pub(super) fn get(&self, parameter: &'static str) -> Option<&Setting> {
+        self.0.get(parameter)
+    }
+}

@@ -1,0 +1,173 @@
+//! Typha's parameters.
+
+use std::time::Duration;
+
+use super::error::{ConfigError, SetupError};
+use super::parameters::{
+    TlsParameters, TlsSettings, integer, optional_seconds, positive_seconds, seconds, text, unusable,
+};
+use super::sources::Sources;
+use crate::TyphaAcceptor;
+use crate::snapshot::TyphaSnapshot;
+use crate::stream::StreamTimeouts;
+
+/// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TyphaConfig {
+    /// `CAFile`, `ServerCertFile`, `ServerKeyFile`, `ClientCN`, `ClientURISAN`; `None` if none of them is set.
+    pub tls: Option<TlsSettings>,
+    /// `ServerHost`: the address to listen on; `None` for all.
+    pub server_host: Option<String>,
+    /// `ServerPort`: the port to listen on.
+    pub server_port: u16,
+    /// `ServerHandshakeTimeoutSecs`: the bound on a whole handshake.
+    pub handshake_timeout: Duration,
+    /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection.
+    pub write_timeout: Option<Duration>,
+    /// `MaxConnectionsUpperLimit`: the most connections that rebalancing leaves.
+    pub max_connections_upper_limit: u32,
+    /// `MaxConnectionsLowerLimit`: rebalancing does not go below it.
+    pub max_connections_lower_limit: u32,
+    /// `ConnectionDropIntervalSecs`: the pace at which rebalancing drops connections.
+    pub connection_drop_interval: Duration,
+    /// `ShutdownTimeoutSecs`: the time that a graceful shutdown may take.
+    pub shutdown_timeout: Duration,
+    /// `ShutdownConnectionDropIntervalMaxSecs`: the slowest pace at which a graceful shutdown drops connections.
+    pub shutdown_connection_drop_interval_max: Duration,
+}
+
+const DEFAULT_PORT: u16 = 5473;
+
+const TLS: TlsParameters = TlsParameters {
+    ca_file: "CAFile",
+    cert_file: "ServerCertFile",
+    key_file: "ServerKeyFile",
+    common_name: "ClientCN",
+    uri_san: "ClientURISAN",
+    either_name: "ClientCN or ClientURISAN",
+};
+
+const HOST: &str = "ServerHost";
+const PORT: &str = "ServerPort";
+const HANDSHAKE_TIMEOUT: &str = "ServerHandshakeTimeoutSecs";
+const WRITE_TIMEOUT: &str = "ServerWriteTimeoutSecs";
+const UPPER_LIMIT: &str = "MaxConnectionsUpperLimit";
+const LOWER_LIMIT: &str = "MaxConnectionsLowerLimit";
+const DROP_INTERVAL: &str = "ConnectionDropIntervalSecs";
+const SHUTDOWN_TIMEOUT: &str = "ShutdownTimeoutSecs";
+const SHUTDOWN_INTERVAL: &str = "ShutdownConnectionDropIntervalMaxSecs";
+
+const KNOWN: &[&str] = &[
+    TLS.ca_file,
+    TLS.cert_file,
+    TLS.key_file,
+    TLS.common_name,
+    TLS.uri_san,
+    HOST,
+    PORT,
+    HANDSHAKE_TIMEOUT,
+    WRITE_TIMEOUT,
+    UPPER_LIMIT,
+    LOWER_LIMIT,
+    DROP_INTERVAL,
+    SHUTDOWN_TIMEOUT,
+    SHUTDOWN_INTERVAL,
+];
+
+impl Default for TyphaConfig {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            server_host: None,
+            server_port: DEFAULT_PORT,
+            handshake_timeout: Duration::from_secs(10),
+            write_timeout: Some(Duration::from_secs(120)),
+            max_connections_upper_limit: 10_000,
+            max_connections_lower_limit: 400,
+            connection_drop_interval: Duration::from_secs(1),
+            shutdown_timeout: Duration::from_secs(300),
+            shutdown_connection_drop_interval_max: Duration::from_secs(1),
+        }
+    }
+}
+
+impl TyphaConfig {
+    /// Reads the parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with the parameter, its source and its value. Nothing is replaced by a default.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let resolved = sources.resolve(KNOWN)?;
+        let defaults = Self::default();
+        let count = 1..=u32::MAX;
+        let server_port = match integer(&resolved, PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
+            Ok(0) | Err(_) => DEFAULT_PORT,
+            Ok(port) => port,
+        };
+        Ok(Self {
+            tls: TLS.read(&resolved, sources)?,
+            server_host: match text(&resolved, HOST) {
+                Some(host) if !is_host(&host.value) => {
+                    return Err(unusable(HOST, host, "it is neither an IP address nor a host name"));
+                }
+                host => host.map(|host| host.value.clone()),
+            },
+            server_port,
+            handshake_timeout: positive_seconds(&resolved, HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
+            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, Duration::from_secs(120))?,
+            max_connections_upper_limit: integer(
+                &resolved,
+                UPPER_LIMIT,
+                count.clone(),
+                defaults.max_connections_upper_limit,
+            )?,
+            max_connections_lower_limit: integer(
+                &resolved,
+                LOWER_LIMIT,
+                count,
+                defaults.max_connections_lower_limit,
+            )?,
+            connection_drop_interval: positive_seconds(
+                &resolved,
+                DROP_INTERVAL,
+                defaults.connection_drop_interval,
+            )?,
+            shutdown_timeout: seconds(&resolved, SHUTDOWN_TIMEOUT, defaults.shutdown_timeout)?,
+            shutdown_connection_drop_interval_max: seconds(
+                &resolved,
+                SHUTDOWN_INTERVAL,
+                defaults.shutdown_connection_drop_interval_max,
+            )?,
+        })
+    }
+
+    /// Host and port to listen on, as `TcpListener::bind` takes them. All addresses of both families are `::`.
+    pub fn listen_address(&self) -> (&str, u16) {
+        (self.server_host.as_deref().unwrap_or("::"), self.server_port)
+    }
+
+    /// Reads the files and makes the acceptor; `None` if TLS is not configured.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`], with the file and what is wrong in it.
+    ///
+    /// # Security
+    ///
+    /// A daemon that goes on in plain text on `None` does so by its own decision.
+    pub fn acceptor(&self) -> Result<Option<TyphaAcceptor>, SetupError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let snapshot = TyphaSnapshot::new(&tls.load_material()?, tls.required_peer.clone(), &tls.policy)?;
+        let acceptor = TyphaAcceptor::new(snapshot)
+            .with_handshake_timeout(self.handshake_timeout)
+            .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout));
+        Ok(Some(acceptor))
+    }
+}
+
+/// What Calico takes for a host address.
+fn is_host(host: &str) -> bool {
+    host.len() <= 64 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b":._+-".contains(&b))
+}
