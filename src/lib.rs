@@ -16,6 +16,8 @@ mod role;
 pub mod snapshot;
 pub mod stream;
 mod tcp;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 mod time;
 pub mod verifier;

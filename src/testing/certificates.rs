@@ -1,0 +1,407 @@
+//! Certificates of any shape.
+
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType,
+};
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+
+use crate::identity::InvalidIdentity;
+use crate::material::{Credentials, MaterialError, TrustBundle};
+use crate::policy::PolicyError;
+use crate::snapshot::SnapshotError;
+
+/// Why test material can not be made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PkiError {
+    /// A certificate can not be made: a text is not valid in its string type, most often.
+    #[error("the certificate can not be made")]
+    Certificate(#[from] rcgen::Error),
+    /// What was made is refused by this crate, as it may be meant to.
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+    /// The required identity can not be required.
+    #[error(transparent)]
+    Identity(#[from] InvalidIdentity),
+    /// There is no crypto provider.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The policy does not fit.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// The kind of key in a certificate.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum KeyType {
+    /// Ed25519.
+    Ed25519,
+    /// ECDSA on the curve P-256: the fastest, and the default.
+    #[default]
+    P256,
+    /// ECDSA on the curve P-384.
+    P384,
+    /// RSA with 2048 bits.
+    Rsa2048,
+    /// RSA with 4096 bits; takes about a second to make.
+    Rsa4096,
+}
+
+impl KeyType {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Self::Ed25519 => KeyPair::generate_for(&rcgen::PKCS_ED25519),
+            Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+            Self::P384 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384),
+            Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
+            Self::Rsa4096 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_4096),
+        }
+    }
+}
+
+/// The ASN.1 type of a Common Name.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum StringType {
+    /// BMPString: UTF-16BE.
+    Bmp,
+    /// IA5String: ASCII.
+    Ia5,
+    /// PrintableString: letters, digits and some punctuation.
+    Printable,
+    /// TeletexString: Latin-1 in practice.
+    Teletex,
+    /// UniversalString: UTF-32; not supported in a Common Name.
+    Universal,
+    /// UTF8String: what every CA writes today.
+    Utf8,
+}
+
+impl StringType {
+    fn value(self, text: &str) -> Result<DnValue, rcgen::Error> {
+        Ok(match self {
+            Self::Bmp => DnValue::BmpString(text.try_into()?),
+            Self::Ia5 => DnValue::Ia5String(text.try_into()?),
+            Self::Printable => DnValue::PrintableString(text.try_into()?),
+            Self::Teletex => DnValue::TeletexString(text.try_into()?),
+            Self::Universal => DnValue::UniversalString(text.try_into()?),
+            Self::Utf8 => DnValue::Utf8String(text.to_owned()),
+        })
+    }
+}
+
+/// A purpose in the extended key usage.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Purpose {
+    /// anyExtendedKeyUsage.
+    Any,
+    /// Client authentication: Felix.
+    ClientAuth,
+    /// Code signing: neither end.
+    CodeSigning,
+    /// Server authentication: Typha.
+    ServerAuth,
+}
+
+impl From<Purpose> for ExtendedKeyUsagePurpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Any => Self::Any,
+            Purpose::ClientAuth => Self::ClientAuth,
+            Purpose::CodeSigning => Self::CodeSigning,
+            Purpose::ServerAuth => Self::ServerAuth,
+        }
+    }
+}
+
+/// What a certificate is to be like.
+///
+/// Valid from an hour ago to a day ahead, with a P-256 key, unless said otherwise.
+#[derive(Clone, Debug)]
+pub struct CertificateSpec {
+    common_names: Vec<(StringType, String)>,
+    uri_sans: Vec<String>,
+    dns_sans: Vec<String>,
+    ip_sans: Vec<IpAddr>,
+    purposes: Vec<Purpose>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+    key_type: KeyType,
+    is_ca: IsCa,
+    key_usages: Vec<KeyUsagePurpose>,
+    extensions: Vec<(Vec<u64>, bool, Vec<u8>)>,
+}
+
+impl CertificateSpec {
+    /// A CA.
+    pub fn ca(common_name: &str) -> Self {
+        Self {
+            is_ca: IsCa::Ca(BasicConstraints::Unconstrained),
+            key_usages: vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
+            ..Self::unnamed().common_name(common_name)
+        }
+    }
+
+    /// A leaf without extended key usage, which may be used by either end.
+    pub fn leaf(common_name: &str) -> Self {
+        Self::unnamed().common_name(common_name)
+    }
+
+    /// A leaf with an empty subject.
+    pub fn unnamed() -> Self {
+        let now = SystemTime::now();
+        Self {
+            common_names: Vec::new(),
+            uri_sans: Vec::new(),
+            dns_sans: Vec::new(),
+            ip_sans: Vec::new(),
+            purposes: Vec::new(),
+            not_before: now - Duration::from_secs(3600),
+            not_after: now + Duration::from_secs(24 * 3600),
+            key_type: KeyType::default(),
+            is_ca: IsCa::NoCa,
+            key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            extensions: Vec::new(),
+        }
+    }
+
+    /// Adds a Common Name; there can be two, of which the last counts.
+    #[must_use]
+    pub fn common_name(self, common_name: &str) -> Self {
+        self.common_name_as(StringType::Utf8, common_name)
+    }
+
+    /// Adds a Common Name of the given string type.
+    #[must_use]
+    pub fn common_name_as(mut self, string_type: StringType, common_name: &str) -> Self {
+        self.common_names.push((string_type, common_name.to_owned()));
+        self
+    }
+
+    /// Adds a URI SAN.
+    #[must_use]
+    pub fn uri_san(mut self, uri: &str) -> Self {
+        self.uri_sans.push(uri.to_owned());
+        self
+    }
+
+    /// Adds a DNS SAN.
+    #[must_use]
+    pub fn dns_san(mut self, name: &str) -> Self {
+        self.dns_sans.push(name.to_owned());
+        self
+    }
+
+    /// Adds an IP address SAN.
+    #[must_use]
+    pub fn ip_san(mut self, address: IpAddr) -> Self {
+        self.ip_sans.push(address);
+        self
+    }
+
+    /// Adds a purpose to the extended key usage.
+    #[must_use]
+    pub fn purpose(mut self, purpose: Purpose) -> Self {
+        self.purposes.push(purpose);
+        self
+    }
+
+    /// Sets the validity; certificates know whole seconds.
+    #[must_use]
+    pub fn valid(mut self, not_before: SystemTime, not_after: SystemTime) -> Self {
+        self.not_before = not_before;
+        self.not_after = not_after;
+        self
+    }
+
+    /// Sets the kind of key.
+    #[must_use]
+    pub fn key_type(mut self, key_type: KeyType) -> Self {
+        self.key_type = key_type;
+        self
+    }
+
+    /// Of a CA: how many CAs may stand between it and a leaf.
+    #[must_use]
+    pub fn path_length(mut self, length: u8) -> Self {
+        self.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
+        self
+    }
+
+    /// Drops the cA flag.
+    #[must_use]
+    pub fn without_ca_flag(mut self) -> Self {
+        self.is_ca = IsCa::NoCa;
+        self
+    }
+
+    /// Drops keyCertSign from the key usage.
+    #[must_use]
+    pub fn without_key_cert_sign(mut self) -> Self {
+        self.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        self
+    }
+
+    /// Adds an extension: object identifier, criticality, DER value.
+    #[must_use]
+    pub fn extension(mut self, oid: &[u64], critical: bool, value: &[u8]) -> Self {
+        self.extensions.push((oid.to_vec(), critical, value.to_vec()));
+        self
+    }
+
+    fn params(&self) -> Result<CertificateParams, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.not_before = self.not_before.into();
+        params.not_after = self.not_after.into();
+        params.distinguished_name = DistinguishedName::new();
+        for (index, (string_type, name)) in self.common_names.iter().enumerate() {
+            // rcgen keeps one attribute of a type; the same object identifier written out is another one to it.
+            let attribute =
+                if index == 0 { DnType::CommonName } else { DnType::CustomDnType(vec![2, 5, 4, 3]) };
+            params.distinguished_name.push(attribute, string_type.value(name)?);
+        }
+        for uri in &self.uri_sans {
+            params.subject_alt_names.push(SanType::URI(uri.as_str().try_into()?));
+        }
+        for name in &self.dns_sans {
+            params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
+        }
+        params.subject_alt_names.extend(self.ip_sans.iter().copied().map(SanType::IpAddress));
+        params.is_ca = self.is_ca.clone();
+        params.key_usages = self.key_usages.clone();
+        params.extended_key_usages = self.purposes.iter().copied().map(Into::into).collect();
+        params.use_authority_key_identifier_extension = true;
+        for (oid, critical, value) in &self.extensions {
+            let mut extension = CustomExtension::from_oid_content(oid, value.clone());
+            extension.set_criticality(*critical);
+            params.custom_extensions.push(extension);
+        }
+        Ok(params)
+    }
+}
+
+/// A CA of the throw-away PKI.
+#[derive(Debug)]
+pub struct TestCa {
+    issuer: Issuer<'static, KeyPair>,
+    /// This CA's certificate, and those of the intermediates above it; the root is not sent.
+    path: Vec<CertificateDer<'static>>,
+    root: CertificateDer<'static>,
+}
+
+impl TestCa {
+    /// Makes a self-signed root.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Certificate`].
+    pub fn new(spec: CertificateSpec) -> Result<Self, PkiError> {
+        let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let root = params.self_signed(&key)?.der().clone();
+        Ok(Self { issuer: Issuer::new(params, key), path: Vec::new(), root })
+    }
+
+    /// Makes an intermediate CA below this one.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Certificate`].
+    pub fn intermediate(&self, spec: CertificateSpec) -> Result<Self, PkiError> {
+        let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
+        let path = std::iter::once(certificate).chain(self.path.iter().cloned()).collect();
+        Ok(Self { issuer: Issuer::new(params, key), path, root: self.root.clone() })
+    }
+
+    /// Issues a leaf; its chain has all intermediates, but not the root.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Certificate`].
+    pub fn issue(&self, spec: CertificateSpec) -> Result<TestLeaf, PkiError> {
+        let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let leaf = params.signed_by(&key, &self.issuer)?.der().clone();
+        let chain = std::iter::once(leaf).chain(self.path.iter().cloned()).collect();
+        Ok(TestLeaf { chain, key })
+    }
+
+    /// The certificate of the root.
+    pub fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
+    /// The root as PEM.
+    pub fn root_pem(&self) -> String {
+        pem("CERTIFICATE", &self.root)
+    }
+
+    /// A bundle of the root alone.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Material`] if the root was made to be unusable.
+    pub fn trust_bundle(&self) -> Result<TrustBundle, PkiError> {
+        Ok(TrustBundle::from_der([self.root.clone()])?)
+    }
+}
+
+/// A leaf of the throw-away PKI, with its chain and key.
+#[derive(Debug)]
+pub struct TestLeaf {
+    chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+}
+
+impl TestLeaf {
+    /// Makes a self-signed leaf.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Certificate`].
+    pub fn self_signed(spec: CertificateSpec) -> Result<Self, PkiError> {
+        let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let leaf = params.self_signed(&key)?.der().clone();
+        Ok(Self { chain: vec![leaf], key })
+    }
+
+    /// The chain, leaf first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The chain as PEM.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
+    }
+
+    /// The private key as DER (PKCS#8).
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
+    }
+
+    /// The private key as PEM (PKCS#8).
+    pub fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// Chain and key as an acceptor or a connector takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Material`] if the leaf was made to be unusable.
+    pub fn credentials(&self, provider: &CryptoProvider) -> Result<Credentials, PkiError> {
+        Ok(Credentials::from_der(self.chain.clone(), self.key(), provider)?)
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new(label, der))
+}

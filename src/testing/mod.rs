@@ -1,0 +1,152 @@
+//! A throw-away PKI, and ready pairs of acceptor and connector, for tests (feature `testing`).
+//!
+//! ```
+//! use typha_tls::testing::{TestPki, handshake};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pki = TestPki::new()?;
+//! let (typha, felix) = handshake(&pki.acceptor()?, &pki.connector()?).await;
+//! assert_eq!(typha?.peer().identity().common_name(), Some("typha-client"));
+//! assert_eq!(felix?.peer().identity().common_name(), Some("typha-server"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Security
+//!
+//! Made for tests: the keys are in memory and handed out freely.
+
+mod certificates;
+
+use rustls::crypto::CryptoProvider;
+use tokio::io::DuplexStream;
+
+pub use certificates::{CertificateSpec, KeyType, PkiError, Purpose, StringType, TestCa, TestLeaf};
+
+use crate::error::HandshakeError;
+use crate::identity::RequiredIdentity;
+use crate::material::{Material, RevocationLists};
+use crate::policy::TlsPolicy;
+use crate::snapshot::{FelixSnapshot, TyphaSnapshot};
+use crate::stream::AuthenticatedStream;
+use crate::{FelixConnector, TyphaAcceptor};
+
+/// The Common Name of [`TestPki::felix`], as in Calico's documentation.
+pub const FELIX_COMMON_NAME: &str = "typha-client";
+/// The Common Name of [`TestPki::typha`], as in Calico's documentation.
+pub const TYPHA_COMMON_NAME: &str = "typha-server";
+/// The SPIFFE ID of [`TestPki::felix`].
+pub const FELIX_SPIFFE_ID: &str = "spiffe://cluster.local/ns/calico-system/sa/calico-node";
+/// The SPIFFE ID of [`TestPki::typha`].
+pub const TYPHA_SPIFFE_ID: &str = "spiffe://cluster.local/ns/calico-system/sa/calico-typha";
+
+/// One CA, and a leaf with Common Name and SPIFFE ID for each end.
+#[derive(Debug)]
+pub struct TestPki {
+    /// The CA of both leaves.
+    pub ca: TestCa,
+    /// Felix's leaf: CN `typha-client`, for client authentication.
+    pub felix: TestLeaf,
+    /// Typha's leaf: CN `typha-server`, for server authentication.
+    pub typha: TestLeaf,
+}
+
+impl TestPki {
+    /// Makes the CA and the leaves, with P-256 keys.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError`] if the system gives no randomness.
+    pub fn new() -> Result<Self, PkiError> {
+        let ca = TestCa::new(CertificateSpec::ca("calico-typha-ca"))?;
+        Ok(Self {
+            felix: ca.issue(
+                CertificateSpec::leaf(FELIX_COMMON_NAME)
+                    .uri_san(FELIX_SPIFFE_ID)
+                    .purpose(Purpose::ClientAuth),
+            )?,
+            typha: ca.issue(
+                CertificateSpec::leaf(TYPHA_COMMON_NAME)
+                    .uri_san(TYPHA_SPIFFE_ID)
+                    .purpose(Purpose::ServerAuth),
+            )?,
+            ca,
+        })
+    }
+
+    /// An acceptor that requires the name or the SPIFFE ID of [`felix`](Self::felix).
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError`].
+    pub fn acceptor(&self) -> Result<TyphaAcceptor, PkiError> {
+        acceptor(&self.ca, &self.typha, RequiredIdentity::either(FELIX_COMMON_NAME, FELIX_SPIFFE_ID)?)
+    }
+
+    /// A connector that requires the name or the SPIFFE ID of [`typha`](Self::typha).
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError`].
+    pub fn connector(&self) -> Result<FelixConnector, PkiError> {
+        connector(&self.ca, &self.felix, RequiredIdentity::either(TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID)?)
+    }
+}
+
+/// An acceptor that presents `typha` and requires of Felix a certificate of `felix_ca` with the identity `required`.
+///
+/// # Errors
+///
+/// [`PkiError`].
+pub fn acceptor(
+    felix_ca: &TestCa,
+    typha: &TestLeaf,
+    required: RequiredIdentity,
+) -> Result<TyphaAcceptor, PkiError> {
+    let policy = TlsPolicy::builder().build()?;
+    let material = material(felix_ca, typha, policy.provider())?;
+    Ok(TyphaAcceptor::new(TyphaSnapshot::new(&material, required, &policy)?))
+}
+
+/// A connector that presents `felix` and requires of Typha a certificate of `typha_ca` with the identity `required`.
+///
+/// # Errors
+///
+/// [`PkiError`].
+pub fn connector(
+    typha_ca: &TestCa,
+    felix: &TestLeaf,
+    required: RequiredIdentity,
+) -> Result<FelixConnector, PkiError> {
+    let policy = TlsPolicy::builder().build()?;
+    let material = material(typha_ca, felix, policy.provider())?;
+    Ok(FelixConnector::new(FelixSnapshot::new(&material, required, &policy)?))
+}
+
+/// What an end that trusts `peer_ca` and presents `leaf` is built of.
+///
+/// # Errors
+///
+/// [`PkiError`].
+pub fn material(peer_ca: &TestCa, leaf: &TestLeaf, provider: &CryptoProvider) -> Result<Material, PkiError> {
+    Ok(Material {
+        trust_bundle: peer_ca.trust_bundle()?,
+        credentials: leaf.credentials(provider)?,
+        revocation_lists: RevocationLists::none(),
+    })
+}
+
+/// What one end of [`handshake`] sees.
+pub type HandshakeResult = Result<AuthenticatedStream<DuplexStream>, HandshakeError>;
+
+/// Performs a handshake in memory, and returns what Typha's end and Felix's end see.
+pub async fn handshake(
+    acceptor: &TyphaAcceptor,
+    connector: &FelixConnector,
+) -> (HandshakeResult, HandshakeResult) {
+    let (typha, felix) = tokio::io::duplex(64 * 1024);
+    let typha = acceptor.accept(typha);
+    let felix = connector.connect(felix);
+    tokio::join!(typha, felix)
+}
