@@ -26,6 +26,7 @@ use crate::role::Role;
 pub struct Credentials {
     certified_key: Arc<CertifiedKey>,
     identity: PeerIdentity,
+    not_after: UnixTime,
     key_permissions: Option<(PathBuf, u32)>,
 }
 
@@ -117,8 +118,11 @@ impl Credentials {
             let origin = chain_origin.clone();
             move |source| MaterialError::Certificate { origin, position: index + 1, source }
         };
-        let identity = match chain.first() {
-            Some(leaf) => Leaf::parse(leaf).map_err(malformed(0))?.identity,
+        let (identity, not_after) = match chain.first() {
+            Some(leaf) => {
+                let leaf = Leaf::parse(leaf).map_err(malformed(0))?;
+                (leaf.identity, leaf.certificate.not_after())
+            }
             None => return Err(MaterialError::NoCertificate(chain_origin)),
         };
         for (index, certificate) in chain.iter().enumerate().skip(1) {
@@ -138,7 +142,7 @@ impl Credentials {
                 None => MaterialError::KeyMismatch { chain: chain_origin, key: key_origin },
             });
         }
-        Ok(Self { certified_key: Arc::new(certified_key), identity, key_permissions: None })
+        Ok(Self { certified_key: Arc::new(certified_key), identity, not_after, key_permissions: None })
     }
 
     /// The chain, leaf first, as it is sent to peers.
@@ -149,6 +153,11 @@ impl Credentials {
     /// What our leaf presents: what the other end would have to require.
     pub fn identity(&self) -> &PeerIdentity {
         &self.identity
+    }
+
+    /// When our leaf expires.
+    pub fn not_after(&self) -> UnixTime {
+        self.not_after
     }
 
     /// What a peer would refuse, or what exposes the key, for this end in the role `local` at the time `now`.

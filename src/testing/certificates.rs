@@ -275,7 +275,7 @@ impl CertificateSpec {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
         }
         params.subject_alt_names.extend(self.ip_sans.iter().copied().map(SanType::IpAddress));
-        params.is_ca = self.is_ca.clone();
+        params.is_ca = self.is_ca;
         params.key_usages = self.key_usages.clone();
         params.extended_key_usages = self.purposes.iter().copied().map(Into::into).collect();
         params.use_authority_key_identifier_extension = true;
@@ -341,6 +341,11 @@ impl TestCa {
     /// The root as PEM.
     pub fn root_pem(&self) -> String {
         pem("CERTIFICATE", &self.root)
+    }
+
+    /// This CA's private key as PEM (PKCS#8).
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
     }
 
     /// A bundle of the root alone.

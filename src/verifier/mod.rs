@@ -40,6 +40,10 @@ pub struct PeerVerifier {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each one
+/// more costs time that an unauthenticated peer makes us spend.
+const MAX_CHAIN_LENGTH: usize = 48;
+
 impl PeerVerifier {
     /// A verifier that accepts peers whose chain leads into `trust_bundle` and whose leaf has the `required` identity.
     ///
@@ -72,6 +76,9 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<VerifiedPeer, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        if chain.len() > MAX_CHAIN_LENGTH {
+            return Err(Rejection::TooComplex { subject: chain::leaf_subject(leaf) });
+        }
         self.verify_chain(leaf, intermediates, role, now)?;
         let leaf = Leaf::parse(leaf)?;
         self.check_leaf_key(&leaf.certificate)?;

@@ -1,0 +1,209 @@
+//! `typha-tls check`: everything that can be known before connecting.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use rustls_pki_types::UnixTime;
+use serde_json::json;
+use typha_tls::Role;
+use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
+use typha_tls::identity::RequiredIdentity;
+use typha_tls::material::{Credentials, RevocationLists, TrustBundle};
+use typha_tls::verifier::{PeerVerifier, Rejection};
+
+use crate::options::{FelixOptions, TyphaOptions};
+use crate::output::{self, FOUND, SUCCESS, WithCauses};
+
+/// Checks the configuration and the files of one end, and says what to do about each finding
+///
+/// Prints a JSON line for each fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 clean,
+/// 1 findings, 2 bad usage.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    end: End,
+}
+
+#[derive(Subcommand)]
+enum End {
+    /// Checks Felix's end
+    Felix {
+        #[command(flatten)]
+        tls: FelixOptions,
+        /// Typha's INI file: also says whether that Typha would accept us
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+    /// Checks Typha's end
+    Typha {
+        #[command(flatten)]
+        tls: TyphaOptions,
+        /// Felix's INI file: also says whether that Felix would accept us
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments) -> u8 {
+    let mut report = Report::default();
+    let (local, sources, against) = match &arguments.end {
+        End::Felix { tls, against } => (Role::Felix, tls.sources(), against),
+        End::Typha { tls, against } => (Role::Typha, tls.sources(), against),
+    };
+    let credentials = report
+        .settings(settings(local, &sources), "configuration")
+        .and_then(|settings| report.files(local, &settings));
+    if let (Some(credentials), Some(file)) = (credentials, against) {
+        report.against(local, &credentials, file);
+    }
+    if report.found { FOUND } else { SUCCESS }
+}
+
+fn settings(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, ConfigError> {
+    Ok(match end {
+        Role::Felix => FelixConfig::load(sources)?.tls,
+        Role::Typha => TyphaConfig::load(sources)?.tls,
+    })
+}
+
+#[derive(Default)]
+struct Report {
+    found: bool,
+}
+
+impl Report {
+    fn info(&self, fact: &str, detail: &str) {
+        output::print(&json!({ "level": "info", "fact": fact, "detail": detail }));
+    }
+
+    fn warning(&mut self, finding: &str, detail: &str) {
+        self.found = true;
+        output::print(&json!({ "level": "warning", "finding": finding, "detail": detail }));
+    }
+
+    fn error(&mut self, finding: &str, detail: &str) {
+        self.found = true;
+        output::print(&json!({ "level": "error", "finding": finding, "detail": detail }));
+    }
+
+    fn usable<T, E: Error>(&mut self, result: Result<T, E>, finding: &str) -> Option<T> {
+        result.map_err(|error| self.error(finding, &WithCauses(&error).to_string())).ok()
+    }
+
+    fn settings(
+        &mut self,
+        settings: Result<Option<TlsSettings>, ConfigError>,
+        finding: &str,
+    ) -> Option<TlsSettings> {
+        let settings = self.usable(settings, finding)?;
+        if settings.is_none() {
+            self.error(finding, "TLS is not configured: none of the five TLS parameters is set");
+        }
+        settings
+    }
+
+    /// Looks at all three files, also if one can not be used.
+    fn files(&mut self, local: Role, settings: &TlsSettings) -> Option<Credentials> {
+        let (files, provider) = (&settings.files, settings.policy.provider());
+        let now = UnixTime::now();
+        self.info("required_peer", &format!("{} must present {}", local.peer(), settings.required_peer));
+
+        let bundle = self.usable(TrustBundle::from_pem_file(&files.ca_file), "ca_file");
+        if let Some(bundle) = &bundle {
+            for subject in bundle.subjects() {
+                self.info("trusted_ca", subject);
+            }
+            for warning in bundle.warnings(now) {
+                self.warning(warning.as_str(), &warning.to_string());
+            }
+        }
+
+        let credentials = Credentials::from_pem_files(&files.cert_file, &files.key_file, provider);
+        let credentials = self.usable(credentials, "cert_file_and_key_file")?;
+        for warning in credentials.warnings(local, now) {
+            self.warning(warning.as_str(), &warning.to_string());
+        }
+        self.own_leaf(local, &credentials, now);
+        if let Some(bundle) = bundle {
+            self.own_chain(local, &credentials, bundle, settings, now);
+        }
+        Some(credentials)
+    }
+
+    fn own_leaf(&mut self, local: Role, credentials: &Credentials, now: UnixTime) {
+        let seconds = credentials.not_after().as_secs().saturating_sub(now.as_secs());
+        self.info("days_left", &format!("our certificate expires in {} days", seconds / 86_400));
+        match own_identity(credentials) {
+            Some(identity) => {
+                let peer = local.peer();
+                self.info("own_identity", &format!("{peer} would have to require of us: {identity}"));
+            }
+            None => self.error(
+                "no_identity",
+                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one with",
+            ),
+        }
+    }
+
+    /// Whether our own chain leads to our own CA file. It need not, but most clusters have one CA.
+    fn own_chain(
+        &mut self,
+        local: Role,
+        credentials: &Credentials,
+        bundle: TrustBundle,
+        settings: &TlsSettings,
+        now: UnixTime,
+    ) {
+        let Some(identity) = own_identity(credentials) else { return };
+        let verifier =
+            PeerVerifier::new(bundle, RevocationLists::none(), identity, settings.policy.provider());
+        match verifier.verify(credentials.chain(), local, now) {
+            Ok(_) => self.info("own_chain", "our chain leads to a CA of our own CA file"),
+            Err(Rejection::UnknownCa { issuer, .. }) => self.info(
+                "own_chain",
+                &format!(
+                    "our chain does not lead to our own CA file: the CA file of {} needs {issuer}",
+                    local.peer()
+                ),
+            ),
+            Err(rejection) => {
+                self.error("own_chain", &format!("our own chain would be refused: {rejection}"));
+            }
+        }
+    }
+
+    /// Judges our chain as the other end would.
+    fn against(&mut self, local: Role, credentials: &Credentials, file: &PathBuf) {
+        let peer = local.peer();
+        let sources = Sources::none().with_file(file);
+        let Some(theirs) = self.settings(settings(peer, &sources), "against") else { return };
+        let Some(bundle) = self.usable(TrustBundle::from_pem_file(&theirs.files.ca_file), "against") else {
+            return;
+        };
+        let verifier = PeerVerifier::new(
+            bundle,
+            RevocationLists::none(),
+            theirs.required_peer.clone(),
+            theirs.policy.provider(),
+        );
+        match verifier.verify(credentials.chain(), local, UnixTime::now()) {
+            Ok(ours) => {
+                self.info("against", &format!("{peer} would accept us, matched by {}", ours.matched_by()));
+            }
+            Err(rejection) => {
+                self.error(
+                    "against",
+                    &format!("{peer} would refuse us ({}): {rejection}", rejection.reason()),
+                );
+            }
+        }
+    }
+}
+
+/// What the other end would have to require to accept our leaf.
+fn own_identity(credentials: &Credentials) -> Option<RequiredIdentity> {
+    let identity = credentials.identity();
+    let uri_san = identity.uri_sans().find(|uri| RequiredIdentity::uri_san(uri).is_ok());
+    RequiredIdentity::new(identity.common_name(), uri_san).ok()
+}

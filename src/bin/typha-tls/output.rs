@@ -1,0 +1,107 @@
+//! What the commands print, and their exit codes.
+
+use std::error::Error;
+use std::fmt;
+use std::io::Write;
+
+use serde_json::{Value, json};
+use typha_tls::error::alert_name;
+use typha_tls::verifier::VerifiedPeer;
+use typha_tls::{AuthenticatedStream, HandshakeError};
+
+/// Done.
+pub(crate) const SUCCESS: u8 = 0;
+/// The command found what it looks for: a peer to refuse, a configuration to mend.
+pub(crate) const FOUND: u8 = 1;
+/// The command line, the configuration or a file it names can not be used.
+pub(crate) const UNUSABLE: u8 = 2;
+/// The other end refused us.
+pub(crate) const REFUSED_BY_PEER: u8 = 3;
+/// We refused the other end.
+pub(crate) const REJECTED: u8 = 4;
+/// Unreachable, timed out, or broken off.
+pub(crate) const FAILED: u8 = 5;
+
+/// Prints one JSON line.
+pub(crate) fn print(line: &Value) {
+    write_line(std::io::stdout().lock(), line);
+}
+
+/// Prints one JSON line to stderr.
+pub(crate) fn print_outcome(line: &Value) {
+    write_line(std::io::stderr().lock(), line);
+}
+
+fn write_line(mut to: impl Write, line: &Value) {
+    // Nobody is left to be told if this fails.
+    let _ = writeln!(to, "{line}").and_then(|()| to.flush());
+}
+
+/// Says on stderr, to a person, why the command can not do its work.
+pub(crate) fn complain(error: &dyn Error) {
+    let _ = writeln!(std::io::stderr(), "typha-tls: {}", WithCauses(error));
+}
+
+/// An error and all its causes on one line.
+pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn Error);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// Who the peer is: `matched_by`, `common_name`, `uri_sans`.
+pub(crate) fn peer(peer: &VerifiedPeer) -> Value {
+    let identity = peer.identity();
+    json!({
+        "matched_by": peer.matched_by().as_str(),
+        "common_name": identity.common_name(),
+        "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
+    })
+}
+
+/// An accepted connection.
+pub(crate) fn accepted<IO>(address: &str, stream: &AuthenticatedStream<IO>) -> Value {
+    let tls = stream.tls();
+    merge(
+        json!({ "event": "accepted", "peer": address }),
+        merge(
+            peer(stream.peer()),
+            json!({ "tls_version": tls.version(), "cipher_suite": tls.cipher_suite(), "group": tls.group() }),
+        ),
+    )
+}
+
+/// A connection that did not come about.
+pub(crate) fn refused(address: &str, error: &HandshakeError) -> Value {
+    // To those who read the lines, a connection that is closed early is one that broke.
+    let reason = match error {
+        HandshakeError::Closed { .. } => "io",
+        error => error.reason(),
+    };
+    let line = json!({
+        "event": "refused",
+        "peer": address,
+        "reason": reason,
+        "detail": WithCauses(error).to_string(),
+    });
+    match error.alert() {
+        Some(alert) => merge(line, json!({ "alert": alert_name(alert) })),
+        None => line,
+    }
+}
+
+/// One object of the members of both.
+pub(crate) fn merge(mut first: Value, second: Value) -> Value {
+    if let (Value::Object(members), Value::Object(more)) = (&mut first, second) {
+        members.extend(more);
+    }
+    first
+}

@@ -1,0 +1,108 @@
+//! `typha-tls verify`: judges a chain without a connection.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use typha_tls::identity::RequiredIdentity;
+use typha_tls::material::{RevocationLists, TrustBundle};
+use typha_tls::policy::TlsPolicy;
+use typha_tls::verifier::PeerVerifier;
+use typha_tls::{HandshakeError, Role};
+
+use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
+
+/// Judges a certificate chain as it would be judged in a handshake
+///
+/// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Whose chain it is
+    #[arg(long)]
+    peer: Peer,
+    /// PEM bundle of the CAs trusted for that peer
+    #[arg(long, value_name = "FILE")]
+    ca_file: PathBuf,
+    /// PEM chain as that peer would send it, leaf first
+    #[arg(long, value_name = "FILE")]
+    chain: PathBuf,
+    /// Common Name required of that peer
+    #[arg(long, value_name = "CN", required_unless_present = "uri_san")]
+    cn: Option<String>,
+    /// URI SAN required of that peer; with --cn, either suffices
+    #[arg(long, value_name = "URI")]
+    uri_san: Option<String>,
+    /// The time to judge at, such as 2026-01-31T12:00:00Z [default: now]
+    #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
+    at: Option<UnixTime>,
+    /// Print one JSON line instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Peer {
+    Felix,
+    Typha,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> u8 {
+    let (verifier, chain) = match prepare(arguments) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            output::complain(&*error);
+            return UNUSABLE;
+        }
+    };
+    let role = match arguments.peer {
+        Peer::Felix => Role::Felix,
+        Peer::Typha => Role::Typha,
+    };
+    let verdict = verifier.verify(&chain, role, arguments.at.unwrap_or_else(UnixTime::now));
+    match verdict {
+        Ok(peer) if arguments.json => {
+            output::print(&output::merge(json!({ "verdict": "accepted" }), output::peer(&peer)));
+            SUCCESS
+        }
+        Ok(peer) => {
+            println!("accepted: {peer}");
+            SUCCESS
+        }
+        Err(rejection) => {
+            let reason = rejection.reason();
+            let detail = output::WithCauses(&HandshakeError::from(rejection)).to_string();
+            if arguments.json {
+                output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
+            } else {
+                println!("refused ({reason}): {detail}");
+            }
+            FOUND
+        }
+    }
+}
+
+type Prepared = (PeerVerifier, Vec<CertificateDer<'static>>);
+
+fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
+    let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
+    let policy = TlsPolicy::builder().build()?;
+    let bundle = TrustBundle::from_pem_file(&arguments.ca_file)?;
+    // Not what a file of ours must be, but what a peer may send: each certificate is taken as it is.
+    let chain = CertificateDer::pem_file_iter(&arguments.chain)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
+    let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
+    Ok((verifier, chain))
+}
+
+fn parse_time(text: &str) -> Result<UnixTime, String> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| error.to_string())?;
+    let seconds = u64::try_from(time.unix_timestamp()).map_err(|_| "it lies before 1970".to_owned())?;
+    Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+}
