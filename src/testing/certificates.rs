@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, RsaKeySize, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DistinguishedName,
+    DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, RsaKeySize, SanType, SerialNumber,
 };
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use thiserror::Error;
 
 use crate::identity::InvalidIdentity;
@@ -327,10 +328,40 @@ impl TestCa {
     ///
     /// [`PkiError::Certificate`].
     pub fn issue(&self, spec: CertificateSpec) -> Result<TestLeaf, PkiError> {
-        let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let (mut params, key) = (spec.params()?, spec.key_type.generate()?);
+        let serial = serial_number(&params, &key);
+        params.serial_number = Some(serial.clone());
         let leaf = params.signed_by(&key, &self.issuer)?.der().clone();
         let chain = std::iter::once(leaf).chain(self.path.iter().cloned()).collect();
-        Ok(TestLeaf { chain, key })
+        Ok(TestLeaf { chain, key, serial })
+    }
+
+    /// Makes a list of the leaves of this CA that are revoked, to be replaced at `next_update`.
+    ///
+    /// # Errors
+    ///
+    /// [`PkiError::Certificate`].
+    pub fn revocation_list(
+        &self,
+        revoked: &[&TestLeaf],
+        next_update: SystemTime,
+    ) -> Result<CertificateRevocationListDer<'static>, PkiError> {
+        let this_update = next_update - Duration::from_secs(24 * 3600);
+        let revoked_certs = revoked.iter().map(|leaf| RevokedCertParams {
+            serial_number: leaf.serial.clone(),
+            revocation_time: this_update.into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: this_update.into(),
+            next_update: next_update.into(),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.der().clone())
     }
 
     /// The certificate of the root.
@@ -363,6 +394,7 @@ impl TestCa {
 pub struct TestLeaf {
     chain: Vec<CertificateDer<'static>>,
     key: KeyPair,
+    serial: SerialNumber,
 }
 
 impl TestLeaf {
@@ -373,8 +405,9 @@ impl TestLeaf {
     /// [`PkiError::Certificate`].
     pub fn self_signed(spec: CertificateSpec) -> Result<Self, PkiError> {
         let (params, key) = (spec.params()?, spec.key_type.generate()?);
+        let serial = serial_number(&params, &key);
         let leaf = params.self_signed(&key)?.der().clone();
-        Ok(Self { chain: vec![leaf], key })
+        Ok(Self { chain: vec![leaf], key, serial })
     }
 
     /// The chain, leaf first.
@@ -405,6 +438,13 @@ impl TestLeaf {
     pub fn credentials(&self, provider: &CryptoProvider) -> Result<Credentials, PkiError> {
         Ok(Credentials::from_der(self.chain.clone(), self.key(), provider)?)
     }
+}
+
+/// Different for each key, positive, and at most 20 octets long, as RFC 5280 section 4.1.2.2 wants.
+fn serial_number(params: &CertificateParams, key: &KeyPair) -> SerialNumber {
+    let identifier = params.key_identifier(key);
+    let octets: Vec<u8> = std::iter::once(1).chain(identifier.into_iter().take(15)).collect();
+    SerialNumber::from_slice(&octets)
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
