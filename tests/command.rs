@@ -1,0 +1,506 @@
+//! The command `typha-tls`: its lines and exit codes, with both ends as processes of their own.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use typha_tls::testing::{CertificateSpec, FELIX_SPIFFE_ID, Purpose, TYPHA_SPIFFE_ID, TestCa};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls"));
+    // Nothing of the machine's own configuration gets in.
+    command.args(arguments).env_clear().stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
+}
+
+/// The only line of the output.
+fn line(bytes: &[u8]) -> Value {
+    let mut lines = lines(bytes);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines.remove(0)
+}
+
+/// A directory with what `typha-tls pki` makes.
+struct Pki(TempDir);
+
+impl Pki {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let output = run(&["pki", dir.path().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, contents: &str) -> String {
+        std::fs::write(self.0.path().join(name), contents).unwrap();
+        self.path(name)
+    }
+}
+
+/// A running `typha-tls typha`.
+struct Typha {
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+    address: String,
+}
+
+impl Typha {
+    fn start(pki: &Pki, more: &[&str]) -> Self {
+        let config = pki.path("typha.cfg");
+        let arguments = [&["typha", "--listen", "127.0.0.1:0", "--config", &config], more].concat();
+        let mut process = command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        let address = first
+            .strip_prefix("{\"event\":\"listening\",\"address\":\"")
+            .and_then(|rest| rest.strip_suffix("\"}\n"))
+            .unwrap_or_else(|| panic!("{first}"))
+            .to_owned();
+        Self { process, stdout, address }
+    }
+
+    fn next_line(&mut self) -> Value {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"))
+    }
+
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> Option<i32> {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        self.process.wait().unwrap().code()
+    }
+}
+
+impl Drop for Typha {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn felix(pki: &Pki, address: &str, input: &[u8], more: &[&str]) -> Output {
+    let config = pki.path("felix.cfg");
+    let arguments = [&["felix", "--connect", address, "--config", &config], more].concat();
+    let mut process = command(&arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A refused Felix does not read its input.
+    let _ = process.stdin.take().unwrap().write_all(input);
+    process.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_accepted_felix_gets_its_echo() {
+    let pki = Pki::new();
+    let mut typha = Typha::start(&pki, &[]);
+    let input: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+    let output = felix(&pki, &typha.address, &input, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stdout == input, "{} bytes came back", output.stdout.len());
+    assert_eq!(
+        line(&output.stderr),
+        json!({
+            "event": "accepted", "peer": typha.address, "matched_by": "both", "common_name": "typha-server",
+            "uri_sans": [TYPHA_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_256_GCM_SHA384",
+            "group": "X25519MLKEM768", "acceptance": "confirmed", "received": 300_000, "closed": "cleanly",
+        })
+    );
+    let mut accepted = typha.next_line();
+    assert!(
+        accepted.as_object_mut().unwrap().remove("peer").unwrap().as_str().unwrap().starts_with("127.0.0.1:")
+    );
+    assert_eq!(
+        accepted,
+        json!({
+            "event": "accepted", "matched_by": "both", "common_name": "typha-client",
+            "uri_sans": [FELIX_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_256_GCM_SHA384",
+            "group": "X25519MLKEM768",
+        })
+    );
+}
+
+#[test]
+fn flags_win_and_each_end_says_who_refused_whom() {
+    let pki = Pki::new();
+    let mut typha = Typha::start(&pki, &["--client-cn", "someone-else", "--client-uri-san", "spiffe://td/x"]);
+    let output = felix(&pki, &typha.address, b"x", &[]);
+    assert_eq!(output.status.code(), Some(3));
+    let refused = line(&output.stderr);
+    assert_eq!((&refused["reason"], &refused["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
+    let refused = typha.next_line();
+    assert_eq!((&refused["event"], &refused["reason"]), (&json!("refused"), &json!("identity_mismatch")));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("peer certificate does not have required CN or URI SAN"), "{detail}");
+
+    let output = felix(&pki, &typha.address, b"x", &["--typha-cn", "nobody", "--typha-uri-san", "none"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(line(&output.stderr)["reason"], "identity_mismatch");
+    let refused = typha.next_line();
+    assert_eq!((&refused["reason"], &refused["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
+}
+
+#[test]
+fn other_endings_of_a_handshake() {
+    let pki = Pki::new();
+    let mut typha = Typha::start(&pki, &[]);
+    let mut plain = TcpStream::connect(&typha.address).unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    plain.read_to_end(&mut answer).unwrap();
+    let refused = typha.next_line();
+    assert_eq!(refused["reason"], "not_tls");
+    assert_eq!(refused["detail"], "the peer does not speak TLS: it began with \"GET / HTTP/1.1..\"");
+
+    let probe = TcpStream::connect(&typha.address).unwrap();
+    probe.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(typha.next_line()["reason"], "io");
+
+    // Nobody listens on a port that was given back.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let output = felix(&pki, &gone, b"", &[]);
+    assert_eq!((output.status.code(), &line(&output.stderr)["reason"]), (Some(5), &json!("io")));
+}
+
+#[test]
+fn a_stalled_felix_times_out() {
+    let pki = Pki::new();
+    let config = std::fs::read_to_string(pki.path("typha.cfg")).unwrap();
+    pki.write("typha.cfg", &format!("{config}ServerHandshakeTimeoutSecs = 0.2\n"));
+    let mut typha = Typha::start(&pki, &[]);
+    let _silent = TcpStream::connect(&typha.address).unwrap();
+    let refused = typha.next_line();
+    assert_eq!(refused["reason"], "timed_out");
+    assert_eq!(refused["detail"], "the handshake timed out after 200ms (it had sent nothing)");
+}
+
+#[test]
+fn a_typha_that_goes_away_breaks_the_connection_off() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &[]);
+    let config = pki.path("felix.cfg");
+    let mut felix = command(&["felix", "--connect", &typha.address, "--config", &config])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = felix.stdin.take().unwrap();
+    input.write_all(b"x").unwrap();
+    let mut echo = [0];
+    felix.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+    // Killed, it can say no goodbye.
+    drop(typha);
+    let output = felix.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let outcome = line(&output.stderr);
+    assert_eq!((&outcome["event"], &outcome["reason"]), (&json!("broken_off"), &json!("io")));
+    drop(input);
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_typha_cleanly() {
+    for signal in ["-TERM", "-INT"] {
+        let pki = Pki::new();
+        let typha = Typha::start(&pki, &[]);
+        let config = pki.path("felix.cfg");
+        let mut felix = command(&["felix", "--connect", &typha.address, "--config", &config])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = felix.stdin.take().unwrap();
+        input.write_all(b"x").unwrap();
+        let mut echo = [0];
+        felix.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+        assert_eq!(typha.stop(signal), Some(0));
+        // Felix is told by close_notify, so that it is a clean end for it too, although its input is still open.
+        assert_eq!(felix.wait_with_output().unwrap().status.code(), Some(0));
+        drop(input);
+    }
+}
+
+#[test]
+fn what_can_not_be_used_is_exit_code_2() {
+    let pki = Pki::new();
+    let config = pki.path("felix.cfg");
+    let missing = pki.path("missing.pem");
+    for arguments in [
+        &["felix", "--connect", "127.0.0.1:1"][..],
+        &["felix", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:1", "--config", &config, "--ca-file", &missing],
+        &["felix", "--connect", "127.0.0.1:1", "--config", &missing],
+        &["felix", "--no-such-flag"],
+        &["typha", "--listen", "127.0.0.1:0"],
+        &["typha", "--listen", "127.0.0.1:0", "--ca-file", &missing],
+        &["verify", "--peer", "felix"],
+        &["verify", "--peer", "nobody", "--ca-file", &missing, "--chain", &missing, "--cn", "x"],
+        &["verify", "--peer", "felix", "--ca-file", &missing, "--chain", &missing, "--cn", "x"],
+        &["verify", "--peer", "felix", "--ca-file", &missing, "--chain", &missing],
+        &["check"],
+        &["nothing"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn the_client_cn_slip_on_felix_is_explained() {
+    let pki = Pki::new();
+    let output = command(&["felix", "--connect", "127.0.0.1:1", "--config", &pki.path("felix.cfg")])
+        .env("FELIX_CLIENTCN", "typha-server")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        line(&output.stderr)["detail"],
+        "ClientCN (from environment variable FELIX_CLIENTCN) is a parameter of Typha; on Felix, the identity that \
+         Typha must have is set by TyphaCN"
+    );
+}
+
+fn verify(pki: &Pki, chain: &str, more: &[&str]) -> (Option<i32>, Value) {
+    let (ca, chain) = (pki.path("ca.pem"), pki.path(chain));
+    let arguments = [&["verify", "--ca-file", &ca, "--chain", &chain, "--json"], more].concat();
+    let output = run(&arguments);
+    (output.status.code(), line(&output.stdout))
+}
+
+#[test]
+fn verify_judges_a_chain() {
+    let pki = Pki::new();
+    assert_eq!(
+        verify(&pki, "typha-client.pem", &["--peer", "felix", "--cn", "typha-client"]),
+        (
+            Some(0),
+            json!({
+                "verdict": "accepted", "matched_by": "common_name", "common_name": "typha-client",
+                "uri_sans": [FELIX_SPIFFE_ID],
+            })
+        )
+    );
+    for (chain, arguments, reason) in [
+        ("typha-client.pem", &["--peer", "felix", "--uri-san", "spiffe://td/x"][..], "identity_mismatch"),
+        ("typha-client.pem", &["--peer", "typha", "--cn", "typha-client"], "wrong_key_usage"),
+        ("typha-client.pem", &["--peer", "felix", "--cn", "x", "--at", "2199-01-01T00:00:00Z"], "expired"),
+        (
+            "typha-client.pem",
+            &["--peer", "felix", "--cn", "x", "--at", "1999-01-01T00:00:00Z"],
+            "not_yet_valid",
+        ),
+        ("ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"], "ca_used_as_leaf"),
+    ] {
+        let (code, outcome) = verify(&pki, chain, arguments);
+        assert_eq!(
+            (code, &outcome["verdict"], &outcome["reason"]),
+            (Some(1), &json!("refused"), &json!(reason))
+        );
+    }
+    // A malformed certificate is what a peer may send: it is judged, not an error of usage.
+    pki.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let (code, outcome) = verify(&pki, "broken.pem", &["--peer", "felix", "--cn", "x"]);
+    assert_eq!((code, &outcome["reason"]), (Some(1), &json!("malformed_certificate")));
+    pki.write("empty.pem", "");
+    let (code, outcome) = verify(&pki, "empty.pem", &["--peer", "felix", "--cn", "x"]);
+    assert_eq!((code, &outcome["reason"]), (Some(1), &json!("no_certificate")));
+
+    let output = run(&[
+        "verify",
+        "--peer",
+        "felix",
+        "--ca-file",
+        &pki.path("ca.pem"),
+        "--chain",
+        &pki.path("typha-client.pem"),
+        "--cn",
+        "typha-client",
+    ]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!(
+            "accepted: Felix with CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"] (matched by common_name)\n"
+        )
+    );
+}
+
+/// The findings of `typha-tls check`, and its exit code.
+fn check(arguments: &[&str]) -> (Option<i32>, Vec<(String, String)>) {
+    let output = run(&[&["check"], arguments].concat());
+    let findings = lines(&output.stdout)
+        .iter()
+        .filter(|line| line["level"] != "info")
+        .map(|line| {
+            assert!(!line["detail"].as_str().unwrap().is_empty());
+            (line["level"].as_str().unwrap().to_owned(), line["finding"].as_str().unwrap().to_owned())
+        })
+        .collect();
+    (output.status.code(), findings)
+}
+
+#[test]
+fn check_finds_nothing_in_a_good_set() {
+    let pki = Pki::new();
+    let (typha, felix) = (pki.path("typha.cfg"), pki.path("felix.cfg"));
+    assert_eq!(check(&["typha", "--config", &typha, "--against", &felix]), (Some(0), vec![]));
+    assert_eq!(check(&["felix", "--config", &felix, "--against", &typha]), (Some(0), vec![]));
+    let output = run(&["check", "felix", "--config", &felix, "--against", &typha]);
+    let facts: Vec<_> =
+        lines(&output.stdout).iter().map(|line| line["fact"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(facts, ["required_peer", "trusted_ca", "days_left", "own_identity", "own_chain", "against"]);
+}
+
+#[test]
+fn check_reports_each_finding() {
+    let pki = Pki::new();
+    let felix = pki.path("felix.cfg");
+    let ca = TestCa::new(CertificateSpec::ca("other CA")).unwrap();
+    let hour = Duration::from_secs(3600);
+    let (from, until) = (SystemTime::now() - 2 * hour, SystemTime::now() - hour);
+    let leaf =
+        ca.issue(CertificateSpec::leaf("someone").purpose(Purpose::ServerAuth).valid(from, until)).unwrap();
+    let (chain, key) = (pki.write("bad.pem", &leaf.chain_pem()), pki.write("bad-key.pem", &leaf.key_pem()));
+    open_to_all(Path::new(&key));
+    let plain = TestCa::new(CertificateSpec::ca("plain").without_ca_flag()).unwrap();
+    let bundle = pki.write("bundle.pem", &(plain.root_pem() + &ca.root_pem()));
+    let arguments = [
+        "felix",
+        "--config",
+        &felix,
+        "--cert-file",
+        &chain,
+        "--key-file",
+        &key,
+        "--ca-file",
+        &bundle,
+        "--against",
+        &pki.path("typha.cfg"),
+    ];
+    let (code, mut findings) = check(&arguments);
+    findings.retain(|(_, finding)| cfg!(unix) || finding != "key_accessible_by_others");
+    let expected = [
+        ("warning", "not_a_ca"),
+        ("warning", "leaf_expired"),
+        ("warning", "leaf_lacks_purpose"),
+        ("warning", "key_accessible_by_others"),
+        ("error", "own_chain"),
+        ("error", "against"),
+    ];
+    let expected: Vec<_> =
+        expected.iter().map(|(level, finding)| ((*level).to_owned(), (*finding).to_owned())).collect();
+    assert_eq!((code, findings), (Some(1), expected));
+}
+
+#[test]
+fn check_reports_what_can_not_be_used() {
+    let pki = Pki::new();
+    let felix = pki.path("felix.cfg");
+    let error = |finding: &str| (Some(1), vec![("error".to_owned(), finding.to_owned())]);
+    assert_eq!(check(&["felix"]), error("configuration"));
+    assert_eq!(check(&["felix", "--config", &pki.path("missing.cfg")]), error("configuration"));
+    assert_eq!(
+        check(&["felix", "--config", &felix, "--ca-file", &pki.path("typha-client-key.pem")]),
+        error("ca_file")
+    );
+    assert_eq!(
+        check(&["felix", "--config", &felix, "--key-file", &pki.path("typha-server-key.pem")]),
+        error("cert_file_and_key_file")
+    );
+    assert_eq!(
+        check(&["felix", "--config", &felix, "--against", &pki.path("missing.cfg")]),
+        error("against")
+    );
+    // Both halves of a wrong pair of files are reported at once.
+    let (code, findings) = check(&[
+        "felix",
+        "--config",
+        &felix,
+        "--ca-file",
+        &pki.path("felix.cfg"),
+        "--cert-file",
+        &pki.path("felix.cfg"),
+    ]);
+    assert_eq!((code, findings.len()), (Some(1), 2));
+}
+
+#[test]
+fn pki_says_what_to_set_and_overwrites_nothing() {
+    let dir = TempDir::new().unwrap();
+    let target = dir.path().join("new/pki");
+    let output = run(&["pki", target.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let lines = lines(&output.stdout);
+    let created: Vec<PathBuf> = lines
+        .iter()
+        .filter(|line| line["event"] == "created")
+        .map(|line| line["file"].as_str().unwrap().into())
+        .collect();
+    assert_eq!(created.len(), 8);
+    for file in &created {
+        assert!(file.is_file());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let others = file.metadata().unwrap().permissions().mode() & 0o077;
+            assert_eq!(others == 0, file.to_str().unwrap().ends_with("key.pem"), "{}", file.display());
+        }
+    }
+    let settings: Vec<_> = lines.iter().filter(|line| line["event"] == "settings").collect();
+    assert_eq!(settings.len(), 2);
+    // The printed variables are enough to run both daemons.
+    let variables = |daemon: &Value| -> Vec<(String, String)> {
+        daemon["environment"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|line| line.as_str().unwrap().split_once('=').unwrap())
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    };
+    for (settings, end) in settings.iter().zip(["typha", "felix"]) {
+        assert_eq!(settings["daemon"], end);
+        let output = command(&["check", end]).envs(variables(settings)).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    }
+
+    let before = std::fs::read(target.join("ca.pem")).unwrap();
+    let output = run(&["pki", target.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(std::fs::read(target.join("ca.pem")).unwrap(), before);
+}
+
+#[cfg(unix)]
+fn open_to_all(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[cfg(not(unix))]
+fn open_to_all(_: &Path) {}
