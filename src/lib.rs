@@ -1,4 +1,26 @@
-//! Mutual TLS between Calico's Felix and Typha, on rustls.
+//! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
+//!
+//! The promise: a stream that this crate hands out has been **authenticated in both directions**. The peer's chain leads to
+//! a configured CA, it is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one
+//! required. No connector, acceptor, verifier or stream for which this does not hold can be built.
+//!
+//! Where to begin:
+//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make a [`TyphaAcceptor`] or a
+//!   [`FelixConnector`].
+//! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`] make a
+//!   [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
+//! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
+//! - [`HandshakeError`] and [`verifier::Rejection`] say why a connection did not come about.
+//!
+//! Each acceptor and connector emits one [tracing](https://docs.rs/tracing) event for each connection, inside a span
+//! `handshake` with the fields `local` and `peer_address`:
+//!
+//! | event | level | fields |
+//! | --- | --- | --- |
+//! | `connection accepted` | info | `peer_address`, `matched_by`, `common_name`, `uri_sans`, `tls_version`, `cipher_suite`, `group` |
+//! | `connection refused` | warn | `peer_address`, `reason` ([`HandshakeError::reason`]), `detail` |
+//!
+//! What a peer controls is escaped and cut in them, as in every error text. The names of fields and reasons are stable.
 
 mod acceptor;
 mod certificate;
@@ -31,3 +53,8 @@ pub use role::Role;
 pub use snapshot::{FelixSnapshot, TyphaSnapshot};
 pub use stream::AuthenticatedStream;
 pub use tcp::TcpKeepalive;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
