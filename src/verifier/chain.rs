@@ -10,7 +10,7 @@ use webpki::{
 };
 
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
-use crate::certificate::{Certificate, KeyPurpose, NotAnIssuer};
+use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
 use crate::role::Role;
 
@@ -58,13 +58,10 @@ impl PeerVerifier {
             certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
         }
         // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
-        let entry = self
-            .trust_bundle
-            .anchors()
-            .iter()
-            .position(|anchor| std::ptr::eq(anchor, path.anchor()))
-            .and_then(|position| self.trust_bundle.entries().get(position))
-            .ok_or(Rejection::TooComplex { subject: String::new() })?;
+        let bundle = &self.trust_bundle;
+        let (_, entry) = std::iter::zip(bundle.anchors(), bundle.entries())
+            .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()))
+            .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
         check_ca(entry, path, role, now)
     }
 }
