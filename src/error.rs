@@ -159,7 +159,8 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
             " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
         }
         AlertDescription::BadCertificate => {
-            " (our certificate is malformed or, to a peer written in Go, does not have the required identity)"
+            " (our certificate is malformed; a peer written in Go says this of any certificate that it does not accept, \
+             so look at the identity it requires first, then at CA, validity and extended key usage)"
         }
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",

@@ -420,12 +420,12 @@ impl TestLeaf {
         self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
     }
 
-    /// The private key as DER (PKCS#8).
+    /// The private key as DER (PKCS#8; of version 2 for Ed25519, which OpenSSL 3.0 does not read).
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 
-    /// The private key as PEM (PKCS#8).
+    /// The private key as PEM; else as [`key`](Self::key).
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }

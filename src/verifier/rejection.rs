@@ -284,7 +284,7 @@ impl Rejection {
             | Self::UnsupportedKeySize { .. }
             | Self::UnsupportedVersion { .. }
             | Self::WrongKeyUsage { .. } => CertificateError::InvalidPurpose,
-            // certificate_required in TLS 1.3, handshake_failure in 1.2
+            // certificate_required
             Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
             // bad_certificate
             Self::InvalidSignature { .. } | Self::MalformedCertificate(_) => CertificateError::BadEncoding,
