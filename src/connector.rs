@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -213,6 +214,7 @@ impl FelixConnector {
             Ok(Ok(true)) => Ok(Acceptance::Confirmed),
             Ok(Ok(false)) => Err(HandshakeError::Closed { phase }),
             Ok(Err(error)) => Err(match alert_of(&error) {
+                Some(AlertDescription::CloseNotify) => HandshakeError::Closed { phase },
                 Some(alert) => HandshakeError::RefusedByPeer { alert },
                 None if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed { phase },
                 None => handshake::io_or_tls(error),

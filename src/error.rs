@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, PeerIncompatible};
 use thiserror::Error;
 
 use crate::text::Quoted;
@@ -47,7 +47,7 @@ pub enum HandshakeError {
         after: Duration,
     },
     /// The peer broke the protocol, or has no version, cipher suite or group in common with us.
-    #[error("the TLS handshake failed")]
+    #[error("the TLS handshake failed{}", tls_hint(.0))]
     Tls(#[source] rustls::Error),
 }
 
@@ -150,6 +150,20 @@ pub fn alert_name(alert: AlertDescription) -> String {
         name.push(character.to_ascii_lowercase());
     }
     name
+}
+
+/// What an operator should know of rustls's reason.
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::SignatureAlgorithmsExtensionRequired
+            | PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::SupportedVersionsExtensionRequired
+            | PeerIncompatible::Tls12NotOffered,
+        ) => " (the peer seems to speak TLS 1.1 or older only)",
+        rustls::Error::PeerIncompatible(_) => " (no TLS version, cipher suite or group in common)",
+        _ => "",
+    }
 }
 
 /// What an operator on the refused end should look at.

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use rustls::Error as TlsError;
+use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,9 +16,9 @@ use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long, and for how many bytes, a refused peer is listened to, so that closing does not become a reset that destroys
-/// the alert on its way.
+/// the alert on its way. Far more than the buffers between two ends hold; less than costs a core.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-const DRAIN_BYTES: usize = 128 * 1024;
+const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
 pub(crate) async fn run<S, IO>(
@@ -41,6 +41,9 @@ where
         Ok(Err((error, wire))) => {
             let error = match verdict {
                 Some(Err(rejection)) => rejection.into(),
+                Some(Ok(peer)) if is_bad_signature(&error) => {
+                    Rejection::KeyNotProven { presented: peer.identity().clone() }.into()
+                }
                 _ => failure(error, &start),
             };
             if is_ours_to_tell(&error) {
@@ -58,8 +61,11 @@ fn phase(start: &Start) -> HandshakePhase {
 
 /// Names a failure that is not the verifier's.
 fn failure(error: io::Error, start: &Start) -> HandshakeError {
-    if let Some(alert) = alert_of(&error) {
-        return HandshakeError::RefusedByPeer { alert };
+    match alert_of(&error) {
+        // Goodbye is no refusal.
+        Some(AlertDescription::CloseNotify) => return HandshakeError::Closed { phase: phase(start) },
+        Some(alert) => return HandshakeError::RefusedByPeer { alert },
+        None => {}
     }
     match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
         Some(TlsError::NoCertificatesPresented) => Rejection::NoCertificate.into(),
@@ -69,6 +75,13 @@ fn failure(error: io::Error, start: &Start) -> HandshakeError {
         None if is_not_tls(start) => not_tls(start),
         None => HandshakeError::Closed { phase: phase(start) },
     }
+}
+
+/// Whether a signature that the peer made does not verify; after its certificates were found good, that is the one over
+/// the handshake.
+fn is_bad_signature(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+    matches!(error, Some(TlsError::InvalidCertificate(CertificateError::BadSignature)))
 }
 
 /// A failure of a stream whose handshake is complete.
@@ -108,7 +121,7 @@ fn is_ours_to_tell(error: &HandshakeError) -> bool {
 async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline: Instant) {
     let drained = async {
         wire.shutdown().await?;
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; 16 * 1024];
         let mut left = DRAIN_BYTES;
         loop {
             match wire.read(&mut buffer).await? {

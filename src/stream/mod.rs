@@ -1,6 +1,8 @@
 //! The connection that a handshake yields: authenticated in both directions.
 
 mod facts;
+mod start;
+mod timeouts;
 mod wire;
 
 use std::fmt;
@@ -11,8 +13,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 pub use facts::TlsFacts;
-pub use wire::StreamTimeouts;
-pub(crate) use wire::{Start, Wire, with_start};
+pub(crate) use start::{Start, with_start};
+pub use timeouts::StreamTimeouts;
+pub(crate) use wire::Wire;
 
 use crate::verifier::VerifiedPeer;
 
@@ -49,7 +52,9 @@ impl<IO> AuthenticatedStream<IO> {
         acceptance: Acceptance,
         timeouts: StreamTimeouts,
     ) -> Self {
-        wire_mut(&mut tls).set_timeouts(timeouts);
+        let wire = wire_mut(&mut tls);
+        wire.end_handshake();
+        wire.set_timeouts(timeouts);
         Self { tls, peer, facts, acceptance }
     }
 

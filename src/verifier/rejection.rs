@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use crate::certificate::MalformedCertificate;
-use crate::identity::IdentityMismatch;
+use crate::identity::{IdentityMismatch, PeerIdentity};
 use crate::role::Role;
 use crate::text::Timestamp;
 
@@ -65,6 +65,15 @@ pub enum Rejection {
         subject: String,
         /// The issuer it names.
         issuer: String,
+    },
+    /// The peer's certificate is good, but its signature over the handshake is not (RFC 8446 section 4.4.3): it has the
+    /// certificate without the private key. Only a handshake gives this.
+    #[error(
+        "the peer presented a good certificate ({presented}), but did not prove that it holds the private key to it"
+    )]
+    KeyNotProven {
+        /// What the certificate presents.
+        presented: PeerIdentity,
     },
     /// A certificate is not strictly valid.
     #[error(transparent)]
@@ -246,6 +255,7 @@ impl Rejection {
             Self::Expired { .. } => "expired",
             Self::IdentityMismatch(_) => "identity_mismatch",
             Self::InvalidSignature { .. } => "invalid_signature",
+            Self::KeyNotProven { .. } => "key_not_proven",
             Self::MalformedCertificate(_) => "malformed_certificate",
             Self::NameConstraintViolation { .. } => "name_constraint_violation",
             Self::NoCertificate => "no_certificate",
@@ -284,6 +294,8 @@ impl Rejection {
             | Self::UnsupportedKeySize { .. }
             | Self::UnsupportedVersion { .. }
             | Self::WrongKeyUsage { .. } => CertificateError::InvalidPurpose,
+            // decrypt_error, which rustls has sent by itself
+            Self::KeyNotProven { .. } => CertificateError::BadSignature,
             // certificate_required
             Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
             // bad_certificate
