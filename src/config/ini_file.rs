@@ -1,8 +1,9 @@
 //! Reads the configuration file.
+//!
+//! Line by line, and nothing spans lines: with TLS at stake, no line may swallow the next one unnoticed, as general INI
+//! parsers let comments, quotes and continuations do. What is neither clear nor harmless is an error.
 
 use std::path::Path;
-
-use ini::{Ini, ParseOption};
 
 use super::error::ConfigError;
 
@@ -15,31 +16,63 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, String)>, ConfigError> {
 
 fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    check_lines(text)?;
-    let options = ParseOption { enabled_escape: false, ..ParseOption::default() };
-    let file = Ini::load_from_str_opt(text, options).map_err(|error| error.to_string())?;
-    let values = file.iter().flat_map(|(_, properties)| properties.iter());
-    Ok(values.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
+    let mut values = Vec::new();
+    for (number, line) in (1..).zip(text.split('\n')) {
+        match read_line(line.trim()) {
+            Ok(Some((name, value))) => values.push((name.to_owned(), value.to_owned())),
+            Ok(None) => {}
+            Err(problem) => return Err(format!("line {number}: {problem}")),
+        }
+    }
+    Ok(values)
 }
 
-/// The parser takes a line that assigns nothing for the begin of the next line's name, which would then not be found.
-fn check_lines(text: &str) -> Result<(), String> {
-    let mut continued = false;
-    for (index, line) in text.lines().enumerate() {
-        let line = line.trim();
-        let skipped = continued || line.is_empty() || line.starts_with(['#', ';']);
-        let is_section = line.starts_with('[') && line.contains(']');
-        let name = line.split_once(['=', ':']).map(|(name, _)| name.trim());
-        if !skipped && !is_section && name.is_none_or(str::is_empty) {
-            return Err(format!(
-                "line {} is neither `name = value`, nor a section, nor a comment",
-                index + 1
-            ));
-        }
-        continued = line.ends_with('\\');
+/// The name and the value that a line sets; `None` for a section, a comment and an empty line.
+fn read_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
+    if is_empty_or_comment(line) {
+        return Ok(None);
     }
-    Ok(())
+    if let Some(section) = line.strip_prefix('[') {
+        return match section.split_once(']') {
+            Some((_, rest)) if is_empty_or_comment(rest.trim_start()) => Ok(None),
+            _ => Err("a section is a name in brackets, on a line of its own"),
+        };
+    }
+    let (name, value) = line.split_once(['=', ':']).ok_or("it is not `name = value`")?;
+    let (name, value) = (name.trim_end(), value.trim_start());
+    if name.is_empty() {
+        return Err("there is no name in front of the value");
+    }
+    match value.chars().next() {
+        Some(quote @ ('"' | '\'' | '`')) => match value.get(1..).and_then(|rest| rest.split_once(quote)) {
+            Some((value, rest)) if is_empty_or_comment(rest.trim_start()) => Ok(Some((name, value))),
+            _ => Err("the value is quoted, but its line does not end with the quote"),
+        },
+        _ => {
+            let value = without_comment(value);
+            if value.ends_with('\\') {
+                return Err("a value can not be continued on the next line");
+            }
+            Ok(Some((name, value)))
+        }
+    }
+}
+
+fn is_empty_or_comment(text: &str) -> bool {
+    text.is_empty() || text.starts_with(['#', ';'])
+}
+
+/// A comment behind a value begins with a `#` or `;` that white space stands before.
+fn without_comment(value: &str) -> &str {
+    let mut after_space = true;
+    for (position, character) in value.char_indices() {
+        if after_space && matches!(character, '#' | ';') {
+            return value.get(..position).unwrap_or_default().trim_end();
+        }
+        after_space = character.is_whitespace();
+    }
+    value
 }
 
 #[cfg(test)]
@@ -48,14 +81,16 @@ mod tests {
 
     #[test]
     fn names_and_values() {
-        let text = "\u{feff}; comment\nCAFile = /a b/ca.pem\r\n# comment = no\n\n[global]\n  ClientCN=typha-client # remark\n\
-                    ClientURISAN: spiffe://td/a#f\n[other section]\nServerKeyFile = \"/quoted\"\nEmpty =\nPath = C:\\dir\\n";
+        let text = "\u{feff}; comment\nCAFile = /a b/ca.pem\r\n# comment = no\n\n[global] ; remark\n  # indented\n  \
+                    ClientCN=typha-client # remark\nClientURISAN: spiffe://td/a#f\n[other section]\nServerKeyFile = \
+                    \"/quoted # path\" ; remark\nEmpty =\nAlso = ; remark\nPath = C:\\dir\\n";
         let expected = [
             ("CAFile", "/a b/ca.pem"),
             ("ClientCN", "typha-client"),
             ("ClientURISAN", "spiffe://td/a#f"),
-            ("ServerKeyFile", "/quoted"),
+            ("ServerKeyFile", "/quoted # path"),
             ("Empty", ""),
+            ("Also", ""),
             ("Path", "C:\\dir\\n"),
         ];
         let parsed = parse(text.as_bytes()).unwrap();
@@ -69,12 +104,36 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_assigns_nothing_is_an_error() {
-        for (text, line) in
-            [("CAFile /ca.pem\nClientCN = x", 1), ("[a]\n= x", 2), ("A = 1\n  CAFile", 2), ("A = 1\n[x", 2)]
-        {
-            let problem = parse(text.as_bytes()).unwrap_err();
-            assert!(problem.starts_with(&format!("line {line} ")), "{text}: {problem}");
+    fn no_line_swallows_the_next() {
+        for text in [
+            "[a]\n  # remark\nClientCN = x\n",
+            "# remark \\\nOdd = 1\nClientCN = x",
+            "Odd = 1\r\nClientCN = x\r\n",
+            "Odd = 1\rClientCN = x\r",
+            "[a = b]\nClientCN = x",
+        ] {
+            let parsed = parse(text.as_bytes()).unwrap();
+            assert_eq!(parsed.last(), Some(&("ClientCN".to_owned(), "x".to_owned())), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_clear_is_an_error() {
+        for (text, problem) in [
+            ("CAFile /ca.pem\nClientCN = x", "line 1: it is not `name = value`"),
+            ("A = 1\r\n\r\n  CAFile\r\n", "line 3: it is not `name = value`"),
+            ("A = 1\rCAFile\r", "line 2: it is not `name = value`"),
+            ("[a]\n= x", "line 2: there is no name in front of the value"),
+            ("[a] odd\nClientCN = x", "line 1: a section is a name in brackets, on a line of its own"),
+            ("[a = b\nClientCN = x\nY = c]", "line 1: a section is a name in brackets, on a line of its own"),
+            (
+                "X = \"a\nClientCN = x\nY = b\"",
+                "line 1: the value is quoted, but its line does not end with the quote",
+            ),
+            ("X = 'a' b", "line 1: the value is quoted, but its line does not end with the quote"),
+            ("A = 1\nX = a\\\nClientCN = x", "line 2: a value can not be continued on the next line"),
+        ] {
+            assert_eq!(parse(text.as_bytes()).unwrap_err(), problem, "{text}");
         }
     }
 
