@@ -14,7 +14,7 @@ use x509_parser::oid_registry;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::X509Version;
 
-use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET};
+use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET, check_nested};
 use crate::text::Quoted;
 
 /// A certificate is not strictly valid DER, or a name or an extension in it is not valid in its type.
@@ -44,6 +44,11 @@ impl<'a> Certificate<'a> {
         }
         check_extensions(x509.extensions())?;
         Ok(Self { x509 })
+    }
+
+    /// The DER of the public key with its algorithm: SubjectPublicKeyInfo.
+    pub(crate) fn public_key_info(&self) -> &'a [u8] {
+        self.x509.tbs_certificate.subject_pki.raw
     }
 
     /// The attributes of the subject in DER order.
@@ -150,7 +155,7 @@ impl<'a> Certificate<'a> {
     pub(crate) fn unhandled_critical_extension(&self, handled: &[&[u8]]) -> Option<String> {
         self.extensions()
             .find(|extension| extension.critical && !handled.contains(&extension.oid.as_bytes()))
-            .map(|extension| extension.oid.to_id_string())
+            .map(|extension| oid_text(&extension.oid))
     }
 
     pub(crate) fn subject_key_identifier(&self) -> Option<&'a [u8]> {
@@ -185,13 +190,13 @@ impl<'a> Certificate<'a> {
 
     /// The DER of the algorithm identifier of the public key, without its SEQUENCE header.
     pub(crate) fn public_key_algorithm(&self) -> Option<&'a [u8]> {
-        let spki = DerReader::single(self.x509.tbs_certificate.subject_pki.raw, SEQUENCE).ok()?;
+        let spki = DerReader::single(self.public_key_info(), SEQUENCE).ok()?;
         DerReader::new(spki).expect(SEQUENCE).ok()
     }
 
     /// The public key's algorithm for people, such as `1.2.840.10040.4.1`.
     pub(crate) fn public_key_algorithm_text(&self) -> String {
-        self.x509.public_key().algorithm.algorithm.to_id_string()
+        oid_text(&self.x509.public_key().algorithm.algorithm)
     }
 
     fn extensions(&self) -> impl Iterator<Item = &X509Extension<'a>> {
@@ -202,7 +207,7 @@ impl<'a> Certificate<'a> {
 /// The object identifier of a DER algorithm identifier (without its SEQUENCE header) for people.
 pub(crate) fn algorithm_text(algorithm: &[u8]) -> String {
     match DerReader::new(algorithm).expect(OBJECT_IDENTIFIER) {
-        Ok(oid) => Oid::new(oid.into()).to_id_string(),
+        Ok(oid) => oid_text(&Oid::new(oid.into())),
         Err(_) => "unknown".to_owned(),
     }
 }
@@ -306,6 +311,11 @@ fn string_value(tag: u8, value: &[u8]) -> Result<Cow<'_, str>, &'static str> {
     }
 }
 
+/// Whether this is the DER of a distinguished name.
+pub(crate) fn is_name(der: &[u8]) -> bool {
+    read_name(der).is_ok()
+}
+
 /// Name ::= SEQUENCE OF SET OF SEQUENCE { type, value }
 fn read_name(der: &[u8]) -> Result<Vec<NameAttribute<'_>>, DerError> {
     let mut attributes = Vec::new();
@@ -344,7 +354,29 @@ fn name_text(der: &[u8]) -> String {
         // Writing to a String does not fail.
         let _ = write!(text, "{separator}{}={}", attribute.label(), Quoted(&value));
     }
-    if text.is_empty() { "(empty name)".to_owned() } else { text }
+    if text.is_empty() { "(empty name)".to_owned() } else { cut(text, MAX_NAME_LENGTH) }
+}
+
+/// Two of these and what stands around them stay below 1 KiB.
+const MAX_NAME_LENGTH: usize = 300;
+/// Far longer than any object identifier that is in use.
+const MAX_OID_LENGTH: usize = 64;
+
+fn oid_text(oid: &Oid<'_>) -> String {
+    // Looked at before it is written out: an identifier can be as long as its certificate.
+    if oid.as_bytes().len() > MAX_OID_LENGTH {
+        return "an object identifier of absurd length".to_owned();
+    }
+    cut(oid.to_id_string(), MAX_OID_LENGTH)
+}
+
+/// Cuts a text that is ASCII.
+fn cut(mut text: String, limit: usize) -> String {
+    if text.len() > limit {
+        text.truncate(limit);
+        text.push_str("...");
+    }
+    text
 }
 
 fn unix_time(seconds: i64) -> UnixTime {
@@ -364,19 +396,33 @@ fn check_extensions(extensions: &[X509Extension<'_>]) -> Result<(), MalformedCer
 
 fn check_extension(extension: &X509Extension<'_>) -> Result<(), MalformedCertificate> {
     let malformed =
-        || MalformedCertificate::new(format!("the extension {} is malformed", extension.oid.to_id_string()));
+        || MalformedCertificate::new(format!("the extension {} is malformed", oid_text(&extension.oid)));
     match extension.parsed_extension() {
         // What an extension that nobody here knows holds is its own affair.
         ParsedExtension::UnsupportedExtension { .. } => Ok(()),
         ParsedExtension::ParseError { .. } => Err(malformed()),
-        _ => {
-            let mut value = DerReader::new(extension.value);
-            match value.next_element() {
-                Ok(Some(_)) => value.end().map_err(|_| malformed()),
-                _ => Err(malformed()),
-            }
+        // x509-parser stops where it does not understand an extension any more.
+        ParsedExtension::ExtendedKeyUsage(_) => {
+            check_elements(extension.value, &[OBJECT_IDENTIFIER]).map_err(|_| malformed())
+        }
+        ParsedExtension::AuthorityKeyIdentifier(_) => {
+            // keyIdentifier [0], authorityCertIssuer [1], authorityCertSerialNumber [2]
+            check_elements(extension.value, &[0x80, 0xa1, 0x82]).map_err(|_| malformed())
+        }
+        _ => check_nested(extension.value).map_err(|_| malformed()),
+    }
+}
+
+/// Checks that an extension is a SEQUENCE of elements with these tags.
+fn check_elements(extension: &[u8], tags: &[u8]) -> Result<(), DerError> {
+    check_nested(extension)?;
+    let mut elements = DerReader::new(DerReader::single(extension, SEQUENCE)?);
+    while let Some((tag, _)) = elements.next_element()? {
+        if !tags.contains(&tag) {
+            return Err(DerError::Tag);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

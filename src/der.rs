@@ -11,8 +11,11 @@ pub(crate) enum DerError {
     NotCanonical,
     /// A tag other than the expected one.
     Tag,
+    /// A value that its type does not have.
+    Value,
 }
 
+pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
@@ -59,6 +62,39 @@ impl<'a> DerReader<'a> {
     pub(crate) fn end(self) -> Result<(), DerError> {
         if self.0.is_empty() { Ok(()) } else { Err(DerError::Length) }
     }
+}
+
+/// Checks the DER of an element and of all that it is constructed of; nothing may follow it.
+pub(crate) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
+    let mut reader = DerReader::new(bytes);
+    let (tag, contents) = reader.next_element()?.ok_or(DerError::Length)?;
+    reader.end()?;
+    check_contents(tag, contents, MAX_DEPTH)
+}
+
+/// Far deeper than any extension nests.
+const MAX_DEPTH: usize = 16;
+
+fn check_contents(tag: u8, contents: &[u8], depth: usize) -> Result<(), DerError> {
+    const CONSTRUCTED: u8 = 0x20;
+    match tag {
+        BOOLEAN if !matches!(contents, [0x00 | 0xff]) => Err(DerError::Value),
+        OBJECT_IDENTIFIER if !is_object_identifier(contents) => Err(DerError::Value),
+        tag if tag & CONSTRUCTED != 0 => {
+            let depth = depth.checked_sub(1).ok_or(DerError::Length)?;
+            let mut reader = DerReader::new(contents);
+            while let Some((tag, contents)) = reader.next_element()? {
+                check_contents(tag, contents, depth)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether these are the contents of an object identifier: its last octet ends its last component.
+pub(crate) fn is_object_identifier(contents: &[u8]) -> bool {
+    contents.last().is_some_and(|last| last & 0x80 == 0)
 }
 
 fn read_length(bytes: &[u8]) -> Result<(usize, &[u8]), DerError> {
@@ -127,5 +163,24 @@ mod tests {
         ] {
             assert_eq!(DerReader::single(bytes, 0x0c), Err(why), "{bytes:x?}");
         }
+    }
+
+    #[test]
+    fn nested_elements() {
+        for (bytes, outcome) in [
+            (&[0x30, 6, 1, 1, 0xff, 6, 1, 0x2a][..], Ok(())),
+            (&[0x04, 1, 0xff], Ok(())),
+            (&[], Err(DerError::Length)),
+            (&[0x30, 0, 0], Err(DerError::Length)),
+            (&[0x30, 3, 0x30, 2, 0x04], Err(DerError::Length)),
+            (&[0x30, 3, 1, 1, 1], Err(DerError::Value)),
+            (&[0x30, 2, 6, 0], Err(DerError::Value)),
+            (&[0x30, 3, 6, 1, 0x80], Err(DerError::Value)),
+            (&[0x30, 3, 4, 0x81, 0], Err(DerError::NotCanonical)),
+        ] {
+            assert_eq!(check_nested(bytes), outcome, "{bytes:x?}");
+        }
+        let deep = (0..40).fold(Vec::new(), |inner, _| [vec![0x30, inner.len() as u8], inner].concat());
+        assert_eq!(check_nested(&deep), Err(DerError::Length));
     }
 }

@@ -508,13 +508,23 @@ fn certificates_of_another_age() {
 fn texts_stay_short_and_printable_whatever_the_peer_presents() {
     let ca = ca();
     let long = "\u{202e}\n\"é".repeat(500);
-    let spec = CertificateSpec::leaf(&long);
-    let spec = (0..200).fold(spec, |spec, i| spec.uri_san(&format!("spiffe://td/{i}/{}", "x".repeat(100))));
-    let leaf = ca.issue(spec).unwrap();
-    let unknown =
-        TestCa::new(CertificateSpec::ca(&long)).unwrap().issue(CertificateSpec::leaf(&long)).unwrap();
-    for (chain, reason) in [(leaf.chain(), "identity_mismatch"), (unknown.chain(), "unknown_ca")] {
-        let rejection = judge(&ca, chain).unwrap_err();
+    let many_uris = |spec| {
+        (0..200).fold(spec, |spec: CertificateSpec, i| {
+            spec.uri_san(&format!("spiffe://td/{i}/{}", "x".repeat(100)))
+        })
+    };
+    let by = |issuer: &TestCa, spec| issuer.issue(spec).unwrap();
+    let stranger = TestCa::new(CertificateSpec::ca(&long).common_name(&long)).unwrap();
+    let namesake = self::ca();
+    let long_oid: Vec<u64> =
+        [1, 3].into_iter().chain(std::iter::repeat_n(u64::from(u32::MAX), 2000)).collect();
+    for (leaf, reason) in [
+        (by(&ca, many_uris(CertificateSpec::leaf(&long))), "identity_mismatch"),
+        (by(&stranger, CertificateSpec::leaf(&long).common_name(&long)), "unknown_ca"),
+        (by(&namesake, CertificateSpec::leaf(&long).common_name(&long)), "ca_key_mismatch"),
+        (by(&ca, leaf_spec().extension(&long_oid, true, &[5, 0])), "unhandled_critical_extension"),
+    ] {
+        let rejection = judge(&ca, leaf.chain()).unwrap_err();
         let text = rejection.to_string();
         assert_eq!(rejection.reason(), reason);
         assert!(text.len() < 1024 && text.bytes().all(|b| matches!(b, b' '..=b'~')), "{} {text}", text.len());

@@ -3,8 +3,8 @@
 use rustls_pki_types::CertificateDer;
 
 use super::peer::PeerIdentity;
-use crate::certificate::{Certificate, MalformedCertificate};
-use crate::der::{DerReader, SEQUENCE};
+use crate::certificate::{Certificate, MalformedCertificate, is_name};
+use crate::der::{DerReader, OBJECT_IDENTIFIER, SEQUENCE, is_object_identifier};
 
 /// A leaf certificate, wholly parsed.
 pub(crate) struct Leaf<'a> {
@@ -58,6 +58,15 @@ fn uri_sans(certificate: &Certificate<'_>) -> Result<Box<[Box<str>]>, MalformedC
             }
             IP_ADDRESS if !matches!(value.len(), 4 | 16) => {
                 return Err(MalformedCertificate::new("an IP address SAN has neither 4 nor 16 octets"));
+            }
+            DIRECTORY_NAME if !is_name(value) => {
+                return Err(MalformedCertificate::new("a directory name SAN is not valid DER"));
+            }
+            OTHER_NAME if DerReader::new(value).expect(OBJECT_IDENTIFIER).is_err() => {
+                return Err(MalformedCertificate::new("an other-name SAN does not begin with its type"));
+            }
+            REGISTERED_ID if !is_object_identifier(value) => {
+                return Err(MalformedCertificate::new("a registered-id SAN is not an object identifier"));
             }
             RFC822_NAME | DNS_NAME | IP_ADDRESS | OTHER_NAME | X400_ADDRESS | DIRECTORY_NAME
             | EDI_PARTY_NAME | REGISTERED_ID => {}

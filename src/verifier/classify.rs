@@ -91,8 +91,15 @@ impl PeerVerifier {
                     ),
                 }
             }
+            Error::UnsupportedCrlSignatureAlgorithmContext(_)
+            | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+                let why = "its signature algorithm is not supported".to_owned();
+                Rejection::RevocationListUnusable { subject, why }
+            }
             other => {
-                MalformedCertificate::new(format!("the chain of {subject} is not valid ({other})")).into()
+                // The names of errors are short; what some of them carry is not.
+                let name: String = other.to_string().chars().take(80).collect();
+                MalformedCertificate::new(format!("the chain of {subject} is not valid ({name})")).into()
             }
         }
     }
