@@ -118,31 +118,34 @@ impl Credentials {
             let origin = chain_origin.clone();
             move |source| MaterialError::Certificate { origin, position: index + 1, source }
         };
-        let (identity, not_after) = match chain.first() {
-            Some(leaf) => {
-                let leaf = Leaf::parse(leaf).map_err(malformed(0))?;
-                (leaf.identity, leaf.certificate.not_after())
-            }
-            None => return Err(MaterialError::NoCertificate(chain_origin)),
-        };
-        for (index, certificate) in chain.iter().enumerate().skip(1) {
-            Certificate::parse(certificate).map_err(malformed(index))?;
+        let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.clone()))?;
+        let leaf = Leaf::parse(leaf).map_err(malformed(0))?;
+        let (identity, not_after) = (leaf.identity, leaf.certificate.not_after());
+        let mut public_keys = Vec::new();
+        for (index, certificate) in chain.iter().enumerate() {
+            public_keys.push(Certificate::parse(certificate).map_err(malformed(index))?.public_key_info());
         }
         let key = provider
             .key_provider
             .load_private_key(key)
             .map_err(|source| MaterialError::UnusableKey { origin: key_origin.clone(), source })?;
-
-        let certified_key = CertifiedKey::new(chain, key);
-        if certified_key.keys_match() == Err(KEYS_DIFFER) {
-            return Err(match owner_of_key(&certified_key) {
+        // A provider that can not tell the public key is not one that this crate brings.
+        if let Some(public_key) = key.public_key() {
+            match public_keys.iter().position(|&known| *known == *public_key) {
+                Some(0) => {}
                 Some(index) => {
-                    MaterialError::LeafNotFirst { chain: chain_origin, key: key_origin, position: index + 1 }
+                    let position = index + 1;
+                    return Err(MaterialError::LeafNotFirst {
+                        chain: chain_origin,
+                        key: key_origin,
+                        position,
+                    });
                 }
-                None => MaterialError::KeyMismatch { chain: chain_origin, key: key_origin },
-            });
+                None => return Err(MaterialError::KeyMismatch { chain: chain_origin, key: key_origin }),
+            }
         }
-        Ok(Self { certified_key: Arc::new(certified_key), identity, not_after, key_permissions: None })
+        let certified_key = Arc::new(CertifiedKey::new(chain, key));
+        Ok(Self { certified_key, identity, not_after, key_permissions: None })
     }
 
     /// The chain, leaf first, as it is sent to peers.
@@ -191,16 +194,6 @@ impl Credentials {
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         self.certified_key.clone()
     }
-}
-
-const KEYS_DIFFER: rustls::Error = rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch);
-
-/// The certificate behind the leaf that the key belongs to, if there is one.
-fn owner_of_key(certified_key: &CertifiedKey) -> Option<usize> {
-    let belongs = |certificate: &CertificateDer<'static>| {
-        CertifiedKey::new(vec![certificate.clone()], certified_key.key.clone()).keys_match().is_ok()
-    };
-    certified_key.cert.iter().position(belongs)
 }
 
 #[cfg(unix)]

@@ -44,6 +44,7 @@ fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result
             }
             let label = rest
                 .strip_suffix("-----")
+                .filter(|label| is_label(label))
                 .ok_or_else(|| bad(format!("line {number} is a damaged BEGIN line")))?;
             if label == "ENCRYPTED PRIVATE KEY" {
                 return Err(MaterialError::EncryptedKey(origin.clone()));
@@ -72,4 +73,10 @@ fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result
         }
         None => Ok(()),
     }
+}
+
+/// A label as RFC 7468 section 3 has it, in capitals. What is not may be anything, a private key on one line with its
+/// BEGIN and END included, and must not be shown.
+fn is_label(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ')
 }
