@@ -35,13 +35,13 @@ pub(crate) struct Certificate<'a> {
 
 impl<'a> Certificate<'a> {
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, MalformedCertificate> {
-        let (rest, x509) = X509CertificateParser::new()
+        let malformed = || MalformedCertificate::new("it is not a DER-encoded X.509 certificate");
+        // Nothing follows the certificate, and all of its structure is strict; the parser below checks neither.
+        check_nested(der).map_err(|_| malformed())?;
+        let (_, x509) = X509CertificateParser::new()
             .with_deep_parse_extensions(true)
             .parse(der)
-            .map_err(|_| MalformedCertificate::new("it is not a DER-encoded X.509 certificate"))?;
-        if !rest.is_empty() {
-            return Err(MalformedCertificate::new("data follows the certificate"));
-        }
+            .map_err(|_| malformed())?;
         check_extensions(x509.extensions())?;
         Ok(Self { x509 })
     }

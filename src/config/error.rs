@@ -78,6 +78,9 @@ pub enum ConfigError {
     /// No crypto provider is compiled in, or the policy can not be built for another reason.
     #[error(transparent)]
     Policy(#[from] crate::policy::PolicyError),
+    /// The program set a parameter that does not exist.
+    #[error("there is no parameter {}", Quoted(.0))]
+    UnknownParameter(String),
     /// A value can not be used.
     #[error("the parameter {parameter} (from {source_of_value}) has the value {}: {problem}", Quoted(value))]
     Value {

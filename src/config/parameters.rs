@@ -152,7 +152,10 @@ pub(super) fn seconds(
         None => Ok(default),
         Some(setting) if is_none(setting) => Ok(Duration::ZERO),
         Some(setting) => match setting.value.trim().parse() {
-            Ok(seconds) if (0.0..=MAX).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+            // Less than a nanosecond would be 0, which means something else.
+            Ok(seconds) if seconds == 0.0 || (1e-9..=MAX).contains(&seconds) => {
+                Ok(Duration::from_secs_f64(seconds))
+            }
             _ => Err(unusable(parameter, setting, "it is not a number of seconds from 0 to 1000000000")),
         },
     }
@@ -212,9 +215,14 @@ pub(super) fn unusable(parameter: &'static str, setting: &Setting, problem: impl
     ConfigError::Value {
         parameter,
         source_of_value: setting.source.clone(),
-        value: setting.value.clone(),
+        value: shown(&setting.value),
         problem: problem.to_string(),
     }
+}
+
+/// A private key that was pasted where its file belongs is not shown.
+fn shown(value: &str) -> String {
+    if value.contains("-----BEGIN") { "(a PEM block)".to_owned() } else { value.to_owned() }
 }
 
 fn is_none(setting: &Setting) -> bool {

@@ -68,7 +68,8 @@ impl Sources {
             .with_prefixes([prefix])
     }
 
-    /// Sets a parameter by its name (`CAFile`), over environment and file.
+    /// Sets a parameter by its name (`CAFile`), over environment and file. Of two values for one parameter the last wins. A
+    /// name that does not exist is an error of `load`: a slip of the program, not a parameter of another daemon.
     #[must_use]
     pub fn with_value(mut self, parameter: &str, value: &str) -> Self {
         self.values.push((parameter.to_owned(), value.to_owned()));
@@ -123,7 +124,10 @@ impl Sources {
     pub(super) fn resolve(&self, known: &[&'static str]) -> Result<Resolved, ConfigError> {
         let mut resolved = Resolved::default();
         // From the strongest source to the weakest.
-        for (name, value) in &self.values {
+        for (name, value) in self.values.iter().rev() {
+            if find(known, name).is_none() {
+                return Err(ConfigError::UnknownParameter(name.clone()));
+            }
             resolved.add(known, name, value, Source::Program);
         }
         for prefix in &self.prefixes {
@@ -153,7 +157,7 @@ impl Sources {
         for (variable, value) in &self.environment {
             let Some(variable) = variable.to_str() else { continue };
             let Some((start, name)) = variable.split_at_checked(prefix.len()) else { continue };
-            if !start.eq_ignore_ascii_case(prefix) {
+            if !start.eq_ignore_ascii_case(prefix) || value.is_empty() {
                 continue;
             }
             let name = name.to_ascii_lowercase();

@@ -90,6 +90,12 @@ impl StringType {
         Ok(match self {
             Self::Bmp => DnValue::BmpString(text.try_into()?),
             Self::Ia5 => DnValue::Ia5String(text.try_into()?),
+            // The encoder below rcgen panics at this character, which the type allows.
+            Self::Printable if text.contains('?') => {
+                return Err(rcgen::Error::InvalidAsn1String(rcgen::InvalidAsn1String::PrintableString(
+                    text.to_owned(),
+                )));
+            }
             Self::Printable => DnValue::PrintableString(text.try_into()?),
             Self::Teletex => DnValue::TeletexString(text.try_into()?),
             Self::Universal => DnValue::UniversalString(text.try_into()?),

@@ -1,0 +1,215 @@
+//! CA bundles and our own chain, good and damaged.
+
+use super::*;
+
+#[test]
+fn pem_in_all_its_dresses() {
+    let (first, second) = (ca("first").root_pem(), ca("second").root_pem());
+    let unix = format!("{first}{second}").replace('\r', "");
+    for text in [
+        unix.clone(),
+        unix.replace('\n', "\r\n"),
+        unix.trim_end().to_owned(),
+        format!("\n\n{unix}\n\n"),
+        format!("# first\nsubject=CN = first\n\n{first}\n# second\n{second}trailing text"),
+        unix.replace("-----\n", "-----  \n"),
+        format!("{unix}{first}"), // the same once more
+    ] {
+        let bundle = TrustBundle::from_pem(text.as_bytes()).unwrap();
+        assert_eq!(bundle.subjects().collect::<Vec<_>>(), [r#"CN="first""#, r#"CN="second""#], "{text}");
+        assert_eq!(bundle.len(), 2);
+    }
+}
+
+#[test]
+fn a_bundle_from_a_file_and_from_der() {
+    let (dir, first, second) = (Dir::new(), ca("first"), ca("second"));
+    let file = dir.write("ca.pem", first.root_pem() + &second.root_pem());
+    assert_eq!(TrustBundle::from_pem_file(file).unwrap().len(), 2);
+    assert_eq!(TrustBundle::from_der([first.root().clone(), second.root().clone()]).unwrap().len(), 2);
+    let error = TrustBundle::from_der([]).unwrap_err();
+    assert!(matches!(error, MaterialError::NoCertificate(Origin::Memory)));
+    assert_eq!(error.to_string(), "the given bytes: there is no certificate (a PEM block CERTIFICATE) in it");
+}
+
+#[test]
+fn a_chain_is_sent_as_it_stands() {
+    let dir = Dir::new();
+    let intermediate = ca("root")
+        .intermediate(CertificateSpec::ca("upper"))
+        .unwrap()
+        .intermediate(CertificateSpec::ca("lower"));
+    let leaf = intermediate.unwrap().issue(CertificateSpec::leaf("typha-server")).unwrap();
+    let credentials = load_key(&dir, &leaf.chain_pem(), &leaf.key_pem()).unwrap();
+    assert_eq!(credentials.chain(), leaf.chain());
+    assert_eq!(credentials.chain().len(), 3);
+    assert_eq!(credentials.identity().common_name(), Some("typha-server"));
+}
+
+/// What a CA file that is refused says, after its name.
+fn bundle_error(dir: &Dir, text: &[u8]) -> (MaterialError, String) {
+    let file = dir.write("ca.pem", text);
+    let error = TrustBundle::from_pem_file(&file).unwrap_err();
+    let text = error.to_string();
+    let problem = text.strip_prefix(&format!("{}: ", file.display()));
+    let problem = problem.unwrap_or_else(|| panic!("{text} does not begin with the file")).to_owned();
+    (error, problem)
+}
+
+#[test]
+fn a_file_without_a_certificate() {
+    let dir = Dir::new();
+    let der = ca("ca").root().to_vec();
+    for text in [&b""[..], b"\n", b"no PEM at all", b"\0\xff\xfe", &der] {
+        let (error, problem) = bundle_error(&dir, text);
+        assert!(
+            matches!(error, MaterialError::NoCertificate(Origin::File(path)) if path == dir.path("ca.pem"))
+        );
+        assert_eq!(problem, "there is no certificate (a PEM block CERTIFICATE) in it");
+    }
+}
+
+#[test]
+fn a_damaged_block_among_good_ones() {
+    let dir = Dir::new();
+    let good = ca("good").root_pem().replace('\r', "");
+    let lines: Vec<_> = good.lines().collect();
+    let body = lines[1..lines.len() - 1].join("\n");
+    let begin = "-----BEGIN CERTIFICATE-----";
+    let end = "-----END CERTIFICATE-----";
+    let count = lines.len();
+    for (bad, expected) in [
+        (
+            format!("{begin}\n{body}\n"),
+            format!("the block CERTIFICATE that begins in line {} has no END line", count + 1),
+        ),
+        (format!("{begin}\n{body}\n-----END CERT-----\n"), "END line without its BEGIN line".to_owned()),
+        (format!("{body}\n{end}\n"), "END line without its BEGIN line".to_owned()),
+        (
+            format!("-----BEGIN CERTIFICATE\n{body}\n{end}\n"),
+            format!("line {} is a damaged BEGIN line", count + 1),
+        ),
+        (format!("  {begin}\n{body}\n{end}\n"), "is damaged or not at the start of its line".to_owned()),
+        (format!("{begin}\n{body}{end}\n"), "is damaged or not at the start of its line".to_owned()),
+        (format!("{begin}\n{body}\n{end} {begin}\n{body}\n{end}\n"), "END line without its BEGIN".to_owned()),
+        (format!("{begin}\n!{body}\n{end}\n"), "base64".to_owned()),
+        (format!("{begin}\nComment: x\n\n{body}\n{end}\n"), "base64".to_owned()),
+    ] {
+        for text in [format!("{good}{bad}"), format!("{good}{bad}{good}")] {
+            let (error, problem) = bundle_error(&dir, text.as_bytes());
+            assert!(matches!(error, MaterialError::BadPem { .. }), "{bad}: {error:?}");
+            let problem = problem.to_lowercase();
+            // Behind the missing END there may be the next BEGIN, which is as good a place to say so.
+            assert!(problem.contains(&expected.to_lowercase()), "{bad}: {problem}");
+        }
+    }
+    let (error, problem) = bundle_error(&dir, format!("\u{feff}{good}").as_bytes());
+    assert!(matches!(error, MaterialError::BadPem { .. }));
+    assert_eq!(problem, "the BEGIN or END in line 1 is damaged or not at the start of its line");
+}
+
+#[test]
+fn a_block_that_is_no_certificate() {
+    let dir = Dir::new();
+    let good = ca("good");
+    let der = good.root();
+    let with_more = [der, &[0][..]].concat();
+    for bad in [&b""[..], b"\x30\x00", &der[..der.len() - 1], &der[1..], &with_more] {
+        let (error, problem) = bundle_error(&dir, (good.root_pem() + &pem("CERTIFICATE", bad)).as_bytes());
+        assert!(matches!(error, MaterialError::Certificate { position: 2, .. }), "{error:?}");
+        assert_eq!(problem, "certificate 2 is unusable");
+        assert!(error.source().unwrap().to_string().starts_with("malformed certificate: "), "{error:?}");
+    }
+}
+
+#[test]
+fn blocks_that_do_not_belong_into_a_certificate_file() {
+    let dir = Dir::new();
+    let pki = TestPki::new().unwrap();
+    for label in
+        ["PRIVATE KEY", "EC PRIVATE KEY", "PUBLIC KEY", "X509 CRL", "TRUSTED CERTIFICATE", "PKCS7", ""]
+    {
+        for text in
+            [pki.ca.root_pem() + &pem(label, b"\x30\x00"), pem(label, b"\x30\x00") + &pki.ca.root_pem()]
+        {
+            let (error, problem) = bundle_error(&dir, text.as_bytes());
+            assert!(matches!(error, MaterialError::UnexpectedBlock { label: found, .. } if found == label));
+            assert_eq!(
+                problem,
+                format!(
+                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) may stand here"
+                )
+            );
+        }
+    }
+    let error = load_key(&dir, &pki.typha.key_pem(), &pki.typha.key_pem()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}: found a PEM block \"PRIVATE KEY\", but only CERTIFICATE blocks (the chain, leaf first) may stand here",
+            dir.text("cert.pem")
+        )
+    );
+}
+
+#[test]
+fn no_truncation_makes_a_smaller_bundle() {
+    let (first, second) = (ca("first").root_pem(), ca("second").root_pem());
+    let text = format!("{first}{second}");
+    let whole = text.trim_end().len();
+    let mut outcomes = [0; 3];
+    for length in 0..=text.len() {
+        match TrustBundle::from_pem(&text.as_bytes()[..length]) {
+            Ok(bundle) => {
+                outcomes[bundle.len()] += 1;
+                let second_begins = text[first.len().min(length)..length].starts_with("-----BEGIN");
+                assert_eq!(bundle.len(), if length >= whole { 2 } else { 1 }, "{length}");
+                assert!(
+                    bundle.len() == 2 || (length >= first.trim_end().len() && !second_begins),
+                    "{length}"
+                );
+            }
+            Err(MaterialError::NoCertificate(_) | MaterialError::BadPem { .. }) => outcomes[0] += 1,
+            Err(other) => panic!("{length}: {other:?}"),
+        }
+    }
+    assert!(outcomes.iter().all(|&count| count > 0), "{outcomes:?}");
+}
+
+#[test]
+fn no_damaged_character_makes_a_smaller_bundle() {
+    let text = (ca("first").root_pem() + &ca("second").root_pem()).into_bytes();
+    for position in 0..text.len() {
+        let (before, after) = (&text[..position], &text[position + 1..]);
+        for replacement in [&b""[..], b" ", b"-", b"\n", b"\r", b"!", b"\0", b"\xff"] {
+            let damaged = [before, replacement, after].concat();
+            if let Ok(bundle) = TrustBundle::from_pem(&damaged) {
+                assert_eq!(bundle.len(), 2, "{position} {replacement:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_truncation_of_a_chain_or_a_key_is_taken() {
+    let ca = ca("root").intermediate(CertificateSpec::ca("lower")).unwrap();
+    let leaf = ca.issue(CertificateSpec::leaf("felix")).unwrap();
+    let (chain, key) = (leaf.chain_pem(), leaf.key_pem());
+    let one = chain.find("-----END").unwrap() + "-----END CERTIFICATE-----".len();
+    for length in 0..chain.trim_end().len() {
+        if let Ok(credentials) =
+            Credentials::from_pem(&chain.as_bytes()[..length], key.as_bytes(), &provider())
+        {
+            assert_eq!(credentials.chain(), &leaf.chain()[..1], "{length}");
+            assert!((one..one + "\r\n-----BEGIN".len()).contains(&length), "{length}");
+        }
+    }
+    for length in 0..key.trim_end().len() {
+        let error =
+            Credentials::from_pem(chain.as_bytes(), &key.as_bytes()[..length], &provider()).unwrap_err();
+        assert!(
+            matches!(error, MaterialError::NoPrivateKey(_) | MaterialError::BadPem { .. }),
+            "{length}: {error:?}"
+        );
+    }
+}

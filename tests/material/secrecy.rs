@@ -1,0 +1,121 @@
+//! The private key appears in no output.
+
+use super::*;
+
+#[test]
+fn a_secret_is_found_where_it_is() {
+    let leaf = TestPki::new().unwrap().felix;
+    let secret = Secret::of(&leaf);
+    let key = leaf.key();
+    let der = key.secret_der();
+    let hexadecimal: String = der.iter().map(|octet| format!("{octet:02x}")).collect();
+    for text in [format!("{der:?}"), format!("{der:#?}"), format!("{der:02x?}"), hexadecimal, leaf.key_pem()]
+    {
+        assert!(std::panic::catch_unwind(|| secret.assert_not_in(&text)).is_err(), "{text}");
+    }
+    secret.assert_not_in(&leaf.chain_pem());
+}
+
+#[test]
+fn no_debug_output_shows_the_key() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    dir.write_material(&pki.ca, &pki.typha);
+    let (ca_file, cert_file, key_file) = (dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
+    let material = TlsFiles { ca_file, cert_file, key_file }.load(&provider()).unwrap();
+    let acceptor = pki.acceptor().unwrap();
+    let connector = pki.connector().unwrap();
+    let shown: [&dyn std::fmt::Debug; 9] = [
+        &material,
+        &material.credentials,
+        &acceptor,
+        acceptor.snapshot(),
+        acceptor.snapshot().verifier(),
+        &connector,
+        connector.snapshot(),
+        connector.snapshot().verifier(),
+        &pki,
+    ];
+    for secret in [Secret::of(&pki.typha), Secret::of(&pki.felix)] {
+        for value in shown {
+            secret.assert_not_in(&format!("{value:?}"));
+            secret.assert_not_in(&format!("{value:#?}"));
+        }
+    }
+    let debug = format!("{:?}", material.credentials);
+    assert!(
+        debug.starts_with("Credentials { identity: PeerIdentity {") && debug.ends_with(", .. }"),
+        "{debug}"
+    );
+}
+
+/// Files that an operator has spoilt in some way, each with the whole key in it.
+fn spoilt_key_files(key: &str) -> Vec<String> {
+    let unix = key.replace('\r', "");
+    let body = unix.lines().filter(|line| !line.contains("-----")).collect::<Vec<_>>();
+    vec![
+        format!("{unix}{unix}"),
+        unix.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
+        unix.replace("PRIVATE KEY", "CERTIFICATE"),
+        unix.replace("-----END", "-----EMD"),
+        unix.replacen("-----\n", "----\n", 1),
+        unix.replacen("-----\n", "-----", 1),
+        unix.replace("\n-----END", "-----END"),
+        unix.replacen('M', "!", 1),
+        unix.trim_end().trim_end_matches('-').to_owned(),
+        format!("-----BEGIN {}", unix.trim_end()),
+        // The ends of its lines are lost, as in a variable or in YAML.
+        unix.replace('\n', ""),
+        unix.replace('\n', " "),
+        unix.replace('\n', "\r"),
+        unix.replace('\n', "\\n"),
+        format!("-----BEGIN {}-----", body.concat()),
+        format!("-----BEGIN PRIVATE KEY-----\n-----BEGIN {}-----\n", body.concat()),
+    ]
+}
+
+#[test]
+fn no_error_shows_the_key() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    let (ca, chain, key) = (pki.ca.root_pem(), pki.felix.chain_pem(), pki.felix.key_pem());
+    let secret = Secret::of(&pki.felix);
+    let check = |error: MaterialError| {
+        let cause = error.source().map(ToString::to_string);
+        secret.assert_not_in(&format!("{error}\n{error:?}\n{error:#?}\n{cause:?}\n"));
+    };
+    check(load_key(&dir, &pki.typha.chain_pem(), &key).unwrap_err());
+    for spoilt in spoilt_key_files(&key) {
+        check(load_key(&dir, &chain, &spoilt).unwrap_err());
+        check(load_key(&dir, &spoilt, &key).unwrap_err());
+        check(TrustBundle::from_pem(format!("{ca}{spoilt}").as_bytes()).unwrap_err());
+        check(RevocationLists::from_pem(spoilt.as_bytes()).unwrap_err());
+    }
+}
+
+#[tokio::test]
+async fn no_log_shows_the_key() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    dir.write_material(&pki.ca, &pki.felix);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let credentials =
+        Credentials::from_pem_files(dir.path("cert.pem"), dir.path("key.pem"), &provider()).unwrap();
+    tracing::info!(?credentials);
+    let other = TestPki::new().unwrap();
+    for acceptor in [pki.acceptor().unwrap(), other.acceptor().unwrap()] {
+        let _ = typha_tls::testing::handshake(&acceptor, &pki.connector().unwrap()).await;
+    }
+    let wrong = RequiredIdentity::common_name("other").unwrap();
+    let connector = typha_tls::testing::connector(&pki.ca, &pki.felix, wrong).unwrap();
+    let _ = typha_tls::testing::handshake(&pki.acceptor().unwrap(), &connector).await;
+    drop(guard);
+    let text = log.text();
+    assert!(text.contains("peer certificate does not have required CN"), "{text}");
+    for leaf in [&pki.felix, &pki.typha] {
+        Secret::of(leaf).assert_not_in(&text);
+    }
+}

@@ -1,0 +1,87 @@
+//! What stands under the name of a file but is none.
+
+use super::*;
+
+fn assert_unreadable(error: MaterialError, file: &Path, kind: ErrorKind) {
+    assert_eq!(error.to_string(), format!("{}: it can not be read", file.display()));
+    let MaterialError::Read { path, source, .. } = error else { panic!("{error:?}") };
+    assert_eq!((&*path, source.kind()), (file, kind));
+}
+
+/// Reads `bad` in the place of each of the four files.
+fn assert_unreadable_everywhere(dir: &Dir, pki: &TestPki, bad: &Path, kind: ErrorKind) {
+    dir.write_material(&pki.ca, &pki.typha);
+    let files = || TlsFiles {
+        ca_file: dir.path("ca.pem"),
+        cert_file: dir.path("cert.pem"),
+        key_file: dir.path("key.pem"),
+    };
+    assert!(files().load(&provider()).is_ok());
+    let bad_path = bad.to_owned();
+    for files in [
+        TlsFiles { ca_file: bad_path.clone(), ..files() },
+        TlsFiles { cert_file: bad_path.clone(), ..files() },
+        TlsFiles { key_file: bad_path.clone(), ..files() },
+    ] {
+        assert_unreadable(files.load(&provider()).unwrap_err(), bad, kind);
+    }
+    assert_unreadable(RevocationLists::from_pem_file(bad).unwrap_err(), bad, kind);
+}
+
+#[test]
+fn what_is_no_readable_file() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    std::fs::create_dir(dir.path("directory")).unwrap();
+    dir.write("file", "");
+    let large = dir.path("large");
+    std::fs::File::create(&large).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    for (name, kind) in [
+        ("missing", ErrorKind::NotFound),
+        ("file/ca.pem", ErrorKind::NotADirectory),
+        ("directory", ErrorKind::InvalidInput),
+        ("large", ErrorKind::FileTooLarge),
+    ] {
+        assert_unreadable_everywhere(&dir, &pki, &dir.path(name), kind);
+    }
+}
+
+#[test]
+fn a_large_file_is_read() {
+    let dir = Dir::new();
+    let pem = ca("ca").root_pem();
+    let filler = "x".repeat(16 * 1024 * 1024 - pem.len() - 1);
+    let bundle = TrustBundle::from_pem_file(dir.write("ca.pem", format!("{filler}\n{pem}"))).unwrap();
+    assert_eq!(bundle.len(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_without_permission() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    let file = dir.write("secret.pem", "");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
+    // Nothing is unreadable to root.
+    if std::fs::File::open(&file).is_err() {
+        assert_unreadable_everywhere(&dir, &pki, &file, ErrorKind::PermissionDenied);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_do_not_block() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    let fifo = dir.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().is_ok_and(|status| status.success());
+    let (done, finished) = std::sync::mpsc::channel();
+    // In a thread of its own, which a test that fails leaves behind.
+    std::thread::spawn(move || {
+        if made {
+            assert_unreadable_everywhere(&dir, &pki, &fifo, ErrorKind::InvalidInput);
+        }
+        assert_unreadable_everywhere(&dir, &pki, Path::new("/dev/zero"), ErrorKind::InvalidInput);
+        done.send(()).unwrap();
+    });
+    finished.recv_timeout(Duration::from_secs(10)).unwrap();
+}

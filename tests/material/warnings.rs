@@ -1,0 +1,151 @@
+//! What is usable but probably not meant.
+
+use super::*;
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap())
+}
+
+fn labels(warnings: &[MaterialWarning]) -> Vec<&'static str> {
+    warnings.iter().map(MaterialWarning::as_str).collect()
+}
+
+#[test]
+fn warnings_about_our_own_leaf() {
+    let (begin, end) = year();
+    let middle = begin + days(100);
+    let second = Duration::from_secs(1);
+    let leaf = || CertificateSpec::leaf("felix").valid(begin, end);
+    for (spec, now, felix, typha) in [
+        (leaf(), middle, &[][..], &[][..]),
+        (leaf(), begin, &[], &[]),
+        (leaf(), end, &[], &[]),
+        (leaf(), begin - second, &["leaf_not_yet_valid"], &["leaf_not_yet_valid"]),
+        (leaf(), end + second, &["leaf_expired"], &["leaf_expired"]),
+        (leaf().purpose(Purpose::ClientAuth), middle, &[], &["leaf_lacks_purpose"]),
+        (leaf().purpose(Purpose::ServerAuth), middle, &["leaf_lacks_purpose"], &[]),
+        (leaf().purpose(Purpose::CodeSigning), middle, &["leaf_lacks_purpose"], &["leaf_lacks_purpose"]),
+        (leaf().purpose(Purpose::ClientAuth).purpose(Purpose::ServerAuth), middle, &[], &[]),
+        (leaf().purpose(Purpose::Any), middle, &[], &[]),
+        (CertificateSpec::ca("felix").valid(begin, end), middle, &["leaf_is_ca"], &["leaf_is_ca"]),
+        (
+            leaf().purpose(Purpose::ServerAuth),
+            end + second,
+            &["leaf_expired", "leaf_lacks_purpose"],
+            &["leaf_expired"],
+        ),
+    ] {
+        let leaf = TestLeaf::self_signed(spec).unwrap();
+        let credentials = leaf.credentials(&provider()).unwrap();
+        for (role, expected) in [(Role::Felix, felix), (Role::Typha, typha)] {
+            assert_eq!(labels(&credentials.warnings(role, unix_time(now))), expected, "{role}");
+        }
+    }
+}
+
+#[test]
+fn warnings_say_what_to_do() {
+    let (begin, end) = year();
+    let spec = CertificateSpec::leaf("felix").valid(begin, end).purpose(Purpose::ServerAuth);
+    let leaf = TestLeaf::self_signed(spec).unwrap().credentials(&provider()).unwrap();
+    let texts = |now| -> Vec<_> {
+        leaf.warnings(Role::Felix, unix_time(now)).iter().map(ToString::to_string).collect()
+    };
+    let lacks = "our certificate CN=\"felix\" has an extended key usage without clientAuth: every peer will refuse it; \
+                 issue one with it";
+    assert_eq!(
+        texts(end + days(1)),
+        [
+            "our certificate CN=\"felix\" expired at 2026-01-01T00:00:00Z: every peer will refuse it; issue a new one",
+            lacks
+        ]
+    );
+    assert_eq!(
+        texts(begin - days(1)),
+        [
+            "our certificate CN=\"felix\" is not valid before 2025-01-01T00:00:00Z: every peer will refuse it until \
+             then; check the clock",
+            lacks
+        ]
+    );
+}
+
+#[test]
+fn warnings_about_entries_of_the_bundle() {
+    let (begin, end) = year();
+    let specs = [
+        CertificateSpec::ca("good"),
+        CertificateSpec::leaf("leaf"),
+        CertificateSpec::ca("no flag").without_ca_flag(),
+        CertificateSpec::ca("no usage").without_key_cert_sign(),
+        CertificateSpec::ca("short").path_length(0),
+    ];
+    let roots = specs.map(|spec| TestCa::new(spec.valid(begin, end)).unwrap().root().clone());
+    let bundle = TrustBundle::from_der(roots).unwrap();
+    let texts = |now| bundle.warnings(unix_time(now)).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let not_a_ca = |name: &str, why: &str| {
+        format!(
+            "CN=\"{name}\" in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; put the CA \
+             that issued it there"
+        )
+    };
+    let no_cas = [
+        not_a_ca("leaf", "basic constraints do not mark it as a CA"),
+        not_a_ca("no flag", "basic constraints do not mark it as a CA"),
+        not_a_ca("no usage", "its key usage does not include keyCertSign"),
+    ];
+    assert_eq!(texts(begin + days(1)), no_cas);
+    assert_eq!(labels(&bundle.warnings(unix_time(begin))), ["not_a_ca"; 3]);
+
+    let with = |first: String, last: String| {
+        std::iter::once(first).chain(no_cas.iter().cloned()).chain([last]).collect::<Vec<_>>()
+    };
+    let expired = |name: &str| {
+        format!(
+            "the CA CN=\"{name}\" expired at 2026-01-01T00:00:00Z: nothing it issued is accepted; remove it, or add \
+             its successor"
+        )
+    };
+    let early = |name: &str| {
+        format!(
+            "the CA CN=\"{name}\" is not valid before 2025-01-01T00:00:00Z: nothing it issued is accepted until then; \
+             check the clock"
+        )
+    };
+    assert_eq!(texts(end + days(1)), with(expired("good"), expired("short")));
+    assert_eq!(texts(begin - days(1)), with(early("good"), early("short")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    dir.write_material(&pki.ca, &pki.felix);
+    let key = dir.path("key.pem");
+    for (mode, is_exposed) in [
+        (0o600, false),
+        (0o400, false),
+        (0o640, false),
+        (0o601, false),
+        (0o604, true),
+        (0o602, true),
+        (0o644, true),
+        (0o666, true),
+        (0o777, true),
+    ] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let credentials = Credentials::from_pem_files(dir.path("cert.pem"), &key, &provider()).unwrap();
+        let warnings = credentials.warnings(Role::Felix, UnixTime::now());
+        let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let expected = format!(
+            "the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it",
+            key.display()
+        );
+        assert_eq!(texts, if is_exposed { vec![expected] } else { Vec::new() }, "{mode:o}");
+        if is_exposed {
+            assert_eq!(labels(&warnings), ["key_accessible_by_others"]);
+        }
+    }
+}
