@@ -77,11 +77,16 @@ fn failure(error: io::Error, start: &Start) -> HandshakeError {
     }
 }
 
-/// Whether a signature that the peer made does not verify; after its certificates were found good, that is the one over
-/// the handshake.
+/// Whether a signature that the peer made does not verify, or is by a key of another kind than the certificate's. After
+/// the certificates were found good, that is the signature over the handshake.
 fn is_bad_signature(error: &io::Error) -> bool {
-    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
-    matches!(error, Some(TlsError::InvalidCertificate(CertificateError::BadSignature)))
+    matches!(
+        error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()),
+        Some(TlsError::InvalidCertificate(
+            CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+        ))
+    )
 }
 
 /// A failure of a stream whose handshake is complete.

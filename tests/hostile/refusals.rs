@@ -1,13 +1,15 @@
 //! A refused peer is told why, however it behaves, and the refusing end knows more.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, ProtocolVersion, SupportedProtocolVersion};
 use tokio::io::{AsyncWriteExt as _, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use typha_tls::testing::{
-    CertificateSpec, FELIX_COMMON_NAME, KeyType, Purpose, TYPHA_COMMON_NAME, TestCa, TestPki,
+    CertificateSpec, FELIX_COMMON_NAME, KeyType, Purpose, TYPHA_COMMON_NAME, TestCa, TestLeaf, TestPki,
 };
 use typha_tls::verifier::Rejection;
 use typha_tls::{HandshakeError, Role};
@@ -57,7 +59,7 @@ fn a_pile_of_unread_data_does_not_destroy_the_alert() {
                 let acceptor = acceptor_requiring(&pki, "someone-else", version);
                 let (outcome, heard) =
                     tokio::join!(async { Outcome::of(acceptor.accept_tcp(typha).await) }, async {
-                        let mut client = client_with_pile(&pki, version, felix, 32 * 1024).await;
+                        let mut client = client_with_pile(&pki, version, felix, 512 * 1024).await;
                         // Like a client that looks for an answer only when it has written everything.
                         for _ in 0..32 {
                             client.io.write_all(&[23; 1024]).await?;
@@ -166,6 +168,48 @@ fn the_alert_arrives_over_a_slow_connection() {
             );
             let refused = Outcome::RefusedByPeer(AlertDescription::AccessDenied);
             assert_eq!(outcomes, (Outcome::Rejected("identity_mismatch"), refused));
+        }
+    });
+}
+
+/// The chain of `victim`, and a key of the attacker's own.
+fn stolen(victim: &TestLeaf, key_type: KeyType) -> Arc<SingleCertAndKey> {
+    let own = TestLeaf::self_signed(CertificateSpec::unnamed().key_type(key_type)).unwrap();
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&own.key()).unwrap();
+    Arc::new(CertifiedKey::new(victim.chain().to_vec(), key).into())
+}
+
+#[test]
+fn a_stolen_certificate_without_its_key() {
+    bounded(|| async {
+        let pki = pki();
+        // The leaves have Ed25519 keys: one of the same kind, and one of another.
+        for (version, key_type) in
+            VERSIONS.into_iter().flat_map(|version| [(version, KeyType::Ed25519), (version, KeyType::P256)])
+        {
+            let refused = |error: HandshakeError, peer: &str| match error.rejection() {
+                Some(Rejection::KeyNotProven { presented }) => {
+                    assert_eq!(presented.common_name(), Some(peer))
+                }
+                _ => panic!("{error:?}"),
+            };
+            let heard = rustls::Error::AlertReceived(AlertDescription::DecryptError);
+
+            let (typha, felix) = duplex(64 * 1024);
+            let mut config = client_config(None, version);
+            config.client_auth_cert_resolver = stolen(&pki.felix, key_type);
+            let mut thief = RawPeer::client(config, felix);
+            let (outcome, alert) = tokio::join!(acceptor(&pki, version).accept(typha), thief.refusal());
+            refused(outcome.unwrap_err(), FELIX_COMMON_NAME);
+            assert_eq!(alert.unwrap(), heard);
+
+            let (typha, felix) = duplex(64 * 1024);
+            let mut config = server_config(&pki.typha, version);
+            config.cert_resolver = stolen(&pki.typha, key_type);
+            let mut thief = RawPeer::server(config, typha);
+            let (outcome, alert) = tokio::join!(connector(&pki, version).connect(felix), thief.refusal());
+            refused(outcome.unwrap_err(), TYPHA_COMMON_NAME);
+            assert_eq!(alert.unwrap(), heard);
         }
     });
 }
