@@ -189,7 +189,7 @@ fn a_stolen_certificate_without_its_key() {
         {
             let refused = |error: HandshakeError, peer: &str| match error.rejection() {
                 Some(Rejection::KeyNotProven { presented }) => {
-                    assert_eq!(presented.common_name(), Some(peer))
+                    assert_eq!(presented.common_name(), Some(peer));
                 }
                 _ => panic!("{error:?}"),
             };
