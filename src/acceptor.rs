@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tracing::Instrument as _;
 
 use crate::error::HandshakeError;
 use crate::events;
@@ -131,14 +131,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let span = events::handshake_span(Role::Typha, peer_address);
-        async {
-            let outcome = self.handshake(io).await;
-            events::emit(peer_address, &outcome);
-            outcome
-        }
-        .instrument(span)
-        .await
+        events::observed(Role::Typha, peer_address, pin!(self.handshake(io))).await
     }
 
     async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
@@ -147,7 +140,7 @@ impl TyphaAcceptor {
     {
         let deadline = deadline_in(self.timeout);
         let accept = TlsAcceptor::from(self.snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
-        let (tls, peer) = handshake::run(accept, self.timeout, deadline).await?;
+        let (tls, peer) = handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
         Ok(AuthenticatedStream::new(tls.into(), peer, facts, Acceptance::Confirmed, self.stream_timeouts))
     }

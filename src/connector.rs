@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tracing::Instrument as _;
 
 use crate::error::{HandshakeError, HandshakePhase, alert_of};
 use crate::events;
@@ -167,14 +166,7 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let span = events::handshake_span(Role::Felix, peer_address);
-        async {
-            let outcome = self.handshake(io).await;
-            events::emit(peer_address, &outcome);
-            outcome
-        }
-        .instrument(span)
-        .await
+        events::observed(Role::Felix, peer_address, pin!(self.handshake(io))).await
     }
 
     async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
@@ -185,7 +177,7 @@ impl FelixConnector {
         let connect = TlsConnector::from(self.snapshot.rustls().clone())
             .connect(no_name(), Wire::new(io))
             .into_fallible();
-        let (mut tls, peer) = handshake::run(connect, self.timeout, deadline).await?;
+        let (mut tls, peer) = handshake::run(pin!(connect), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
         let acceptance = self.await_acceptance(&mut tls, &facts, deadline).await?;
         Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts))

@@ -8,6 +8,7 @@ use rustls::{AlertDescription, PeerIncompatible};
 use thiserror::Error;
 
 use crate::text::Quoted;
+pub use crate::text::WithCauses;
 use crate::verifier::Rejection;
 
 /// Why a handshake did not lead to a connection.

@@ -1,16 +1,34 @@
 //! The tracing events: one for each accepted and each refused connection. Field names are stable.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
-use tracing::{Span, info, info_span, warn};
+use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use crate::error::HandshakeError;
 use crate::role::Role;
 use crate::stream::AuthenticatedStream;
 use crate::text::{Quoted, QuotedList, WithCauses};
 
-/// The span of one handshake. `local` is our end; `peer_address` is known for TCP.
-pub(crate) fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> Span {
+/// What a handshake yields.
+type Outcome<IO> = Result<AuthenticatedStream<IO>, HandshakeError>;
+
+/// Runs a handshake inside its span, and emits its event. `local` is our end; `peer_address` is known for TCP.
+pub(crate) async fn observed<IO>(
+    local: Role,
+    peer_address: Option<SocketAddr>,
+    handshake: Pin<&mut impl Future<Output = Outcome<IO>>>,
+) -> Outcome<IO> {
+    let observed = async {
+        let outcome = handshake.await;
+        emit(peer_address, &outcome);
+        outcome
+    };
+    observed.instrument(handshake_span(local, peer_address)).await
+}
+
+fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> Span {
     let span = info_span!("handshake", local = %local, peer_address = tracing::field::Empty);
     if let Some(address) = peer_address {
         span.record("peer_address", tracing::field::display(address));
@@ -18,10 +36,7 @@ pub(crate) fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> S
     span
 }
 
-pub(crate) fn emit<IO>(
-    peer_address: Option<SocketAddr>,
-    outcome: &Result<AuthenticatedStream<IO>, HandshakeError>,
-) {
+fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
     let peer_address = peer_address.map(tracing::field::display);
     match outcome {
         Ok(stream) => {

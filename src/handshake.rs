@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
@@ -21,8 +22,10 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
+///
+/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size.
 pub(crate) async fn run<S, IO>(
-    handshake: impl Future<Output = Result<S, (io::Error, Wire<IO>)>>,
+    handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
     timeout: Duration,
     deadline: Instant,
 ) -> Result<(S, VerifiedPeer), HandshakeError>

@@ -67,8 +67,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Shows an error and all its causes on one line, each once.
-pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn Error);
+/// Shows an error and all of its causes on one line, each once.
+///
+/// The errors of this crate do not repeat their `source()` in their own text, so that neither does this.
+///
+/// ```
+/// use typha_tls::error::WithCauses;
+/// use typha_tls::material::TrustBundle;
+///
+/// let error = TrustBundle::from_pem_file("/nowhere/ca.pem").unwrap_err();
+/// let text = WithCauses(&error).to_string();
+/// assert!(text.starts_with("/nowhere/ca.pem: it can not be read: "), "{text}");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct WithCauses<'a>(pub &'a dyn Error);
 
 impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

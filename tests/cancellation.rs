@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use rustls::version::TLS13;
 use tokio::io::{DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
@@ -169,4 +170,14 @@ fn can_be_spawned(acceptor: &TyphaAcceptor, connector: &FelixConnector, [one, tw
     spawn(acceptor.accept_tcp(one));
     spawn(connector.connect(felix));
     spawn(connector.connect_tcp(two));
+}
+
+/// Each `async` that owns the next one's future doubles it: a task for each handshake would soon take tens of KiB.
+#[test]
+fn the_future_of_a_handshake_is_small() {
+    let pki = pki();
+    let (typha, felix) = duplex(1);
+    let accept = size_of_val(&acceptor(&pki, &TLS13).accept(typha));
+    let connect = size_of_val(&connector(&pki, &TLS13).connect(felix));
+    assert!(accept < 8 * 1024 && connect < 8 * 1024, "{accept} {connect}");
 }

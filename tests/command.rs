@@ -5,7 +5,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
@@ -114,6 +114,22 @@ fn felix(pki: &Pki, address: &str, input: &[u8], more: &[&str]) -> Output {
     process.wait_with_output().unwrap()
 }
 
+/// A Felix that has got its first echo, and its open input.
+fn connected_felix(pki: &Pki, typha: &Typha) -> (Child, ChildStdin) {
+    let config = pki.path("felix.cfg");
+    let mut felix = command(&["felix", "--connect", &typha.address, "--config", &config])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = felix.stdin.take().unwrap();
+    input.write_all(b"x").unwrap();
+    let mut echo = [0];
+    felix.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+    (felix, input)
+}
+
 #[test]
 fn an_accepted_felix_gets_its_echo() {
     let pki = Pki::new();
@@ -202,17 +218,7 @@ fn a_stalled_felix_times_out() {
 fn a_typha_that_goes_away_breaks_the_connection_off() {
     let pki = Pki::new();
     let typha = Typha::start(&pki, &[]);
-    let config = pki.path("felix.cfg");
-    let mut felix = command(&["felix", "--connect", &typha.address, "--config", &config])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = felix.stdin.take().unwrap();
-    input.write_all(b"x").unwrap();
-    let mut echo = [0];
-    felix.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+    let (felix, input) = connected_felix(&pki, &typha);
     // Killed, it can say no goodbye.
     drop(typha);
     let output = felix.wait_with_output().unwrap();
@@ -228,17 +234,7 @@ fn signals_end_typha_cleanly() {
     for signal in ["-TERM", "-INT"] {
         let pki = Pki::new();
         let typha = Typha::start(&pki, &[]);
-        let config = pki.path("felix.cfg");
-        let mut felix = command(&["felix", "--connect", &typha.address, "--config", &config])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut input = felix.stdin.take().unwrap();
-        input.write_all(b"x").unwrap();
-        let mut echo = [0];
-        felix.stdout.as_mut().unwrap().read_exact(&mut echo).unwrap();
+        let (felix, input) = connected_felix(&pki, &typha);
         assert_eq!(typha.stop(signal), Some(0));
         // Felix is told by close_notify, so that it is a clean end for it too, although its input is still open.
         assert_eq!(felix.wait_with_output().unwrap().status.code(), Some(0));

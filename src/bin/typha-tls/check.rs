@@ -8,12 +8,13 @@ use rustls_pki_types::UnixTime;
 use serde_json::json;
 use typha_tls::Role;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
+use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{Credentials, RevocationLists, TrustBundle};
 use typha_tls::verifier::{PeerVerifier, Rejection};
 
 use crate::options::{FelixOptions, TyphaOptions};
-use crate::output::{self, FOUND, SUCCESS, WithCauses};
+use crate::output::{self, FOUND, SUCCESS};
 
 /// Checks the configuration and the files of one end, and says what to do about each finding
 ///

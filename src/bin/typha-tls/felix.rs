@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use typha_tls::config::FelixConfig;
-use typha_tls::error::{alert_name, alert_of};
+use typha_tls::error::{WithCauses, alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 use typha_tls::{AuthenticatedStream, HandshakeError};
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
         output::print_outcome(&json!({
             "event": "unusable",
             "reason": "configuration",
-            "detail": output::WithCauses(error).to_string(),
+            "detail": WithCauses(error).to_string(),
         }));
         UNUSABLE
     };
@@ -116,7 +116,7 @@ async fn talk(stream: AuthenticatedStream<TcpStream>) -> (serde_json::Value, u8)
             };
             let line = output::merge(
                 line,
-                json!({ "event": event, "reason": reason, "detail": output::WithCauses(&error).to_string() }),
+                json!({ "event": event, "reason": reason, "detail": WithCauses(&error).to_string() }),
             );
             match alert_of(&error) {
                 Some(alert) => (output::merge(line, json!({ "alert": alert_name(alert) })), code),

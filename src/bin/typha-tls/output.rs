@@ -1,11 +1,10 @@
 //! What the commands print, and their exit codes.
 
 use std::error::Error;
-use std::fmt;
 use std::io::Write;
 
 use serde_json::{Value, json};
-use typha_tls::error::alert_name;
+use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::verifier::VerifiedPeer;
 use typha_tls::{AuthenticatedStream, HandshakeError};
 
@@ -40,21 +39,6 @@ fn write_line(mut to: impl Write, line: &Value) {
 /// Says on stderr, to a person, why the command can not do its work.
 pub(crate) fn complain(error: &dyn Error) {
     let _ = writeln!(std::io::stderr(), "typha-tls: {}", WithCauses(error));
-}
-
-/// An error and all its causes on one line.
-pub(crate) struct WithCauses<'a>(pub(crate) &'a dyn Error);
-
-impl fmt::Display for WithCauses<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, ": {cause}")?;
-            next = cause.source();
-        }
-        Ok(())
-    }
 }
 
 /// Who the peer is: `matched_by`, `common_name`, `uri_sans`.

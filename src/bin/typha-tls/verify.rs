@@ -10,6 +10,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
         Err(rejection) => {
             let reason = rejection.reason();
-            let detail = output::WithCauses(&HandshakeError::from(rejection)).to_string();
+            let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
             if arguments.json {
                 output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
             } else {
