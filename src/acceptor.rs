@@ -1,6 +1,7 @@
 //! Typha's end of the connection.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None)
+        self.clone().run(io, None, Ok(()))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
@@ -116,22 +117,23 @@ impl TyphaAcceptor {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        let handshake = self.clone().run(stream, peer_address);
-        async move {
-            configured.map_err(HandshakeError::Io)?;
-            handshake.await
-        }
+        self.clone().run(stream, peer_address, configured)
     }
 
     async fn run<IO>(
         self,
         io: IO,
         peer_address: Option<SocketAddr>,
+        configured: io::Result<()>,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        events::observed(Role::Typha, peer_address, pin!(self.handshake(io))).await
+        let handshake = async {
+            configured.map_err(HandshakeError::Io)?;
+            self.handshake(io).await
+        };
+        events::observed(Role::Typha, peer_address, pin!(handshake)).await
     }
 
     async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>

@@ -136,7 +136,7 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None)
+        self.clone().run(io, None, Ok(()))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
@@ -151,22 +151,23 @@ impl FelixConnector {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        let handshake = self.clone().run(stream, peer_address);
-        async move {
-            configured.map_err(HandshakeError::Io)?;
-            handshake.await
-        }
+        self.clone().run(stream, peer_address, configured)
     }
 
     async fn run<IO>(
         self,
         io: IO,
         peer_address: Option<SocketAddr>,
+        configured: io::Result<()>,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        events::observed(Role::Felix, peer_address, pin!(self.handshake(io))).await
+        let handshake = async {
+            configured.map_err(HandshakeError::Io)?;
+            self.handshake(io).await
+        };
+        events::observed(Role::Felix, peer_address, pin!(handshake)).await
     }
 
     async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
