@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::HandshakeError;
@@ -102,7 +103,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None, Ok(()))
+        self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
@@ -117,7 +118,7 @@ impl TyphaAcceptor {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(stream, peer_address, configured)
+        self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
     async fn run<IO>(
@@ -125,22 +126,26 @@ impl TyphaAcceptor {
         io: IO,
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
+        deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let handshake = async {
             configured.map_err(HandshakeError::Io)?;
-            self.handshake(io).await
+            self.handshake(io, deadline).await
         };
         events::observed(Role::Typha, peer_address, pin!(handshake)).await
     }
 
-    async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        deadline: Instant,
+    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = deadline_in(self.timeout);
         let accept = TlsAcceptor::from(self.snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
         let (tls, peer) = handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;

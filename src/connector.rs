@@ -136,7 +136,7 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None, Ok(()))
+        self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
@@ -151,7 +151,7 @@ impl FelixConnector {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(stream, peer_address, configured)
+        self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
     async fn run<IO>(
@@ -159,28 +159,38 @@ impl FelixConnector {
         io: IO,
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
+        deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let handshake = async {
             configured.map_err(HandshakeError::Io)?;
-            self.handshake(io).await
+            self.handshake(io, deadline).await
         };
         events::observed(Role::Felix, peer_address, pin!(handshake)).await
     }
 
-    async fn handshake<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    async fn handshake<IO>(
+        &self,
+        io: IO,
+        deadline: Instant,
+    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = deadline_in(self.timeout);
         let connect = TlsConnector::from(self.snapshot.rustls().clone())
             .connect(no_name(), Wire::new(io))
             .into_fallible();
         let (mut tls, peer) = handshake::run(pin!(connect), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        let acceptance = self.await_acceptance(&mut tls, &facts, deadline).await?;
+        let acceptance = match self.await_acceptance(&mut tls, &facts, deadline).await {
+            Ok(acceptance) => acceptance,
+            Err(error) => {
+                handshake::tell(&error, tls.into_inner().0, deadline).await;
+                return Err(error);
+            }
+        };
         Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts))
     }
 

@@ -162,7 +162,12 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::Tls12NotOffered,
         ) => " (the peer seems to speak TLS 1.1 or older only)",
-        rustls::Error::PeerIncompatible(_) => " (no TLS version, cipher suite or group in common)",
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::NoCipherSuitesInCommon
+            | PeerIncompatible::NoKxGroupsInCommon
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+            | PeerIncompatible::Tls12NotOfferedOrEnabled,
+        ) => " (no TLS version, cipher suite or group in common)",
         _ => "",
     }
 }

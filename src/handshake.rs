@@ -49,9 +49,7 @@ where
                 }
                 _ => failure(error, &start),
             };
-            if is_ours_to_tell(&error) {
-                drain(wire, deadline).await;
-            }
+            tell(&error, wire, deadline).await;
             Err(error)
         }
         Err(_) => Err(HandshakeError::TimedOut { phase: phase(&start), after: timeout }),
@@ -119,9 +117,14 @@ fn not_tls(start: &Start) -> HandshakeError {
     HandshakeError::NotTls { start: start.bytes().iter().map(printable).collect() }
 }
 
-/// Whether it was us who ended the handshake, with an alert on its way to the peer.
-fn is_ours_to_tell(error: &HandshakeError) -> bool {
-    matches!(error, HandshakeError::Rejected(_) | HandshakeError::NotTls { .. } | HandshakeError::Tls(_))
+/// Sees to it that the alert arrives, if it was us who ended the handshake with one.
+pub(crate) async fn tell<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    if let HandshakeError::Rejected(_) | HandshakeError::NotTls { .. } | HandshakeError::Tls(_) = error {
+        drain(wire, deadline).await;
+    }
 }
 
 /// Says that nothing more will be sent, then reads until the peer has closed too: closing with unread data resets the

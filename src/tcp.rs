@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct TcpKeepalive {
-    /// Time without data before the first probe.
+    /// Time without data before the first probe; from 1 s to 9 h, and brought into that range if it is not.
     pub idle: Duration,
-    /// Time between probes. Not settable on every platform; ignored where it is not.
+    /// Time between probes; else as `idle`. Not settable on every platform; ignored where it is not.
     pub interval: Duration,
 }
 
@@ -32,12 +32,16 @@ impl Default for TcpKeepalive {
     }
 }
 
+/// What every system takes; Linux refuses more than 32767 s.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(9 * 3600);
+
 /// Sets `TCP_NODELAY`, without which Nagle's algorithm holds handshake messages back for 40 ms, and keep-alive.
 pub(crate) fn configure(stream: &TcpStream, keepalive: Option<TcpKeepalive>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let Some(keepalive) = keepalive else { return Ok(()) };
-    let parameters = socket2::TcpKeepalive::new().with_time(keepalive.idle);
+    let parameters = socket2::TcpKeepalive::new().with_time(keepalive.idle.clamp(SHORTEST, LONGEST));
     #[cfg(any(target_os = "android", target_os = "ios", target_os = "linux", target_os = "macos", windows))]
-    let parameters = parameters.with_interval(keepalive.interval);
+    let parameters = parameters.with_interval(keepalive.interval.clamp(SHORTEST, LONGEST));
     SockRef::from(stream).set_tcp_keepalive(&parameters)
 }

@@ -147,6 +147,46 @@ async fn felix_refuses_typha() {
     }
 }
 
+/// That our copy of the CA has expired is no fault of the peer's certificate, and no reason to renew it.
+#[tokio::test]
+async fn an_expired_ca_is_an_unknown_one_to_the_peer() {
+    let pki = TestPki::new().unwrap();
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    let expired = TestCa::new(CertificateSpec::ca("ca").valid(now - 2 * hour, now - hour)).unwrap();
+    let leaf = expired.issue(CertificateSpec::leaf("good")).unwrap();
+    for policy in policies() {
+        let none = RevocationLists::none;
+        let typha = material(expired.trust_bundle().unwrap(), &pki.typha, none(), &policy);
+        let felix = material(pki.ca.trust_bundle().unwrap(), &leaf, none(), &policy);
+        let (typha, felix) =
+            handshake(&acceptor(&typha, "good", &policy), &connector(&felix, "typha-server", &policy)).await;
+        assert_eq!(typha.unwrap_err().reason(), "expired");
+        assert_eq!(felix.unwrap_err().alert(), Some(AlertDescription::UnknownCA));
+    }
+}
+
+/// TLS has no room for the names of so many CAs, which a server hints to its clients.
+#[tokio::test]
+async fn a_bundle_too_large_to_be_hinted() {
+    let pki = TestPki::new().unwrap();
+    let name = "n".repeat(60);
+    let many =
+        (0..700).map(|i| TestCa::new(CertificateSpec::ca(&format!("{name}{i}"))).unwrap().root().clone());
+    let bundle = TrustBundle::from_der(many.chain([pki.ca.root().clone()])).unwrap();
+    for policy in policies() {
+        let none = RevocationLists::none;
+        let typha = material(bundle.clone(), &pki.typha, none(), &policy);
+        let felix = material(pki.ca.trust_bundle().unwrap(), &pki.felix, none(), &policy);
+        let (typha, felix) = handshake(
+            &acceptor(&typha, "typha-client", &policy),
+            &connector(&felix, "typha-server", &policy),
+        )
+        .await;
+        typha.unwrap();
+        felix.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn nothing_in_common() {
     let pki = TestPki::new().unwrap();

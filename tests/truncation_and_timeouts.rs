@@ -11,11 +11,20 @@
 
 mod hostile;
 
-use std::io::ErrorKind::{TimedOut, UnexpectedEof};
+use std::io;
+use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidData, TimedOut, UnexpectedEof};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::SupportedProtocolVersion;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream,
+    ReadBuf, duplex,
+};
 use tokio::time::{Instant, sleep};
 use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
 use typha_tls::stream::StreamTimeouts;
@@ -276,6 +285,146 @@ fn plain_text_is_answered_at_once() {
             .await;
             assert_eq!(Outcome::of(outcome), Outcome::NotTls("GET / HTTP/1.1..".to_owned()));
             assert!(elapsed < SECOND, "{elapsed:?}");
+        }
+    });
+}
+
+/// TLS reads ahead: with the data it delivers, it has asked for more already.
+#[test]
+fn a_reader_that_is_busy_elsewhere_does_not_time_out() {
+    bounded(|| async {
+        for (mut reader, mut writer) in streams().await {
+            reader.set_timeouts(StreamTimeouts::new(Some(30 * SECOND), None));
+            for _ in 0..3 {
+                writer.write_all(b"x").await.unwrap();
+                writer.flush().await.unwrap();
+                assert_eq!(reader.read(&mut [0; 64]).await.unwrap(), 1);
+                sleep(31 * SECOND).await;
+            }
+            let begin = Instant::now();
+            let (read, ()) = tokio::join!(reader.fill_buf(), async {
+                sleep(29 * SECOND).await;
+                writer.write_all(b"y").await.unwrap();
+                writer.flush().await.unwrap();
+            });
+            assert_eq!(read.unwrap(), b"y");
+            assert_eq!(begin.elapsed().as_secs(), 29);
+        }
+    });
+}
+
+/// A read that fails writes an alert, from the reader's task: the writer, waiting on the same I/O, is not to be forgotten.
+#[test]
+fn a_writer_learns_of_a_read_that_failed() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha_io, near) = duplex(8 * 1024);
+            let (far, felix_io) = duplex(8 * 1024);
+            let (mut near_read, mut near_write) = tokio::io::split(near);
+            let (mut far_read, mut far_write) = tokio::io::split(far);
+            let relayed = tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut far_read, &mut near_write).await;
+            });
+            let (inject, injected) = tokio::sync::oneshot::channel();
+            let injecting = tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy(&mut near_read, &mut far_write) => {}
+                    _ = injected => {}
+                }
+                far_write.write_all(&[23, 3, 3, 0, 30]).await.unwrap();
+                far_write.write_all(&[7; 30]).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            let connector =
+                connector(&pki, version).with_stream_timeouts(StreamTimeouts::new(None, Some(BOUND)));
+            let (typha, felix) =
+                tokio::join!(acceptor(&pki, version).accept(typha_io), connector.connect(felix_io));
+            // Typha is never read.
+            let (_typha, (mut reader, mut writer)) = (typha.unwrap(), tokio::io::split(felix.unwrap()));
+            let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1 << 20]).await });
+            let reading = tokio::spawn(async move { (reader.read(&mut [0; 64]).await, reader) });
+            sleep(SECOND).await;
+            inject.send(()).unwrap();
+            let (read, _reader) = reading.await.unwrap();
+            assert_eq!(read.unwrap_err().kind(), InvalidData);
+            let written =
+                tokio::time::timeout(3600 * SECOND, writing).await.expect("the writer was forgotten");
+            assert_eq!(written.unwrap().unwrap_err().kind(), InvalidData);
+            relayed.abort();
+            injecting.abort();
+        }
+    });
+}
+
+/// I/O that fails, as Windows does it, when told to.
+struct Aborting {
+    io: DuplexStream,
+    abort: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Aborting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Pending if self.abort.load(Relaxed) => Poll::Ready(Err(ConnectionAborted.into())),
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsyncWrite for Aborting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn an_aborted_connection_is_no_clean_end() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha, felix) = duplex(64 * 1024);
+            let abort = Arc::new(AtomicBool::new(false));
+            let felix = Aborting { io: felix, abort: abort.clone() };
+            let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
+            let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+            let (mut typha, mut felix) = (typha.unwrap(), felix.unwrap());
+            typha.write_all(b"half").await.unwrap();
+            typha.flush().await.unwrap();
+            abort.store(true, Relaxed);
+            assert_eq!(felix.read(&mut [0; 64]).await.unwrap(), 4);
+            for _ in 0..2 {
+                assert_eq!(felix.read(&mut [0]).await.unwrap_err().kind(), ConnectionReset);
+                assert_eq!(felix.fill_buf().await.unwrap_err().kind(), ConnectionReset);
+            }
+        }
+    });
+}
+
+/// Waiting to be polled counts: a handshake that is queued is not given more time for it.
+#[test]
+fn the_bound_begins_with_the_call() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha, _felix) = duplex(1024);
+            let begin = Instant::now();
+            let handshake = acceptor(&pki, version).with_handshake_timeout(BOUND).accept(typha);
+            sleep(60 * SECOND).await;
+            assert_eq!(Outcome::of(handshake.await), Outcome::TimedOut(AwaitingFirstByte));
+            assert_eq!(begin.elapsed().as_secs(), 60);
         }
     });
 }

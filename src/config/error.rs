@@ -119,3 +119,11 @@ pub enum SetupError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 }
+
+/// A value as it may be shown: not if it may be a private key that was pasted where the name of its file belongs.
+pub(super) fn shown(value: &str) -> String {
+    let is_base64 =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=') || b.is_ascii_whitespace();
+    let may_be_key = value.contains("-----") || (value.len() >= 64 && value.bytes().all(is_base64));
+    if may_be_key { "(not shown: it looks like a key)".to_owned() } else { value.to_owned() }
+}

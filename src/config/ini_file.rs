@@ -44,6 +44,10 @@ fn read_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     if name.is_empty() {
         return Err("there is no name in front of the value");
     }
+    // In quotes, say, it would be a name that nobody knows, and be passed over.
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
+        return Err("a name has letters, digits, `_`, `-` and `.` only");
+    }
     match value.chars().next() {
         Some(quote @ ('"' | '\'' | '`')) => match value.get(1..).and_then(|rest| rest.split_once(quote)) {
             Some((value, rest)) if is_empty_or_comment(rest.trim_start()) => Ok(Some((name, value))),
@@ -130,6 +134,7 @@ mod tests {
                 "X = \"a\nClientCN = x\nY = b\"",
                 "line 1: the value is quoted, but its line does not end with the quote",
             ),
+            ("\"CAFile\" = /ca.pem", "line 1: a name has letters, digits, `_`, `-` and `.` only"),
             ("X = 'a' b", "line 1: the value is quoted, but its line does not end with the quote"),
             ("A = 1\nX = a\\\nClientCN = x", "line 2: a value can not be continued on the next line"),
         ] {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::ConfigError;
+use super::error::{ConfigError, shown};
 use super::sources::{Resolved, Setting, Sources};
 use crate::identity::{InvalidIdentity, RequiredIdentity};
 use crate::material::{Material, MaterialError, TlsFiles};
@@ -218,11 +218,6 @@ pub(super) fn unusable(parameter: &'static str, setting: &Setting, problem: impl
         value: shown(&setting.value),
         problem: problem.to_string(),
     }
-}
-
-/// A private key that was pasted where its file belongs is not shown.
-fn shown(value: &str) -> String {
-    if value.contains("-----BEGIN") { "(a PEM block)".to_owned() } else { value.to_owned() }
 }
 
 fn is_none(setting: &Setting) -> bool {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 use tracing::debug;
 
-use super::error::{ConfigError, Source};
+use super::error::{ConfigError, Source, shown};
 use super::ini_file;
 
 /// Where the parameters are looked for.
@@ -24,7 +26,7 @@ use super::ini_file;
 /// let config = TyphaConfig::load(&sources)?;
 /// # Ok::<(), typha_tls::config::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Sources {
     values: Vec<(String, String)>,
     prefixes: Vec<String>,
@@ -168,7 +170,7 @@ impl Sources {
                     return Err(ConfigError::Value {
                         parameter,
                         source_of_value: Source::Environment(variable.to_owned()),
-                        value: value.to_string_lossy().into_owned(),
+                        value: shown(&value.to_string_lossy()),
                         problem: "it is not valid UTF-8".to_owned(),
                     });
                 }
@@ -196,16 +198,27 @@ impl Sources {
             None => Err(ConfigError::Value {
                 parameter: name,
                 source_of_value: source,
-                value: value.to_string_lossy().into_owned(),
+                value: shown(&value.to_string_lossy()),
                 problem: "it is not valid UTF-8".to_owned(),
             }),
         }
     }
 }
 
-/// Anything that is there, also what can not be looked at, is to be read: only what is absent may be passed over.
+/// Anything that is there is to be read, also a link that leads nowhere and what can not be looked at: only what is absent
+/// may be passed over.
 fn exists(path: &Path) -> bool {
-    path.try_exists().unwrap_or(true)
+    !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
+}
+
+/// Without the environment, which holds the secrets of others, and the values.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("prefixes", &self.prefixes)
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
@@ -238,5 +251,27 @@ impl Resolved {
     /// The setting of a parameter; `Some` also if it is set to `none`.
     pub(super) fn get(&self, parameter: &'static str) -> Option<&Setting> {
         self.0.get(parameter)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_absent_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        // As a mounted secret or configuration map looks while its data are being swapped.
+        std::os::unix::fs::symlink("..data/typha.cfg", path("typha.cfg")).unwrap();
+        assert!(exists(&path("typha.cfg")));
+        assert!(exists(dir.path()));
+        assert!(!exists(&path("absent.cfg")));
+        assert!(!exists(&path("absent/typha.cfg")));
+
+        let sources = Sources { file: File::IfItExists(path("typha.cfg")), ..Sources::none() };
+        assert!(matches!(sources.resolve(&[]), Err(ConfigError::File { .. })));
+        let sources = Sources { file: File::IfItExists(path("absent.cfg")), ..Sources::none() };
+        sources.resolve(&[]).unwrap();
     }
 }

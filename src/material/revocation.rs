@@ -16,6 +16,10 @@ use super::pem::{self, Expected};
 /// With lists configured, every certificate of a peer's chain is looked up in the list of its issuer. A list that is
 /// past its `nextUpdate` or whose signature is not its issuer's refuses the peer: it could hide a revocation. A
 /// certificate whose issuer has no list is not refused, since a CA without revocation publishes none.
+///
+/// Of an issuer there is one list, for all of its certificates: a second one of the same name (a superseded one, or one of
+/// a CA made anew under that name) and one that covers only a part of the certificates (an issuing distribution point)
+/// are errors, since only one would be looked at.
 #[derive(Clone, Default)]
 pub struct RevocationLists(Arc<[CertRevocationList<'static>]>);
 
@@ -82,6 +86,7 @@ impl RevocationLists {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
+        check_coverage(&lists, origin)?;
         if lists.is_empty() {
             return Err(MaterialError::NoRevocationList(origin.clone()));
         }
@@ -91,6 +96,22 @@ impl RevocationLists {
     pub(crate) fn lists(&self) -> &[CertRevocationList<'static>] {
         &self.0
     }
+}
+
+/// webpki looks at the first list that is authoritative by its issuer's name, and at no other.
+fn check_coverage(lists: &[CertRevocationList<'static>], origin: &Origin) -> Result<(), MaterialError> {
+    for (index, list) in lists.iter().enumerate() {
+        let problem = if list.issuing_distribution_point().is_some() {
+            "it covers only a part of its issuer's certificates (issuing distribution point), which is not supported"
+        } else if lists.iter().take(index).any(|earlier| earlier.issuer() == list.issuer()) {
+            "it is the second list of the same issuer; leave only the current one"
+        } else {
+            continue;
+        };
+        let (origin, problem) = (origin.clone(), problem.to_owned());
+        return Err(MaterialError::RevocationList { origin, position: index + 1, problem });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for RevocationLists {

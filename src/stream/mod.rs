@@ -8,7 +8,7 @@ mod wire;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
@@ -32,6 +32,9 @@ pub struct AuthenticatedStream<IO> {
     peer: VerifiedPeer,
     facts: TlsFacts,
     acceptance: Acceptance,
+    /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O forgets
+    /// this one.
+    writer: Option<Waker>,
 }
 
 /// Whether the peer is known to have accepted our certificate.
@@ -55,7 +58,7 @@ impl<IO> AuthenticatedStream<IO> {
         let wire = wire_mut(&mut tls);
         wire.end_handshake();
         wire.set_timeouts(timeouts);
-        Self { tls, peer, facts, acceptance }
+        Self { tls, peer, facts, acceptance, writer: None }
     }
 
     /// The other end, as the verifier accepted it.
@@ -88,6 +91,27 @@ impl<IO> AuthenticatedStream<IO> {
     }
 }
 
+impl<IO> AuthenticatedStream<IO> {
+    /// To be called with what a read returned, if it is ready.
+    fn end_read(&mut self, failed: bool) {
+        // TLS reads ahead, and so may have set the clock running for a read that nobody waits for.
+        wire_mut(&mut self.tls).end_read();
+        if failed && let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    /// To be called with what a write, flush or shutdown returned.
+    fn note_writer<T>(&mut self, cx: &Context<'_>, outcome: Poll<T>) -> Poll<T> {
+        match (&outcome, &self.writer) {
+            (Poll::Ready(_), _) => self.writer = None,
+            (Poll::Pending, Some(writer)) if writer.will_wake(cx.waker()) => {}
+            (Poll::Pending, _) => self.writer = Some(cx.waker().clone()),
+        }
+        outcome
+    }
+}
+
 fn wire_mut<IO>(tls: &mut tokio_rustls::TlsStream<Wire<IO>>) -> &mut Wire<IO> {
     tls.get_mut().0
 }
@@ -98,13 +122,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for AuthenticatedStream<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_read(cx, buf)
+        let outcome = ready!(Pin::new(&mut self.tls).poll_read(cx, buf));
+        self.end_read(outcome.is_err());
+        Poll::Ready(outcome)
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
-        Pin::new(&mut self.get_mut().tls).poll_fill_buf(cx)
+        let this = self.get_mut();
+        if let Err(error) = ready!(Pin::new(&mut this.tls).poll_fill_buf(cx)) {
+            this.end_read(true);
+            return Poll::Ready(Err(error));
+        }
+        this.end_read(false);
+        // What is there is returned without another look at the I/O.
+        Pin::new(&mut this.tls).poll_fill_buf(cx)
     }
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
@@ -114,7 +147,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write(cx, buf)
+        let outcome = Pin::new(&mut self.tls).poll_write(cx, buf);
+        self.note_writer(cx, outcome)
     }
 
     fn poll_write_vectored(
@@ -122,7 +156,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> 
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
+        let outcome = Pin::new(&mut self.tls).poll_write_vectored(cx, bufs);
+        self.note_writer(cx, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -130,11 +165,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> 
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_flush(cx)
+        let outcome = Pin::new(&mut self.tls).poll_flush(cx);
+        self.note_writer(cx, outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tls).poll_shutdown(cx)
+        let outcome = Pin::new(&mut self.tls).poll_shutdown(cx);
+        self.note_writer(cx, outcome)
     }
 }
 

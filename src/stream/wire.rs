@@ -53,6 +53,11 @@ impl<IO> Wire<IO> {
         &self.io
     }
 
+    /// Called when a read through TLS has returned: nobody waits for data any more.
+    pub(crate) fn end_read(&mut self) {
+        self.read.progress();
+    }
+
     /// Watches over a write operation.
     fn guard_write<T>(
         &mut self,
@@ -88,6 +93,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
                 ready!(self.read.poll_expired(cx));
                 self.read.progress();
                 Poll::Ready(Err(timed_out("no data arrived for the read timeout")))
+            }
+            // tokio-rustls takes this kind of error for an end, and would make a later read look like a clean one.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, error)))
             }
             ready => {
                 self.read.progress();

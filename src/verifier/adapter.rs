@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
+use tracing::warn;
 
 use super::{PeerVerifier, Rejection, VerifiedPeer};
 use crate::role::Role;
@@ -58,6 +59,10 @@ fn borrow<'a>(certificate: &'a CertificateDer<'_>) -> CertificateDer<'a> {
     CertificateDer::from(certificate.as_ref())
 }
 
+/// The bytes of CA names that a server hints at most. TLS has room for 64 KiB, together with all else in that message;
+/// without hints a client presents what it has.
+const MAX_HINTS_SIZE: usize = 32 * 1024;
+
 /// Judges Felix on Typha's end.
 pub(crate) struct ClientVerifier {
     verifier: Arc<PeerVerifier>,
@@ -66,7 +71,12 @@ pub(crate) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(crate) fn new(verifier: Arc<PeerVerifier>) -> Self {
-        let hints = verifier.trust_bundle.distinguished_names();
+        let mut hints = verifier.trust_bundle.distinguished_names();
+        let size: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
+        if size > MAX_HINTS_SIZE {
+            warn!(size, "the names of the trusted CAs are too long to be hinted to clients");
+            hints.clear();
+        }
         Self { verifier, hints }
     }
 }

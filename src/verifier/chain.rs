@@ -9,6 +9,7 @@ use webpki::{
     UnknownStatusPolicy, VerifiedPath,
 };
 
+use super::search::{distinct, is_bounded};
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
@@ -22,6 +23,10 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<(), Rejection> {
+        let intermediates = &*distinct(intermediates);
+        if !is_bounded(leaf, intermediates) {
+            return Err(Rejection::TooComplex { subject: leaf_subject(leaf) });
+        }
         let lists: Vec<_> = self.revocation_lists.lists().iter().collect();
         let refused = RefCell::new(None);
         let check_path = |path: &VerifiedPath<'_>| {

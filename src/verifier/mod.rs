@@ -18,6 +18,7 @@ mod adapter;
 mod chain;
 mod classify;
 mod rejection;
+mod search;
 
 use std::fmt;
 

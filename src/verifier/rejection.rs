@@ -279,7 +279,9 @@ impl Rejection {
         let error = match self {
             // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to proceed".
             Self::IdentityMismatch(_) => CertificateError::ApplicationVerificationFailure,
-            // unknown_ca
+            // unknown_ca; a CA that is out of date on our end is no fault of the peer's certificate
+            Self::Expired { position: ChainPosition::Ca, .. }
+            | Self::NotYetValid { position: ChainPosition::Ca, .. } => CertificateError::UnknownIssuer,
             Self::CaKeyMismatch { .. } | Self::CaUnusable { .. } | Self::UnknownCa { .. } => {
                 CertificateError::UnknownIssuer
             }

@@ -2,14 +2,16 @@
 
 use super::*;
 
-fn revocation_list(serial: u64) -> CertificateRevocationListDer<'static> {
+/// A list of the CA `issuer`, by a key of its own; of all its certificates, or only those of a distribution point.
+fn revocation_list(issuer: &str, distribution_point: Option<&str>) -> CertificateRevocationListDer<'static> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, issuer);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
     let (begin, end) = year();
     let revoked = RevokedCertParams {
-        serial_number: SerialNumber::from(serial),
+        serial_number: SerialNumber::from(1),
         revocation_time: begin.into(),
         reason_code: None,
         invalidity_date: None,
@@ -18,7 +20,10 @@ fn revocation_list(serial: u64) -> CertificateRevocationListDer<'static> {
         this_update: begin.into(),
         next_update: end.into(),
         crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
+        issuing_distribution_point: distribution_point.map(|uri| rcgen::CrlIssuingDistributionPoint {
+            distribution_point: rcgen::CrlDistributionPoint { uris: vec![uri.to_owned()] },
+            scope: None,
+        }),
         revoked_certs: vec![revoked],
         key_identifier_method: rcgen::KeyIdMethod::Sha256,
     };
@@ -28,7 +33,7 @@ fn revocation_list(serial: u64) -> CertificateRevocationListDer<'static> {
 #[test]
 fn revocation_lists_good_and_damaged() {
     let dir = Dir::new();
-    let lists = [revocation_list(1), revocation_list(2)];
+    let lists = [revocation_list("a", None), revocation_list("b", None)];
     let [first, second] = lists.each_ref().map(|list| pem("X509 CRL", list));
     let load = |text: String| RevocationLists::from_pem_file(dir.write("crl.pem", text));
     for (text, count) in [
@@ -71,5 +76,26 @@ fn revocation_lists_good_and_damaged() {
             let range = first.trim_end().len()..first.len() + "-----BEGIN".len();
             assert!(range.contains(&length), "{length}");
         }
+    }
+}
+
+/// webpki looks at one list of an issuer only, by its name: a superseded one beside the current one would hide what that
+/// revokes.
+#[test]
+fn an_issuer_has_one_list_for_all_its_certificates() {
+    let whole = || revocation_list("a", None);
+    for (lists, problem) in [
+        (
+            vec![whole(), revocation_list("b", None), whole()],
+            "the given bytes: revocation list 3 is unusable: it is the second list of the same issuer; leave only the \
+             current one",
+        ),
+        (
+            vec![revocation_list("a", Some("http://ca.example/1.crl"))],
+            "the given bytes: revocation list 1 is unusable: it covers only a part of its issuer's certificates (issuing \
+             distribution point), which is not supported",
+        ),
+    ] {
+        assert_eq!(RevocationLists::from_der(lists).unwrap_err().to_string(), problem);
     }
 }
