@@ -4,13 +4,25 @@
 //! must be set; `typha-tls pki DIR` makes a set of files to try it with.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use typha_tls::config::{FelixConfig, Sources};
+use typha_tls::error::WithCauses;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", WithCauses(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let config = FelixConfig::load(&Sources::felix())?;
     let connector = config.connector()?.ok_or("TLS is not configured")?;
     let address = config.typha_addr.ok_or("TyphaAddr is not set")?;

@@ -4,13 +4,25 @@
 //! `typha-tls pki DIR` makes a set of files to try it with.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use typha_tls::config::{Sources, TyphaConfig};
+use typha_tls::error::WithCauses;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}", WithCauses(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
     let config = TyphaConfig::load(&Sources::typha())?;
     let acceptor = config.acceptor()?.ok_or("TLS is not configured")?;
     let listener = TcpListener::bind(config.listen_address()).await?;
@@ -29,7 +41,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
                         let _ = stream.shutdown().await;
                     }
                 }
-                Err(error) => println!("{address}: refused ({}): {error}", error.reason()),
+                Err(error) => {
+                    println!("{address}: no connection ({}): {}", error.reason(), WithCauses(&error));
+                }
             }
         });
     }

@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::error::HandshakeError;
 use crate::events;
-use crate::handshake::{self, DEFAULT_TIMEOUT};
+use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::role::Role;
 use crate::snapshot::TyphaSnapshot;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
@@ -35,7 +35,7 @@ use crate::time::deadline_in;
 ///     tokio::spawn(async move {
 ///         match handshake.await {
 ///             Ok(stream) => println!("{address} is {}", stream.peer()),
-///             Err(error) => println!("{address} was refused: {error}"),
+///             Err(error) => println!("no connection with {address}: {error}"),
 ///         }
 ///     });
 /// }
@@ -147,7 +147,8 @@ impl TyphaAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let accept = TlsAcceptor::from(self.snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
-        let (tls, peer) = handshake::run(pin!(accept), self.timeout, deadline).await?;
+        let Completed { stream: tls, peer, .. } =
+            handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
         Ok(AuthenticatedStream::new(tls.into(), peer, facts, Acceptance::Confirmed, self.stream_timeouts))
     }

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::warn;
 
 use crate::error::{HandshakeError, HandshakePhase, alert_of};
 use crate::events;
-use crate::handshake::{self, DEFAULT_TIMEOUT};
+use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::role::Role;
 use crate::snapshot::FelixSnapshot;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
@@ -182,8 +183,14 @@ impl FelixConnector {
         let connect = TlsConnector::from(self.snapshot.rustls().clone())
             .connect(no_name(), Wire::new(io))
             .into_fallible();
-        let (mut tls, peer) = handshake::run(pin!(connect), self.timeout, deadline).await?;
+        let Completed { stream: mut tls, peer, asked_for_certificate } =
+            handshake::run(pin!(connect), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
+        if !asked_for_certificate {
+            warn!("Typha did not ask for our certificate: it lets anyone in");
+            let acceptance = Acceptance::NotAsked;
+            return Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts));
+        }
         let acceptance = match self.await_acceptance(&mut tls, &facts, deadline).await {
             Ok(acceptance) => acceptance,
             Err(error) => {

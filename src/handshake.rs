@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::{HandshakeError, HandshakePhase, alert_of};
 use crate::stream::{Start, Wire, with_start};
-use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
+use crate::verifier::{Rejection, VerifiedPeer, with_asked};
 
 /// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +21,14 @@ pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
+/// A handshake that is complete on our end, with an accepted peer.
+pub(crate) struct Completed<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: VerifiedPeer,
+    /// Felix's end only: whether Typha asked for a certificate.
+    pub(crate) asked_for_certificate: bool,
+}
+
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
 ///
 /// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size.
@@ -28,21 +36,21 @@ pub(crate) async fn run<S, IO>(
     handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
     timeout: Duration,
     deadline: Instant,
-) -> Result<(S, VerifiedPeer), HandshakeError>
+) -> Result<Completed<S>, HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let ((outcome, verdict), start) = with_start(with_verdict(timeout_at(deadline, handshake))).await;
+    let ((outcome, asked), start) = with_start(with_asked(timeout_at(deadline, handshake))).await;
     match outcome {
-        Ok(Ok(stream)) => match verdict {
-            Some(Ok(peer)) => Ok((stream, peer)),
+        Ok(Ok(stream)) => match asked.verdict {
+            Some(Ok(peer)) => Ok(Completed { stream, peer, asked_for_certificate: asked.for_certificate }),
             // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
             Some(Err(_)) | None => {
                 Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())))
             }
         },
         Ok(Err((error, wire))) => {
-            let error = match verdict {
+            let error = match asked.verdict {
                 Some(Err(rejection)) => rejection.into(),
                 Some(Ok(peer)) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: peer.identity().clone() }.into()

@@ -1,8 +1,8 @@
 //! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
 //!
-//! The promise: a stream that this crate hands out has been **authenticated in both directions**. The peer's chain leads to
-//! a configured CA, it is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one
-//! required. No connector, acceptor, verifier or stream for which this does not hold can be built.
+//! The promise: the peer of a stream that this crate hands out is **authenticated**. Its chain leads to a configured CA, it
+//! is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one required. No connector,
+//! acceptor, verifier or stream for which this does not hold can be built; with one on each end, it holds in both directions.
 //!
 //! Where to begin:
 //! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make a [`TyphaAcceptor`] or a

@@ -18,7 +18,7 @@ use crate::identity::RequiredIdentity;
 use crate::material::Material;
 use crate::policy::TlsPolicy;
 use crate::role::Role;
-use crate::verifier::{ClientVerifier, PeerVerifier, ServerVerifier};
+use crate::verifier::{ClientCertificate, ClientVerifier, PeerVerifier, ServerVerifier};
 
 /// What Typha's handshakes share.
 pub type TyphaSnapshot = Snapshot<ServerConfig>;
@@ -82,7 +82,7 @@ impl FelixSnapshot {
             .map_err(SnapshotError)?
             .dangerous() // rustls's word for any verifier but its own
             .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier.clone())))
-            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(
+            .with_client_cert_resolver(Arc::new(ClientCertificate::new(
                 material.credentials.certified_key(),
             )));
         // A resumed session is not judged by the verifier.

@@ -253,6 +253,11 @@ fn what_can_not_be_used_is_exit_code_2() {
         &["felix", "--connect", "127.0.0.1:1", "--config", &config, "--ca-file", &missing],
         &["felix", "--connect", "127.0.0.1:1", "--config", &missing],
         &["felix", "--no-such-flag"],
+        &["felix", "--connect", "127.0.0.1", "--config", &config],
+        &["felix", "--connect", ":5473", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:99999", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:1", "--config", &config, "--typha-cn", ""],
+        &["typha", "--listen", "127.0.0.1"],
         &["typha", "--listen", "127.0.0.1:0"],
         &["typha", "--listen", "127.0.0.1:0", "--ca-file", &missing],
         &["verify", "--peer", "felix"],
@@ -324,6 +329,12 @@ fn verify_judges_a_chain() {
     pki.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let (code, outcome) = verify(&pki, "broken.pem", &["--peer", "felix", "--cn", "x"]);
     assert_eq!((code, &outcome["reason"]), (Some(1), &json!("malformed_certificate")));
+    let chain = pki.write("junk.pem", "what a peer can not send\n");
+    let ca = pki.path("ca.pem");
+    for chain in [&*chain, pki.0.path().to_str().unwrap()] {
+        let output = run(&["verify", "--peer", "felix", "--ca-file", &ca, "--chain", chain, "--cn", "x"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
     pki.write("empty.pem", "");
     let (code, outcome) = verify(&pki, "empty.pem", &["--peer", "felix", "--cn", "x"]);
     assert_eq!((code, &outcome["reason"]), (Some(1), &json!("no_certificate")));
@@ -345,6 +356,72 @@ fn verify_judges_a_chain() {
             "accepted: Felix with CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"] (matched by common_name)\n"
         )
     );
+}
+
+/// Nobody reads what the command prints.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_does_not_read_stops_nothing() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &[]);
+    // More lines than the pipe and the command hold together.
+    for _ in 0..1500 {
+        let probe = TcpStream::connect(&typha.address).unwrap();
+        probe.shutdown(Shutdown::Both).unwrap();
+    }
+    let output = felix(&pki, &typha.address, b"", &["--typha-cn", "nobody", "--typha-uri-san", "none"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(typha.stop("-TERM"), Some(0));
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let arguments = [
+        "verify",
+        "--peer",
+        "felix",
+        "--ca-file",
+        &pki.path("ca.pem"),
+        "--chain",
+        &pki.path("ca.pem"),
+        "--cn",
+        "x",
+    ];
+    assert_eq!(command(&arguments).stdout(writer).status().unwrap().code(), Some(1));
+}
+
+#[cfg(unix)]
+#[test]
+fn felix_says_what_broke_on_its_own_end() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &[]);
+    let config = pki.path("felix.cfg");
+    let arguments = ["felix", "--connect", &typha.address, "--config", &config];
+    let directory = std::fs::File::open(pki.0.path()).unwrap();
+    let output = command(&arguments).stdin(directory).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let outcome = line(&output.stderr);
+    assert!(outcome["detail"].as_str().unwrap().starts_with("reading stdin: "), "{outcome}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut felix =
+        command(&arguments).stdin(Stdio::piped()).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = felix.stdin.take().unwrap();
+    input.write_all(b"x").unwrap();
+    let output = felix.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let outcome = line(&output.stderr);
+    assert!(outcome["detail"].as_str().unwrap().starts_with("writing stdout: "), "{outcome}");
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &[]);
+    let output = run(&["typha", "--listen", &typha.address, "--config", &pki.path("typha.cfg")]);
+    assert_eq!(output.status.code(), Some(5));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with(&format!("typha-tls: can not listen on {}: ", typha.address)), "{text}");
 }
 
 /// The findings of `typha-tls check`, and its exit code.
@@ -412,6 +489,30 @@ fn check_reports_each_finding() {
     let expected: Vec<_> =
         expected.iter().map(|(level, finding)| ((*level).to_owned(), (*finding).to_owned())).collect();
     assert_eq!((code, findings), (Some(1), expected));
+}
+
+#[test]
+fn check_reports_a_certificate_that_is_due() {
+    let pki = Pki::new();
+    let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let (from, until) = (SystemTime::now() - day, SystemTime::now() + 13 * day);
+    let leaf = ca.issue(CertificateSpec::leaf("x").purpose(Purpose::ClientAuth).valid(from, until)).unwrap();
+    let (chain, key) = (pki.write("due.pem", &leaf.chain_pem()), pki.write("due-key.pem", &leaf.key_pem()));
+    close_to_others(Path::new(&key));
+    let felix = pki.path("felix.cfg");
+    assert_eq!(
+        check(&["felix", "--config", &felix, "--cert-file", &chain, "--key-file", &key]),
+        (Some(1), vec![("warning".to_owned(), "leaf_expires_soon".to_owned())])
+    );
+}
+
+#[test]
+fn check_needs_no_key_of_the_other_end() {
+    let pki = Pki::new();
+    std::fs::remove_file(pki.path("typha-server-key.pem")).unwrap();
+    let (felix, typha) = (pki.path("felix.cfg"), pki.path("typha.cfg"));
+    assert_eq!(check(&["felix", "--config", &felix, "--against", &typha]), (Some(0), vec![]));
 }
 
 #[test]
@@ -486,17 +587,29 @@ fn pki_says_what_to_set_and_overwrites_nothing() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
 
+    let odd = dir.path().join("with space # and more");
+    assert_eq!(run(&["pki", odd.to_str().unwrap()]).status.code(), Some(2));
+    assert!(!odd.exists());
+
     let before = std::fs::read(target.join("ca.pem")).unwrap();
     let output = run(&["pki", target.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(std::fs::read(target.join("ca.pem")).unwrap(), before);
 }
 
-#[cfg(unix)]
 fn open_to_all(path: &Path) {
+    set_mode(path, 0o644);
+}
+
+fn close_to_others(path: &Path) {
+    set_mode(path, 0o600);
+}
+
+#[cfg(unix)]
+fn set_mode(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 #[cfg(not(unix))]
-fn open_to_all(_: &Path) {}
+fn set_mode(_: &Path, _: u32) {}

@@ -39,9 +39,13 @@ pub struct AuthenticatedStream<IO> {
 
 /// Whether the peer is known to have accepted our certificate.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
 pub enum Acceptance {
     /// It has.
     Confirmed,
+    /// Felix's end only: Typha has not asked for a certificate. It is the right Typha, but lets anyone in: its configuration
+    /// is not Calico's.
+    NotAsked,
     /// Felix's end only: Typha has shown nothing within the time allowed. A refusal will arrive as an error of a read, from
     /// which [`alert_of`](crate::error::alert_of) gets the alert.
     Unconfirmed,

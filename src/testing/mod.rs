@@ -13,6 +13,25 @@
 //! # }
 //! ```
 //!
+//! A peer to be refused is made with a PKI of one's own:
+//!
+//! ```
+//! use typha_tls::RequiredIdentity;
+//! use typha_tls::testing::{CertificateSpec, Purpose, TestPki, connector, handshake};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pki = TestPki::new()?;
+//! let mallory = pki.ca.issue(CertificateSpec::leaf("mallory").purpose(Purpose::ClientAuth))?;
+//! // The CA that it trusts, its own leaf, what it requires of the other end.
+//! let felix = connector(&pki.ca, &mallory, RequiredIdentity::common_name("typha-server")?)?;
+//! let (typha, felix) = handshake(&pki.acceptor()?, &felix).await;
+//! assert_eq!(typha.unwrap_err().reason(), "identity_mismatch");
+//! assert_eq!(felix.unwrap_err().reason(), "refused_by_peer");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Security
 //!
 //! Made for tests: the keys are in memory and handed out freely.

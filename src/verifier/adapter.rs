@@ -5,10 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::ServerName;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::warn;
@@ -16,24 +18,30 @@ use tracing::warn;
 use super::{PeerVerifier, Rejection, VerifiedPeer};
 use crate::role::Role;
 
-/// What the verifier said in one handshake.
-type Verdict = Result<VerifiedPeer, Rejection>;
+/// What rustls asked in one handshake, and what it was told.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// What the verifier said; `None` if it was not reached.
+    pub(crate) verdict: Option<Result<VerifiedPeer, Rejection>>,
+    /// Felix's end only: whether Typha asked for a certificate.
+    pub(crate) for_certificate: bool,
+}
 
 tokio::task_local! {
-    /// Where the verdict of the handshake that is being polled goes.
+    /// Where what is asked in the handshake that is being polled is noted.
     ///
     /// rustls tells its verifier nothing of the connection, but calls it from within the poll of the connection's future.
     /// Scoping the slot to that future lets all connections share one rustls configuration, and judges no peer twice.
-    static VERDICT: RefCell<Option<Verdict>>;
+    static ASKED: RefCell<Asked>;
 }
 
-/// Runs a handshake and returns its output with the verdict, if the verifier was reached.
-pub(crate) async fn with_verdict<F: Future>(handshake: F) -> (F::Output, Option<Verdict>) {
+/// Runs a handshake and returns its output with what was asked in it.
+pub(crate) async fn with_asked<F: Future>(handshake: F) -> (F::Output, Asked) {
     let scoped = async {
         let output = handshake.await;
-        (output, VERDICT.with(RefCell::take))
+        (output, ASKED.with(RefCell::take))
     };
-    VERDICT.scope(RefCell::new(None), scoped).await
+    ASKED.scope(RefCell::default(), scoped).await
 }
 
 impl PeerVerifier {
@@ -48,8 +56,8 @@ impl PeerVerifier {
         let verdict = self.verify(&chain, role, now);
         let answer = verdict.as_ref().map(drop).map_err(Rejection::to_rustls);
         // Without a slot to put it into, nobody could act on the verdict: refuse.
-        VERDICT
-            .try_with(|slot| slot.replace(Some(verdict)))
+        ASKED
+            .try_with(|asked| asked.borrow_mut().verdict = Some(verdict))
             .map_err(|_| Error::General("the handshake was not started by this crate".to_owned()))?;
         answer
     }
@@ -162,6 +170,29 @@ impl ServerCertVerifier for ServerVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.algorithms.supported_schemes()
+    }
+}
+
+/// Presents Felix's certificate, and notes that it was asked for: a Typha that does not ask lets anyone in.
+#[derive(Debug)]
+pub(crate) struct ClientCertificate(Arc<CertifiedKey>);
+
+impl ClientCertificate {
+    pub(crate) fn new(certified_key: Arc<CertifiedKey>) -> Self {
+        Self(certified_key)
+    }
+}
+
+impl ResolvesClientCert for ClientCertificate {
+    /// Whatever CAs Typha hints at: whether it accepts the certificate is for it to say.
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        // Outside of a handshake of this crate there is nobody to tell.
+        let _ = ASKED.try_with(|asked| asked.borrow_mut().for_certificate = true);
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

@@ -25,7 +25,7 @@ use std::fmt;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-pub(crate) use adapter::{ClientVerifier, ServerVerifier, with_verdict};
+pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with_asked};
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 
 use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};

@@ -8,11 +8,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::Instant;
 use typha_tls::AcceptanceMode::{self, Auto, Off, Required};
 use typha_tls::error::{HandshakePhase::AwaitingAcceptance, alert_of};
-use typha_tls::stream::Acceptance::{Confirmed, Unconfirmed};
+use typha_tls::stream::Acceptance::{Confirmed, NotAsked, Unconfirmed};
 use typha_tls::testing::TestPki;
 
 use crate::hostile::{
-    Outcome, RawPeer, VERSIONS, acceptor_requiring, bounded, connector, pki, server_config,
+    Outcome, RawPeer, VERSIONS, acceptor_requiring, bounded, connector, pki, provider, server_config,
 };
 
 const WAIT: Duration = Duration::from_millis(300);
@@ -163,6 +163,28 @@ fn a_typha_that_leaves_instead_of_accepting() {
                     server.io.shutdown().await.unwrap();
                 });
                 assert_eq!(Outcome::of(outcome), Outcome::Closed(AwaitingAcceptance));
+            }
+        }
+    });
+}
+
+/// The right Typha, but configured to let anyone in.
+#[test]
+fn a_typha_that_asks_for_no_certificate() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            for mode in [Auto(Duration::from_secs(1)), Off, Required] {
+                let (typha, felix) = duplex(64 * 1024);
+                let config = ServerConfig::builder_with_provider(provider(version))
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .with_no_client_auth()
+                    .with_single_cert(pki.typha.chain().to_vec(), pki.typha.key())
+                    .unwrap();
+                let connector = connector(&pki, version).with_acceptance(mode);
+                let (outcome, _server) = tokio::join!(connector.connect(felix), accepting(config, typha));
+                assert_eq!(outcome.unwrap().acceptance(), NotAsked);
             }
         }
     });

@@ -99,7 +99,9 @@ impl Report {
     ) -> Option<TlsSettings> {
         let settings = self.usable(settings, finding)?;
         if settings.is_none() {
-            self.error(finding, "TLS is not configured: none of the five TLS parameters is set");
+            let detail = "TLS is not configured: set CAFile, ServerCertFile, ServerKeyFile and ClientCN or ClientURISAN on \
+                          Typha; TyphaCAFile, TyphaCertFile, TyphaKeyFile and TyphaCN or TyphaURISAN on Felix";
+            self.error(finding, detail);
         }
         settings
     }
@@ -133,13 +135,19 @@ impl Report {
     }
 
     fn own_leaf(&mut self, local: Role, credentials: &Credentials, now: UnixTime) {
-        let seconds = credentials.not_after().as_secs().saturating_sub(now.as_secs());
-        self.info("days_left", &format!("our certificate expires in {} days", seconds / 86_400));
+        let days = credentials.not_after().as_secs().saturating_sub(now.as_secs()) / 86_400;
+        self.info("days_left", &format!("our certificate expires in {days} days"));
+        if days < RENEWAL_DAYS && now <= credentials.not_after() {
+            self.warning(
+                "leaf_expires_soon",
+                &format!("our certificate expires in {days} days: issue a new one and restart before then"),
+            );
+        }
         match own_identity(credentials) {
-            Some(identity) => {
-                let peer = local.peer();
-                self.info("own_identity", &format!("{peer} would have to require of us: {identity}"));
-            }
+            Some(_) => self.info(
+                "own_identity",
+                &format!("{} would have to require one of what we present: {}", local.peer(), credentials.identity()),
+            ),
             None => self.error(
                 "no_identity",
                 "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one with",
@@ -161,7 +169,7 @@ impl Report {
             PeerVerifier::new(bundle, RevocationLists::none(), identity, settings.policy.provider());
         match verifier.verify(credentials.chain(), local, now) {
             Ok(_) => self.info("own_chain", "our chain leads to a CA of our own CA file"),
-            Err(Rejection::UnknownCa { issuer, .. }) => self.info(
+            Err(Rejection::UnknownCa { issuer, .. } | Rejection::CaKeyMismatch { issuer, .. }) => self.info(
                 "own_chain",
                 &format!(
                     "our chain does not lead to our own CA file: the CA file of {} needs {issuer}",
@@ -177,7 +185,13 @@ impl Report {
     /// Judges our chain as the other end would.
     fn against(&mut self, local: Role, credentials: &Credentials, file: &PathBuf) {
         let peer = local.peer();
-        let sources = Sources::none().with_file(file);
+        // Of the other end only its CAs and its rule count; its key is not for us to read.
+        let readable = file.to_string_lossy();
+        let (cert, key) = match peer {
+            Role::Felix => ("TyphaCertFile", "TyphaKeyFile"),
+            Role::Typha => ("ServerCertFile", "ServerKeyFile"),
+        };
+        let sources = Sources::none().with_file(file).with_value(cert, &readable).with_value(key, &readable);
         let Some(theirs) = self.settings(settings(peer, &sources), "against") else { return };
         let Some(bundle) = self.usable(TrustBundle::from_pem_file(&theirs.files.ca_file), "against") else {
             return;
@@ -201,6 +215,9 @@ impl Report {
         }
     }
 }
+
+/// Below this many days a certificate is reported: time for people to act, also over a holiday.
+const RENEWAL_DAYS: u64 = 14;
 
 /// What the other end would have to require to accept our leaf.
 fn own_identity(credentials: &Credentials) -> Option<RequiredIdentity> {

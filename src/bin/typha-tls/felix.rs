@@ -1,6 +1,7 @@
 //! `typha-tls felix`: Felix's end, between stdin and stdout.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Args;
@@ -13,17 +14,18 @@ use typha_tls::error::{WithCauses, alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 use typha_tls::{AuthenticatedStream, HandshakeError};
 
-use crate::options::FelixOptions;
+use crate::options::{self, FelixOptions};
 use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, SUCCESS, UNUSABLE};
 
 /// Connects to a Typha: stdin goes to it, what it sends goes to stdout
 ///
 /// One JSON line on stderr says how it went. Exit code: 0 accepted and closed cleanly, 2 bad usage or configuration,
-/// 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off.
+/// 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. A Typha that sends nothing for 30 s
+/// (TyphaReadTimeout) is given up.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The Typha to connect to [default: TyphaAddr]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     connect: Option<String>,
     #[command(flatten)]
     tls: FelixOptions,
@@ -98,60 +100,94 @@ async fn dial(address: &str) -> io::Result<TcpStream> {
 async fn talk(stream: AuthenticatedStream<TcpStream>) -> (serde_json::Value, u8) {
     let acceptance = match stream.acceptance() {
         Acceptance::Confirmed => "confirmed",
-        Acceptance::Unconfirmed => "unconfirmed",
+        Acceptance::NotAsked => "not_asked",
+        _ => "unconfirmed",
     };
     let (from_typha, to_typha) = tokio::io::split(stream);
-    let upload = tokio::spawn(upload(to_typha));
-    let (received, ended) = download(from_typha).await;
-    // Whatever stdin still holds, nobody is there to take it.
-    upload.abort();
+    let mut received = 0;
+    let ended = transfer(from_typha, to_typha, &mut received).await;
     let line = json!({ "acceptance": acceptance, "received": received });
-    match ended {
-        Ok(()) => (output::merge(line, json!({ "closed": "cleanly" })), SUCCESS),
-        Err(error) => {
-            let (code, event, reason) = match alert_of(&error) {
-                Some(_) => (REFUSED_BY_PEER, "refused", "refused_by_peer"),
-                None if error.kind() == io::ErrorKind::TimedOut => (FAILED, "broken_off", "timed_out"),
-                None => (FAILED, "broken_off", "io"),
-            };
-            let line = output::merge(
-                line,
-                json!({ "event": event, "reason": reason, "detail": WithCauses(&error).to_string() }),
-            );
-            match alert_of(&error) {
-                Some(alert) => (output::merge(line, json!({ "alert": alert_name(alert) })), code),
-                None => (line, code),
-            }
+    let broken = match ended {
+        Ok(()) => return (output::merge(line, json!({ "closed": "cleanly" })), SUCCESS),
+        Err(broken) => broken,
+    };
+    let detail = format!("{}: {}", broken.doing, WithCauses(&broken.error));
+    let (code, outcome) = match alert_of(&broken.error) {
+        Some(alert) => (
+            REFUSED_BY_PEER,
+            json!({ "event": "refused", "reason": "refused_by_peer", "detail": detail, "alert": alert_name(alert) }),
+        ),
+        None => {
+            let reason = if broken.error.kind() == io::ErrorKind::TimedOut { "timed_out" } else { "io" };
+            (FAILED, json!({ "event": "broken_off", "reason": reason, "detail": detail }))
         }
-    }
+    };
+    (output::merge(line, outcome), code)
+}
+
+/// What went wrong, and while doing what.
+struct Broken {
+    doing: &'static str,
+    error: io::Error,
+}
+
+fn broken(doing: &'static str) -> impl Fn(io::Error) -> Broken {
+    move |error| Broken { doing, error }
+}
+
+/// How long Typha has to say why it takes no more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Copies both ways until Typha closes, or one way fails.
+async fn transfer(from_typha: ReadHalf, to_typha: WriteHalf, received: &mut u64) -> Result<(), Broken> {
+    let upload = tokio::spawn(upload(to_typha));
+    let stop_upload = upload.abort_handle();
+    let mut download = pin!(download(from_typha, received));
+    let ended = tokio::select! {
+        ended = &mut download => ended,
+        uploaded = upload => match uploaded {
+            Ok(Err(failed)) if failed.doing == SENDING => match timeout(LAST_WORDS, download).await {
+                Ok(Err(reason)) => Err(reason),
+                Ok(Ok(())) | Err(_) => Err(failed),
+            },
+            Ok(Err(failed)) => Err(failed),
+            Ok(Ok(())) | Err(_) => download.await,
+        },
+    };
+    // Whatever stdin still holds, nobody is there to take it.
+    stop_upload.abort();
+    ended
 }
 
 type WriteHalf = tokio::io::WriteHalf<AuthenticatedStream<TcpStream>>;
 type ReadHalf = tokio::io::ReadHalf<AuthenticatedStream<TcpStream>>;
 
-async fn upload(mut to_typha: WriteHalf) -> io::Result<()> {
-    tokio::io::copy(&mut tokio::io::stdin(), &mut to_typha).await?;
-    to_typha.shutdown().await
+const SENDING: &str = "sending to Typha";
+
+async fn upload(mut to_typha: WriteHalf) -> Result<(), Broken> {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = stdin.read(&mut buffer).await.map_err(broken("reading stdin"))?;
+        match buffer.get(..length) {
+            Some([]) | None => return to_typha.shutdown().await.map_err(broken(SENDING)),
+            Some(data) => to_typha.write_all(data).await.map_err(broken(SENDING))?,
+        }
+        to_typha.flush().await.map_err(broken(SENDING))?;
+    }
 }
 
-async fn download(mut from_typha: ReadHalf) -> (u64, io::Result<()>) {
-    let mut received = 0;
+async fn download(mut from_typha: ReadHalf, received: &mut u64) -> Result<(), Broken> {
     let mut stdout = tokio::io::stdout();
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let data = match from_typha.read(&mut buffer).await {
-            Ok(0) => return (received, Ok(())),
-            Ok(length) => buffer.get(..length).unwrap_or_default(),
-            Err(error) => return (received, Err(error)),
+        let length = from_typha.read(&mut buffer).await.map_err(broken("receiving from Typha"))?;
+        let data = match buffer.get(..length) {
+            Some([]) | None => return Ok(()),
+            Some(data) => data,
         };
-        if let Err(error) = async {
-            stdout.write_all(data).await?;
-            stdout.flush().await
-        }
-        .await
-        {
-            return (received, Err(error));
-        }
-        received += data.len() as u64;
+        stdout.write_all(data).await.map_err(broken("writing stdout"))?;
+        stdout.flush().await.map_err(broken("writing stdout"))?;
+        *received += data.len() as u64;
     }
 }

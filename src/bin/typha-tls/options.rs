@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use typha_tls::config::Sources;
 
 /// The TLS parameters of Typha. They win over the environment (TYPHA_...) and the file.
@@ -12,19 +13,19 @@ pub(crate) struct TyphaOptions {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// PEM bundle of the CAs trusted for Felix (CAFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     ca_file: Option<String>,
     /// PEM chain of this Typha, leaf first (ServerCertFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     cert_file: Option<String>,
     /// PEM private key of this Typha (ServerKeyFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     key_file: Option<String>,
     /// Common Name that Felix must have (ClientCN)
-    #[arg(long, value_name = "CN")]
+    #[arg(long, value_name = "CN", value_parser = NonEmptyStringValueParser::new())]
     client_cn: Option<String>,
     /// URI SAN that Felix must have (ClientURISAN)
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", value_parser = NonEmptyStringValueParser::new())]
     client_uri_san: Option<String>,
 }
 
@@ -51,19 +52,19 @@ pub(crate) struct FelixOptions {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// PEM bundle of the CAs trusted for Typha (TyphaCAFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     ca_file: Option<String>,
     /// PEM chain of this Felix, leaf first (TyphaCertFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     cert_file: Option<String>,
     /// PEM private key of this Felix (TyphaKeyFile)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     key_file: Option<String>,
     /// Common Name that Typha must have (TyphaCN)
-    #[arg(long, value_name = "CN")]
+    #[arg(long, value_name = "CN", value_parser = NonEmptyStringValueParser::new())]
     typha_cn: Option<String>,
     /// URI SAN that Typha must have (TyphaURISAN)
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", value_parser = NonEmptyStringValueParser::new())]
     typha_uri_san: Option<String>,
 }
 
@@ -92,4 +93,14 @@ fn sources(base: Sources, file: Option<&PathBuf>, flags: [(&str, &Option<String>
         Some(value) => sources.with_value(parameter, value),
         None => sources,
     })
+}
+
+/// Checks that an address has the form HOST:PORT; the host may be a name, or an IPv6 address in brackets.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    let port =
+        text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("an address has the form HOST:PORT, such as 127.0.0.1:5473 or [::1]:5473".to_owned()),
+    }
 }

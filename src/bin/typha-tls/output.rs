@@ -2,8 +2,10 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::verifier::VerifiedPeer;
 use typha_tls::{AuthenticatedStream, HandshakeError};
@@ -24,6 +26,11 @@ pub(crate) const FAILED: u8 = 5;
 /// Prints one JSON line.
 pub(crate) fn print(line: &Value) {
     write_line(std::io::stdout().lock(), line);
+}
+
+/// Prints one line for people.
+pub(crate) fn print_text(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Prints one JSON line to stderr.
@@ -65,9 +72,9 @@ pub(crate) fn accepted<IO>(address: &str, stream: &AuthenticatedStream<IO>) -> V
 
 /// A connection that did not come about.
 pub(crate) fn refused(address: &str, error: &HandshakeError) -> Value {
-    // To those who read the lines, a connection that is closed early is one that broke.
+    // The lines know no finer reasons; the detail does.
     let reason = match error {
-        HandshakeError::Closed { .. } => "io",
+        HandshakeError::Closed { .. } | HandshakeError::Tls(_) => "io",
         error => error.reason(),
     };
     let line = json!({
@@ -88,4 +95,35 @@ pub(crate) fn merge(mut first: Value, second: Value) -> Value {
         members.extend(more);
     }
     first
+}
+
+/// Prints lines from a thread of its own: a reader of stdout that does not read must not hold up the connections.
+pub(crate) struct Printer {
+    lines: mpsc::Sender<Value>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+/// Lines that may wait for a slow reader; more make their connections wait.
+const WAITING_LINES: usize = 1024;
+
+impl Printer {
+    pub(crate) fn start() -> Self {
+        let (lines, mut waiting) = mpsc::channel(WAITING_LINES);
+        let done = tokio::task::spawn_blocking(move || {
+            while let Some(line) = waiting.blocking_recv() {
+                print(&line);
+            }
+        });
+        Self { lines, done }
+    }
+
+    pub(crate) fn lines(&self) -> mpsc::Sender<Value> {
+        self.lines.clone()
+    }
+
+    /// Waits until everything is printed, unless nobody reads it. All other senders must be gone.
+    pub(crate) async fn finish(self, at_most: Duration) {
+        drop(self.lines);
+        let _ = tokio::time::timeout(at_most, self.done).await;
+    }
 }

@@ -37,8 +37,17 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
 }
 
 fn make(dir: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let dir = dir.canonicalize()?;
+    let dir = std::path::absolute(dir)?;
+    // In the INI files these would end the value, or begin a comment.
+    let breaks_ini = |c: char| c.is_control() || "\"'`#;".contains(c);
+    if dir.to_str().is_none_or(|path| path.contains(breaks_ini)) {
+        return Err(format!(
+            "{}: an INI file can not hold a path with quotes, `#`, `;` or controls",
+            dir.display()
+        )
+        .into());
+    }
+    fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     // Clocks of a cluster differ; a certificate from before the last hour is valid on all of them.
     let from = SystemTime::now() - DAY / 24;
     let ca = TestCa::new(CertificateSpec::ca("calico-typha-ca").valid(from, from + 3650 * DAY))?;

@@ -4,16 +4,16 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use typha_tls::config::TyphaConfig;
 use typha_tls::{AuthenticatedStream, TyphaAcceptor};
 
-use crate::options::TyphaOptions;
-use crate::output::{self, FAILED, SUCCESS, UNUSABLE};
+use crate::options::{self, TyphaOptions};
+use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 
 /// Accepts Felixes and echoes what they send
 ///
@@ -22,7 +22,7 @@ use crate::output::{self, FAILED, SUCCESS, UNUSABLE};
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one [default: ServerHost and ServerPort]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     listen: Option<String>,
     #[command(flatten)]
     tls: TyphaOptions,
@@ -66,11 +66,16 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 
 async fn serve(config: &TyphaConfig, listen: Option<String>, acceptor: TyphaAcceptor) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let listener = match listen {
-        Some(address) => TcpListener::bind(address).await?,
-        None => TcpListener::bind(config.listen_address()).await?,
-    };
-    output::print(&json!({ "event": "listening", "address": listener.local_addr()?.to_string() }));
+    let (host, port) = config.listen_address();
+    let address = listen.unwrap_or_else(|| {
+        format!("{}:{port}", if host.contains(':') { format!("[{host}]") } else { host.to_owned() })
+    });
+    let listener = TcpListener::bind(&address)
+        .await
+        .map_err(|error| io::Error::new(error.kind(), format!("can not listen on {address}: {error}")))?;
+    let printer = Printer::start();
+    let listening = json!({ "event": "listening", "address": listener.local_addr()?.to_string() });
+    let _ = printer.lines().send(listening).await;
 
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();
@@ -81,7 +86,8 @@ async fn serve(config: &TyphaConfig, listen: Option<String>, acceptor: TyphaAcce
             Some(_) = connections.join_next() => {}
             incoming = listener.accept() => match incoming {
                 Ok((tcp, address)) => {
-                    connections.spawn(connection(acceptor.clone(), tcp, address.to_string(), stopped.clone()));
+                    let connection = connection(acceptor.clone(), tcp, address.to_string(), stopped.clone(), printer.lines());
+                    connections.spawn(connection);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed");
@@ -92,6 +98,8 @@ async fn serve(config: &TyphaConfig, listen: Option<String>, acceptor: TyphaAcce
     }
     drop(stop);
     let _ = tokio::time::timeout(GOODBYE, async { while connections.join_next().await.is_some() {} }).await;
+    drop(connections);
+    printer.finish(GOODBYE).await;
     Ok(())
 }
 
@@ -100,6 +108,7 @@ async fn connection(
     tcp: TcpStream,
     address: String,
     mut stopped: watch::Receiver<()>,
+    lines: mpsc::Sender<Value>,
 ) {
     let handshake = tokio::select! {
         handshake = acceptor.accept_tcp(tcp) => handshake,
@@ -107,7 +116,7 @@ async fn connection(
     };
     match handshake {
         Ok(mut stream) => {
-            output::print(&output::accepted(&address, &stream));
+            let _ = lines.send(output::accepted(&address, &stream)).await;
             tokio::select! {
                 ended = echo(&mut stream) => if let Err(error) = ended {
                     tracing::info!(peer = address, %error, "connection broke off");
@@ -115,7 +124,9 @@ async fn connection(
                 _ = stopped.changed() => { let _ = stream.shutdown().await; }
             }
         }
-        Err(error) => output::print(&output::refused(&address, &error)),
+        Err(error) => {
+            let _ = lines.send(output::refused(&address, &error)).await;
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! `typha-tls verify`: judges a chain without a connection.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
@@ -23,6 +25,8 @@ use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
 ///
 /// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
 #[derive(Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("identity").required(true).multiple(true))]
 pub(crate) struct Arguments {
     /// Whose chain it is
     #[arg(long)]
@@ -34,10 +38,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
     /// Common Name required of that peer
-    #[arg(long, value_name = "CN", required_unless_present = "uri_san")]
+    #[arg(long, value_name = "CN", group = "identity")]
     cn: Option<String>,
     /// URI SAN required of that peer; with --cn, either suffices
-    #[arg(long, value_name = "URI")]
+    #[arg(long, value_name = "URI", group = "identity")]
     uri_san: Option<String>,
     /// The time to judge at, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
@@ -72,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             SUCCESS
         }
         Ok(peer) => {
-            println!("accepted: {peer}");
+            output::print_text(&format!("accepted: {peer}"));
             SUCCESS
         }
         Err(rejection) => {
@@ -81,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             if arguments.json {
                 output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
             } else {
-                println!("refused ({reason}): {detail}");
+                output::print_text(&format!("refused ({reason}): {detail}"));
             }
             FOUND
         }
@@ -94,16 +98,35 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
     let policy = TlsPolicy::builder().build()?;
     let bundle = TrustBundle::from_pem_file(&arguments.ca_file)?;
-    // Not what a file of ours must be, but what a peer may send: each certificate is taken as it is.
-    let chain = CertificateDer::pem_file_iter(&arguments.chain)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
+    let chain =
+        read_chain(&arguments.chain).map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
     let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
     Ok((verifier, chain))
 }
 
+/// Far longer than any chain that a handshake carries.
+const MAX_CHAIN_FILE: u64 = 1024 * 1024;
+
+/// Not what a file of ours must be, but what a peer may send: each certificate is taken as it is, and none is a chain too.
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
+    // Looked at before it is opened, since opening a pipe that nobody writes to blocks for ever.
+    if !path.metadata()?.is_file() {
+        return Err("it is not a regular file".into());
+    }
+    let mut pem = Vec::new();
+    File::open(path)?.take(MAX_CHAIN_FILE).read_to_end(&mut pem)?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|_| "a PEM block in it is cut off or not valid base64")?;
+    if chain.is_empty() && !pem.trim_ascii().is_empty() {
+        return Err("there is no PEM block CERTIFICATE in it".into());
+    }
+    Ok(chain)
+}
+
 fn parse_time(text: &str) -> Result<UnixTime, String> {
-    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|error| error.to_string())?;
+    let time = OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|error| format!("{error}; a time is written 2026-01-31T12:00:00Z"))?;
     let seconds = u64::try_from(time.unix_timestamp()).map_err(|_| "it lies before 1970".to_owned())?;
     Ok(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
 }
