@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
@@ -19,8 +20,9 @@ fn commands(readme: &str) -> String {
 #[test]
 fn the_commands_of_the_how_to_work() {
     if Command::new("openssl").arg("version").output().is_err() {
-        assert!(std::env::var_os("TYPHA_TLS_REQUIRE_INTEROP").is_none(), "no openssl");
-        println!("skipped: no openssl");
+        assert_ne!(std::env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref(), Ok("1"), "no openssl");
+        // Not by a macro, whose output the test harness keeps back when a test passes.
+        let _ = writeln!(std::io::stderr(), "skipped: no openssl");
         return;
     }
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
