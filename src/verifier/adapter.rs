@@ -1,4 +1,4 @@
-//! How rustls asks: thin adapters from its two verifier traits to [`PeerVerifier::verify`].
+//! How rustls asks: thin adapters from its verifier traits to [`PeerVerifier::verify`], and its source of our certificate.
 
 use std::cell::RefCell;
 use std::fmt;
