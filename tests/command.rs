@@ -144,7 +144,7 @@ fn an_accepted_felix_gets_its_echo() {
         json!({
             "event": "accepted", "peer": typha.address, "matched_by": "both", "common_name": "typha-server",
             "uri_sans": [TYPHA_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_256_GCM_SHA384",
-            "group": "X25519MLKEM768", "acceptance": "confirmed", "received": 300_000, "closed": "cleanly",
+            "group": "X25519MLKEM768", "acceptance": "confirmed", "sent": 300_000, "received": 300_000, "closed": "cleanly",
         })
     );
     let mut accepted = typha.next_line();

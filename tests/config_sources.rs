@@ -411,6 +411,8 @@ fn a_key_pasted_where_its_file_belongs_is_not_shown() {
         format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----END PRIVATE KEY-----"),
         secret.clone(),
         format!("{}\n{}", &secret[..64], &secret[64..]),
+        format!("{}\\n{}", &secret[..64], &secret[64..]),
+        format!("{secret}-_"),
     ] {
         let settings =
             [("CAFile", &*key), ("ServerCertFile", &key), ("ServerKeyFile", &key), ("ClientCN", "x")];

@@ -118,3 +118,13 @@ fn many_honest_intermediates_are_searched() {
     let chain: Vec<_> = std::iter::once(last.clone()).chain(all).collect();
     judge(&ca, &chain).unwrap();
 }
+
+/// Roots of earlier generations behind the leaf, which name themselves and each other.
+#[test]
+fn superfluous_roots_are_no_maze() {
+    let generations: Vec<_> = (0..12).map(|_| TestCa::new(CertificateSpec::ca("ca")).unwrap()).collect();
+    let [trusted, earlier @ ..] = &*generations else { unreachable!("there are twelve") };
+    let leaf = trusted.issue(CertificateSpec::leaf("felix")).unwrap();
+    let chain: Vec<_> = leaf.chain().iter().chain(earlier.iter().map(TestCa::root)).cloned().collect();
+    judge(trusted, &chain).unwrap();
+}

@@ -122,8 +122,9 @@ pub enum SetupError {
 
 /// A value as it may be shown: not if it may be a private key that was pasted where the name of its file belongs.
 pub(super) fn shown(value: &str) -> String {
-    let is_base64 =
-        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=') || b.is_ascii_whitespace();
-    let may_be_key = value.contains("-----") || (value.len() >= 64 && value.bytes().all(is_base64));
+    // In base64 or base64url, on one line or several, with line ends or what stands for them.
+    let is_encoded = |b: u8| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=-_\\".contains(&b);
+    let is_long = value.len() >= 64 && !value.starts_with('/');
+    let may_be_key = value.contains("-----") || (is_long && value.bytes().all(is_encoded));
     if may_be_key { "(not shown: it looks like a key)".to_owned() } else { value.to_owned() }
 }

@@ -1,6 +1,6 @@
 //! The chain: webpki's check, and what it leaves out of what Go, and so Calico, checks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
@@ -9,7 +9,6 @@ use webpki::{
     UnknownStatusPolicy, VerifiedPath,
 };
 
-use super::search::{distinct, is_bounded};
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
@@ -24,9 +23,6 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<(), Rejection> {
         let intermediates = &*distinct(intermediates);
-        if !is_bounded(leaf, intermediates) {
-            return Err(Rejection::TooComplex { subject: leaf_subject(leaf) });
-        }
         let lists: Vec<_> = self.revocation_lists.lists().iter().collect();
         let refused = RefCell::new(None);
         let check_path = |path: &VerifiedPath<'_>| {
@@ -43,7 +39,7 @@ impl PeerVerifier {
                     self.trust_bundle.anchors(),
                     intermediates,
                     now,
-                    RolePurpose(role.key_purpose()),
+                    Purpose::new(role, intermediates),
                     revocation_options(&lists),
                     Some(&check_path),
                 )
@@ -137,17 +133,49 @@ fn revocation_options<'a>(
     )
 }
 
-/// The extended key usage rule: absent, anyExtendedKeyUsage or the purpose of the role, as Go has it.
-struct RolePurpose(KeyPurpose);
+/// The same certificate twice gives no other path, but would be tried again.
+fn distinct<'a>(certificates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
+    let mut distinct: Vec<CertificateDer<'a>> = Vec::with_capacity(certificates.len());
+    for certificate in certificates {
+        if !distinct.iter().any(|known| known == certificate) {
+            distinct.push(CertificateDer::from(certificate.as_ref()));
+        }
+    }
+    distinct
+}
+
+/// The extended key usage rule: absent, anyExtendedKeyUsage or the purpose of the role, as Go has it. And the bound on
+/// webpki's search for a path.
+///
+/// At every step of its search webpki parses all intermediates again. Names alone drive it, so that a few certificates
+/// that name each other, with no valid signature among them, would keep it busy for half a minute, in which nothing else
+/// runs on the thread. It asks for the usage once in every step; its own error for a search that is too long ends it.
+struct Purpose {
+    purpose: KeyPurpose,
+    steps_left: Cell<usize>,
+}
+
+/// The bytes of certificates that a search may parse: 200 times a chain of 20 KiB. Takes webpki some 10 ms.
+const MAX_PARSED_BYTES: usize = 4 * 1024 * 1024;
+
+impl Purpose {
+    fn new(role: Role, intermediates: &[CertificateDer<'_>]) -> Self {
+        let bytes: usize = intermediates.iter().map(|der| der.len()).sum();
+        Self { purpose: role.key_purpose(), steps_left: Cell::new(MAX_PARSED_BYTES / bytes.max(1)) }
+    }
+}
 
 /// id-kp-serverAuth, id-kp-clientAuth and anyExtendedKeyUsage (RFC 5280 section 4.2.1.12).
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
 const CLIENT_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 2];
 const ANY: &[u8] = &[0x55, 0x1d, 37, 0];
 
-impl ExtendedKeyUsageValidator for RolePurpose {
+impl ExtendedKeyUsageValidator for Purpose {
     fn validate(&self, identifiers: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        let (oid, required) = match self.0 {
+        let steps_left =
+            self.steps_left.get().checked_sub(1).ok_or(webpki::Error::MaximumPathBuildCallsExceeded)?;
+        self.steps_left.set(steps_left);
+        let (oid, required) = match self.purpose {
             KeyPurpose::ClientAuth => (CLIENT_AUTH, KeyUsage::client_auth()),
             KeyPurpose::ServerAuth => (SERVER_AUTH, KeyUsage::server_auth()),
         };

@@ -18,7 +18,6 @@ mod adapter;
 mod chain;
 mod classify;
 mod rejection;
-mod search;
 
 use std::fmt;
 

@@ -137,7 +137,11 @@ fn after_every_byte(
             for offset in 0..flight.length {
                 let (victim, peer) = handshakes.run(Script::new(offset, inject, ending)).await;
                 let place = format!("{} {:?} at {offset}", handshakes.victim, handshakes.version.version);
-                match expected(&handshakes, &flight, offset) {
+                let expected = expected(&handshakes, &flight, offset);
+                // One time in 256 the first injected byte is the last one of the honest flight.
+                let may_be_done =
+                    expected.is_none() || handshakes.victim == Role::Felix && offset >= flight.peer_done;
+                match expected {
                     Some(expected) => assert_eq!(victim, expected, "{place}"),
                     None => assert!(
                         matches!(
@@ -147,7 +151,6 @@ fn after_every_byte(
                         "{place}: {victim:?}"
                     ),
                 }
-                let may_be_done = handshakes.victim == Role::Felix && offset >= flight.peer_done;
                 assert!(may_be_done || !peer.is_accepted(), "{place}: {peer:?}");
             }
         }

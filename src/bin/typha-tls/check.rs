@@ -185,14 +185,20 @@ impl Report {
     /// Judges our chain as the other end would.
     fn against(&mut self, local: Role, credentials: &Credentials, file: &PathBuf) {
         let peer = local.peer();
-        // Of the other end only its CAs and its rule count; its key is not for us to read.
-        let readable = file.to_string_lossy();
-        let (cert, key) = match peer {
-            Role::Felix => ("TyphaCertFile", "TyphaKeyFile"),
-            Role::Typha => ("ServerCertFile", "ServerKeyFile"),
+        let sources = Sources::none().with_file(file);
+        let theirs = match settings(peer, &sources) {
+            complete @ (Ok(_) | Err(ConfigError::Incomplete { .. })) => complete,
+            // Of the other end only its CAs and its rule count; its key is not for us to read.
+            Err(_) => {
+                let readable = file.to_string_lossy();
+                let (cert, key) = match peer {
+                    Role::Felix => ("TyphaCertFile", "TyphaKeyFile"),
+                    Role::Typha => ("ServerCertFile", "ServerKeyFile"),
+                };
+                settings(peer, &sources.with_value(cert, &readable).with_value(key, &readable))
+            }
         };
-        let sources = Sources::none().with_file(file).with_value(cert, &readable).with_value(key, &readable);
-        let Some(theirs) = self.settings(settings(peer, &sources), "against") else { return };
+        let Some(theirs) = self.settings(theirs, "against") else { return };
         let Some(bundle) = self.usable(TrustBundle::from_pem_file(&theirs.files.ca_file), "against") else {
             return;
         };

@@ -2,6 +2,9 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Args;
@@ -104,9 +107,9 @@ async fn talk(stream: AuthenticatedStream<TcpStream>) -> (serde_json::Value, u8)
         _ => "unconfirmed",
     };
     let (from_typha, to_typha) = tokio::io::split(stream);
-    let mut received = 0;
-    let ended = transfer(from_typha, to_typha, &mut received).await;
-    let line = json!({ "acceptance": acceptance, "received": received });
+    let (sent, mut received) = (Arc::new(AtomicU64::new(0)), 0);
+    let ended = transfer(from_typha, to_typha, &sent, &mut received).await;
+    let line = json!({ "acceptance": acceptance, "sent": sent.load(Relaxed), "received": received });
     let broken = match ended {
         Ok(()) => return (output::merge(line, json!({ "closed": "cleanly" })), SUCCESS),
         Err(broken) => broken,
@@ -139,16 +142,22 @@ fn broken(doing: &'static str) -> impl Fn(io::Error) -> Broken {
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Copies both ways until Typha closes, or one way fails.
-async fn transfer(from_typha: ReadHalf, to_typha: WriteHalf, received: &mut u64) -> Result<(), Broken> {
-    let upload = tokio::spawn(upload(to_typha));
+async fn transfer(
+    from_typha: ReadHalf,
+    to_typha: WriteHalf,
+    sent: &Arc<AtomicU64>,
+    received: &mut u64,
+) -> Result<(), Broken> {
+    let upload = tokio::spawn(upload(to_typha, sent.clone()));
     let stop_upload = upload.abort_handle();
     let mut download = pin!(download(from_typha, received));
     let ended = tokio::select! {
         ended = &mut download => ended,
         uploaded = upload => match uploaded {
             Ok(Err(failed)) if failed.doing == SENDING => match timeout(LAST_WORDS, download).await {
-                Ok(Err(reason)) => Err(reason),
-                Ok(Ok(())) | Err(_) => Err(failed),
+                // A reset that the writer has seen looks like a mere end to the reader.
+                Ok(Err(reason)) if reason.error.kind() != io::ErrorKind::UnexpectedEof => Err(reason),
+                _ => Err(failed),
             },
             Ok(Err(failed)) => Err(failed),
             Ok(Ok(())) | Err(_) => download.await,
@@ -164,7 +173,7 @@ type ReadHalf = tokio::io::ReadHalf<AuthenticatedStream<TcpStream>>;
 
 const SENDING: &str = "sending to Typha";
 
-async fn upload(mut to_typha: WriteHalf) -> Result<(), Broken> {
+async fn upload(mut to_typha: WriteHalf, sent: Arc<AtomicU64>) -> Result<(), Broken> {
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -174,6 +183,7 @@ async fn upload(mut to_typha: WriteHalf) -> Result<(), Broken> {
             Some(data) => to_typha.write_all(data).await.map_err(broken(SENDING))?,
         }
         to_typha.flush().await.map_err(broken(SENDING))?;
+        sent.fetch_add(length as u64, Relaxed);
     }
 }
 

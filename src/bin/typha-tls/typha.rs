@@ -121,13 +121,22 @@ async fn connection(
                 ended = echo(&mut stream) => if let Err(error) = ended {
                     tracing::info!(peer = address, %error, "connection broke off");
                 },
-                _ = stopped.changed() => { let _ = stream.shutdown().await; }
+                _ = stopped.changed() => say_goodbye(stream).await,
             }
         }
         Err(error) => {
             let _ = lines.send(output::refused(&address, &error)).await;
         }
     }
+}
+
+/// Ends a connection, and reads what is on its way: closing with unread data would destroy the goodbye.
+async fn say_goodbye(mut stream: AuthenticatedStream<TcpStream>) {
+    let goodbye = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    let _ = tokio::time::timeout(GOODBYE / 2, goodbye).await;
 }
 
 async fn echo(stream: &mut AuthenticatedStream<TcpStream>) -> io::Result<()> {
