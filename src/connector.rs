@@ -7,7 +7,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -16,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
-use crate::error::{HandshakeError, HandshakePhase, alert_of};
+use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::role::Role;
@@ -223,12 +222,7 @@ impl FelixConnector {
         match timeout_at(until, poll_fn(|cx| poll_sign(tls, cx))).await {
             Ok(Ok(true)) => Ok(Acceptance::Confirmed),
             Ok(Ok(false)) => Err(HandshakeError::Closed { phase }),
-            Ok(Err(error)) => Err(match alert_of(&error) {
-                Some(AlertDescription::CloseNotify) => HandshakeError::Closed { phase },
-                Some(alert) => HandshakeError::RefusedByPeer { alert },
-                None if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed { phase },
-                None => handshake::io_or_tls(error),
-            }),
+            Ok(Err(error)) => Err(handshake::failure(error, phase)),
             Err(_) if self.acceptance == AcceptanceMode::Required => {
                 Err(HandshakeError::TimedOut { phase, after: self.timeout })
             }

@@ -127,10 +127,15 @@ impl From<Rejection> for HandshakeError {
 ///
 /// On an [`Unconfirmed`](crate::stream::Acceptance::Unconfirmed) stream, Typha's refusal arrives this way.
 pub fn alert_of(error: &io::Error) -> Option<AlertDescription> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+    match tls_error(error)? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
         _ => None,
     }
+}
+
+/// The TLS failure that tokio-rustls wraps into an I/O error.
+pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// The name of an alert as RFC 8446 section 6 spells it, such as `access_denied`; `alert_200` for one that has none.

@@ -9,8 +9,9 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::{HandshakeError, HandshakePhase, alert_of};
+use crate::error::{HandshakeError, HandshakePhase, tls_error};
 use crate::stream::{Start, Wire, with_start};
+use crate::time::deadline_in;
 use crate::verifier::{Rejection, VerifiedPeer, with_asked};
 
 /// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
@@ -55,7 +56,14 @@ where
                 Some(Ok(peer)) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: peer.identity().clone() }.into()
                 }
-                _ => failure(error, &start),
+                _ => match failure(error, phase(&start)) {
+                    HandshakeError::Closed { .. } | HandshakeError::Tls(TlsError::InvalidMessage(_))
+                        if is_not_tls(&start) =>
+                    {
+                        not_tls(&start)
+                    }
+                    failure => failure,
+                },
             };
             tell(&error, wire, deadline).await;
             Err(error)
@@ -68,21 +76,16 @@ fn phase(start: &Start) -> HandshakePhase {
     if start.bytes().is_empty() { HandshakePhase::AwaitingFirstByte } else { HandshakePhase::Negotiating }
 }
 
-/// Names a failure that is not the verifier's.
-fn failure(error: io::Error, start: &Start) -> HandshakeError {
-    match alert_of(&error) {
+/// Names a failure that is not the verifier's, in the given phase of the handshake.
+pub(crate) fn failure(error: io::Error, phase: HandshakePhase) -> HandshakeError {
+    match tls_error(&error) {
         // Goodbye is no refusal.
-        Some(AlertDescription::CloseNotify) => return HandshakeError::Closed { phase: phase(start) },
-        Some(alert) => return HandshakeError::RefusedByPeer { alert },
-        None => {}
-    }
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+        Some(TlsError::AlertReceived(AlertDescription::CloseNotify)) => HandshakeError::Closed { phase },
+        Some(TlsError::AlertReceived(alert)) => HandshakeError::RefusedByPeer { alert: *alert },
         Some(TlsError::NoCertificatesPresented) => Rejection::NoCertificate.into(),
-        Some(TlsError::InvalidMessage(_)) if is_not_tls(start) => not_tls(start),
         Some(tls) => HandshakeError::Tls(tls.clone()),
-        None if error.kind() != io::ErrorKind::UnexpectedEof => HandshakeError::Io(error),
-        None if is_not_tls(start) => not_tls(start),
-        None => HandshakeError::Closed { phase: phase(start) },
+        None if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed { phase },
+        None => HandshakeError::Io(error),
     }
 }
 
@@ -90,20 +93,12 @@ fn failure(error: io::Error, start: &Start) -> HandshakeError {
 /// the certificates were found good, that is the signature over the handshake.
 fn is_bad_signature(error: &io::Error) -> bool {
     matches!(
-        error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()),
+        tls_error(error),
         Some(TlsError::InvalidCertificate(
             CertificateError::BadSignature
                 | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
         ))
     )
-}
-
-/// A failure of a stream whose handshake is complete.
-pub(crate) fn io_or_tls(error: io::Error) -> HandshakeError {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-        Some(tls) => HandshakeError::Tls(tls.clone()),
-        None => HandshakeError::Io(error),
-    }
 }
 
 /// rustls calls the handshake complete, but can not say what was negotiated; not seen to happen.
@@ -151,5 +146,5 @@ async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline:
         }
     };
     // Whatever happens, the connection is dropped next.
-    let _ = timeout_at(deadline.min(Instant::now() + DRAIN_TIME), drained).await;
+    let _ = timeout_at(deadline.min(deadline_in(DRAIN_TIME)), drained).await;
 }

@@ -82,6 +82,7 @@ impl FelixConfig {
     /// [`ConfigError`], with the parameter, its source and its value. Nothing is replaced by a default.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let resolved = sources.resolve(KNOWN)?;
+        let defaults = Self::default();
         for (parameter, instead) in OF_TYPHA {
             if let Some(setting) = text(&resolved, parameter) {
                 let source_of_value = setting.source.clone();
@@ -99,11 +100,11 @@ impl FelixConfig {
             },
             typha_k8s_service_name: value(SERVICE_NAME),
             typha_k8s_namespace: match resolved.get(NAMESPACE) {
-                None => Self::default().typha_k8s_namespace,
+                None => defaults.typha_k8s_namespace,
                 Some(_) => value(NAMESPACE).unwrap_or_default(),
             },
-            read_timeout: optional_seconds(&resolved, READ_TIMEOUT, Duration::from_secs(30))?,
-            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, Duration::from_secs(10))?,
+            read_timeout: optional_seconds(&resolved, READ_TIMEOUT, defaults.read_timeout)?,
+            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
         })
     }
 

@@ -92,8 +92,8 @@ impl TlsParameters {
         common_name: Option<&Setting>,
         uri_san: Option<&Setting>,
     ) -> Result<RequiredIdentity, ConfigError> {
-        let value = |setting: Option<&Setting>| setting.map(|setting| setting.value.clone());
-        RequiredIdentity::new(value(common_name).as_deref(), value(uri_san).as_deref()).map_err(|problem| {
+        let [name, uri] = [common_name, uri_san].map(|setting| setting.map(|setting| &*setting.value));
+        RequiredIdentity::new(name, uri).map_err(|problem| {
             let (parameter, setting) = match problem {
                 InvalidIdentity::EmptyCommonName | InvalidIdentity::NothingRequired => {
                     (self.common_name, common_name)
@@ -177,9 +177,10 @@ pub(super) fn positive_seconds(
 pub(super) fn optional_seconds(
     resolved: &Resolved,
     parameter: &'static str,
-    default: Duration,
+    default: Option<Duration>,
 ) -> Result<Option<Duration>, ConfigError> {
-    seconds(resolved, parameter, default).map(|duration| (!duration.is_zero()).then_some(duration))
+    let duration = seconds(resolved, parameter, default.unwrap_or_default())?;
+    Ok((!duration.is_zero()).then_some(duration))
 }
 
 /// A whole number in decimal; `none` is 0.

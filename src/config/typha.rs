@@ -116,7 +116,7 @@ impl TyphaConfig {
             },
             server_port,
             handshake_timeout: positive_seconds(&resolved, HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
-            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, Duration::from_secs(120))?,
+            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
             max_connections_upper_limit: integer(
                 &resolved,
                 UPPER_LIMIT,

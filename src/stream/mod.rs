@@ -1,4 +1,4 @@
-//! The connection that a handshake yields: authenticated in both directions.
+//! The connection that a handshake yields, with an authenticated peer.
 
 mod facts;
 mod start;

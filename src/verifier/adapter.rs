@@ -52,8 +52,7 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let chain: Vec<_> = std::iter::once(leaf).chain(intermediates).map(borrow).collect();
-        let verdict = self.verify(&chain, role, now);
+        let verdict = self.verify_parts(leaf, intermediates, role, now);
         let answer = verdict.as_ref().map(drop).map_err(Rejection::to_rustls);
         // Without a slot to put it into, nobody could act on the verdict: refuse.
         ASKED
@@ -61,10 +60,6 @@ impl PeerVerifier {
             .map_err(|_| Error::General("the handshake was not started by this crate".to_owned()))?;
         answer
     }
-}
-
-fn borrow<'a>(certificate: &'a CertificateDer<'_>) -> CertificateDer<'a> {
-    CertificateDer::from(certificate.as_ref())
 }
 
 /// The bytes of CA names that a server hints at most. TLS has room for 64 KiB, together with all else in that message;

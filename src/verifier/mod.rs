@@ -76,7 +76,18 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<VerifiedPeer, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        if chain.len() > MAX_CHAIN_LENGTH {
+        self.verify_parts(leaf, intermediates, role, now)
+    }
+
+    /// As [`verify`](Self::verify), with the chain in the two parts that rustls has it in.
+    fn verify_parts(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<VerifiedPeer, Rejection> {
+        if intermediates.len() >= MAX_CHAIN_LENGTH {
             return Err(Rejection::TooComplex { subject: chain::leaf_subject(leaf) });
         }
         self.verify_chain(leaf, intermediates, role, now)?;
