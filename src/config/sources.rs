@@ -1,7 +1,7 @@
 //! Where values come from, and which one wins.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -166,14 +166,7 @@ impl Sources {
             let value = match (value.to_str(), find(known, &name)) {
                 (Some(value), _) => value.to_owned(),
                 (None, None) => continue,
-                (None, Some(parameter)) => {
-                    return Err(ConfigError::Value {
-                        parameter,
-                        source_of_value: Source::Environment(variable.to_owned()),
-                        value: shown(&value.to_string_lossy()),
-                        problem: "it is not valid UTF-8".to_owned(),
-                    });
-                }
+                (None, Some(parameter)) => return Err(not_utf8(parameter, variable, value)),
             };
             match found.get(&name) {
                 Some((first, other)) if *other != value && find(known, &name).is_some() => {
@@ -188,20 +181,25 @@ impl Sources {
 
     /// A variable that belongs to no daemon, such as `TLS_MIN_VERSION`, by its exact name.
     pub(super) fn process_variable(&self, name: &'static str) -> Result<Option<Setting>, ConfigError> {
-        let source = Source::Environment(name.to_owned());
         let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) else {
             return Ok(None);
         };
         match value.to_str() {
             Some("") => Ok(None),
-            Some(value) => Ok(Some(Setting { value: value.to_owned(), source })),
-            None => Err(ConfigError::Value {
-                parameter: name,
-                source_of_value: source,
-                value: shown(&value.to_string_lossy()),
-                problem: "it is not valid UTF-8".to_owned(),
-            }),
+            Some(value) => {
+                Ok(Some(Setting { value: value.to_owned(), source: Source::Environment(name.to_owned()) }))
+            }
+            None => Err(not_utf8(name, name, value)),
         }
+    }
+}
+
+fn not_utf8(parameter: &'static str, variable: &str, value: &OsStr) -> ConfigError {
+    ConfigError::Value {
+        parameter,
+        source_of_value: Source::Environment(variable.to_owned()),
+        value: shown(&value.to_string_lossy()),
+        problem: "it is not valid UTF-8".to_owned(),
     }
 }
 

@@ -106,7 +106,7 @@ impl Report {
         settings
     }
 
-    /// Looks at all three files, also if one can not be used.
+    /// Looks at all three files, also if what one of them holds can not be used.
     fn files(&mut self, local: Role, settings: &TlsSettings) -> Option<Credentials> {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let now = UnixTime::now();
@@ -150,7 +150,7 @@ impl Report {
             ),
             None => self.error(
                 "no_identity",
-                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one with",
+                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one that has",
             ),
         }
     }
