@@ -11,7 +11,9 @@ use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 use x509_parser::nom::Parser;
 use x509_parser::oid_registry;
+use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
+use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
 use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET, check_nested};
@@ -377,6 +379,12 @@ fn cut(mut text: String, limit: usize) -> String {
         text.push_str("...");
     }
     text
+}
+
+/// The nextUpdate of a DER revocation list, which `webpki` checks but does not tell.
+pub(crate) fn revocation_list_next_update(der: &[u8]) -> Option<UnixTime> {
+    let (_, list) = CertificateRevocationList::from_der(der).ok()?;
+    list.next_update().map(|time| unix_time(time.timestamp()))
 }
 
 fn unix_time(seconds: i64) -> UnixTime {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::{HandshakeError, HandshakePhase, tls_error};
 use crate::stream::{Start, Wire, with_start};
 use crate::time::deadline_in;
-use crate::verifier::{Rejection, VerifiedPeer, with_asked};
+use crate::verifier::{Accepted, Rejection, VerifiedPeer, with_asked};
 
 /// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +44,10 @@ where
     let ((outcome, asked), start) = with_start(with_asked(timeout_at(deadline, handshake))).await;
     match outcome {
         Ok(Ok(stream)) => match asked.verdict {
-            Some(Ok(peer)) => Ok(Completed { stream, peer, asked_for_certificate: asked.for_certificate }),
+            Some(Ok(accepted)) => {
+                let peer = accepted.remember();
+                Ok(Completed { stream, peer, asked_for_certificate: asked.for_certificate })
+            }
             // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
             Some(Err(_)) | None => {
                 Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())))
@@ -53,7 +56,7 @@ where
         Ok(Err((error, wire))) => {
             let error = match asked.verdict {
                 Some(Err(rejection)) => rejection.into(),
-                Some(Ok(peer)) if is_bad_signature(&error) => {
+                Some(Ok(Accepted { peer, .. })) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: peer.identity().clone() }.into()
                 }
                 _ => match failure(error, phase(&start)) {

@@ -57,7 +57,9 @@ impl TyphaSnapshot {
             .with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier.clone())))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.credentials.certified_key())));
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
-        rustls.send_tls13_tickets = 1;
+        rustls.send_tls13_tickets = policy.acceptance_ticket().into();
+        // As in Go. A client's order is that of its library, most often; this one somebody chose.
+        rustls.ignore_client_order = true;
         Ok(Self { rustls: Arc::new(rustls), verifier })
     }
 }
@@ -104,12 +106,13 @@ impl<C> Snapshot<C> {
 }
 
 fn verifier(material: &Material, required: RequiredIdentity, policy: &TlsPolicy) -> Arc<PeerVerifier> {
-    Arc::new(PeerVerifier::new(
+    let verifier = PeerVerifier::new(
         material.trust_bundle.clone(),
         material.revocation_lists.clone(),
         required,
         policy.provider(),
-    ))
+    );
+    Arc::new(verifier.with_chain_cache_capacity(policy.chain_cache_capacity()))
 }
 
 fn log_warnings(material: &Material, local: Role) {

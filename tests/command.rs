@@ -143,7 +143,7 @@ fn an_accepted_felix_gets_its_echo() {
         line(&output.stderr),
         json!({
             "event": "accepted", "peer": typha.address, "matched_by": "both", "common_name": "typha-server",
-            "uri_sans": [TYPHA_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_256_GCM_SHA384",
+            "uri_sans": [TYPHA_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256",
             "group": "X25519MLKEM768", "acceptance": "confirmed", "sent": 300_000, "received": 300_000, "closed": "cleanly",
         })
     );
@@ -155,7 +155,7 @@ fn an_accepted_felix_gets_its_echo() {
         accepted,
         json!({
             "event": "accepted", "matched_by": "both", "common_name": "typha-client",
-            "uri_sans": [FELIX_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_256_GCM_SHA384",
+            "uri_sans": [FELIX_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256",
             "group": "X25519MLKEM768",
         })
     );

@@ -86,7 +86,7 @@ async fn an_accepted_connection() {
         events_of(pki.acceptor().unwrap(), pki.connector().unwrap()).await;
     let expected = |name, uri, address| {
         [
-            ("cipher_suite", "TLS_AES_256_GCM_SHA384"),
+            ("cipher_suite", "TLS_AES_128_GCM_SHA256"),
             ("common_name", name),
             ("group", "X25519MLKEM768"),
             ("matched_by", "both"),

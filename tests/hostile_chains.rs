@@ -3,12 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail this way")]
 
+mod verdict;
+
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::material::RevocationLists;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa};
 use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
 use typha_tls::{RequiredIdentity, Role};
+use verdict::verdict;
 
 /// A DER element.
 fn der(tag: u8, contents: &[u8]) -> Vec<u8> {
@@ -66,8 +69,9 @@ fn unsigned(
 fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Rejection> {
     let required = RequiredIdentity::common_name("felix").unwrap();
     let policy = TlsPolicy::builder().build().unwrap();
-    PeerVerifier::new(ca.trust_bundle().unwrap(), RevocationLists::none(), required, policy.provider())
-        .verify(chain, Role::Felix, UnixTime::now())
+    let bundle = ca.trust_bundle().unwrap();
+    let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
+    verdict(&verifier, chain, Role::Felix, UnixTime::now())
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
+mod verdict;
+
 use std::sync::Arc;
 
 use rustls::AlertDescription;
@@ -15,6 +17,7 @@ use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, HandshakeResult, Purpose, TestCa, TestLeaf, TestPki, handshake};
 use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
+use verdict::verdict;
 
 const COMMON_NAME: &str = "typha-client";
 const URI_SAN: &str = "spiffe://cluster.local/good";
@@ -127,7 +130,7 @@ fn at_the_verifier() {
                 provider.provider(),
             );
             for row in &rows {
-                let outcome = match verifier.verify(row.leaf.chain(), role, UnixTime::now()) {
+                let outcome = match verdict(&verifier, row.leaf.chain(), role, UnixTime::now()) {
                     Ok(peer) => {
                         assert_eq!(peer.role(), role);
                         Expected::Accepted(peer.matched_by())

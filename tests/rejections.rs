@@ -2,6 +2,8 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
+mod verdict;
+
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::pem::PemObject as _;
@@ -12,6 +14,7 @@ use typha_tls::material::{RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf};
 use typha_tls::verifier::{CaProblem, ChainPosition, PeerVerifier, Rejection, VerifiedPeer};
+use verdict::verdict;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -29,7 +32,12 @@ fn verifier(bundle: TrustBundle, lists: RevocationLists) -> PeerVerifier {
 }
 
 fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Rejection> {
-    verifier(ca.trust_bundle().unwrap(), RevocationLists::none()).verify(chain, Role::Felix, UnixTime::now())
+    verdict(
+        &verifier(ca.trust_bundle().unwrap(), RevocationLists::none()),
+        chain,
+        Role::Felix,
+        UnixTime::now(),
+    )
 }
 
 fn judge_spec(spec: CertificateSpec) -> Result<VerifiedPeer, Rejection> {
@@ -120,7 +128,7 @@ fn a_ca_made_anew_under_the_same_name() {
     );
     // With both in the bundle, both are tried.
     let both = TrustBundle::from_der([old.root().clone(), new.root().clone()]).unwrap();
-    verifier(both, RevocationLists::none()).verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
+    verdict(&verifier(both, RevocationLists::none()), leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
 }
 
 #[test]
@@ -171,7 +179,7 @@ fn validity_is_inclusive_and_judged_at_the_given_time() {
     let ca = TestCa::new(CertificateSpec::ca("ca").valid(at(0), at(9000))).unwrap();
     let leaf = ca.issue(leaf_spec().valid(at(1000), at(2000))).unwrap();
     let verifier = verifier(ca.trust_bundle().unwrap(), RevocationLists::none());
-    let judge = |second| verifier.verify(leaf.chain(), Role::Felix, seconds(at(second)));
+    let judge = |second| verdict(&verifier, leaf.chain(), Role::Felix, seconds(at(second)));
     judge(1000).unwrap();
     judge(2000).unwrap();
     assert_refused(
@@ -200,7 +208,7 @@ fn a_renewed_ca_beside_its_expired_self() {
     let renewed = ca();
     let bundle = TrustBundle::from_der([expired.root().clone(), renewed.root().clone()]).unwrap();
     let leaf = renewed.issue(leaf_spec()).unwrap();
-    verifier(bundle, RevocationLists::none()).verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
+    verdict(&verifier(bundle, RevocationLists::none()), leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
 }
 
 #[test]
@@ -233,7 +241,7 @@ fn extended_key_usage() {
     let ca = ca();
     let typha = ca.issue(leaf_spec().purpose(ServerAuth)).unwrap();
     let verifier = verifier(ca.trust_bundle().unwrap(), RevocationLists::none());
-    verifier.verify(typha.chain(), Role::Typha, UnixTime::now()).unwrap();
+    verdict(&verifier, typha.chain(), Role::Typha, UnixTime::now()).unwrap();
 }
 
 #[test]
@@ -402,14 +410,18 @@ fn a_pinned_self_signed_leaf_is_accepted_as_itself_only() {
     let other = TestLeaf::self_signed(leaf_spec()).unwrap();
     let verifier =
         verifier(TrustBundle::from_der([pinned.chain()[0].clone()]).unwrap(), RevocationLists::none());
-    let judge = |leaf: &TestLeaf| verifier.verify(leaf.chain(), Role::Felix, UnixTime::now());
+    let judge = |leaf: &TestLeaf| verdict(&verifier, leaf.chain(), Role::Felix, UnixTime::now());
     judge(&pinned).unwrap();
     assert_eq!(judge(&other).unwrap_err().reason(), "ca_key_mismatch");
     // Validity and purpose are checked as for any leaf.
     let wrong = TestLeaf::self_signed(leaf_spec().purpose(Purpose::ServerAuth)).unwrap();
     let bundle = TrustBundle::from_der([wrong.chain()[0].clone()]).unwrap();
-    let outcome =
-        self::verifier(bundle, RevocationLists::none()).verify(wrong.chain(), Role::Felix, UnixTime::now());
+    let outcome = verdict(
+        &self::verifier(bundle, RevocationLists::none()),
+        wrong.chain(),
+        Role::Felix,
+        UnixTime::now(),
+    );
     assert_eq!(outcome.unwrap_err().reason(), "wrong_key_usage");
 }
 
@@ -421,7 +433,8 @@ fn revocation() {
     let bundle = || TrustBundle::from_der([ca.root().clone(), other.root().clone()]).unwrap();
     let judge = |next_update, leaf: &TestLeaf| {
         let list = ca.revocation_list(&[&revoked], next_update).unwrap();
-        verifier(bundle(), RevocationLists::from_der([list]).unwrap()).verify(
+        verdict(
+            &verifier(bundle(), RevocationLists::from_der([list]).unwrap()),
             leaf.chain(),
             Role::Felix,
             UnixTime::now(),
@@ -444,7 +457,8 @@ fn revocation() {
     );
     // A list by another CA of the same name.
     let forged = self::ca().revocation_list(&[], current).unwrap();
-    let outcome = verifier(bundle(), RevocationLists::from_der([forged]).unwrap()).verify(
+    let outcome = verdict(
+        &verifier(bundle(), RevocationLists::from_der([forged]).unwrap()),
         good.chain(),
         Role::Felix,
         UnixTime::now(),
@@ -499,7 +513,7 @@ fn certificates_of_another_age() {
             "the chain of CN=\"typha-client\" has a certificate that is not X.509 version 3",
         ),
     ] {
-        let outcome = verifier.verify(&[fixture(name)], Role::Felix, seconds(at(900_000_000)));
+        let outcome = verdict(&verifier, &[fixture(name)], Role::Felix, seconds(at(900_000_000)));
         assert_refused(outcome, reason, text);
     }
 }

@@ -53,7 +53,11 @@ fuzz_target!(|data: &[u8]| {
     while !input.is_empty() && chain.len() < MAX_CHAIN {
         chain.push(certificate(&mut input));
     }
-    match verifier.verify(&chain, role, now) {
+    let verdict = verifier.verify(&chain, role, now);
+    // The verifier remembers what came before, at whatever time; the verdict must be that of one that remembers nothing.
+    let uncached = verifier.clone().with_chain_cache_capacity(0);
+    assert_eq!(format!("{verdict:?}"), format!("{:?}", uncached.verify(&chain, role, now)));
+    match verdict {
         Ok(peer) => check_accepted(&peer, verifier.required(), &chain[0], role, now),
         Err(rejection) => {
             let text = rejection.to_string();

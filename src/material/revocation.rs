@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::SectionKind;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 use webpki::{CertRevocationList, OwnedCertRevocationList};
 
 use super::error::{MaterialError, Origin};
 use super::pem::{self, Expected};
+use crate::certificate::revocation_list_next_update;
 
 /// Lists of revoked certificates of the other end.
 ///
@@ -21,7 +22,10 @@ use super::pem::{self, Expected};
 /// a CA made anew under that name) and one that covers only a part of the certificates (an issuing distribution point)
 /// are errors, since only one would be looked at.
 #[derive(Clone, Default)]
-pub struct RevocationLists(Arc<[CertRevocationList<'static>]>);
+pub struct RevocationLists {
+    lists: Arc<[CertRevocationList<'static>]>,
+    next_update: Option<UnixTime>,
+}
 
 const EXPECTED: Expected = Expected { labels: &["X509 CRL"], description: "only X509 CRL blocks may stand" };
 
@@ -73,28 +77,37 @@ impl RevocationLists {
         lists: impl IntoIterator<Item = CertificateRevocationListDer<'a>>,
         origin: &Origin,
     ) -> Result<Self, MaterialError> {
-        let lists = lists
-            .into_iter()
-            .enumerate()
-            .map(|(index, list)| {
-                OwnedCertRevocationList::from_der(&list).map(CertRevocationList::Owned).map_err(|error| {
-                    MaterialError::RevocationList {
-                        origin: origin.clone(),
-                        position: index + 1,
-                        problem: error.to_string(),
-                    }
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut parsed = Vec::new();
+        let mut next_update = None;
+        for (index, list) in lists.into_iter().enumerate() {
+            let unusable = |problem: String| MaterialError::RevocationList {
+                origin: origin.clone(),
+                position: index + 1,
+                problem,
+            };
+            let owned =
+                OwnedCertRevocationList::from_der(&list).map_err(|error| unusable(error.to_string()))?;
+            parsed.push(CertRevocationList::Owned(owned));
+            let due = revocation_list_next_update(&list).ok_or_else(|| {
+                unusable("it does not say when the next one is due (nextUpdate)".to_owned())
+            })?;
+            next_update = Some(next_update.map_or(due, |earliest: UnixTime| earliest.min(due)));
+        }
+        let lists = parsed;
         check_coverage(&lists, origin)?;
         if lists.is_empty() {
             return Err(MaterialError::NoRevocationList(origin.clone()));
         }
-        Ok(Self(lists.into()))
+        Ok(Self { lists: lists.into(), next_update })
     }
 
     pub(crate) fn lists(&self) -> &[CertRevocationList<'static>] {
-        &self.0
+        &self.lists
+    }
+
+    /// The earliest nextUpdate of all lists; `None` without a list.
+    pub(crate) fn next_update(&self) -> Option<UnixTime> {
+        self.next_update
     }
 }
 
@@ -116,6 +129,6 @@ fn check_coverage(lists: &[CertRevocationList<'static>], origin: &Origin) -> Res
 
 impl fmt::Debug for RevocationLists {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RevocationLists({})", self.0.len())
+        write!(f, "RevocationLists({})", self.lists.len())
     }
 }

@@ -42,7 +42,7 @@ impl TlsFacts {
         }
     }
 
-    /// The IANA name of the cipher suite, such as `TLS_AES_256_GCM_SHA384`.
+    /// The IANA name of the cipher suite, such as `TLS_AES_128_GCM_SHA256`.
     pub fn cipher_suite(&self) -> String {
         suite_name(self.cipher_suite)
     }

@@ -15,14 +15,14 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::warn;
 
-use super::{PeerVerifier, Rejection, VerifiedPeer};
+use super::{Accepted, PeerVerifier, Rejection};
 use crate::role::Role;
 
 /// What rustls asked in one handshake, and what it was told.
 #[derive(Default)]
 pub(crate) struct Asked {
     /// What the verifier said; `None` if it was not reached.
-    pub(crate) verdict: Option<Result<VerifiedPeer, Rejection>>,
+    pub(crate) verdict: Option<Result<Accepted, Rejection>>,
     /// Felix's end only: whether Typha asked for a certificate.
     pub(crate) for_certificate: bool,
 }

@@ -9,6 +9,7 @@ use webpki::{
     UnknownStatusPolicy, VerifiedPath,
 };
 
+use super::cache::Validity;
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
@@ -21,16 +22,22 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
-    ) -> Result<(), Rejection> {
-        let intermediates = &*distinct(intermediates);
+    ) -> Result<Path, Rejection> {
+        let sent = intermediates;
+        let intermediates = &*distinct(sent);
         let lists: Vec<_> = self.revocation_lists.lists().iter().collect();
         let refused = RefCell::new(None);
-        let check_path = |path: &VerifiedPath<'_>| {
-            self.check_path(path, role, now).map_err(|rejection| {
+        let accepted = Cell::new(None);
+        let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now) {
+            Ok(path) => {
+                accepted.set(Some(path));
+                Ok(())
+            }
+            Err(rejection) => {
                 // webpki goes on to look for another path; the first reason is the one for the shortest path.
                 refused.borrow_mut().get_or_insert(rejection);
-                webpki::Error::CertDistrusted
-            })
+                Err(webpki::Error::CertDistrusted)
+            }
         };
         let outcome = EndEntityCert::try_from(leaf).and_then(|end_entity| {
             end_entity
@@ -45,26 +52,55 @@ impl PeerVerifier {
                 )
                 .map(drop)
         });
-        outcome.map_err(|error| match refused.take() {
-            Some(rejection) => rejection,
-            None => self.classify(error, leaf, intermediates, role, now),
-        })
+        match (outcome, accepted.get()) {
+            (Ok(()), Some(path)) => Ok(path),
+            (Ok(()), None) => Err(MalformedCertificate::new("its path was not checked").into()),
+            (Err(error), _) => Err(match refused.take() {
+                Some(rejection) => rejection,
+                None => self.classify(error, leaf, intermediates, role, now),
+            }),
+        }
     }
 
-    /// Checks what webpki does not know or check about a path whose signatures are good.
-    fn check_path(&self, path: &VerifiedPath<'_>, role: Role, now: UnixTime) -> Result<(), Rejection> {
+    /// Checks what webpki does not know or check about a path whose signatures are good. `sent` are the certificates
+    /// besides the leaf that the peer sent.
+    fn check_path(
+        &self,
+        path: &VerifiedPath<'_>,
+        sent: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<Path, Rejection> {
+        let mut validity = self.revocation_lists.next_update().map_or(Validity::ALWAYS, Validity::before);
+        let mut needed = 0;
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
             let certificate = Certificate::parse(&der)?;
             certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
+            validity =
+                validity.intersection(Validity::new(certificate.not_before(), certificate.not_after()));
+            needed += 1;
         }
         // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
         let bundle = &self.trust_bundle;
         let (_, entry) = std::iter::zip(bundle.anchors(), bundle.entries())
             .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()))
             .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
-        check_ca(entry, path, role, now)
+        check_ca(entry, path, role, now)?;
+        validity = validity.intersection(Validity::new(entry.not_before, entry.not_after));
+        // Many servers send the CA along.
+        let ca_sent = sent.contains(&entry.der);
+        Ok(Path { validity, needs_all: sent.len() == needed + usize::from(ca_sent) })
     }
+}
+
+/// What is known of an accepted path.
+#[derive(Clone, Copy)]
+pub(super) struct Path {
+    /// When its CA, its intermediates and the revocation lists are valid.
+    pub(super) validity: Validity,
+    /// Whether the peer sent no certificate without which the path is the same, but for the CA.
+    pub(super) needs_all: bool,
 }
 
 /// webpki takes any configured certificate for a CA, whatever it says about itself.

@@ -15,29 +15,40 @@
 //! policies, OCSP.
 
 mod adapter;
+mod cache;
 mod chain;
 mod classify;
 mod rejection;
 
 use std::fmt;
+use std::sync::Arc;
 
+use rustls::crypto::hash::Hash;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with_asked};
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 
+use cache::{ChainCache, ChainDigest, Validity, VerifiedChain, chain_hash};
+
 use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
 use crate::material::{RevocationLists, TrustBundle};
+use crate::policy::DEFAULT_CHAIN_CACHE_CAPACITY;
 use crate::role::Role;
 
 /// Judges peers: by the CAs, the revocation lists and the required identity that it is made of.
+///
+/// It remembers the chains that it has accepted, so that a peer that comes back costs no signature checks over certificates;
+/// see [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share what is remembered.
 #[derive(Clone)]
 pub struct PeerVerifier {
     trust_bundle: TrustBundle,
     revocation_lists: RevocationLists,
     required: RequiredIdentity,
     algorithms: WebPkiSupportedAlgorithms,
+    hash: Option<&'static dyn Hash>,
+    cache: Option<Arc<ChainCache>>,
 }
 
 /// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each one
@@ -55,7 +66,25 @@ impl PeerVerifier {
         provider: &CryptoProvider,
     ) -> Self {
         let algorithms = provider.signature_verification_algorithms;
-        Self { trust_bundle, revocation_lists, required, algorithms }
+        let hash = chain_hash(provider);
+        let verifier = Self { trust_bundle, revocation_lists, required, algorithms, hash, cache: None };
+        verifier.with_chain_cache_capacity(DEFAULT_CHAIN_CACHE_CAPACITY)
+    }
+
+    /// Remembers at most this many accepted chains, some 300 bytes each; 0 for none. The default is 16,384: about
+    /// the Felixes of a large cluster.
+    ///
+    /// A chain that is presented again, byte for byte and in the same role, is not checked again for what can not have
+    /// changed: the signatures over its certificates and the rules on their extensions. The verdict is the same with and
+    /// without; only the time it takes differs. Inside a handshake a chain is remembered when the peer has proven that it
+    /// holds the key.
+    ///
+    /// Not remembered are chains with certificates that their path does not need (but for the CA itself): one peer could
+    /// make any number of those.
+    #[must_use]
+    pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
+        self.cache = self.hash.and_then(|hash| ChainCache::new(chains, hash)).map(Arc::new);
+        self
     }
 
     /// Judges a chain, leaf first, as the peer in `role` sent it, at the time `now`.
@@ -76,7 +105,7 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<VerifiedPeer, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        self.verify_parts(leaf, intermediates, role, now)
+        self.verify_parts(leaf, intermediates, role, now).map(Accepted::remember)
     }
 
     /// As [`verify`](Self::verify), with the chain in the two parts that rustls has it in.
@@ -86,16 +115,29 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
-    ) -> Result<VerifiedPeer, Rejection> {
+    ) -> Result<Accepted, Rejection> {
         if intermediates.len() >= MAX_CHAIN_LENGTH {
             return Err(Rejection::TooComplex { subject: chain::leaf_subject(leaf) });
         }
-        self.verify_chain(leaf, intermediates, role, now)?;
+        let mut newcomer = None;
+        if let Some(cache) = &self.cache {
+            let digest = cache.digest(leaf, intermediates, role);
+            if let Some(chain) = cache.get(&digest, now) {
+                let matched_by = self.required.check(&chain.identity)?;
+                return Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer });
+            }
+            newcomer = Some((cache.clone(), digest, now));
+        }
+        let path = self.verify_chain(leaf, intermediates, role, now)?;
         let leaf = Leaf::parse(leaf)?;
         self.check_leaf_key(&leaf.certificate)?;
         let matched_by = self.required.check(&leaf.identity)?;
-        let not_after = leaf.certificate.not_after();
-        Ok(VerifiedPeer { identity: leaf.identity, matched_by, role, not_after })
+        let leaf_not_after = leaf.certificate.not_after();
+        let validity =
+            path.validity.intersection(Validity::new(leaf.certificate.not_before(), leaf_not_after));
+        let chain = Arc::new(VerifiedChain { identity: leaf.identity, leaf_not_after, validity });
+        newcomer = newcomer.filter(|_| path.needs_all);
+        Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
     }
 
     /// The identity that this verifier requires.
@@ -110,23 +152,41 @@ impl fmt::Debug for PeerVerifier {
             .field("trust_bundle", &self.trust_bundle)
             .field("revocation_lists", &self.revocation_lists)
             .field("required", &self.required)
+            .field("cache", &self.cache)
             .finish_non_exhaustive()
     }
 }
 
-/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one.
+/// A peer whose chain is accepted.
+pub(crate) struct Accepted {
+    pub(crate) peer: VerifiedPeer,
+    /// Where its chain is to be remembered, if it is not yet.
+    newcomer: Option<(Arc<ChainCache>, ChainDigest, UnixTime)>,
+}
+
+impl Accepted {
+    /// To be called when the peer has proven that it holds the leaf's key: others can send its chain, too.
+    pub(crate) fn remember(self) -> VerifiedPeer {
+        if let Some((cache, digest, now)) = self.newcomer {
+            cache.insert(digest, self.peer.chain.clone(), now);
+        }
+        self.peer
+    }
+}
+
+/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one. Cheap to clone: what was read out
+/// of the leaf is shared by all connections that present the same chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedPeer {
-    identity: PeerIdentity,
+    chain: Arc<VerifiedChain>,
     matched_by: MatchedBy,
     role: Role,
-    not_after: UnixTime,
 }
 
 impl VerifiedPeer {
     /// The names in the peer's leaf.
     pub fn identity(&self) -> &PeerIdentity {
-        &self.identity
+        &self.chain.identity
     }
 
     /// Which of the required names the peer has.
@@ -141,12 +201,12 @@ impl VerifiedPeer {
 
     /// When the peer's leaf expires. A connection is not cut then; a reconnection after it will be refused.
     pub fn not_after(&self) -> UnixTime {
-        self.not_after
+        self.chain.leaf_not_after
     }
 }
 
 impl fmt::Display for VerifiedPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {} (matched by {})", self.role, self.identity, self.matched_by)
+        write!(f, "{} with {} (matched by {})", self.role, self.identity(), self.matched_by)
     }
 }

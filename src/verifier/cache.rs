@@ -1,0 +1,349 @@
+//! Chains that were verified before: the same chain again costs no signature checks.
+//!
+//! What is skipped is what can not change within a snapshot: the signatures over the certificates, and the rules on their
+//! extensions. All that can change is checked each time: the peer proves its key, every validity period and the freshness
+//! of the revocation lists are compared with the time, and the identity rule is applied.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::hash::{Hash, HashAlgorithm};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::identity::PeerIdentity;
+use crate::role::Role;
+
+/// What a verified chain says, and for how long that holds.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct VerifiedChain {
+    pub(super) identity: PeerIdentity,
+    pub(super) leaf_not_after: UnixTime,
+    pub(super) validity: Validity,
+}
+
+/// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
+/// revocation list is out of date.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Validity {
+    not_before: UnixTime,
+    /// Inclusive, as in RFC 5280 section 4.1.2.5.
+    not_after: UnixTime,
+}
+
+impl Validity {
+    pub(super) const ALWAYS: Self = Self {
+        not_before: UnixTime::since_unix_epoch(Duration::ZERO),
+        not_after: UnixTime::since_unix_epoch(Duration::MAX),
+    };
+
+    /// Always before the time `end`.
+    pub(super) fn before(end: UnixTime) -> Self {
+        match end.as_secs().checked_sub(1) {
+            Some(last) => {
+                Self { not_after: UnixTime::since_unix_epoch(Duration::from_secs(last)), ..Self::ALWAYS }
+            }
+            None => Self { not_before: Self::ALWAYS.not_after, not_after: Self::ALWAYS.not_before },
+        }
+    }
+
+    pub(super) fn new(not_before: UnixTime, not_after: UnixTime) -> Self {
+        Self { not_before, not_after }
+    }
+
+    pub(super) fn intersection(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+
+    fn contains(self, now: UnixTime) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
+    }
+}
+
+/// A bounded set of verified chains, for one verifier and so for one snapshot.
+///
+/// Who is there stays: when there is no room, a newcomer takes the place of a chain that has expired or was not used for a
+/// day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as often as
+/// it likes; a Felix comes once in a while.
+pub(super) struct ChainCache {
+    hash: &'static dyn Hash,
+    shards: Box<[RwLock<Shard>]>,
+    shard_capacity: usize,
+}
+
+type Shard = HashMap<ChainDigest, Entry>;
+
+struct Entry {
+    chain: Arc<VerifiedChain>,
+    /// Seconds since 1970.
+    last_used: AtomicU64,
+}
+
+/// The least number of chains for which a lock of its own is worth it. A full shard is searched for room, in less than a
+/// hundredth of the time that the handshake of the newcomer takes.
+const MIN_SHARD_CAPACITY: usize = 256;
+
+/// More locks than threads that can be in one at a time, most of them readers and for some 50 ns each.
+const MAX_SHARDS: usize = 64;
+
+/// How long a chain keeps its place unused, in seconds.
+const KEPT_UNUSED: u64 = 24 * 3600;
+
+/// SHA-256 over the role and the certificates, each with its length before it.
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
+pub(super) struct ChainDigest([u8; 32]);
+
+thread_local! {
+    /// What is hashed, in one piece; kept, so that no handshake allocates for it.
+    static HASHED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl ChainCache {
+    /// `None` if nothing is to be remembered.
+    pub(super) fn new(capacity: usize, hash: &'static dyn Hash) -> Option<Self> {
+        if capacity == 0 {
+            return None;
+        }
+        let shards = (capacity / MIN_SHARD_CAPACITY).clamp(1, MAX_SHARDS);
+        Some(Self {
+            hash,
+            shard_capacity: capacity / shards,
+            shards: (0..shards).map(|_| RwLock::default()).collect(),
+        })
+    }
+
+    pub(super) fn digest(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+    ) -> ChainDigest {
+        HASHED.with_borrow_mut(|hashed| {
+            hashed.clear();
+            hashed.push(match role {
+                Role::Felix => 0,
+                Role::Typha => 1,
+            });
+            for certificate in std::iter::once(leaf).chain(intermediates) {
+                hashed.extend((certificate.len() as u64).to_be_bytes());
+                hashed.extend_from_slice(certificate);
+            }
+            let mut digest = [0; 32];
+            for (to, from) in digest.iter_mut().zip(self.hash.hash(hashed).as_ref()) {
+                *to = *from;
+            }
+            ChainDigest(digest)
+        })
+    }
+
+    /// The chain, if it was verified before and would be again. Otherwise the full check says why not, or by which other
+    /// path it still is.
+    pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<VerifiedChain>> {
+        let shard = self.shard(digest)?.read().ok()?;
+        let entry = shard.get(digest).filter(|entry| entry.chain.validity.contains(now))?;
+        entry.last_used.store(now.as_secs(), Relaxed);
+        Some(entry.chain.clone())
+    }
+
+    pub(super) fn insert(&self, digest: ChainDigest, chain: Arc<VerifiedChain>, now: UnixTime) {
+        let Some(Ok(mut shard)) = self.shard(&digest).map(RwLock::write) else { return };
+        if shard.len() >= self.shard_capacity && !shard.contains_key(&digest) {
+            let Some(dispensable) = dispensable(&shard, now) else { return };
+            shard.remove(&dispensable);
+        }
+        shard.insert(digest, Entry { chain, last_used: AtomicU64::new(now.as_secs()) });
+    }
+
+    fn shard(&self, digest: &ChainDigest) -> Option<&RwLock<Shard>> {
+        let [first, second, ..] = digest.0;
+        self.shards.get(usize::from(u16::from_be_bytes([first, second])) % self.shards.len())
+    }
+
+    fn len(&self) -> usize {
+        self.shards.iter().filter_map(|shard| Some(shard.read().ok()?.len())).sum()
+    }
+}
+
+/// The chain that was not used for longest, if it may go.
+fn dispensable(shard: &Shard, now: UnixTime) -> Option<ChainDigest> {
+    let unused = |entry: &Entry| match entry.chain.validity.contains(now) {
+        true => now.as_secs().saturating_sub(entry.last_used.load(Relaxed)),
+        false => u64::MAX,
+    };
+    let (digest, unused) =
+        shard.iter().map(|(digest, entry)| (digest, unused(entry))).max_by_key(|&(_, unused)| unused)?;
+    (unused >= KEPT_UNUSED).then_some(*digest)
+}
+
+/// SHA-256 by the provider's own implementation. A policy of AES-256 suites alone leaves only SHA-384, whose first 256 bits
+/// serve as well; without any suite there is no handshake.
+pub(super) fn chain_hash(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
+    let mut hashes = provider.cipher_suites.iter().map(|suite| match suite {
+        rustls::SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
+        rustls::SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+    });
+    let first = hashes.next()?;
+    if first.algorithm() == HashAlgorithm::SHA256 {
+        return Some(first);
+    }
+    Some(hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256).unwrap_or(first))
+}
+
+impl fmt::Debug for ChainCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainCache")
+            .field("chains", &self.len())
+            .field("capacity", &(self.shards.len() * self.shard_capacity))
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{DEFAULT_CHAIN_CACHE_CAPACITY, TlsPolicy};
+
+    fn cache(capacity: usize) -> ChainCache {
+        let policy = TlsPolicy::builder().build().unwrap();
+        ChainCache::new(capacity, chain_hash(policy.provider()).unwrap()).unwrap()
+    }
+
+    /// The chain of peer `number`.
+    fn chain(cache: &ChainCache, number: u32) -> ChainDigest {
+        cache.digest(&CertificateDer::from(number.to_be_bytes().to_vec()), &[], Role::Felix)
+    }
+
+    fn one() -> VerifiedChain {
+        let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
+        let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
+        VerifiedChain { identity, leaf_not_after, validity: Validity::ALWAYS }
+    }
+
+    fn verified() -> Arc<VerifiedChain> {
+        Arc::new(one())
+    }
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    fn known(cache: &ChainCache, numbers: std::ops::Range<u32>, now: UnixTime) -> usize {
+        numbers.filter(|&number| cache.get(&chain(cache, number), now).is_some()).count()
+    }
+
+    #[test]
+    fn a_flood_does_not_drive_out_who_is_there() {
+        let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
+        let verified = verified();
+        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
+        let regular = 0..8_000;
+        regular.clone().for_each(|number| insert(number, 0));
+        // Each comes twice, within the day.
+        for number in 1_000_000..1_100_000 {
+            insert(number, 1);
+            known(&cache, number..number + 1, at(KEPT_UNUSED - 1));
+        }
+        assert_eq!(
+            known(&cache, regular.clone(), at(KEPT_UNUSED - 1)),
+            8_000,
+            "none of them has come back since"
+        );
+        assert!((8_000..=DEFAULT_CHAIN_CACHE_CAPACITY).contains(&cache.len()), "{}", cache.len());
+    }
+
+    #[test]
+    fn who_has_gone_makes_room() {
+        let cache = cache(10);
+        let verified = verified();
+        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
+        (0..10).for_each(|number| insert(number, u64::from(number)));
+        known(&cache, 0..1, at(100));
+        let day = KEPT_UNUSED;
+        for (newcomer, now, expected) in [
+            (10, day, false),
+            (10, day + 1, true),
+            // In the place of 1; then 2 is the one to go, but not before its day is over.
+            (11, day + 1, false),
+            (11, day + 2, true),
+        ] {
+            insert(newcomer, now);
+            assert_eq!(known(&cache, newcomer..newcomer + 1, at(now)) == 1, expected, "{newcomer} at {now}");
+            assert_eq!(cache.len(), 10);
+        }
+        assert_eq!(known(&cache, 1..3, at(day)), 0);
+        assert_eq!(known(&cache, 0..1, at(day)) + known(&cache, 3..12, at(day)), 10);
+    }
+
+    #[test]
+    fn what_has_expired_makes_room_at_once() {
+        let cache = cache(2);
+        let expiring = |seconds| Arc::new(VerifiedChain { validity: Validity::before(at(seconds)), ..one() });
+        cache.insert(chain(&cache, 0), expiring(50), at(0));
+        cache.insert(chain(&cache, 1), expiring(90), at(0));
+        cache.insert(chain(&cache, 2), expiring(90), at(49));
+        assert_eq!(known(&cache, 0..3, at(49)), 2, "no room");
+        cache.insert(chain(&cache, 2), expiring(90), at(50));
+        assert_eq!(known(&cache, 1..3, at(50)), 2);
+        assert_eq!(known(&cache, 0..3, at(90)), 0);
+    }
+
+    #[test]
+    fn it_is_bounded() {
+        for capacity in [1, 10, 100, 1_000, 10_000] {
+            let cache = cache(capacity);
+            let verified = verified();
+            for number in 0..20_000 {
+                cache.insert(chain(&cache, number), verified.clone(), at(u64::from(number) * KEPT_UNUSED));
+            }
+            assert!((capacity * 9 / 10..=capacity).contains(&cache.len()), "{} of {capacity}", cache.len());
+        }
+        let policy = TlsPolicy::builder().build().unwrap();
+        assert!(ChainCache::new(0, chain_hash(policy.provider()).unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_chain_takes_some_300_bytes() {
+        let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
+        let uri_san = "spiffe://cluster.local/ns/calico-system/sa/calico-node";
+        let taken = allocation_counter::measure(|| {
+            for number in 0..16_000 {
+                let identity = PeerIdentity {
+                    common_name: Some("typha-client".into()),
+                    uri_sans: [uri_san.into()].into(),
+                };
+                let verified = Arc::new(VerifiedChain { identity, ..one() });
+                cache.insert(chain(&cache, number), verified, at(0));
+            }
+        });
+        let each = usize::try_from(taken.bytes_current).unwrap() / cache.len();
+        assert!((250..350).contains(&each), "{each}");
+    }
+
+    #[test]
+    fn the_provider_hashes() {
+        for (suites, algorithm) in [
+            ("", HashAlgorithm::SHA256),
+            ("TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256", HashAlgorithm::SHA256),
+            ("TLS_AES_256_GCM_SHA384", HashAlgorithm::SHA384),
+        ] {
+            let policy = TlsPolicy::builder().cipher_suites(suites).build().unwrap();
+            assert_eq!(chain_hash(policy.provider()).unwrap().algorithm(), algorithm, "{suites}");
+        }
+        assert_eq!(
+            cache(1)
+                .digest(&CertificateDer::from(vec![7]), &[], Role::Typha)
+                .0
+                .map(|b| format!("{b:02x}"))
+                .concat(),
+            // printf '\x01\x00\x00\x00\x00\x00\x00\x00\x01\x07' | sha256sum
+            "43aa4a179f040fbd23e2fa41229d03e0e5a252b3726c3f9d0f0088ca30101ed7"
+        );
+    }
+}

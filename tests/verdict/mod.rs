@@ -1,0 +1,21 @@
+//! One verdict, however it is come by.
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+use typha_tls::Role;
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+
+/// Judges a chain without a cache, with one that does not know it and with one that may; all must say the same.
+pub(crate) fn verdict(
+    verifier: &PeerVerifier,
+    chain: &[CertificateDer<'_>],
+    role: Role,
+    now: UnixTime,
+) -> Result<VerifiedPeer, Rejection> {
+    let uncached = verifier.clone().with_chain_cache_capacity(0);
+    let verdict = uncached.verify(chain, role, now);
+    let first = verifier.verify(chain, role, now);
+    let again = verifier.verify(chain, role, now);
+    assert_eq!(format!("{verdict:?}"), format!("{first:?}"), "unknown chain");
+    assert_eq!(format!("{verdict:?}"), format!("{again:?}"), "known chain");
+    verdict
+}
