@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -116,26 +116,30 @@ impl TyphaAcceptor {
         &self,
         stream: TcpStream,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
-        let peer_address = stream.peer_addr().ok();
+        let peer_address = events::peer_address(&stream);
         let configured = tcp::configure(&stream, self.keepalive);
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
-    async fn run<IO>(
+    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as long as
+    /// the connection.
+    fn run<IO>(
         self,
         io: IO,
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
         deadline: Instant,
-    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>>>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let handshake = async {
-            configured.map_err(HandshakeError::Io)?;
-            self.handshake(io, deadline).await
-        };
-        events::observed(Role::Typha, peer_address, pin!(handshake)).await
+        Box::pin(async move {
+            let handshake = async {
+                configured.map_err(HandshakeError::Io)?;
+                self.handshake(io, deadline).await
+            };
+            events::observed(Role::Typha, peer_address, pin!(handshake)).await
+        })
     }
 
     async fn handshake<IO>(

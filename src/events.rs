@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use tracing::{Instrument as _, Span, info, info_span, warn};
+use tokio::net::TcpStream;
+use tracing::{Instrument as _, Level, Span, info, info_span, warn};
 
 use crate::error::HandshakeError;
 use crate::role::Role;
@@ -13,6 +14,11 @@ use crate::text::{Quoted, QuotedList, WithCauses};
 
 /// What a handshake yields.
 type Outcome<IO> = Result<AuthenticatedStream<IO>, HandshakeError>;
+
+/// The address of the other end, if anyone listens: asking for it is a system call.
+pub(crate) fn peer_address(stream: &TcpStream) -> Option<SocketAddr> {
+    if tracing::enabled!(Level::WARN) { stream.peer_addr().ok() } else { None }
+}
 
 /// Runs a handshake inside its span, and emits its event. `local` is our end; `peer_address` is known for TCP.
 pub(crate) async fn observed<IO>(
@@ -41,12 +47,11 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
     match outcome {
         Ok(stream) => {
             let identity = stream.peer().identity();
-            let uri_sans: Vec<_> = identity.uri_sans().collect();
             info!(
                 peer_address,
                 matched_by = stream.peer().matched_by().as_str(),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
-                uri_sans = %QuotedList(&uri_sans),
+                uri_sans = %QuotedList(identity.uri_san_list()),
                 tls_version = stream.tls().version(),
                 cipher_suite = stream.tls().cipher_suite(),
                 group = stream.tls().group(),

@@ -16,8 +16,8 @@ use crate::text::{Quoted, QuotedList};
 /// has been authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerIdentity {
-    pub(super) common_name: Option<Box<str>>,
-    pub(super) uri_sans: Box<[Box<str>]>,
+    pub(crate) common_name: Option<Box<str>>,
+    pub(crate) uri_sans: Box<[Box<str>]>,
 }
 
 impl PeerIdentity {
@@ -41,6 +41,12 @@ impl PeerIdentity {
     /// All URI SANs in the order of the certificate, byte for byte.
     pub fn uri_sans(&self) -> impl ExactSizeIterator<Item = &str> {
         self.uri_sans.iter().map(AsRef::as_ref)
+    }
+}
+
+impl PeerIdentity {
+    pub(crate) fn uri_san_list(&self) -> &[Box<str>] {
+        &self.uri_sans
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connection that a handshake yields, with an authenticated peer.
 
 mod facts;
+mod read_ahead;
 mod start;
 mod timeouts;
 mod wire;

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::read_ahead::ReadAhead;
 use super::start;
 use super::timeouts::{StreamTimeouts, Watchdog};
 
@@ -13,6 +14,7 @@ use super::timeouts::{StreamTimeouts, Watchdog};
 #[derive(Debug)]
 pub(crate) struct Wire<IO> {
     io: IO,
+    read_ahead: ReadAhead,
     start_is_complete: bool,
     /// What the I/O did not take of a write during the handshake.
     unsent: Vec<u8>,
@@ -30,6 +32,7 @@ impl<IO> Wire<IO> {
     pub(crate) fn new(io: IO) -> Self {
         Self {
             io,
+            read_ahead: ReadAhead::default(),
             start_is_complete: false,
             unsent: Vec::new(),
             handshaking: true,
@@ -88,7 +91,13 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        match Pin::new(&mut self.io).poll_read(cx, buf) {
+        let this = &mut *self;
+        let outcome = if this.handshaking {
+            Pin::new(&mut this.io).poll_read(cx, buf)
+        } else {
+            this.read_ahead.poll_read(&mut this.io, cx, buf)
+        };
+        match outcome {
             Poll::Pending => {
                 ready!(self.read.poll_expired(cx));
                 self.read.progress();
