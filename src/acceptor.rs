@@ -154,6 +154,6 @@ impl TyphaAcceptor {
         let Completed { stream: tls, peer, .. } =
             handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        Ok(AuthenticatedStream::new(tls.into(), peer, facts, Acceptance::Confirmed, self.stream_timeouts))
+        Ok(AuthenticatedStream::new(tls, peer, facts, Acceptance::Confirmed, self.stream_timeouts))
     }
 }

@@ -12,8 +12,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::warn;
 
 use crate::error::{HandshakeError, HandshakePhase};
@@ -239,16 +238,20 @@ impl FelixConnector {
         if !asked_for_certificate {
             warn!("Typha did not ask for our certificate: it lets anyone in");
             let acceptance = Acceptance::NotAsked;
-            return Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts));
+            return Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, self.stream_timeouts));
         }
         let acceptance = match self.await_acceptance(&mut tls, &facts, deadline).await {
             Ok(acceptance) => acceptance,
             Err(error) => {
-                handshake::tell(&error, tls.into_inner().0, deadline).await;
+                let wire = match *tls {
+                    TlsStream::Client(tls) => tls.into_inner().0,
+                    TlsStream::Server(tls) => tls.into_inner().0,
+                };
+                handshake::tell(&error, wire, deadline).await;
                 return Err(error);
             }
         };
-        Ok(AuthenticatedStream::new(tls.into(), peer, facts, acceptance, self.stream_timeouts))
+        Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, self.stream_timeouts))
     }
 
     async fn await_acceptance<IO>(
@@ -308,13 +311,17 @@ fn poll_sign<IO>(tls: &mut TlsStream<Wire<IO>>, cx: &mut Context<'_>) -> Poll<io
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    if tls.get_ref().1.tls13_tickets_received() > 0 {
+    if has_ticket(tls) {
         return Poll::Ready(Ok(true));
     }
     let outcome = Pin::new(&mut *tls).poll_fill_buf(cx).map_ok(|data| !data.is_empty());
     // The ticket may have come with whatever else happened.
-    if tls.get_ref().1.tls13_tickets_received() > 0 {
+    if has_ticket(tls) {
         return Poll::Ready(Ok(true));
     }
     Poll::Ready(ready!(outcome))
+}
+
+fn has_ticket<IO>(tls: &TlsStream<Wire<IO>>) -> bool {
+    matches!(tls, TlsStream::Client(tls) if tls.get_ref().1.tls13_tickets_received() > 0)
 }

@@ -1,6 +1,6 @@
 //! What both ends do with a handshake: bound it, get the verifier's verdict out of it, and name its failure.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::{AlertDescription, CertificateError, Error as TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsStream;
 
 use crate::error::{HandshakeError, HandshakePhase, tls_error};
 use crate::stream::{Start, Wire, with_start};
@@ -23,8 +24,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
 /// A handshake that is complete on our end, with an accepted peer.
-pub(crate) struct Completed<S> {
-    pub(crate) stream: S,
+pub(crate) struct Completed<IO> {
+    pub(crate) stream: Box<TlsStream<Wire<IO>>>,
     pub(crate) peer: VerifiedPeer,
     /// Felix's end only: whether Typha asked for a certificate.
     pub(crate) asked_for_certificate: bool,
@@ -32,15 +33,18 @@ pub(crate) struct Completed<S> {
 
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
 ///
-/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size.
+/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size. Its stream is
+/// boxed at once, since it is large and would be moved through every layer from here to the caller.
 pub(crate) async fn run<S, IO>(
-    handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
+    mut handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
     timeout: Duration,
     deadline: Instant,
-) -> Result<Completed<S>, HandshakeError>
+) -> Result<Completed<IO>, HandshakeError>
 where
+    S: Into<TlsStream<Wire<IO>>>,
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let handshake = poll_fn(|cx| handshake.as_mut().poll(cx).map_ok(|stream| Box::new(stream.into())));
     let ((outcome, asked), start) = with_start(with_asked(timeout_at(deadline, handshake))).await;
     match outcome {
         Ok(Ok(stream)) => match asked.verdict {
@@ -55,7 +59,7 @@ where
         },
         Ok(Err((error, wire))) => {
             let error = match asked.verdict {
-                Some(Err(rejection)) => rejection.into(),
+                Some(Err(rejection)) => (*rejection).into(),
                 Some(Ok(Accepted { peer, .. })) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: peer.identity().clone() }.into()
                 }

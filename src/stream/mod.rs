@@ -29,7 +29,8 @@ use crate::verifier::VerifiedPeer;
 /// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends `close_notify`. Dropping the stream does not, so that the peer
 /// sees a truncated connection.
 pub struct AuthenticatedStream<IO> {
-    tls: tokio_rustls::TlsStream<Wire<IO>>,
+    /// Boxed: it is large, and tasks that hold a connection move it about.
+    tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
     peer: VerifiedPeer,
     facts: TlsFacts,
     acceptance: Acceptance,
@@ -54,7 +55,7 @@ pub enum Acceptance {
 
 impl<IO> AuthenticatedStream<IO> {
     pub(crate) fn new(
-        mut tls: tokio_rustls::TlsStream<Wire<IO>>,
+        mut tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
         peer: VerifiedPeer,
         facts: TlsFacts,
         acceptance: Acceptance,

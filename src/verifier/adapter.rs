@@ -21,8 +21,8 @@ use crate::role::Role;
 /// What rustls asked in one handshake, and what it was told.
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// What the verifier said; `None` if it was not reached.
-    pub(crate) verdict: Option<Result<Accepted, Rejection>>,
+    /// What the verifier said; `None` if it was not reached. Boxed, as this is moved each time the handshake is polled.
+    pub(crate) verdict: Option<Result<Accepted, Box<Rejection>>>,
     /// Felix's end only: whether Typha asked for a certificate.
     pub(crate) for_certificate: bool,
 }
@@ -52,8 +52,8 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<(), Error> {
-        let verdict = self.verify_parts(leaf, intermediates, role, now);
-        let answer = verdict.as_ref().map(drop).map_err(Rejection::to_rustls);
+        let verdict = self.verify_parts(leaf, intermediates, role, now).map_err(Box::new);
+        let answer = verdict.as_ref().map(drop).map_err(|rejection| rejection.to_rustls());
         // Without a slot to put it into, nobody could act on the verdict: refuse.
         ASKED
             .try_with(|asked| asked.borrow_mut().verdict = Some(verdict))
