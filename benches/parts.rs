@@ -16,11 +16,11 @@ use typha_tls::identity::{PeerIdentity, RequiredIdentity};
 use typha_tls::material::RevocationLists;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{
-    CertificateSpec, FELIX_COMMON_NAME, FELIX_SPIFFE_ID, KeyType, Purpose, TestCa, TestLeaf, TestPki,
-    handshake, material,
+    CertificateSpec, FELIX_COMMON_NAME, FELIX_SPIFFE_ID, KeyType, Purpose, TYPHA_COMMON_NAME, TestCa,
+    TestLeaf, TestPki, handshake, material,
 };
 use typha_tls::verifier::PeerVerifier;
-use typha_tls::{Role, TyphaSnapshot};
+use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
 
 const KEY_TYPES: [(&str, KeyType); 4] = [
     ("p256", KeyType::P256),
@@ -71,23 +71,24 @@ fn identity(c: &mut Criterion) {
     c.bench_function("identity/mismatch", |b| b.iter(|| black_box(&other).check(black_box(&presented))));
 }
 
+/// A chain that the verifier does not know, and one that it does.
 fn verify(c: &mut Criterion) {
     let policy = TlsPolicy::builder().build().unwrap();
-    let mut group = c.benchmark_group("verify");
-    for (name, key_type) in KEY_TYPES {
-        for intermediates in 0..=2 {
-            let (root, felix) = pki(key_type, intermediates);
-            let verifier = PeerVerifier::new(
-                root.trust_bundle().unwrap(),
-                RevocationLists::none(),
-                required_felix(),
-                policy.provider(),
-            );
-            let chain = felix.chain();
-            verifier.verify(chain, Role::Felix, NOW).unwrap();
-            group.bench_function(BenchmarkId::new(name, intermediates), |b| {
-                b.iter(|| verifier.verify(black_box(chain), Role::Felix, NOW));
-            });
+    for (kind, capacity) in [("cold", 0), ("cached", policy.chain_cache_capacity())] {
+        let mut group = c.benchmark_group(format!("verify/{kind}"));
+        for (name, key_type) in KEY_TYPES {
+            for intermediates in 0..=2 {
+                let (root, felix) = pki(key_type, intermediates);
+                let bundle = root.trust_bundle().unwrap();
+                let verifier =
+                    PeerVerifier::new(bundle, RevocationLists::none(), required_felix(), policy.provider())
+                        .with_chain_cache_capacity(capacity);
+                let chain = felix.chain();
+                verifier.verify(chain, Role::Felix, NOW).unwrap();
+                group.bench_function(BenchmarkId::new(name, intermediates), |b| {
+                    b.iter(|| verifier.verify(black_box(chain), Role::Felix, NOW));
+                });
+            }
         }
     }
 }
@@ -107,16 +108,31 @@ fn snapshot(c: &mut Criterion) {
     }
 }
 
+/// Both ends, over a pipe in memory.
 fn whole_handshake(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let pki = TestPki::new().unwrap();
-    let (acceptor, connector) = (pki.acceptor().unwrap(), pki.connector().unwrap());
-    c.bench_function("handshake/tls13", |b| {
-        b.iter(|| {
-            let (typha, felix) = runtime.block_on(handshake(&acceptor, &connector));
-            (typha.unwrap(), felix.unwrap())
+    let mut group = c.benchmark_group("handshake");
+    for (name, key_exchange, is_cached) in [
+        ("X25519MLKEM768/cached", "X25519MLKEM768,x25519", true),
+        ("x25519/cached", "x25519", true),
+        ("x25519/cold", "x25519", false),
+    ] {
+        let capacity = if is_cached { 16 } else { 0 };
+        let policy = TlsPolicy::builder().key_exchange_groups(key_exchange).chain_cache_capacity(capacity);
+        let policy = policy.build().unwrap();
+        let material = |leaf| material(&pki.ca, leaf, policy.provider()).unwrap();
+        let typha = TyphaSnapshot::new(&material(&pki.typha), required_felix(), &policy).unwrap();
+        let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
+        let felix = FelixSnapshot::new(&material(&pki.felix), required, &policy).unwrap();
+        let (acceptor, connector) = (TyphaAcceptor::new(typha), FelixConnector::new(felix));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let (typha, felix) = runtime.block_on(handshake(&acceptor, &connector));
+                (typha.unwrap(), felix.unwrap())
+            });
         });
-    });
+    }
 }
 
 criterion_group!(benches, identity, verify, snapshot, whole_handshake);
