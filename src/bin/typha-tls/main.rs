@@ -1,6 +1,8 @@
-//! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, and a PKI to start
-//! with. Results are JSON lines.
+//! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, a PKI to start
+//! with, and a benchmark. Results are JSON lines, but for those of the benchmark.
 
+#[cfg(target_os = "linux")]
+mod bench;
 mod check;
 mod felix;
 mod options;
@@ -28,6 +30,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(target_os = "linux")]
+    Bench(bench::Arguments),
+    /// One end of one implementation, for `bench`: see `bench/protocol.rs`
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    BenchWorker,
     Check(check::Arguments),
     Felix(felix::Arguments),
     Pki(pki::Arguments),
@@ -39,6 +47,10 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr).init();
     let code = match arguments.command {
+        #[cfg(target_os = "linux")]
+        Command::Bench(arguments) => run_async(bench::run(arguments)),
+        #[cfg(target_os = "linux")]
+        Command::BenchWorker => bench::worker::run(),
         Command::Check(arguments) => check::run(&arguments),
         Command::Felix(arguments) => run_async(felix::run(arguments)),
         Command::Pki(arguments) => pki::run(&arguments),

@@ -1,0 +1,3 @@
+module typha-tls-bench
+
+go 1.24

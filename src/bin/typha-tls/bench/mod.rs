@@ -1,0 +1,150 @@
+//! `typha-tls bench`: handshakes over real sockets, this crate against others, and how the cost grows.
+
+mod contest;
+mod context;
+mod cores;
+mod crew;
+mod figures;
+mod floor;
+mod fresh;
+mod go;
+mod growth;
+mod material;
+mod mode;
+mod pace;
+mod plan;
+mod plot;
+mod process;
+mod progress;
+mod protocol;
+mod report;
+mod run;
+mod table;
+mod targets;
+mod transfers;
+pub(crate) mod worker;
+mod works;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::output::{self, FAILED, FOUND, SUCCESS, UNUSABLE};
+use plan::{Growth, ModeFlags, Work};
+use process::{BenchError, Stop};
+use protocol::Implementation;
+use report::Report;
+use targets::Verdict;
+
+/// Measures this crate against bare tokio-rustls and Go's crypto/tls on this machine
+///
+/// Typha and Felix are processes of their own, on cores of their own where there are enough. The peers take turns in
+/// short slices of one run. Exit code: 0 measured, 1 a target was missed and --require-targets was given, 2 bad usage,
+/// 5 a worker or a handshake failed, or the run was interrupted.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Take 10 seconds instead of 60, for a first impression
+    #[arg(long, conflicts_with = "seconds")]
+    quick: bool,
+    /// How long to take, about
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    seconds: u64,
+    /// Which implementations to measure [default: all, go only if it is on this machine]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    peers: Vec<Implementation>,
+    /// What to measure [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
+    work: Vec<Work>,
+    #[command(flatten)]
+    modes: ModeFlags,
+    /// Measure how the cost grows instead of the works: cores, clients, bundle, hit-share, or all
+    #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = growth)]
+    grow: Vec<Grow>,
+    /// How many handshakes are under way at a time
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clients)]
+    clients: usize,
+    /// Print one JSON object instead of the tables
+    #[arg(long)]
+    json: bool,
+    /// Also draw what was measured into an SVG file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+    /// Exit with 1 if a target is missed
+    #[arg(long)]
+    require_targets: bool,
+}
+
+/// One curve, or all.
+#[derive(Clone, Copy, Debug)]
+enum Grow {
+    All,
+    One(Growth),
+}
+
+fn growth(text: &str) -> Result<Grow, String> {
+    match text {
+        "all" => Ok(Grow::All),
+        text => <Growth as clap::ValueEnum>::from_str(text, false)
+            .map(Grow::One)
+            .map_err(|_| "the curves are cores, clients, bundle, hit-share, and all".to_owned()),
+    }
+}
+
+fn clients(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(clients @ 1..=4096) => Ok(clients),
+        _ => Err("there can be 1 to 4096 clients".to_owned()),
+    }
+}
+
+pub(crate) async fn run(arguments: Arguments) -> u8 {
+    let stop = Stop::default();
+    let stopped = stop.clone();
+    let (json, plot, require) = (arguments.json, arguments.plot.clone(), arguments.require_targets);
+    let mut running = tokio::task::spawn_blocking(move || run::run(&arguments, &stopped));
+    let ended = tokio::select! {
+        ended = &mut running => ended,
+        () = interrupted() => {
+            // The run ends its workers and removes its files before it returns.
+            stop.now();
+            running.await
+        }
+    };
+    let result = ended.unwrap_or_else(|error| Err(BenchError::machine("the run broke off")(error)));
+    match result.and_then(|report| {
+        plot.map_or(Ok(()), |path| plot::write(&report, &path))?;
+        Ok(report)
+    }) {
+        Ok(report) => show(&report, json, require),
+        Err(error) => {
+            output::complain(&error);
+            if matches!(error, BenchError::Unusable(_)) { UNUSABLE } else { FAILED }
+        }
+    }
+}
+
+fn show(report: &Report, json: bool, require_targets: bool) -> u8 {
+    if json {
+        match serde_json::to_value(report) {
+            Ok(report) => output::print(&report),
+            Err(error) => {
+                output::complain(&error);
+                return FAILED;
+            }
+        }
+    } else {
+        output::print_text(table::text(report).trim_end());
+    }
+    let missed = report.targets.iter().any(|target| target.verdict == Verdict::Missed);
+    if require_targets && missed { FOUND } else { SUCCESS }
+}
+
+/// Returns when the process is asked to end.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

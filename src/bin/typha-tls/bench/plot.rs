@@ -1,0 +1,257 @@
+//! The report as a picture.
+
+use std::error::Error;
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::figures::{Figure, Spread, peer_name};
+use super::mode::name;
+use super::plan::Growth;
+use super::process::BenchError;
+use super::protocol::Implementation;
+use super::report::{Curve, Report, WorkResult};
+use super::table::number;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Plotted = Result<(), Box<dyn Error + Send + Sync>>;
+
+const FONT: &str = "sans-serif";
+const INK: RGBColor = RGBColor(45, 52, 60);
+const FAINT: RGBColor = RGBColor(222, 226, 230);
+const PANEL_HEIGHT: u32 = 380;
+
+fn color(peer: Implementation) -> RGBColor {
+    match peer {
+        Implementation::Ours => RGBColor(0, 114, 178),
+        Implementation::Bare => RGBColor(230, 159, 0),
+        Implementation::Go => RGBColor(0, 158, 115),
+    }
+}
+
+/// Writes the picture.
+pub(crate) fn write(report: &Report, path: &Path) -> Result<(), BenchError> {
+    let svg = svg(report).map_err(BenchError::machine("the plot can not be drawn"))?;
+    std::fs::write(path, svg)
+        .map_err(|error| BenchError::Unusable(format!("{} can not be written: {error}", path.display())))
+}
+
+fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let bars = [
+        (Figure::HandshakesPerSecond, "handshakes/s (more is better)"),
+        (Figure::TyphaCpuMicros, "Typha's CPU µs per handshake (less is better)"),
+    ]
+    .map(|(figure, title)| (figure, title, groups(&report.works, figure)));
+    let bars: Vec<_> = bars.into_iter().filter(|(_, _, groups)| !groups.is_empty()).collect();
+    let panels = bars.len() + report.growth.len();
+    let widest = bars.iter().map(|(_, _, groups)| groups.len() * (report.peers.len() * 46 + 24)).max();
+    let width = u32::try_from(widest.unwrap_or(0).max(780) + 140)?;
+    let height = u32::try_from(panels.max(1))? * PANEL_HEIGHT + 40;
+    let mut svg = String::new();
+    {
+        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (legend, below) = root.split_vertically(40);
+        self::legend(&legend, &report.peers)?;
+        let areas = below.split_evenly((panels.max(1), 1));
+        let (for_bars, for_curves) = areas.split_at(bars.len());
+        for (area, (figure, title, groups)) in for_bars.iter().zip(&bars) {
+            grouped_bars(area, *figure, title, groups, &report.peers)?;
+        }
+        for (area, curve) in for_curves.iter().zip(&report.growth) {
+            lines(area, curve, &report.peers)?;
+        }
+        root.present()?;
+    }
+    Ok(svg)
+}
+
+/// The works that have this figure.
+fn groups(works: &[WorkResult], figure: Figure) -> Vec<&WorkResult> {
+    let has = |work: &&WorkResult| work.peers.iter().any(|peer| peer.figures.contains_key(&figure));
+    works.iter().filter(has).collect()
+}
+
+/// A number on the axis.
+fn tick(value: f64) -> String {
+    if value.abs() < 100.0 && value.fract() == 0.0 { format!("{value:.0}") } else { number(value) }
+}
+
+fn text(size: u32) -> TextStyle<'static> {
+    (FONT, size).into_font().color(&INK)
+}
+
+fn above(size: u32) -> TextStyle<'static> {
+    text(size).pos(Pos::new(HPos::Center, VPos::Bottom))
+}
+
+fn legend(area: &Area<'_>, peers: &[Implementation]) -> Plotted {
+    let mut x = 90;
+    for peer in peers {
+        area.draw(&Rectangle::new([(x, 16), (x + 14, 30)], color(*peer).filled()))?;
+        area.draw(&Text::new(peer_name(*peer), (x + 20, 16), text(15)))?;
+        x += 90;
+    }
+    Ok(())
+}
+
+fn grouped_bars(
+    area: &Area<'_>,
+    figure: Figure,
+    title: &str,
+    works: &[&WorkResult],
+    peers: &[Implementation],
+) -> Plotted {
+    let spread = |work: &WorkResult, peer| work.peer(peer)?.figures.get(&figure).copied();
+    let values = works.iter().flat_map(|work| peers.iter().filter_map(|peer| spread(work, *peer)));
+    let top = values.map(|spread: Spread| spread.max).fold(0.0, f64::max).max(1.0) * 1.12;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, text(17))
+        .margin(12)
+        .x_label_area_size(34)
+        .y_label_area_size(76)
+        .build_cartesian_2d(0.0..works.len() as f64, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(0)
+        .y_labels(6)
+        .y_label_formatter(&|value| tick(*value))
+        .label_style(text(13))
+        .bold_line_style(FAINT)
+        .light_line_style(WHITE)
+        .axis_style(INK)
+        .draw()?;
+    // A tenth of a group stays free on each side.
+    let bar = 0.8 / peers.len().max(1) as f64;
+    for (index, work) in works.iter().enumerate() {
+        for (place, peer) in peers.iter().enumerate() {
+            let Some(spread) = spread(work, *peer) else { continue };
+            let left = index as f64 + 0.1 + place as f64 * bar;
+            let (right, middle) = (left + bar * 0.92, left + bar * 0.46);
+            let corners = [(left, 0.0), (right, spread.median)];
+            chart.draw_series([Rectangle::new(corners, color(*peer).filled())])?;
+            let whisker = [(middle, spread.min), (middle, spread.max)];
+            chart.draw_series([PathElement::new(whisker, INK.mix(0.6))])?;
+            chart.draw_series([Text::new(
+                number(spread.median),
+                (middle, spread.max + top * 0.01),
+                above(11),
+            )])?;
+        }
+    }
+    let plane = chart.plotting_area();
+    for (index, work) in works.iter().enumerate() {
+        let (x, y) = plane.map_coordinate(&(index as f64 + 0.5, 0.0));
+        let (base_x, base_y) = area.get_base_pixel();
+        let under = text(13).pos(Pos::new(HPos::Center, VPos::Top));
+        area.draw(&Text::new(work.work.clone(), (x - base_x, y - base_y + 8), under))?;
+    }
+    Ok(())
+}
+
+/// Handshakes/s, and beside them what they cost. Memory has nothing to say below a thousand clients, but all is shown.
+fn lines(area: &Area<'_>, curve: &Curve, peers: &[Implementation]) -> Plotted {
+    let (figure, title) = match curve.curve {
+        Growth::Clients => (Figure::BytesPerIdleConnection, "bytes per idle connection"),
+        _ => (Figure::TyphaCpuMicros, "Typha's CPU µs per handshake"),
+    };
+    let (left, right) = area.split_horizontally(area.dim_in_pixel().0 / 2);
+    line_panel(&left, curve, peers, Figure::HandshakesPerSecond, "handshakes/s")?;
+    line_panel(&right, curve, peers, figure, title)
+}
+
+/// The points of a curve are as far from each other whatever they count, most of them being multiples of each other.
+fn line_panel(
+    area: &Area<'_>,
+    curve: &Curve,
+    peers: &[Implementation],
+    figure: Figure,
+    y_is: &str,
+) -> Plotted {
+    let value = |index: usize, peer| curve.points.get(index)?.result.peer(peer)?.median(figure);
+    let count = curve.points.len();
+    let all = (0..count).flat_map(|index| peers.iter().filter_map(move |peer| value(index, *peer)));
+    let top = all.fold(0.0, f64::max).max(1.0) * 1.15;
+    let mut chart = ChartBuilder::on(area)
+        .caption(format!("{}: {y_is}", name(&curve.curve)), text(17))
+        .margin(12)
+        .x_label_area_size(52)
+        .y_label_area_size(76)
+        .build_cartesian_2d(-0.4..count.saturating_sub(1) as f64 + 0.4, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(0)
+        .y_labels(6)
+        .y_label_formatter(&|value| tick(*value))
+        .label_style(text(13))
+        .bold_line_style(FAINT)
+        .light_line_style(WHITE)
+        .axis_style(INK)
+        .draw()?;
+    for peer in peers {
+        let color = color(*peer);
+        let points: Vec<_> =
+            (0..count).filter_map(|index| Some((index as f64, value(index, *peer)?))).collect();
+        chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled())))?;
+    }
+    for index in 0..count {
+        let values = peers.iter().filter_map(|peer| Some((*peer, value(index, *peer)?))).collect();
+        for (peer, value, y) in labels(values, top) {
+            let color = color(peer);
+            let label = above(11).color(&color);
+            chart.draw_series([Text::new(number(value), (index as f64, y), label)])?;
+        }
+    }
+    let plane = chart.plotting_area();
+    let (base_x, base_y) = area.get_base_pixel();
+    let under = text(13).pos(Pos::new(HPos::Center, VPos::Top));
+    for (index, point) in curve.points.iter().enumerate() {
+        let (x, y) = plane.map_coordinate(&(index as f64, 0.0));
+        let shared = if point.result.disjoint_cores { "" } else { " (shared)" };
+        let label = format!("{}{shared}", point.x);
+        area.draw(&Text::new(label, (x - base_x, y - base_y + 8), under.clone()))?;
+    }
+    let (x, y) = plane.map_coordinate(&(count.saturating_sub(1) as f64 / 2.0, 0.0));
+    area.draw(&Text::new(curve.x_is, (x - base_x, y - base_y + 28), under))?;
+    Ok(())
+}
+
+/// Where the numbers of points above each other go, so that all can be read: peer, value, place.
+fn labels(mut values: Vec<(Implementation, f64)>, top: f64) -> Vec<(Implementation, f64, f64)> {
+    let (above_point, below_point, line) = (top * 0.02, top * 0.07, top * 0.05);
+    values.sort_by(|(_, first), (_, second)| first.total_cmp(second));
+    let mut placed = Vec::<(Implementation, f64, f64)>::new();
+    for (index, (peer, value)) in values.iter().enumerate() {
+        let next = values.get(index + 1).map(|(_, next)| *next);
+        let crowded = next.is_some_and(|next| next - value < 2.0 * line);
+        let below = placed.last().map_or(0.0, |(_, _, place)| place + line);
+        // The lower one of two close points has its number below it, if nothing is there.
+        let place = if crowded && below <= value - below_point {
+            value - below_point
+        } else {
+            (value + above_point).max(below)
+        };
+        placed.push((*peer, *value, place));
+    }
+    placed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_do_not_cover_each_other() {
+        use Implementation::{Bare, Go, Ours};
+        let places = labels(vec![(Ours, 51.0), (Bare, 50.0), (Go, 10.0)], 100.0);
+        assert_eq!(places, [(Go, 10.0, 12.0), (Bare, 50.0, 43.0), (Ours, 51.0, 53.0)]);
+        let places = labels(vec![(Ours, 50.0), (Bare, 50.0), (Go, 50.0)], 100.0);
+        let places: Vec<_> = places.iter().map(|(_, _, place)| *place).collect();
+        assert_eq!(places, [43.0, 52.0, 57.0]);
+    }
+}

@@ -1,0 +1,304 @@
+//! Workers: their start, what is said to them, and their end.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::cores::{self, Core};
+use super::protocol::{Ready, Request, Setup, Usage};
+
+/// Why the bench ended without its report.
+#[derive(Debug, Error)]
+pub(crate) enum BenchError {
+    /// A handshake or a connection of a measurement did not succeed.
+    #[error("{worker}: {failed} failed in {during}; the first: {first}")]
+    Failed { worker: String, during: String, failed: u64, first: String },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("{doing}")]
+    Machine {
+        doing: String,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What the command line asks for can not be done here.
+    #[error("{0}")]
+    Unusable(String),
+    #[error("the worker {worker} {what}{}", said(.stderr))]
+    Worker { worker: String, what: String, stderr: String },
+}
+
+fn said(stderr: &str) -> String {
+    match stderr.trim() {
+        "" => ", and said nothing on stderr".to_owned(),
+        text => format!("; on stderr it said: {text}"),
+    }
+}
+
+impl BenchError {
+    /// For `map_err`.
+    pub(crate) fn machine<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        doing: impl Into<String>,
+    ) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |cause| Self::Machine { doing, cause: cause.into() }
+    }
+}
+
+/// Says that the run is to end; looked at by whatever waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(crate) fn now(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), BenchError> {
+        if self.0.load(Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
+    }
+
+    /// Sleeps, unless the run is to end.
+    pub(crate) fn pause(&self, length: Duration) -> Result<(), BenchError> {
+        let until = Instant::now() + length;
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            thread::sleep(left.min(LOOK));
+        }
+    }
+}
+
+/// How often whatever waits looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a worker may take beyond the time that the request itself asks for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is kept of a worker's stderr.
+const STDERR_LENGTH: usize = 4096;
+
+/// A worker process; killed when dropped.
+pub(crate) struct Worker {
+    name: String,
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<io::Result<String>>,
+    stderr: Arc<Mutex<String>>,
+    stop: Stop,
+    pub(crate) ready: Ready,
+    threads: usize,
+}
+
+impl Worker {
+    /// Starts it on these cores, and waits until it is ready. `name` is for people.
+    pub(crate) fn start(
+        name: String,
+        mut command: Command,
+        setup: &Setup,
+        cores: &[Core],
+        stop: &Stop,
+    ) -> Result<Self, BenchError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // So that Ctrl-C reaches only the driver, which then ends all in order.
+        command.process_group(0);
+        let cannot = format!("the worker {name} can not be started");
+        let mut child = cores::on(cores, || command.spawn())
+            .and_then(|child| child)
+            .map_err(BenchError::machine(&cannot))?;
+        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(BenchError::machine(cannot)("it has no pipes"));
+        };
+        let stderr = keep_stderr(&mut child);
+        let ready = Ready { address: None, versions: String::new() };
+        let (stop, threads) = (stop.clone(), setup.threads);
+        let mut worker = Self { name, child, stdin, lines: read_lines(stdout), stderr, stop, ready, threads };
+        worker.send(setup)?;
+        worker.ready = worker.receive(Duration::ZERO)?;
+        Ok(worker)
+    }
+
+    /// Sends a request that takes so long by itself, and waits for the answer.
+    pub(crate) fn ask<A: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        takes: Duration,
+    ) -> Result<A, BenchError> {
+        self.send(request)?;
+        self.receive(takes)
+    }
+
+    pub(crate) fn usage(&mut self) -> Result<Usage, BenchError> {
+        self.ask(&Request::Usage { memory: false }, Duration::ZERO)
+    }
+
+    /// Bytes of memory, after a garbage collection where there is one.
+    pub(crate) fn resident(&mut self) -> Result<f64, BenchError> {
+        let usage: Usage = self.ask(&Request::Usage { memory: true }, Duration::ZERO)?;
+        Ok(usage.resident_bytes as f64)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&mut self) -> Result<String, BenchError> {
+        match &self.ready.address {
+            Some(address) => Ok(address.clone()),
+            None => Err(self.failure("does not say where it listens")),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Sends a line, of which the answer is to be received later.
+    pub(crate) fn send(&mut self, line: &impl Serialize) -> Result<(), BenchError> {
+        let written = serde_json::to_string(line)
+            .map_err(io::Error::other)
+            .and_then(|line| writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()));
+        written.map_err(|_| self.failure("takes no more requests"))
+    }
+
+    /// Waits for the answer to what was sent, which takes so long by itself.
+    pub(crate) fn receive<A: DeserializeOwned>(&mut self, takes: Duration) -> Result<A, BenchError> {
+        let answer = self.next_line(takes + PATIENCE)?;
+        serde_json::from_str(&answer)
+            .map_err(|error| self.failure(&format!("answered `{answer}`, which is not understood: {error}")))
+    }
+
+    fn next_line(&mut self, limit: Duration) -> Result<String, BenchError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.stop.check()?;
+            match self.lines.recv_timeout(LOOK) {
+                Ok(Ok(line)) => return Ok(line),
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(self.failure("ended")),
+                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
+                    return Err(self.failure(&format!("did not answer within {} s", limit.as_secs())));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Ends the worker, and says what it had to say.
+    fn failure(&mut self, what: &str) -> BenchError {
+        self.end();
+        let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        BenchError::Worker { worker: self.name.clone(), what: what.to_owned(), stderr }
+    }
+
+    fn end(&mut self) {
+        // Whatever it still wants to say on stderr is on its way by then.
+        thread::sleep(Duration::from_millis(20));
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads the lines of stdout, as a pipe can not be read with a time limit.
+fn read_lines(stdout: ChildStdout) -> Receiver<io::Result<String>> {
+    let (lines, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines() {
+            if lines.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Keeps the beginning of stderr, and reads the rest so that the worker is not held up.
+fn keep_stderr(child: &mut Child) -> Arc<Mutex<String>> {
+    let kept = Arc::new(Mutex::new(String::new()));
+    if let Some(mut stderr) = child.stderr.take() {
+        let into = kept.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() < STDERR_LENGTH {
+                    kept.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
+                }
+            }
+        });
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::{End, Files, Implementation, Required, Version};
+    use super::*;
+
+    fn start(script: &str) -> Result<Worker, BenchError> {
+        let setup = Setup {
+            implementation: Implementation::Bare,
+            end: End::Typha,
+            threads: 1,
+            files: Files { ca: String::new(), chain: String::new(), key: String::new() },
+            required: Required { common_name: None, uri_san: None },
+            max_version: Version::Tls13,
+            groups: Vec::new(),
+            resumption: false,
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let cores = cores::available().unwrap();
+        Worker::start("fake".to_owned(), command, &setup, &cores, &Stop::default())
+    }
+
+    const READY: &str = r#"read setup; echo '{"address":"127.0.0.1:1","versions":"fake 1"}';"#;
+
+    #[test]
+    fn a_worker_is_set_up_and_answers() {
+        let usage = r#"{"cpu_nanos":5,"resident_bytes":6,"accepted":7,"failed":0,"resumed":0}"#;
+        let mut worker = start(&format!("{READY} read request; echo '{usage}'; cat")).unwrap();
+        assert_eq!(worker.address().unwrap(), "127.0.0.1:1");
+        assert_eq!(worker.usage().unwrap().accepted, 7);
+    }
+
+    #[test]
+    fn the_end_of_a_worker_comes_with_its_stderr() {
+        let mut worker = start(&format!("{READY} read request; echo 'out of luck' >&2; exit 1")).unwrap();
+        let error = worker.usage().unwrap_err().to_string();
+        assert_eq!(error, "the worker fake ended; on stderr it said: out of luck");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_understood_is_an_error() {
+        let mut worker = start(&format!("{READY} read request; echo nonsense; cat")).unwrap();
+        let error = worker.usage().unwrap_err().to_string();
+        assert!(error.starts_with("the worker fake answered `nonsense`"), "{error}");
+    }
+
+    #[test]
+    fn waiting_ends_when_the_run_is_to_stop() {
+        let mut worker = start(&format!("{READY} cat >/dev/null")).unwrap();
+        worker.stop.now();
+        assert!(matches!(worker.usage(), Err(BenchError::Interrupted)));
+    }
+}

@@ -1,0 +1,192 @@
+//! What the bench says to its workers, and what they answer: one JSON value a line, on stdin and stdout. A worker is one
+//! end of one implementation, in a process of its own; the Go one (`go/main.go`) speaks the same.
+//!
+//! The first line to a worker is a [`Setup`]; it answers with [`Ready`]. Each [`Request`] after it has one answer. A worker
+//! that can not go on says why on stderr and exits. The end of stdin ends it.
+
+use serde::{Deserialize, Serialize};
+
+/// What a worker is to be.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Setup {
+    /// Which implementation; Go's worker ignores it.
+    pub(crate) implementation: Implementation,
+    pub(crate) end: End,
+    /// Threads that run connections.
+    pub(crate) threads: usize,
+    pub(crate) files: Files,
+    pub(crate) required: Required,
+    /// Felix's end only: the highest version that it offers.
+    pub(crate) max_version: Version,
+    /// Felix's end only: IANA names of the groups that it offers; the implementation's own if empty.
+    pub(crate) groups: Vec<String>,
+    /// Felix's end only: whether it offers to resume sessions. `ours` never does.
+    pub(crate) resumption: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Implementation {
+    /// This crate.
+    Ours,
+    /// tokio-rustls as its documentation sets it up.
+    Bare,
+    /// Go's crypto/tls as Calico sets it up.
+    Go,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum End {
+    Typha,
+    Felix,
+    /// Both ends in memory, on one thread; and the floor of primitives.
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub(crate) enum Version {
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// PEM files.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Files {
+    /// The CAs of the other end.
+    pub(crate) ca: String,
+    pub(crate) chain: String,
+    pub(crate) key: String,
+}
+
+/// What the other end must present; at least one of them. `Bare` does not look at it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Required {
+    pub(crate) common_name: Option<String>,
+    pub(crate) uri_san: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Ready {
+    /// Typha's end: where it listens, on 127.0.0.1.
+    pub(crate) address: Option<String>,
+    /// Names and versions, for people.
+    pub(crate) versions: String,
+}
+
+/// What a connection is for: the first byte that Felix sends. Typha acts on it:
+/// - `e`: sends one byte back, then reads to the end.
+/// - `d`: sends data in writes of 64 KiB until that fails.
+/// - `u`: reads to the end, with a buffer of 64 KiB.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// Both ends. Answer: [`Usage`].
+    Usage {
+        /// Whether memory is of interest. If not, garbage is left alone: to collect it, and to give memory back, would
+        /// slow down what is measured next.
+        #[serde(default)]
+        memory: bool,
+    },
+    /// Felix's end. `clients` loops, side by side, of: connect, handshake, `e`, one byte back, close; until `millis` have
+    /// passed (a round that has begun is finished) or, with `fresh`, its leaves are used up. Answer: [`Handshakes`].
+    Handshakes {
+        address: String,
+        clients: usize,
+        millis: u64,
+        /// The `e` rides with Felix's Finished where the implementation can do so (`ours`).
+        rides: bool,
+        /// Worker `bare` only.
+        fresh: Option<Fresh>,
+    },
+    /// Felix's end. Opens connections (32 at a time), sends `e`, reads the byte, and holds them idle. Answer: [`Held`].
+    Hold { address: String, connections: usize },
+    /// Felix's end. Closes what is held. Answer: [`Held`], with what is held after it: none.
+    Release,
+    /// Felix's end. One connection; answer: [`Bulk`].
+    Bulk { address: String, direction: Direction, millis: u64 },
+    /// [`End::Memory`]. Handshakes of both ends over an in-memory pipe, one after the other, for `millis`. Answer:
+    /// [`InMemory`].
+    InMemory { millis: u64 },
+    /// [`End::Memory`]. The primitives that a handshake can not do without. Answer: [`Floor`].
+    Floor { group: String, millis: u64 },
+}
+
+/// Clients that were never seen: each handshake takes the next leaf of the file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Fresh {
+    /// PEM: as many chains as there are leaves, all for the worker's own key, each of `chain_length` certificates.
+    pub(crate) chains: String,
+    pub(crate) chain_length: usize,
+    /// The share of handshakes that take a fresh one, 0 to 1; the others use the worker's own chain.
+    pub(crate) share: f64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Direction {
+    ToFelix,
+    ToTypha,
+}
+
+/// Since the worker began.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Usage {
+    /// CPU time of the process, user and system.
+    pub(crate) cpu_nanos: u64,
+    /// Resident memory now (after a garbage collection, where there is one and memory is of interest).
+    pub(crate) resident_bytes: u64,
+    /// Typha's end: handshakes that succeeded, failed, and were resumed.
+    pub(crate) accepted: u64,
+    pub(crate) failed: u64,
+    pub(crate) resumed: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Handshakes {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) first_failure: Option<String>,
+    pub(crate) resumed: u64,
+    /// From the first connect to the end of the last round.
+    pub(crate) elapsed_nanos: u64,
+    pub(crate) cpu_nanos: u64,
+    /// Of a whole round, from before connect to the byte that came back.
+    pub(crate) p50_nanos: u64,
+    pub(crate) p99_nanos: u64,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Held {
+    pub(crate) held: usize,
+    pub(crate) failed: usize,
+    pub(crate) first_failure: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Bulk {
+    pub(crate) bytes: u64,
+    pub(crate) elapsed_nanos: u64,
+    pub(crate) cpu_nanos: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct InMemory {
+    pub(crate) completed: u64,
+    /// Time inside the polls of each end.
+    pub(crate) typha_nanos: u64,
+    pub(crate) felix_nanos: u64,
+}
+
+/// Mean time of each, in this process, through the provider that the crate uses by default.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(crate) struct Floor {
+    /// Typha's part of the key exchange.
+    pub(crate) key_exchange_nanos: f64,
+    /// A signature by the key of `files.key`.
+    pub(crate) sign_nanos: f64,
+    /// The check of that signature.
+    pub(crate) verify_nanos: f64,
+}
