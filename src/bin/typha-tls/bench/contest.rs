@@ -31,7 +31,7 @@ pub(crate) struct Contest {
     floor: Option<FloorMeter>,
     /// How the Felixes are to go about it.
     pub(crate) clients: usize,
-    pub(crate) rides: bool,
+    rides: bool,
     /// The share of clients that no Typha has seen.
     pub(crate) fresh_share: f64,
     /// The fastest so far: so many new leaves are needed.
@@ -62,7 +62,9 @@ impl Contest {
             Load::Own => context.peers.iter().copied().map(felix).collect::<Result<_, _>>()?,
         };
         let (clients, fresh_share) = (context.clients, mode.fresh_share());
-        Ok(Self { typhas, felixes, floor: None, clients, rides: false, fresh_share, fastest: 0.0 })
+        // A Felix has something to say first, and says it in the way that its implementation has for it.
+        let rides = load == Load::Own;
+        Ok(Self { typhas, felixes, floor: None, clients, rides, fresh_share, fastest: 0.0 })
     }
 
     /// Measures the primitives in each round, too.

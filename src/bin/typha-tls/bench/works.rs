@@ -135,7 +135,7 @@ fn latency(context: &Context, title: &str, mode: Mode, deadline: Instant) -> Res
     let assignment =
         Assignment::each(&context.cores, 1).unwrap_or_else(|| Assignment::shared(&context.cores));
     let mut contest = Contest::start(context, &mode, &material, &assignment, Load::Own, None)?;
-    (contest.clients, contest.rides) = (1, true);
+    contest.clients = 1;
     let (mut peers, floor) = contest.run(context, title, &mut material, deadline)?;
     let by = Figure::P50Micros;
     for peer in &mut peers {
