@@ -6,8 +6,15 @@ use std::process::Command;
 
 use super::process::BenchError;
 
-const SOURCES: [(&str, &str); 2] =
-    [("main.go", include_str!("go/main.go")), ("go.mod", include_str!("go/go.mod"))];
+const SOURCES: [(&str, &str); 7] = [
+    ("felix.go", include_str!("go/felix.go")),
+    ("go.mod", include_str!("go/go.mod")),
+    ("held_and_bulk.go", include_str!("go/held_and_bulk.go")),
+    ("main.go", include_str!("go/main.go")),
+    ("tls.go", include_str!("go/tls.go")),
+    ("typha.go", include_str!("go/typha.go")),
+    ("usage.go", include_str!("go/usage.go")),
+];
 
 /// Whether there is a Go on this machine.
 pub(crate) fn is_installed() -> bool {

@@ -1,0 +1,45 @@
+// What the process has used.
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func cpu() (int64, error) {
+	var spent syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &spent); err != nil {
+		return 0, err
+	}
+	return spent.Utime.Nano() + spent.Stime.Nano(), nil
+}
+
+func resident() (int64, error) {
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, err
+	}
+	columns := strings.Fields(string(statm))
+	if len(columns) < 2 {
+		return 0, fmt.Errorf("/proc/self/statm has no second column: %s", statm)
+	}
+	pages, err := strconv.ParseInt(columns[1], 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+// currentUsage collects garbage only for the sake of memory: the next handshakes would pay for it.
+func currentUsage(memory bool) (u usage, err error) {
+	if memory {
+		debug.FreeOSMemory()
+	}
+	if u.ResidentBytes, err = resident(); err != nil {
+		return u, err
+	}
+	u.CPUNanos, err = cpu()
+	return u, err
+}
