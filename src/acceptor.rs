@@ -116,7 +116,7 @@ impl TyphaAcceptor {
         &self,
         stream: TcpStream,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
-        let peer_address = events::peer_address(&stream);
+        let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }

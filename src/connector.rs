@@ -139,15 +139,19 @@ impl FelixConnector {
         self.connect_and_send(io, Vec::new())
     }
 
-    /// As [`connect`](Self::connect), and sends `first_message` with the last message of Felix's handshake: Typha reads it
-    /// one round trip earlier than what is written to the stream afterwards, and both ends save a system call and a wake-up.
-    /// Felix speaks first, so that it always has something to send.
+    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's handshake. Felix
+    /// speaks first, so that it always has something to say: Typha reads it one round trip earlier than what is written to the stream
+    /// afterwards (in TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing).
     ///
     /// The message leaves when we have accepted Typha, never before.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect). Whether Typha has read the message is then not known.
+    /// As [`connect`](Self::connect), and [`Io`](HandshakeError::Io) of the kind [`InvalidInput`](io::ErrorKind::InvalidInput), before
+    /// anything is sent, for a message that is too long. The limit makes sure that it does not have to wait for Typha to read.
+    ///
+    /// Whether Typha has read the message is not known after an error. A Typha that refuses us and closes without reading
+    /// it may destroy its alert on the way by doing so: the error is then `Io`.
     ///
     /// # Security
     ///
@@ -190,7 +194,7 @@ impl FelixConnector {
         stream: TcpStream,
         first_message: Vec<u8>,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
-        let peer_address = events::peer_address(&stream);
+        let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
         self.clone().run(stream, first_message, peer_address, configured, deadline_in(self.timeout))
     }
@@ -285,20 +289,21 @@ impl FelixConnector {
     }
 }
 
+/// The longest first message: one TLS record. More might not fit into the buffers between the ends, and then wait for a Typha that
+/// waits for us to read.
+const MAX_FIRST_MESSAGE: usize = 16 * 1024;
+
 /// Gives rustls what it is to send once the handshake is complete on our end.
 fn queue(tls: &mut ClientConnection, first_message: &[u8]) -> io::Result<()> {
-    if first_message.is_empty() {
-        return Ok(());
+    let length = first_message.len();
+    if length > MAX_FIRST_MESSAGE {
+        let problem = format!(
+            "the first message has {length} bytes, and {MAX_FIRST_MESSAGE} at most can be sent with the handshake"
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
-    // Room for all of it; then rustls's default again, which bounds what is written later.
-    tls.set_buffer_limit(None);
-    let queued = tls.writer().write_all(first_message);
-    tls.set_buffer_limit(Some(RUSTLS_BUFFER_LIMIT));
-    queued
+    tls.writer().write_all(first_message)
 }
-
-/// What rustls buffers of unsent data unless told otherwise.
-const RUSTLS_BUFFER_LIMIT: usize = 64 * 1024;
 
 /// Typha's name is neither checked nor sent: an IP address gives no server name indication.
 fn no_name() -> ServerName<'static> {

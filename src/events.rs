@@ -4,8 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use tokio::net::TcpStream;
-use tracing::{Instrument as _, Level, Span, info, info_span, warn};
+use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use crate::error::HandshakeError;
 use crate::role::Role;
@@ -14,11 +13,6 @@ use crate::text::{Quoted, QuotedList, WithCauses};
 
 /// What a handshake yields.
 type Outcome<IO> = Result<AuthenticatedStream<IO>, HandshakeError>;
-
-/// The address of the other end, if anyone listens: asking for it is a system call.
-pub(crate) fn peer_address(stream: &TcpStream) -> Option<SocketAddr> {
-    if tracing::enabled!(Level::WARN) { stream.peer_addr().ok() } else { None }
-}
 
 /// Runs a handshake inside its span, and emits its event. `local` is our end; `peer_address` is known for TCP.
 pub(crate) async fn observed<IO>(

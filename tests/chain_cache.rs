@@ -159,29 +159,86 @@ fn a_chain_is_known_by_its_certificates_and_not_their_bytes_in_a_row() {
     assert_eq!(rejection.reason(), "unknown_ca");
 }
 
-/// One peer could make any number of chains that differ in what nobody needs.
+/// One peer could make any number of chains that differ in what nobody needs, and in its order.
 #[test]
-fn chains_with_more_than_their_path_are_not_remembered() {
+fn chains_that_are_not_straight_are_not_remembered() {
     let root = ca();
-    let intermediate = root.intermediate(CertificateSpec::ca("intermediate")).unwrap();
-    let leaf = peer(&intermediate);
-    let [leaf, issuer] = leaf.chain() else { unreachable!() };
-    let (root_der, unrelated) = (root.root(), ca().root().clone());
-    for (chain, known) in [
-        (vec![leaf, issuer], true),
-        (vec![leaf, issuer, root_der], true),
-        (vec![leaf, root_der, issuer], true),
-        (vec![leaf, issuer, root_der, root_der], false),
-        (vec![leaf, issuer, issuer], false),
-        (vec![leaf, issuer, leaf], false),
-        (vec![leaf, issuer, &unrelated], false),
+    let first = root.intermediate(CertificateSpec::ca("first")).unwrap();
+    let second = first.intermediate(CertificateSpec::ca("second")).unwrap();
+    let leaf = peer(&second);
+    let [leaf, second, first] = leaf.chain() else { unreachable!() };
+    let other = TestCa::new(CertificateSpec::ca("other")).unwrap().root().clone();
+    let root = root.root();
+    for (bundle, chain, known) in [
+        (vec![root], vec![leaf, second, first], true),
+        (vec![root], vec![leaf, second, first, root], true),
+        (vec![root], vec![leaf, first, second], false),
+        (vec![root], vec![leaf, second, root, first], false),
+        (vec![root], vec![leaf, second, first, root, root], false),
+        (vec![root], vec![leaf, second, first, first], false),
+        (vec![root], vec![leaf, second, first, leaf], false),
+        (vec![root], vec![leaf, second, first, &other], false),
+        (vec![root, &other], vec![leaf, second, first, &other], false),
+        // The path ends in an intermediate that is in the bundle.
+        (vec![first], vec![leaf, second], true),
+        (vec![first], vec![leaf, second, first], true),
+        (vec![first], vec![leaf, second, first, root], false),
+        (vec![first, root], vec![leaf, second, first, root], true),
+        (vec![first, root, &other], vec![leaf, second, first, &other], false),
+        (vec![first, root], vec![leaf, second, root, first], false),
+        (vec![first, root], vec![leaf, second, first, root, root], false),
     ] {
+        let bundle = TrustBundle::from_der(bundle.into_iter().cloned()).unwrap();
         let chain: Vec<_> = chain.into_iter().cloned().collect();
-        let (verifier, checks) = verifier(root.trust_bundle().unwrap(), RevocationLists::none());
+        let (verifier, checks) = verifier(bundle, RevocationLists::none());
         verdict(&verifier, &chain, Role::Felix, UnixTime::now()).unwrap();
         checks.take();
         verifier.verify(&chain, Role::Felix, UnixTime::now()).unwrap();
-        assert_eq!(checks.take() == 0, known, "{} certificates", chain.len());
+        assert_eq!(checks.take() == 0, known, "{verifier:?}, {} certificates", chain.len());
+    }
+}
+
+/// Which CA a path ends in says nothing about the peer: a chain that is remembered by one of them is the same by another.
+#[test]
+fn a_verdict_does_not_depend_on_the_path() {
+    let root = ca();
+    let key = rcgen::KeyPair::from_pem(&root.key_pem()).unwrap();
+    let now = SystemTime::now();
+    let hour = Duration::from_secs(3600);
+    let renewed = |from: SystemTime, to: SystemTime| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ca");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        (params.not_before, params.not_after) = (from.into(), to.into());
+        params.self_signed(&key).unwrap().der().clone()
+    };
+    let bundle = [renewed(now + hour, now + 9 * hour), renewed(now - 9 * hour, now + 8 * hour)];
+    let (verifier, checks) = verifier(TrustBundle::from_der(bundle).unwrap(), RevocationLists::none());
+    let leaf = root.issue(CertificateSpec::leaf("peer").valid(now - hour, now + 20 * hour)).unwrap();
+    for at in [now, now + 2 * hour, now + 17 * hour / 2, now] {
+        verdict(&verifier, leaf.chain(), Role::Felix, unix_time(at)).unwrap();
+    }
+    checks.take();
+    verifier.verify(leaf.chain(), Role::Felix, unix_time(now)).unwrap();
+    assert_eq!(checks.take(), 0, "what is remembered is the path that was found last");
+}
+
+#[test]
+fn a_stale_list_of_another_issuer_changes_nothing() {
+    let (root, other) = (ca(), TestCa::new(CertificateSpec::ca("other")).unwrap());
+    let leaf = peer(&root);
+    let now = SystemTime::now();
+    let minute = Duration::from_secs(60);
+    for due in [now + minute, now - minute] {
+        let lists = [root.revocation_list(&[], now + minute), other.revocation_list(&[], due)];
+        let lists = RevocationLists::from_der(lists.map(Result::unwrap)).unwrap();
+        let bundle = TrustBundle::from_der([root.root().clone(), other.root().clone()]).unwrap();
+        let (verifier, checks) = verifier(bundle, lists);
+        verdict(&verifier, leaf.chain(), Role::Felix, unix_time(now)).unwrap();
+        checks.take();
+        verifier.verify(leaf.chain(), Role::Felix, unix_time(now)).unwrap();
+        assert_eq!(checks.take(), 0);
     }
 }
 

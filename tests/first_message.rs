@@ -81,9 +81,9 @@ async fn it_takes_no_write_of_its_own() {
 }
 
 #[tokio::test]
-async fn it_may_be_of_any_length_and_version() {
+async fn it_may_be_of_any_length_up_to_16_kib_in_any_version() {
     let pki = TestPki::new().unwrap();
-    let message: Vec<u8> = (0..3_000_000_u32).map(|n| (n / 7) as u8).collect();
+    let message: Vec<u8> = (0..16 * 1024_u32).map(|n| (n / 7) as u8).collect();
     for version in ["1.3", "1.2"] {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.cipher_suites.retain(|suite| suite.tls13().is_some() == (version == "1.3"));
@@ -94,7 +94,7 @@ async fn it_may_be_of_any_length_and_version() {
             &policy,
         );
         let connector = FelixConnector::new(connector.unwrap());
-        for length in [1, 64 * 1024, 64 * 1024 + 1, message.len()] {
+        for length in [1, 4096, message.len()] {
             let message = &message[..length];
             let (typha, felix) = tokio::io::duplex(16 * 1024);
             let acceptor = pki.acceptor().unwrap();
@@ -145,4 +145,44 @@ async fn a_refusal_is_still_the_error_of_connect() {
         assert_eq!(refused.unwrap_err().reason(), "identity_mismatch");
         assert_eq!(felix.unwrap_err().reason(), "refused_by_peer");
     }
+}
+
+#[tokio::test]
+async fn a_longer_one_is_an_error_before_anything_is_sent() {
+    let pki = TestPki::new().unwrap();
+    let (mut typha, felix) = tokio::io::duplex(64 * 1024);
+    let error = pki.connector().unwrap().connect_and_send(felix, vec![0; 16 * 1024 + 1]).await.unwrap_err();
+    match error {
+        HandshakeError::Io(error) => {
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            let text = "the first message has 16385 bytes, and 16384 at most can be sent with the handshake";
+            assert_eq!(error.to_string(), text);
+        }
+        other => assert_eq!(other.to_string(), ""),
+    }
+    let mut received = Vec::new();
+    typha.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, b"");
+}
+
+/// Typha answers while it reads, and Felix reads nothing before it is accepted.
+#[tokio::test]
+async fn it_does_not_wait_for_anyone() {
+    let pki = TestPki::new().unwrap();
+    let (typha, felix) = tokio::io::duplex(64 * 1024);
+    let (acceptor, connector) = (pki.acceptor().unwrap(), pki.connector().unwrap());
+    let echo = async {
+        let (mut read, mut write) = tokio::io::split(acceptor.accept(typha).await.unwrap());
+        tokio::io::copy(&mut read, &mut write).await.unwrap();
+        write.shutdown().await.unwrap();
+    };
+    let message = vec![7; 16 * 1024];
+    let ask = async {
+        let mut felix = connector.connect_and_send(felix, message.clone()).await.unwrap();
+        felix.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        felix.read_to_end(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(tokio::join!(echo, ask).1 == message);
 }

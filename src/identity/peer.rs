@@ -45,6 +45,12 @@ impl PeerIdentity {
 }
 
 impl PeerIdentity {
+    /// The bytes of memory that the names take, as far as they are this one's own.
+    pub(crate) fn size(&self) -> usize {
+        let names = self.common_name.iter().chain(&self.uri_sans);
+        names.map(|name| name.len() + size_of_val(name)).sum()
+    }
+
     pub(crate) fn uri_san_list(&self) -> &[Box<str>] {
         &self.uri_sans
     }

@@ -24,7 +24,8 @@ use crate::certificate::revocation_list_next_update;
 #[derive(Clone, Default)]
 pub struct RevocationLists {
     lists: Arc<[CertRevocationList<'static>]>,
-    next_update: Option<UnixTime>,
+    /// In the order of `lists`.
+    next_updates: Arc<[UnixTime]>,
 }
 
 const EXPECTED: Expected = Expected { labels: &["X509 CRL"], description: "only X509 CRL blocks may stand" };
@@ -78,7 +79,7 @@ impl RevocationLists {
         origin: &Origin,
     ) -> Result<Self, MaterialError> {
         let mut parsed = Vec::new();
-        let mut next_update = None;
+        let mut next_updates = Vec::new();
         for (index, list) in lists.into_iter().enumerate() {
             let unusable = |problem: String| MaterialError::RevocationList {
                 origin: origin.clone(),
@@ -91,23 +92,24 @@ impl RevocationLists {
             let due = revocation_list_next_update(&list).ok_or_else(|| {
                 unusable("it does not say when the next one is due (nextUpdate)".to_owned())
             })?;
-            next_update = Some(next_update.map_or(due, |earliest: UnixTime| earliest.min(due)));
+            next_updates.push(due);
         }
         let lists = parsed;
         check_coverage(&lists, origin)?;
         if lists.is_empty() {
             return Err(MaterialError::NoRevocationList(origin.clone()));
         }
-        Ok(Self { lists: lists.into(), next_update })
+        Ok(Self { lists: lists.into(), next_updates: next_updates.into() })
     }
 
     pub(crate) fn lists(&self) -> &[CertRevocationList<'static>] {
         &self.lists
     }
 
-    /// The earliest nextUpdate of all lists; `None` without a list.
-    pub(crate) fn next_update(&self) -> Option<UnixTime> {
-        self.next_update
+    /// The nextUpdate of the list of `issuer`, a DER name without its header, as `webpki` has it.
+    pub(crate) fn next_update(&self, issuer: &[u8]) -> Option<UnixTime> {
+        let mut lists = self.lists.iter().zip(&*self.next_updates);
+        lists.find_map(|(list, next_update)| (list.issuer() == issuer).then_some(*next_update))
     }
 }
 

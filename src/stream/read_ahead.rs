@@ -10,7 +10,7 @@ use tokio_util::io::poll_read_buf;
 
 /// Reads larger pieces than TLS asks for, which is 4 KiB at a time, once a read has filled what was asked for.
 ///
-/// Holds memory only while data flows: the buffer is given back when the I/O has no more.
+/// Holds memory only while there is data in it: what was taken whole may be the last for long.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     buffer: BytesMut,
@@ -43,6 +43,9 @@ impl ReadAhead {
         let taken = buf.remaining().min(self.buffer.len());
         buf.put_slice(self.buffer.get(..taken).unwrap_or_default());
         self.buffer.advance(taken);
+        if self.buffer.is_empty() {
+            self.buffer = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -96,10 +99,11 @@ mod tests {
             received.extend_from_slice(&piece[..read]);
         }
         assert_eq!(received, data);
+        assert_eq!(reader.1.buffer.capacity(), 0, "given back with the last byte");
 
         let idle = tokio::time::timeout(std::time::Duration::ZERO, reader.read(&mut piece)).await;
         assert!(idle.is_err());
-        assert_eq!((reader.1.flowing, reader.1.buffer.capacity()), (false, 0), "given back");
+        assert_eq!((reader.1.flowing, reader.1.buffer.capacity()), (false, 0));
 
         sender.write_all(b"more").await.unwrap();
         drop(sender);

@@ -18,12 +18,11 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use crate::identity::PeerIdentity;
 use crate::role::Role;
 
-/// What a verified chain says, and for how long that holds.
+/// What is read out of a chain when it is verified.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct VerifiedChain {
     pub(super) identity: PeerIdentity,
     pub(super) leaf_not_after: UnixTime,
-    pub(super) validity: Validity,
 }
 
 /// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
@@ -82,16 +81,19 @@ type Shard = HashMap<ChainDigest, Entry>;
 
 struct Entry {
     chain: Arc<VerifiedChain>,
+    validity: Validity,
     /// Seconds since 1970.
     last_used: AtomicU64,
 }
 
-/// The least number of chains for which a lock of its own is worth it. A full shard is searched for room, in less than a
-/// hundredth of the time that the handshake of the newcomer takes.
-const MIN_SHARD_CAPACITY: usize = 256;
+/// Chains behind one lock. A full shard is searched for room, in less than a hundredth of the time that the handshake of the
+/// newcomer takes.
+const SHARD_CAPACITY: usize = 256;
 
-/// More locks than threads that can be in one at a time, most of them readers and for some 50 ns each.
-const MAX_SHARDS: usize = 64;
+const MAX_SHARDS: usize = 1 << 16;
+
+/// Of the names that a leaf may have, TLS has room for 64 KiB, and each takes more in memory; a Felix or a Typha has two.
+const MAX_IDENTITY_BYTES: usize = 1024;
 
 /// How long a chain keeps its place unused, in seconds.
 const KEPT_UNUSED: u64 = 24 * 3600;
@@ -111,7 +113,7 @@ impl ChainCache {
         if capacity == 0 {
             return None;
         }
-        let shards = (capacity / MIN_SHARD_CAPACITY).clamp(1, MAX_SHARDS);
+        let shards = (capacity / SHARD_CAPACITY).clamp(1, MAX_SHARDS);
         Some(Self {
             hash,
             shard_capacity: capacity / shards,
@@ -147,23 +149,33 @@ impl ChainCache {
     /// path it still is.
     pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<VerifiedChain>> {
         let shard = self.shard(digest)?.read().ok()?;
-        let entry = shard.get(digest).filter(|entry| entry.chain.validity.contains(now))?;
+        let entry = shard.get(digest).filter(|entry| entry.validity.contains(now))?;
         entry.last_used.store(now.as_secs(), Relaxed);
         Some(entry.chain.clone())
     }
 
-    pub(super) fn insert(&self, digest: ChainDigest, chain: Arc<VerifiedChain>, now: UnixTime) {
+    /// Remembers a chain that was accepted `now`, unless there is no room or it takes too much.
+    pub(super) fn insert(
+        &self,
+        digest: ChainDigest,
+        chain: Arc<VerifiedChain>,
+        validity: Validity,
+        now: UnixTime,
+    ) {
+        if !validity.contains(now) || chain.identity.size() > MAX_IDENTITY_BYTES {
+            return;
+        }
         let Some(Ok(mut shard)) = self.shard(&digest).map(RwLock::write) else { return };
         if shard.len() >= self.shard_capacity && !shard.contains_key(&digest) {
             let Some(dispensable) = dispensable(&shard, now) else { return };
             shard.remove(&dispensable);
         }
-        shard.insert(digest, Entry { chain, last_used: AtomicU64::new(now.as_secs()) });
+        shard.insert(digest, Entry { chain, validity, last_used: AtomicU64::new(now.as_secs()) });
     }
 
     fn shard(&self, digest: &ChainDigest) -> Option<&RwLock<Shard>> {
-        let [first, second, ..] = digest.0;
-        self.shards.get(usize::from(u16::from_be_bytes([first, second])) % self.shards.len())
+        let [a, b, c, d, ..] = digest.0;
+        self.shards.get(u32::from_be_bytes([a, b, c, d]) as usize % self.shards.len())
     }
 
     fn len(&self) -> usize {
@@ -173,7 +185,7 @@ impl ChainCache {
 
 /// The chain that was not used for longest, if it may go.
 fn dispensable(shard: &Shard, now: UnixTime) -> Option<ChainDigest> {
-    let unused = |entry: &Entry| match entry.chain.validity.contains(now) {
+    let unused = |entry: &Entry| match entry.validity.contains(now) {
         true => now.as_secs().saturating_sub(entry.last_used.load(Relaxed)),
         false => u64::MAX,
     };
@@ -223,7 +235,7 @@ mod tests {
     fn one() -> VerifiedChain {
         let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
         let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
-        VerifiedChain { identity, leaf_not_after, validity: Validity::ALWAYS }
+        VerifiedChain { identity, leaf_not_after }
     }
 
     fn verified() -> Arc<VerifiedChain> {
@@ -242,7 +254,8 @@ mod tests {
     fn a_flood_does_not_drive_out_who_is_there() {
         let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
         let verified = verified();
-        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
+        let insert =
+            |number, now| cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, at(now));
         let regular = 0..8_000;
         regular.clone().for_each(|number| insert(number, 0));
         // Each comes twice, within the day.
@@ -262,7 +275,8 @@ mod tests {
     fn who_has_gone_makes_room() {
         let cache = cache(10);
         let verified = verified();
-        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
+        let insert =
+            |number, now| cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, at(now));
         (0..10).for_each(|number| insert(number, u64::from(number)));
         known(&cache, 0..1, at(100));
         let day = KEPT_UNUSED;
@@ -284,23 +298,28 @@ mod tests {
     #[test]
     fn what_has_expired_makes_room_at_once() {
         let cache = cache(2);
-        let expiring = |seconds| Arc::new(VerifiedChain { validity: Validity::before(at(seconds)), ..one() });
-        cache.insert(chain(&cache, 0), expiring(50), at(0));
-        cache.insert(chain(&cache, 1), expiring(90), at(0));
-        cache.insert(chain(&cache, 2), expiring(90), at(49));
+        let insert = |number, until, now| {
+            cache.insert(chain(&cache, number), verified(), Validity::before(at(until)), at(now));
+        };
+        insert(0, 50, 0);
+        insert(1, 90, 0);
+        insert(2, 90, 49);
         assert_eq!(known(&cache, 0..3, at(49)), 2, "no room");
-        cache.insert(chain(&cache, 2), expiring(90), at(50));
+        insert(3, 50, 50);
+        assert_eq!(known(&cache, 0..4, at(49)), 2, "what is not valid takes no room");
+        insert(2, 90, 50);
         assert_eq!(known(&cache, 1..3, at(50)), 2);
         assert_eq!(known(&cache, 0..3, at(90)), 0);
     }
 
     #[test]
     fn it_is_bounded() {
-        for capacity in [1, 10, 100, 1_000, 10_000] {
+        for capacity in [1, 10, 100, 1_000, 10_000, 100_000] {
             let cache = cache(capacity);
             let verified = verified();
-            for number in 0..20_000 {
-                cache.insert(chain(&cache, number), verified.clone(), at(u64::from(number) * KEPT_UNUSED));
+            for number in 0..200_000 {
+                let now = at(u64::from(number) * KEPT_UNUSED);
+                cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, now);
             }
             assert!((capacity * 9 / 10..=capacity).contains(&cache.len()), "{} of {capacity}", cache.len());
         }
@@ -319,11 +338,23 @@ mod tests {
                     uri_sans: [uri_san.into()].into(),
                 };
                 let verified = Arc::new(VerifiedChain { identity, ..one() });
-                cache.insert(chain(&cache, number), verified, at(0));
+                cache.insert(chain(&cache, number), verified, Validity::ALWAYS, at(0));
             }
         });
         let each = usize::try_from(taken.bytes_current).unwrap() / cache.len();
         assert!((250..350).contains(&each), "{each}");
+    }
+
+    #[test]
+    fn a_leaf_of_many_names_is_not_remembered() {
+        let cache = cache(10);
+        for (names, expected) in [(1, 1), (30, 1), (100, 0)] {
+            let identity = PeerIdentity { common_name: None, uri_sans: vec!["a:b".into(); names].into() };
+            let verified = Arc::new(VerifiedChain { identity, ..one() });
+            let digest = chain(&cache, names as u32);
+            cache.insert(digest, verified, Validity::ALWAYS, at(0));
+            assert_eq!(cache.get(&digest, at(0)).iter().count(), expected, "{names}");
+        }
     }
 
     #[test]

@@ -71,15 +71,17 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<Path, Rejection> {
-        let mut validity = self.revocation_lists.next_update().map_or(Validity::ALWAYS, Validity::before);
-        let mut needed = 0;
+        let mut validity = self.revocation_validity(path.end_entity().issuer());
+        let mut straight = sent.iter();
+        let mut is_straight = true;
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
             let certificate = Certificate::parse(&der)?;
             certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
-            validity =
-                validity.intersection(Validity::new(certificate.not_before(), certificate.not_after()));
-            needed += 1;
+            validity = validity
+                .intersection(Validity::new(certificate.not_before(), certificate.not_after()))
+                .intersection(self.revocation_validity(intermediate.issuer()));
+            is_straight &= straight.next() == Some(&der);
         }
         // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
         let bundle = &self.trust_bundle;
@@ -88,19 +90,33 @@ impl PeerVerifier {
             .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
         check_ca(entry, path, role, now)?;
         validity = validity.intersection(Validity::new(entry.not_before, entry.not_after));
-        // Many servers send the CA along.
-        let ca_sent = sent.contains(&entry.der);
-        Ok(Path { validity, needs_all: sent.len() == needed + usize::from(ca_sent) })
+        // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
+        is_straight &= match straight.as_slice() {
+            [] => true,
+            [ca] => *ca == entry.der,
+            [ca, above] => {
+                let issues_ca =
+                    |other: &BundleEntry| other.der == *above && other.is_named(&entry.issuer_der);
+                *ca == entry.der && *ca != *above && bundle.entries().iter().any(issues_ca)
+            }
+            _ => false,
+        };
+        Ok(Path { validity, is_straight })
+    }
+
+    /// How long the list of this issuer, if there is one, says what it says.
+    fn revocation_validity(&self, issuer: &[u8]) -> Validity {
+        self.revocation_lists.next_update(issuer).map_or(Validity::ALWAYS, Validity::before)
     }
 }
 
 /// What is known of an accepted path.
 #[derive(Clone, Copy)]
 pub(super) struct Path {
-    /// When its CA, its intermediates and the revocation lists are valid.
+    /// When its CA, its intermediates and their revocation lists are valid.
     pub(super) validity: Validity,
-    /// Whether the peer sent no certificate without which the path is the same, but for the CA.
-    pub(super) needs_all: bool,
+    /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
+    pub(super) is_straight: bool,
 }
 
 /// webpki takes any configured certificate for a CA, whatever it says about itself.

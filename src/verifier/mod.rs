@@ -79,8 +79,9 @@ impl PeerVerifier {
     /// without; only the time it takes differs. Inside a handshake a chain is remembered when the peer has proven that it
     /// holds the key.
     ///
-    /// Not remembered are chains with certificates that their path does not need (but for the CA itself): one peer could
-    /// make any number of those.
+    /// Not remembered are chains that are not the path from the leaf to the CA, in its order (the CA itself and its issuer
+    /// may be there, if they are in the bundle), and leaves with more than 1 KiB of names: one peer could make any number
+    /// of those, or fill the memory with them.
     #[must_use]
     pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
         self.cache = self.hash.and_then(|hash| ChainCache::new(chains, hash)).map(Arc::new);
@@ -124,9 +125,9 @@ impl PeerVerifier {
             let digest = cache.digest(leaf, intermediates, role);
             if let Some(chain) = cache.get(&digest, now) {
                 let matched_by = self.required.check(&chain.identity)?;
-                return Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer });
+                return Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer: None });
             }
-            newcomer = Some((cache.clone(), digest, now));
+            newcomer = Some((cache.clone(), digest));
         }
         let path = self.verify_chain(leaf, intermediates, role, now)?;
         let leaf = Leaf::parse(leaf)?;
@@ -135,8 +136,13 @@ impl PeerVerifier {
         let leaf_not_after = leaf.certificate.not_after();
         let validity =
             path.validity.intersection(Validity::new(leaf.certificate.not_before(), leaf_not_after));
-        let chain = Arc::new(VerifiedChain { identity: leaf.identity, leaf_not_after, validity });
-        newcomer = newcomer.filter(|_| path.needs_all);
+        let chain = Arc::new(VerifiedChain { identity: leaf.identity, leaf_not_after });
+        let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
+            cache,
+            digest,
+            validity,
+            accepted_at: now,
+        });
         Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
     }
 
@@ -161,14 +167,22 @@ impl fmt::Debug for PeerVerifier {
 pub(crate) struct Accepted {
     pub(crate) peer: VerifiedPeer,
     /// Where its chain is to be remembered, if it is not yet.
-    newcomer: Option<(Arc<ChainCache>, ChainDigest, UnixTime)>,
+    newcomer: Option<Newcomer>,
+}
+
+/// A chain that is not yet in the cache.
+struct Newcomer {
+    cache: Arc<ChainCache>,
+    digest: ChainDigest,
+    validity: Validity,
+    accepted_at: UnixTime,
 }
 
 impl Accepted {
     /// To be called when the peer has proven that it holds the leaf's key: others can send its chain, too.
     pub(crate) fn remember(self) -> VerifiedPeer {
-        if let Some((cache, digest, now)) = self.newcomer {
-            cache.insert(digest, self.peer.chain.clone(), now);
+        if let Some(Newcomer { cache, digest, validity, accepted_at }) = self.newcomer {
+            cache.insert(digest, self.peer.chain.clone(), validity, accepted_at);
         }
         self.peer
     }
