@@ -33,6 +33,15 @@ pub(crate) fn print_text(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Prints a text of which nothing may get lost. That nobody reads it to its end is no error.
+pub(crate) fn print_whole(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 /// Prints one JSON line to stderr.
 pub(crate) fn print_outcome(line: &Value) {
     write_line(std::io::stderr().lock(), line);

@@ -12,7 +12,8 @@ use super::material::Material;
 use super::mode::Mode;
 use super::pace::{Pace, order};
 use super::process::{BenchError, Worker};
-use super::protocol::{Fresh, Implementation};
+use super::protocol::{Chains, Fresh, Handshakes, Implementation};
+use super::watch::{self, Watch};
 
 /// Who makes the load.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,17 +24,50 @@ pub(crate) enum Load {
     Own,
 }
 
+/// What the peers are to do.
+pub(crate) struct Course<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) mode: Mode,
+    pub(crate) assignment: Assignment,
+    pub(crate) load: Load,
+    pub(crate) clients: usize,
+    /// Instead of Typha's bundle.
+    pub(crate) ca: Option<String>,
+    /// The share of clients that no Typha has seen.
+    pub(crate) fresh_share: f64,
+    /// Leaves of the other clients, which each Typha sees before it is measured. None: Felix's own one.
+    pub(crate) usual_leaves: usize,
+}
+
+impl<'a> Course<'a> {
+    pub(crate) fn new(context: &'a Context, mode: Mode, assignment: &Assignment, load: Load) -> Self {
+        let fresh_share = mode.fresh_share();
+        // A Felix has one leaf; the neutral load stands for many of them.
+        let many = load == Load::Neutral && fresh_share < 1.0;
+        Self {
+            context,
+            mode,
+            assignment: assignment.clone(),
+            load,
+            clients: context.clients,
+            ca: None,
+            fresh_share,
+            usual_leaves: if many { context.usual_leaves } else { 0 },
+        }
+    }
+}
+
 /// Typhas that are up, and what connects to them.
-pub(crate) struct Contest {
+pub(crate) struct Contest<'a> {
+    course: Course<'a>,
     typhas: Vec<(Implementation, Worker)>,
     /// One for all, or one for each.
     felixes: Vec<Crew>,
     floor: Option<FloorMeter>,
-    /// How the Felixes are to go about it.
-    pub(crate) clients: usize,
-    rides: bool,
-    /// The share of clients that no Typha has seen.
-    pub(crate) fresh_share: f64,
+    /// What the Felixes were told to use, for each of a crew its own.
+    usual: Vec<Chains>,
+    /// Leaves that one of the Typhas has seen since it is up.
+    seen: usize,
     /// The fastest so far: so many new leaves are needed.
     fastest: f64,
 }
@@ -42,41 +76,54 @@ pub(crate) struct Contest {
 const FIRST_LEAVES: f64 = 500.0;
 /// Leaves beyond those of the fastest slice.
 const SPARE_LEAVES: f64 = 1.3;
+/// A Typha sees no more leaves than this. This crate's remembers 16,384 at most, and to a newcomer that finds no room it
+/// would do less than to one that it remembers.
+const MOST_LEAVES: usize = 12_000;
+/// For all usual leaves to be seen by one Typha.
+const INTRODUCTION: Duration = Duration::from_secs(60);
 
-impl Contest {
-    /// Starts the workers. `ca` replaces Typha's bundle.
-    pub(crate) fn start(
-        context: &Context,
-        mode: &Mode,
-        material: &Material,
-        assignment: &Assignment,
-        load: Load,
-        ca: Option<&str>,
-    ) -> Result<Self, BenchError> {
-        let typha =
-            |peer: &Implementation| Ok((*peer, context.typha(*peer, mode, material, ca, assignment)?));
-        let typhas = context.peers.iter().map(typha).collect::<Result<_, BenchError>>()?;
-        let felix = |peer| Crew::start(context, peer, mode, material, assignment);
-        let felixes = match load {
-            Load::Neutral => vec![felix(Implementation::Bare)?],
-            Load::Own => context.peers.iter().copied().map(felix).collect::<Result<_, _>>()?,
+impl<'a> Contest<'a> {
+    /// Starts the workers.
+    pub(crate) fn start(course: Course<'a>, material: &Material) -> Result<Self, BenchError> {
+        let felix = |peer| {
+            let Course { context, mode, assignment, clients, .. } = &course;
+            Crew::start(context, peer, mode, material, assignment, *clients)
         };
-        let (clients, fresh_share) = (context.clients, mode.fresh_share());
-        // A Felix has something to say first, and says it in the way that its implementation has for it.
-        let rides = load == Load::Own;
-        Ok(Self { typhas, felixes, floor: None, clients, rides, fresh_share, fastest: 0.0 })
+        let peers = course.context.peers.iter().copied();
+        let felixes = match course.load {
+            Load::Neutral => vec![felix(Implementation::Bare)?],
+            Load::Own => peers.map(felix).collect::<Result<_, _>>()?,
+        };
+        let mut contest = Self {
+            course,
+            typhas: Vec::new(),
+            felixes,
+            floor: None,
+            usual: Vec::new(),
+            seen: 0,
+            fastest: 0.0,
+        };
+        contest.start_typhas(material)?;
+        Ok(contest)
     }
 
     /// Measures the primitives in each round, too.
-    pub(crate) fn with_floor(
-        mut self,
-        context: &Context,
-        mode: &Mode,
-        material: &Material,
-        assignment: &Assignment,
-    ) -> Result<Self, BenchError> {
+    pub(crate) fn with_floor(mut self, material: &Material) -> Result<Self, BenchError> {
+        let Course { context, mode, assignment, .. } = &self.course;
         self.floor = Some(FloorMeter::start(context, mode, material, assignment)?);
         Ok(self)
+    }
+
+    fn start_typhas(&mut self, material: &Material) -> Result<(), BenchError> {
+        let Course { context, mode, assignment, ca, .. } = &self.course;
+        // The old ones first: they would have memory and ports in common with the new ones.
+        self.typhas.clear();
+        let typha = |peer: &Implementation| {
+            Ok((*peer, context.typha(*peer, mode, material, ca.as_deref(), assignment)?))
+        };
+        self.typhas = context.peers.iter().map(typha).collect::<Result<_, BenchError>>()?;
+        self.seen = 0;
+        Ok(())
     }
 
     pub(crate) fn results(&self) -> Vec<PeerResult> {
@@ -84,8 +131,7 @@ impl Contest {
     }
 
     pub(crate) fn typha(&mut self, index: usize) -> Result<&mut Worker, BenchError> {
-        let typha = self.typhas.get_mut(index).map(|(_, typha)| typha);
-        typha.ok_or_else(|| BenchError::Unusable("there is no such peer".to_owned()))
+        Ok(self.pair(index)?.1)
     }
 
     /// The Typha of a peer, and its Felixes.
@@ -103,65 +149,126 @@ impl Contest {
     /// Rounds of slices until the deadline.
     pub(crate) fn run(
         &mut self,
-        context: &Context,
-        work: &str,
+        title: &str,
         material: &mut Material,
         deadline: Instant,
     ) -> Result<(Vec<PeerResult>, Option<FloorResult>), BenchError> {
+        let context = self.course.context;
         let mut results = self.results();
+        self.introduce(title, material)?;
         // The primitives take a part of a slice.
-        let per_round = results.len() + usize::from(self.floor.is_some()).div_ceil(2);
+        let per_round = results.len() + usize::from(self.floor.is_some());
         let mut pace = Pace::new(deadline, per_round, context.rounds);
-        self.warm_up(context, work, material, pace.warm_up())?;
+        self.warm_up(title, material, pace.warm_up())?;
         while let Some(round) = pace.next_round() {
-            let fresh = self.fresh(material, pace.slice())?;
-            for index in order(results.len(), round) {
-                let Some(result) = results.get_mut(index) else { continue };
-                context.progress.show(work, peer_name(result.peer));
-                let slice = self.slice(index, pace.slice(), &fresh, result)?;
+            self.prepare(title, material, pace.slice())?;
+            for (index, result) in in_order(&mut results, round) {
+                context.progress.show(title, peer_name(result.peer));
+                let slice = self.slice(index, pace.slice(), result)?;
                 result.add(slice);
             }
             if let Some(floor) = &mut self.floor {
                 floor.measure(pace.slice() / 4)?;
             }
         }
-        let floor = self.floor.as_ref().and_then(FloorMeter::result);
-        let mut results: Vec<_> = results.into_iter().map(PeerResult::finish).collect();
-        if let Some(floor) = &floor {
-            for result in &mut results {
-                result.ratio_to_floor =
-                    result.median(Figure::TyphaCpuMicros).map(|cpu| cpu / floor.total_micros);
+        let results = results.into_iter().map(|result| self.finish(result)).collect();
+        Ok((results, self.floor.as_ref().and_then(FloorMeter::result)))
+    }
+
+    /// Sums up, judges what the limit was, and compares with the floor.
+    pub(crate) fn finish(&self, result: PeerResult) -> PeerResult {
+        let Course { assignment, clients, load, .. } = &self.course;
+        let mut result = result.finish();
+        result.limited_by = match load {
+            Load::Neutral => watch::limit(&result, assignment, *clients),
+            Load::Own => watch::limit_of_pair(&result),
+        };
+        if let Some(floor) = &self.floor {
+            result.compare_to_floor(Figure::TyphaCpuMicros, &floor.rounds());
+        }
+        result
+    }
+
+    /// Lets each Typha see all of the usual leaves, and tells the Felixes to take these.
+    pub(crate) fn introduce(&mut self, title: &str, material: &mut Material) -> Result<(), BenchError> {
+        if self.course.usual_leaves == 0 || self.seen > 0 {
+            return Ok(());
+        }
+        self.course.context.progress.show(title, "getting to know the clients");
+        let felixes = self.crew_len();
+        self.usual = material.usual(felixes, self.course.usual_leaves.div_ceil(felixes))?;
+        let as_fresh: Vec<_> =
+            self.usual.iter().map(|chains| Fresh { chains: chains.clone(), share: 1.0 }).collect();
+        self.tell_leaves(&as_fresh)?;
+        let leaves = self.course.usual_leaves.div_ceil(felixes) * felixes;
+        for index in 0..self.typhas.len() {
+            let (answer, _) = self.handshakes(index, INTRODUCTION)?;
+            if answer.fresh != leaves as u64 {
+                let (_, typha, felix) = self.pair(index)?;
+                let first = format!("{} of {leaves} leaves were used", answer.fresh);
+                return Err(failed(felix.first(), typha.name(), 0, first));
             }
         }
-        Ok((results, floor))
+        self.seen = leaves;
+        self.tell_leaves(&[])
     }
 
     /// One slice of each that does not count.
     pub(crate) fn warm_up(
         &mut self,
-        context: &Context,
-        work: &str,
+        title: &str,
         material: &mut Material,
         length: Duration,
     ) -> Result<(), BenchError> {
-        context.progress.show(work, "warming up");
-        let fresh = self.fresh(material, length)?;
-        let mut thrown_away = self.results();
-        for (index, result) in thrown_away.iter_mut().enumerate() {
-            self.slice(index, length, &fresh, result)?;
+        self.course.context.progress.show(title, "warming up");
+        self.prepare(title, material, length)?;
+        self.unmeasured(length)
+    }
+
+    fn unmeasured(&mut self, length: Duration) -> Result<(), BenchError> {
+        for index in 0..self.typhas.len() {
+            let (answer, _) = self.handshakes(index, length)?;
+            self.note_speed(&answer);
         }
         Ok(())
     }
 
-    /// The leaves for a round: each is new to each Typha.
-    fn fresh(&self, material: &mut Material, length: Duration) -> Result<Vec<Fresh>, BenchError> {
-        if self.fresh_share <= 0.0 {
-            return Ok(Vec::new());
+    /// Makes the leaves for a round, each new to each Typha; before one has seen too many, it is replaced.
+    fn prepare(&mut self, title: &str, material: &mut Material, length: Duration) -> Result<(), BenchError> {
+        if self.course.fresh_share <= 0.0 {
+            return Ok(());
         }
-        let expected =
-            (self.fastest * length.as_secs_f64() * SPARE_LEAVES).max(FIRST_LEAVES) * self.fresh_share;
-        let felixes = self.felixes.first().map_or(1, Crew::len);
-        material.fresh(felixes, (expected / felixes as f64).ceil() as usize, self.fresh_share)
+        let mut wanted = self.fresh_leaves(length);
+        if self.seen > 0 && self.seen + wanted > MOST_LEAVES {
+            self.start_typhas(material)?;
+            self.introduce(title, material)?;
+            let leaves = (FIRST_LEAVES * self.course.fresh_share).ceil() as usize;
+            self.tell_fresh(material, leaves)?;
+            self.unmeasured(length)?;
+            wanted = wanted.min(MOST_LEAVES - self.seen.min(MOST_LEAVES));
+        }
+        self.tell_fresh(material, wanted)
+    }
+
+    fn fresh_leaves(&self, length: Duration) -> usize {
+        let expected = (self.fastest * length.as_secs_f64() * SPARE_LEAVES).max(FIRST_LEAVES);
+        ((expected * self.course.fresh_share).ceil() as usize).min(MOST_LEAVES - self.course.usual_leaves)
+    }
+
+    fn tell_fresh(&mut self, material: &mut Material, leaves: usize) -> Result<(), BenchError> {
+        let felixes = self.crew_len();
+        let fresh = material.fresh(felixes, leaves.div_ceil(felixes).max(1), self.course.fresh_share)?;
+        self.seen += leaves;
+        self.tell_leaves(&fresh)
+    }
+
+    fn tell_leaves(&mut self, fresh: &[Fresh]) -> Result<(), BenchError> {
+        let usual = &self.usual;
+        self.felixes.iter_mut().try_for_each(|crew| crew.leaves(usual, fresh))
+    }
+
+    fn crew_len(&self) -> usize {
+        self.felixes.first().map_or(1, Crew::len)
     }
 
     /// One slice of handshakes; the counts are added to the result.
@@ -169,53 +276,82 @@ impl Contest {
         &mut self,
         index: usize,
         length: Duration,
-        fresh: &[Fresh],
         result: &mut PeerResult,
     ) -> Result<Slice, BenchError> {
-        let (clients, may_ride) = (self.clients, self.rides);
-        let (peer, typha, felix) = self.pair(index)?;
-        let rides = may_ride && peer == Implementation::Ours;
-        let (address, orders) = (typha.address()?, Orders { clients, length, rides, fresh });
-        let before = typha.usage()?;
-        let answer = felix.handshakes(&address, orders)?;
-        let after = typha.usage()?;
-        let felix = felix.first();
-        all_succeeded(felix, typha.name(), answer.failed, answer.first_failure.as_deref())?;
-        all_succeeded(typha, felix.name(), after.failed - before.failed.min(after.failed), None)?;
+        let (answer, slice) = self.handshakes(index, length)?;
+        self.note_speed(&answer);
+        let (_, typha, felix) = self.pair(index)?;
         result.completed += answer.completed;
-        result.resumed += answer.resumed.max(after.resumed - before.resumed.min(after.resumed));
-        let Some(slice) = slice(&answer, &before, &after, typha.threads()) else {
-            return Err(none_completed(felix, typha));
-        };
-        let rate = slice.get(&Figure::HandshakesPerSecond).copied().unwrap_or_default();
-        self.fastest = self.fastest.max(rate);
+        result.resumed += answer.resumed;
+        result.unseen += answer.fresh;
+        match (&result.negotiated, &answer.negotiated) {
+            (Some(before), Some(now)) if before != now => {
+                let first = format!("the handshakes are not alike: {before}, and then {now}");
+                return Err(failed(felix.first(), typha.name(), 1, first));
+            }
+            (_, Some(now)) => result.negotiated = Some(now.clone()),
+            _ => {}
+        }
         Ok(slice)
     }
+
+    fn note_speed(&mut self, answer: &Handshakes) {
+        let rate = answer.completed as f64 / answer.elapsed_nanos.max(1) as f64 * 1e9;
+        self.fastest = self.fastest.max(rate);
+    }
+
+    /// Handshakes, of which none failed.
+    fn handshakes(&mut self, index: usize, length: Duration) -> Result<(Handshakes, Slice), BenchError> {
+        let Course { clients, load, ref assignment, .. } = self.course;
+        let assignment = assignment.clone();
+        let (peer, typha, felix) = self.pair(index)?;
+        // A Felix has something to say first, and says it in the way that its implementation has for it.
+        let rides = load == Load::Own && peer == Implementation::Ours;
+        let address = typha.address()?;
+        let before = typha.usage()?;
+        let watch = Watch::begin(&assignment, felix.len())?;
+        let mut answer = felix.handshakes(&address, Orders { clients, length, rides })?;
+        let after = typha.usage()?;
+        let typha_nanos = after.cpu_nanos.saturating_sub(before.cpu_nanos);
+        let slice = slice(&answer, &before, &after, typha.threads());
+        let felix = felix.first();
+        all_succeeded(felix, typha.name(), answer.failed, answer.first_failure.as_deref())?;
+        all_succeeded(typha, felix.name(), after.failed.saturating_sub(before.failed), None)?;
+        answer.resumed = answer.resumed.max(after.resumed.saturating_sub(before.resumed));
+        let Some(mut slice) = slice else {
+            return Err(failed(
+                felix,
+                typha.name(),
+                0,
+                "no handshake was completed within a slice".to_owned(),
+            ));
+        };
+        watch.end(typha_nanos, answer.cpu_nanos, &mut slice)?;
+        Ok((answer, slice))
+    }
+}
+
+/// The results in the order of a round, with their places.
+pub(crate) fn in_order<T>(results: &mut [T], round: usize) -> impl Iterator<Item = (usize, &mut T)> {
+    let mut all: Vec<_> = results.iter_mut().map(Some).collect();
+    let order: Vec<_> = order(all.len(), round).collect();
+    order.into_iter().filter_map(move |index| Some((index, all.get_mut(index)?.take()?)))
 }
 
 /// What fails is an error of the run: figures without it would be of another work.
 pub(crate) fn all_succeeded(
     worker: &Worker,
     other: &str,
-    failed: u64,
+    count: u64,
     first: Option<&str>,
 ) -> Result<(), BenchError> {
-    if failed == 0 {
+    if count == 0 {
         return Ok(());
     }
-    Err(BenchError::Failed {
-        worker: worker.name().to_owned(),
-        during: format!("connections with {other}"),
-        failed,
-        first: first.unwrap_or("not known").to_owned(),
-    })
+    Err(failed(worker, other, count, first.unwrap_or("not known").to_owned()))
 }
 
-fn none_completed(felix: &Worker, typha: &Worker) -> BenchError {
-    BenchError::Failed {
-        worker: felix.name().to_owned(),
-        during: format!("connections with {}", typha.name()),
-        failed: 0,
-        first: "no handshake was completed within a slice".to_owned(),
-    }
+fn failed(worker: &Worker, other: &str, failed: u64, first: String) -> BenchError {
+    let (worker, during) = (worker.name().to_owned(), format!("connections with {other}"));
+    BenchError::Failed { worker, during, failed, first }
 }

@@ -23,6 +23,10 @@ pub(crate) struct Context {
     pub(crate) peers: Vec<Implementation>,
     pub(crate) cores: Vec<Core>,
     pub(crate) clients: usize,
+    /// Leaves of the clients that every Typha has seen.
+    pub(crate) usual_leaves: usize,
+    /// A first impression is enough.
+    pub(crate) quick: bool,
     /// The least number of rounds of slices.
     pub(crate) rounds: usize,
     pub(crate) stop: Stop,
@@ -53,7 +57,8 @@ impl Context {
         if let Some(ca) = ca {
             ca.clone_into(&mut files.ca);
         }
-        let setup = Setup { required: mode.identity.of_felix(), ..self.setup(peer, End::Typha, files, mode) };
+        let setup = Self::setup(peer, End::Typha, files, mode, &assignment.typha);
+        let setup = Setup { required: mode.identity.of_felix(), ..setup };
         self.start(setup, &assignment.typha)
     }
 
@@ -66,7 +71,7 @@ impl Context {
         cores: &[Core],
         resumption: bool,
     ) -> Result<Worker, BenchError> {
-        let setup = self.setup(peer, End::Felix, material.felix.clone(), mode);
+        let setup = Self::setup(peer, End::Felix, material.felix.clone(), mode, cores);
         let setup = Setup { groups: mode.group.offered(), resumption, ..setup };
         self.start(setup, cores)
     }
@@ -79,7 +84,8 @@ impl Context {
         material: &Material,
         assignment: &Assignment,
     ) -> Result<Worker, BenchError> {
-        let setup = self.setup(peer, End::Memory, material.memory.clone(), mode);
+        let core = assignment.typha.get(..1).unwrap_or_default();
+        let setup = Self::setup(peer, End::Memory, material.memory.clone(), mode, core);
         let setup = Setup {
             groups: mode.group.offered(),
             // The one leaf of the material has Felix's names.
@@ -88,14 +94,14 @@ impl Context {
             max_version: Version::Tls13,
             ..setup
         };
-        self.start(setup, assignment.typha.get(..1).unwrap_or_default())
+        self.start(setup, core)
     }
 
-    fn setup(&self, implementation: Implementation, end: End, files: Files, mode: &Mode) -> Setup {
+    fn setup(implementation: Implementation, end: End, files: Files, mode: &Mode, cores: &[Core]) -> Setup {
         Setup {
             implementation,
             end,
-            threads: 1,
+            threads: cores.len().max(1),
             files,
             required: mode.identity.of_typha(),
             max_version: mode.tls.version(),
@@ -104,9 +110,8 @@ impl Context {
         }
     }
 
-    fn start(&self, mut setup: Setup, cores: &[Core]) -> Result<Worker, BenchError> {
+    fn start(&self, setup: Setup, cores: &[Core]) -> Result<Worker, BenchError> {
         self.stop.check()?;
-        setup.threads = cores.len().max(1);
         let (peer, end) = (setup.implementation, setup.end);
         let name = format!("{} ({})", end_name(end), peer_name(peer));
         let worker = Worker::start(name, self.command(peer)?, &setup, cores, &self.stop)?;
@@ -121,7 +126,9 @@ impl Context {
             command
         };
         match peer {
-            Implementation::Ours | Implementation::Bare => Ok(worker(&self.program)),
+            Implementation::Ours | Implementation::Bare | Implementation::BareAes128 => {
+                Ok(worker(&self.program))
+            }
             Implementation::Go => {
                 let go = self.go.as_ref().map(Command::new);
                 go.ok_or_else(|| BenchError::Unusable("go is not on this machine".to_owned()))

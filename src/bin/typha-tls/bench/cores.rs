@@ -28,6 +28,11 @@ impl Assignment {
         }
     }
 
+    /// A core for each end, or all for both.
+    pub(crate) fn one_each(cores: &[Core]) -> Self {
+        Self::each(cores, 1).unwrap_or_else(|| Self::shared(cores))
+    }
+
     /// Half of the cores for each end.
     pub(crate) fn halves(cores: &[Core]) -> Self {
         Self::each(cores, cores.len() / 2).unwrap_or_else(|| Self::shared(cores))

@@ -7,8 +7,9 @@ use super::context::Context;
 use super::cores::Assignment;
 use super::material::Material;
 use super::mode::Mode;
+use super::pace::millis;
 use super::process::{BenchError, Worker};
-use super::protocol::{Fresh, Handshakes, Implementation, Request};
+use super::protocol::{Chains, Fresh, Handshakes, Implementation, Ready, Request};
 
 pub(crate) struct Crew {
     first: Worker,
@@ -17,25 +18,25 @@ pub(crate) struct Crew {
 
 /// What the Felixes are to do together.
 #[derive(Clone, Copy)]
-pub(crate) struct Orders<'a> {
+pub(crate) struct Orders {
     pub(crate) clients: usize,
     pub(crate) length: Duration,
     pub(crate) rides: bool,
-    /// New leaves, for each Felix its own.
-    pub(crate) fresh: &'a [Fresh],
 }
 
 impl Crew {
+    /// As many as there are cores for them, and clients.
     pub(crate) fn start(
         context: &Context,
         peer: Implementation,
         mode: &Mode,
         material: &Material,
         assignment: &Assignment,
+        clients: usize,
     ) -> Result<Self, BenchError> {
         let felix = |cores: &[_]| context.felix(peer, mode, material, cores, false);
-        match assignment.felix.split_first() {
-            Some((first, others)) if assignment.disjoint => Ok(Self {
+        match assignment.felix.get(..clients.clamp(1, assignment.felix.len())) {
+            Some([first, others @ ..]) if assignment.disjoint => Ok(Self {
                 first: felix(&[*first])?,
                 others: others.iter().map(|core| felix(&[*core])).collect::<Result<_, _>>()?,
             }),
@@ -52,23 +53,29 @@ impl Crew {
         &mut self.first
     }
 
-    /// Handshakes of all of them at the same time.
-    pub(crate) fn handshakes(&mut self, address: &str, orders: Orders<'_>) -> Result<Handshakes, BenchError> {
-        let at_work = self.len().min(orders.clients).max(1);
-        let millis = u64::try_from(orders.length.as_millis()).unwrap_or(u64::MAX);
-        let mut workers: Vec<_> =
-            std::iter::once(&mut self.first).chain(&mut self.others).take(at_work).collect();
-        for (index, worker) in workers.iter_mut().enumerate() {
-            worker.send(&Request::Handshakes {
-                address: address.to_owned(),
-                clients: share(orders.clients, at_work, index),
-                millis,
-                rides: orders.rides,
-                fresh: orders.fresh.get(index).cloned(),
-            })?;
+    fn all(&mut self) -> impl Iterator<Item = &mut Worker> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
+    }
+
+    /// Which leaves each is to take from now on, each its own ones.
+    pub(crate) fn leaves(&mut self, usual: &[Chains], fresh: &[Fresh]) -> Result<(), BenchError> {
+        for (index, worker) in self.all().enumerate() {
+            let (usual, fresh) = (usual.get(index).cloned(), fresh.get(index).cloned());
+            worker.send(&Request::Leaves { usual, fresh })?;
         }
-        let answers = workers.into_iter().map(|worker| worker.receive(orders.length));
-        Ok(together(&answers.collect::<Result<Vec<_>, _>>()?))
+        self.all().try_for_each(|worker| worker.receive(Duration::ZERO).map(|_: Ready| ()))
+    }
+
+    /// Handshakes of all of them at the same time.
+    pub(crate) fn handshakes(&mut self, address: &str, orders: Orders) -> Result<Handshakes, BenchError> {
+        let Orders { clients, length, rides } = orders;
+        let count = self.len();
+        for (index, worker) in self.all().enumerate() {
+            let (address, clients) = (address.to_owned(), share(clients, count, index));
+            worker.send(&Request::Handshakes { address, clients, millis: millis(length), rides })?;
+        }
+        let answers = self.all().map(|worker| worker.receive(length));
+        Ok(together(answers.collect::<Result<Vec<Handshakes>, _>>()?))
     }
 }
 
@@ -77,24 +84,20 @@ fn share(whole: usize, parts: usize, index: usize) -> usize {
     whole / parts + usize::from(index < whole % parts)
 }
 
-/// The sum. Percentiles are means, weighted by handshakes: the Felixes have the same to do.
-fn together(answers: &[Handshakes]) -> Handshakes {
+/// The sum.
+fn together(answers: Vec<Handshakes>) -> Handshakes {
     let sum = |of: fn(&Handshakes) -> u64| answers.iter().map(of).sum::<u64>();
-    let completed = sum(|answer| answer.completed);
-    let mean = |of: fn(&Handshakes) -> u64| {
-        let weighted = answers.iter().map(|answer| u128::from(answer.completed) * u128::from(of(answer)));
-        let mean = weighted.sum::<u128>().checked_div(completed.into());
-        u64::try_from(mean.unwrap_or_default()).unwrap_or(u64::MAX)
-    };
     Handshakes {
-        completed,
+        completed: sum(|answer| answer.completed),
         failed: sum(|answer| answer.failed),
         first_failure: answers.iter().find_map(|answer| answer.first_failure.clone()),
         resumed: sum(|answer| answer.resumed),
+        fresh: sum(|answer| answer.fresh),
+        // The Felixes are all alike.
+        negotiated: answers.iter().find_map(|answer| answer.negotiated.clone()),
         elapsed_nanos: answers.iter().map(|answer| answer.elapsed_nanos).max().unwrap_or_default(),
         cpu_nanos: sum(|answer| answer.cpu_nanos),
-        p50_nanos: mean(|answer| answer.p50_nanos),
-        p99_nanos: mean(|answer| answer.p99_nanos),
+        rounds_nanos: answers.into_iter().flat_map(|answer| answer.rounds_nanos).collect(),
     }
 }
 
@@ -117,16 +120,16 @@ mod tests {
             failed: u64::from(failure.is_some()),
             first_failure: failure.map(str::to_owned),
             resumed: 1,
+            fresh: 3,
+            negotiated: None,
             elapsed_nanos: nanos,
             cpu_nanos: 5,
-            p50_nanos: nanos,
-            p99_nanos: 2 * nanos,
+            rounds_nanos: vec![nanos, nanos + 1],
         };
-        let sum = together(&[answer(10, 100, None), answer(30, 200, Some("refused"))]);
-        assert_eq!((sum.completed, sum.failed, sum.resumed), (40, 1, 2));
+        let sum = together(vec![answer(10, 100, None), answer(30, 200, Some("refused"))]);
+        assert_eq!((sum.completed, sum.failed, sum.resumed, sum.fresh), (40, 1, 2, 6));
         assert_eq!((sum.elapsed_nanos, sum.cpu_nanos), (200, 10));
-        assert_eq!((sum.p50_nanos, sum.p99_nanos), (175, 350));
+        assert_eq!(sum.rounds_nanos, [100, 101, 200, 201]);
         assert_eq!(sum.first_failure.as_deref(), Some("refused"));
-        assert_eq!(together(&[]).p50_nanos, 0);
     }
 }

@@ -9,6 +9,7 @@ use super::cores::Assignment;
 use super::figures::Spread;
 use super::material::Material;
 use super::mode::{Cache, Mode};
+use super::pace::millis;
 use super::process::{BenchError, Worker};
 use super::protocol::{Floor, Implementation, Request};
 
@@ -26,6 +27,9 @@ pub(crate) struct FloorResult {
     /// All that Typha has to do.
     pub(crate) total_micros: f64,
 }
+
+/// Less than this says too little of the slowest of the primitives.
+const LEAST: Duration = Duration::from_millis(50);
 
 /// Measures the floor of a mode, slice by slice.
 pub(crate) struct FloorMeter {
@@ -48,10 +52,19 @@ impl FloorMeter {
     }
 
     pub(crate) fn measure(&mut self, length: Duration) -> Result<(), BenchError> {
-        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1);
-        let request = Request::Floor { group: self.group.clone(), millis };
+        let length = length.max(LEAST);
+        let request = Request::Floor { group: self.group.clone(), millis: millis(length) };
         self.slices.push(self.worker.ask(&request, length)?);
         Ok(())
+    }
+
+    /// All that Typha has to do, in each of the rounds.
+    pub(crate) fn rounds(&self) -> Vec<f64> {
+        let total = |floor: &Floor| {
+            let verifies = floor.verify_nanos * f64::from(self.verifies);
+            (floor.key_exchange_nanos + floor.sign_nanos + verifies) / 1e3
+        };
+        self.slices.iter().map(total).collect()
     }
 
     pub(crate) fn result(&self) -> Option<FloorResult> {

@@ -1,12 +1,18 @@
 //! The Go pair, built on the spot.
 
 use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use super::process::BenchError;
+use super::go_command;
+use super::process::{BenchError, Stop, end_group};
 
-const SOURCES: [(&str, &str); 7] = [
+const SOURCES: [(&str, &str); 9] = [
+    ("curve.go", include_str!("go/curve.go")),
+    ("curve_unknown.go", include_str!("go/curve_unknown.go")),
     ("felix.go", include_str!("go/felix.go")),
     ("go.mod", include_str!("go/go.mod")),
     ("held_and_bulk.go", include_str!("go/held_and_bulk.go")),
@@ -16,31 +22,90 @@ const SOURCES: [(&str, &str); 7] = [
     ("usage.go", include_str!("go/usage.go")),
 ];
 
+/// The first build on a slow machine compiles the standard library.
+const BUILDING: Duration = Duration::from_secs(300);
+/// A worker that is told nothing ends at once.
+const TRYING: Duration = Duration::from_secs(10);
+
 /// Whether there is a Go on this machine.
 pub(crate) fn is_installed() -> bool {
     Command::new("go").arg("version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Builds the worker below `dir`.
-pub(crate) fn build(dir: &Path) -> Result<PathBuf, BenchError> {
-    let dir = dir.join("go");
+/// Builds the worker below `dir`, and sees whether it can be run.
+pub(crate) fn build(dir: &Path, stop: &Stop) -> Result<PathBuf, BenchError> {
     const CANNOT: &str = "the Go pair can not be built";
+    let dir = dir.join("go");
     fs::create_dir_all(&dir).map_err(BenchError::machine(CANNOT))?;
     for (name, source) in SOURCES {
         fs::write(dir.join(name), source).map_err(BenchError::machine(CANNOT))?;
     }
     let worker = dir.join("worker");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&worker).arg(".").current_dir(&dir);
-    // Nothing is fetched, and nothing around the directory is taken for a part of it.
-    build.envs([("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("CGO_ENABLED", "0")]);
-    let output = build.output().map_err(BenchError::machine(CANNOT))?;
+    run(go_command::build(&dir, &worker), BUILDING, stop, CANNOT)?;
+    // Where temporary files may not be run, this is how one gets to know.
+    run(Command::new(&worker), TRYING, stop, "the Go pair can not be run from the temporary directory")?;
+    Ok(worker)
+}
+
+/// Runs a program to its end, in a process group of its own, so that Ctrl-C reaches only this command.
+fn run(mut command: Command, limit: Duration, stop: &Stop, cannot: &str) -> Result<(), BenchError> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(BenchError::machine(cannot))?;
+    let deadline = Instant::now() + limit;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(Some(_)) => break Ok(()),
+            Ok(None) if Instant::now() > deadline => {
+                break Err(BenchError::machine(cannot)(format!("not done within {} s", limit.as_secs())));
+            }
+            Ok(None) => {}
+            Err(error) => break Err(BenchError::machine(cannot)(error)),
+        }
+        if let Err(stopped) = stop.pause(Duration::from_millis(20)) {
+            break Err(stopped);
+        }
+    };
+    if ended.is_err() {
+        end_group(&mut child);
+    }
+    ended?;
+    let output: io::Result<Output> = child.wait_with_output();
+    let output = output.map_err(BenchError::machine(cannot))?;
     if output.status.success() {
-        Ok(worker)
-    } else {
-        Err(BenchError::machine(CANNOT)(format!(
-            "go says: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        )))
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(BenchError::machine(cannot)(format!("{}: {}", output.status, said.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: Duration, stop: &Stop) -> Result<(), BenchError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run(command, limit, stop, "it can not be done")
+    }
+
+    fn why(result: Result<(), BenchError>) -> String {
+        typha_tls::error::WithCauses(&result.unwrap_err()).to_string()
+    }
+
+    #[test]
+    fn a_program_runs_to_its_end_or_says_why_not() {
+        let (long, stop) = (Duration::from_secs(30), Stop::default());
+        shell("exit 0", long, &stop).unwrap();
+        let failed = why(shell("echo 'out of luck' >&2; exit 3", long, &stop));
+        assert_eq!(failed, "it can not be done: exit status: 3: out of luck");
+    }
+
+    #[test]
+    fn a_program_is_not_waited_for_for_ever() {
+        let late = why(shell("sleep 60", Duration::ZERO, &Stop::default()));
+        assert_eq!(late, "it can not be done: not done within 0 s");
+        let stop = Stop::default();
+        stop.now();
+        assert!(matches!(shell("sleep 60", Duration::from_secs(30), &stop), Err(BenchError::Interrupted)));
     }
 }

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::contest::{Contest, Load};
+use super::contest::{Contest, Course, Load};
 use super::context::Context;
 use super::cores::Assignment;
-use super::figures::{Figure, PeerResult, compare, peer_name, throughput};
+use super::descriptors::most_connections;
+use super::figures::{Figure, PeerResult, peer_name, throughput};
+use super::idle::hold;
 use super::mode::{Cache, Mode, name};
 use super::plan::Growth;
 use super::process::{BenchError, Worker};
 use super::protocol::Implementation;
 use super::report::{Curve, Point, WorkResult};
-use super::transfers::{hold, most_connections};
 use super::works::own_pairs;
 
 /// Measures a curve until the deadline. Adds to the notes what is left out.
@@ -51,7 +52,7 @@ fn cores(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchError>
         let shared = || Assignment::shared(context.cores.get(..x).unwrap_or(&context.cores));
         let assignment = Assignment::each(&context.cores, x).unwrap_or_else(shared);
         let title = format!("{} {x}", name(&Growth::Cores));
-        Ok(Point { x, result: own_pairs(context, &title, Mode::STANDARD, assignment, deadline)? })
+        Ok(Point { x, result: own_pairs(context, &title, Mode::STANDARD, &assignment, deadline)? })
     };
     steps.into_iter().zip(deadlines).map(point).collect()
 }
@@ -70,8 +71,8 @@ fn clients(context: &Context, deadline: Instant, notes: &mut Vec<String>) -> Res
     let mode = Mode::STANDARD;
     let mut material = context.material(&mode)?;
     let assignment = Assignment::one_for_typha(&context.cores);
-    let mut contest = Contest::start(context, &mode, &material, &assignment, Load::Neutral, None)?;
-    contest.warm_up(context, &name(&Growth::Clients), &mut material, Duration::from_millis(50))?;
+    let mut contest = Contest::start(Course::new(context, mode, &assignment, Load::Neutral), &material)?;
+    contest.introduce(&name(&Growth::Clients), &mut material)?;
     let mut holders = Vec::new();
     for index in 0..contest.results().len() {
         let felix = context.felix(Implementation::Bare, &mode, &material, &assignment.felix, false)?;
@@ -93,7 +94,7 @@ fn clients(context: &Context, deadline: Instant, notes: &mut Vec<String>) -> Res
         let least =
             Duration::from_millis(150) * u32::try_from(holders.len() * (context.rounds + 1)).unwrap_or(1);
         let deadline = deadline.max(Instant::now() + least);
-        let (peers, _) = contest.run(context, &title, &mut material, deadline)?;
+        let (peers, _) = contest.run(&title, &mut material, deadline)?;
         let with_memory = peers.into_iter().zip(memory).map(|(mut peer, memory)| {
             let memory = memory / x as f64;
             // Memory comes in pages, and from those that are left over; a few connections say nothing.
@@ -102,9 +103,10 @@ fn clients(context: &Context, deadline: Instant, notes: &mut Vec<String>) -> Res
                     slice.insert(Figure::BytesPerIdleConnection, memory);
                 });
             }
-            peer.finish()
+            contest.finish(peer)
         });
-        points.push(point(x, &title, mode, &assignment, with_memory.collect()));
+        let peers = with_memory.collect();
+        points.push(point(x, &title, mode, &assignment, peers));
     }
     Ok(points)
 }
@@ -131,8 +133,9 @@ fn bundle(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchError
     for (x, deadline) in STEPS.into_iter().zip(deadlines(deadline, STEPS.len())) {
         let title = format!("{} {x}", name(&Growth::Bundle));
         let ca = material.bundle(x)?;
-        let mut contest = Contest::start(context, &mode, &material, &assignment, Load::Neutral, Some(&ca))?;
-        let (peers, _) = contest.run(context, &title, &mut material, deadline)?;
+        let course = Course::new(context, mode, &assignment, Load::Neutral);
+        let mut contest = Contest::start(Course { ca: Some(ca), ..course }, &material)?;
+        let (peers, _) = contest.run(&title, &mut material, deadline)?;
         points.push(point(x, &title, mode, &assignment, peers));
     }
     Ok(points)
@@ -144,20 +147,21 @@ fn hit_share(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchEr
     let mode = Mode::STANDARD;
     let mut material = context.material(&mode)?;
     let assignment = Assignment::one_for_typha(&context.cores);
-    let mut contest = Contest::start(context, &mode, &material, &assignment, Load::Neutral, None)?;
     let mut points = Vec::new();
     for (x, deadline) in STEPS.into_iter().zip(deadlines(deadline, STEPS.len())) {
         let title = format!("{} {x}", name(&Growth::HitShare));
-        contest.fresh_share = 1.0 - x as f64 / 100.0;
-        let (peers, _) = contest.run(context, &title, &mut material, deadline)?;
+        // New Typhas each time: those of the point before have seen too many.
+        let course = Course::new(context, mode, &assignment, Load::Neutral);
+        let fresh_share = 1.0 - x as f64 / 100.0;
+        let mut contest = Contest::start(Course { fresh_share, ..course }, &material)?;
+        let (peers, _) = contest.run(&title, &mut material, deadline)?;
         points.push(point(x, &title, mode, &assignment, peers));
     }
     Ok(points)
 }
 
-fn point(x: usize, title: &str, mode: Mode, assignment: &Assignment, mut peers: Vec<PeerResult>) -> Point {
+fn point(x: usize, title: &str, mode: Mode, assignment: &Assignment, peers: Vec<PeerResult>) -> Point {
     let by = throughput(&peers);
-    compare(&mut peers, by);
     Point { x, result: WorkResult::new(title, mode, assignment, Some(by), None, peers) }
 }
 

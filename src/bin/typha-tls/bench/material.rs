@@ -1,6 +1,8 @@
 //! The certificates of a mode, as PEM files in a temporary directory.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use typha_tls::testing::{
@@ -11,7 +13,7 @@ use typha_tls::testing::{
 use super::fresh::FreshLeaves;
 use super::mode::Mode;
 use super::process::BenchError;
-use super::protocol::{Files, Fresh};
+use super::protocol::{Chains, Files, Fresh};
 
 /// Made once for a mode, and used by all peers.
 pub(crate) struct Material {
@@ -23,6 +25,7 @@ pub(crate) struct Material {
     pub(crate) memory: Files,
     leaves: FreshLeaves,
     chain_length: usize,
+    usual: Vec<Chains>,
 }
 
 impl Material {
@@ -32,7 +35,7 @@ impl Material {
     }
 
     fn try_make(dir: &Path, mode: &Mode) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        fs::create_dir_all(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let key_type = mode.key.key_type();
         let root = TestCa::new(CertificateSpec::ca("bench-ca").key_type(key_type))?;
         let mut issuer = None;
@@ -63,6 +66,7 @@ impl Material {
             memory: files(dir, "memory", &ca, &memory)?,
             leaves,
             chain_length: felix.chain().len(),
+            usual: Vec::new(),
             dir: dir.to_owned(),
             root,
         })
@@ -80,9 +84,20 @@ impl Material {
 
     fn fresh_for(&mut self, felix: usize, count: usize, share: f64) -> Result<Fresh, BenchError> {
         let made = self.leaves.make(count).map_err(BenchError::machine("new leaves can not be made"))?;
-        let chains = write(&self.dir, &format!("fresh-{felix}.pem"), &made)
+        let file = write(&self.dir, &format!("fresh-{felix}.pem"), &made)
             .map_err(BenchError::machine("new leaves can not be written"))?;
-        Ok(Fresh { chains, chain_length: self.chain_length, share })
+        Ok(Fresh { chains: Chains { file, chain_length: self.chain_length }, share })
+    }
+
+    /// Leaves for Felix's key that stay the same: so many for each of the Felixes.
+    pub(crate) fn usual(&mut self, felixes: usize, count: usize) -> Result<Vec<Chains>, BenchError> {
+        for felix in self.usual.len()..felixes {
+            let made = self.leaves.make(count).map_err(BenchError::machine("leaves can not be made"))?;
+            let file = write(&self.dir, &format!("usual-{felix}.pem"), &made)
+                .map_err(BenchError::machine("leaves can not be written"))?;
+            self.usual.push(Chains { file, chain_length: self.chain_length });
+        }
+        Ok(self.usual.clone())
     }
 
     /// A bundle of so many CAs for Typha, of which the right one is the last.
@@ -113,7 +128,9 @@ fn files(dir: &Path, name: &str, ca: &str, leaf: &TestLeaf) -> std::io::Result<F
 
 fn write(dir: &Path, name: &str, contents: &str) -> std::io::Result<String> {
     let path = dir.join(name);
-    fs::write(&path, contents)?;
+    // Keys are among them.
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(contents.as_bytes())?;
     Ok(path.display().to_string())
 }
 
@@ -143,9 +160,9 @@ mod tests {
                     Credentials::from_pem_files(&files.chain, &files.key, &provider).unwrap();
                     assert_eq!(certificates(&files.chain).len(), usize::from(chain_length) + 1);
                 }
-                let fresh = material.fresh(1, 3, 1.0).unwrap().remove(0);
+                let fresh = material.fresh(1, 3, 1.0).unwrap().remove(0).chains;
                 assert_eq!(fresh.chain_length, usize::from(chain_length) + 1);
-                assert_eq!(certificates(&fresh.chains).len(), 3 * fresh.chain_length);
+                assert_eq!(certificates(&fresh.file).len(), 3 * fresh.chain_length);
             }
         }
     }
@@ -157,9 +174,26 @@ mod tests {
         let mut seen = HashSet::new();
         for _ in 0..2 {
             let fresh = material.fresh(2, 20, 1.0).unwrap();
-            seen.extend(fresh.iter().flat_map(|fresh| certificates(&fresh.chains)));
+            seen.extend(fresh.iter().flat_map(|fresh| certificates(&fresh.chains.file)));
         }
         assert_eq!(seen.len(), 80);
+        for _ in 0..2 {
+            let usual = material.usual(2, 10).unwrap();
+            seen.extend(usual.iter().flat_map(|chains| certificates(&chains.file)));
+        }
+        assert_eq!(seen.len(), 100);
+    }
+
+    #[test]
+    fn keys_are_for_their_owner_only() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let material = Material::make(dir.path(), "any", &Mode::STANDARD).unwrap();
+        let mode = |path: &str| fs::metadata(path).unwrap().mode() & 0o777;
+        for files in [&material.typha, &material.felix, &material.memory] {
+            assert_eq!(mode(&files.key), 0o600);
+        }
+        assert_eq!(mode(material.dir.to_str().unwrap()), 0o700);
     }
 
     #[test]

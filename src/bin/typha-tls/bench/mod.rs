@@ -1,14 +1,20 @@
 //! `typha-tls bench`: handshakes over real sockets, this crate against others, and how the cost grows.
 
+mod bulk;
 mod contest;
 mod context;
 mod cores;
 mod crew;
+mod descriptors;
+mod error;
 mod figures;
 mod floor;
 mod fresh;
 mod go;
+mod go_command;
 mod growth;
+mod idle;
+mod in_memory;
 mod material;
 mod mode;
 mod pace;
@@ -18,10 +24,11 @@ mod process;
 mod progress;
 mod protocol;
 mod report;
+mod resumption;
 mod run;
 mod table;
 mod targets;
-mod transfers;
+mod watch;
 pub(crate) mod worker;
 mod works;
 
@@ -45,12 +52,15 @@ use targets::Verdict;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Take 10 seconds instead of 60, for a first impression
+    ///
+    /// To start and to warm up may take some more, and to build the Go pair comes before it. Works for which there is
+    /// no time left are left out. No target is judged by so few rounds.
     #[arg(long, conflicts_with = "seconds")]
     quick: bool,
     /// How long to take, about
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
-    /// Which implementations to measure [default: all, go only if it is on this machine]
+    /// Which implementations to measure [default: ours, bare, and go if it is on this machine]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     peers: Vec<Implementation>,
     /// What to measure [default: all]
@@ -106,9 +116,12 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     let ended = tokio::select! {
         ended = &mut running => ended,
         () = interrupted() => {
-            // The run ends its workers and removes its files before it returns.
+            // The run ends its workers and removes its files before it returns; who can not wait for it asks again.
             stop.now();
-            running.await
+            tokio::select! {
+                ended = &mut running => ended,
+                () = interrupted() => std::process::exit(FAILED.into()),
+            }
         }
     };
     let result = ended.unwrap_or_else(|error| Err(BenchError::machine("the run broke off")(error)));
@@ -125,16 +138,12 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 }
 
 fn show(report: &Report, json: bool, require_targets: bool) -> u8 {
-    if json {
-        match serde_json::to_value(report) {
-            Ok(report) => output::print(&report),
-            Err(error) => {
-                output::complain(&error);
-                return FAILED;
-            }
-        }
-    } else {
-        output::print_text(table::text(report).trim_end());
+    let text =
+        if json { serde_json::to_string(report) } else { Ok(table::text(report).trim_end().to_owned()) };
+    let printed = text.map_err(std::io::Error::other).and_then(|text| output::print_whole(&text));
+    if let Err(error) = printed {
+        output::complain(&BenchError::machine("the report can not be written")(error));
+        return FAILED;
     }
     let missed = report.targets.iter().any(|target| target.verdict == Verdict::Missed);
     if require_targets && missed { FOUND } else { SUCCESS }
@@ -142,9 +151,13 @@ fn show(report: &Report, json: bool, require_targets: bool) -> u8 {
 
 /// Returns when the process is asked to end.
 async fn interrupted() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return std::future::pending().await;
+    };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
     }
 }

@@ -60,6 +60,11 @@ fn slice(left: Duration, per_round: usize, least: usize) -> Duration {
     if tight < SHORT { tight.max(SHORTEST) } else { (each / ENOUGH_ROUNDS).clamp(SHORT, LONG) }
 }
 
+/// As requests have it.
+pub(crate) fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The order of a round: each round begins with another peer.
 pub(crate) fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |index| (index + round) % count.max(1))

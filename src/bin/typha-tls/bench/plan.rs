@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use super::mode::{Cache, Group, Identity, Key, Mode, Tls, serialize_by_name};
+use super::protocol::Implementation;
 
 serialize_by_name!(Work, Growth);
 
@@ -49,6 +50,20 @@ impl Work {
         }
     }
 
+    /// Why it can not be measured in a mode that the command line asks for, if it can not.
+    pub(crate) fn conflict(self, mode: &Mode, peers: &[Implementation]) -> Option<&'static str> {
+        match self {
+            Self::Cold | Self::PostQuantum | Self::Tls12 | Self::Rsa2048 => Some("has a mode of its own"),
+            Self::Handshake | Self::Idle | Self::Resumption | Self::Floor => None,
+            _ if mode.cache == Cache::Cold => Some("has no new clients: only the bare Felix makes them"),
+            Self::InMemory if mode.tls == Tls::V12 => Some("is for TLS 1.3 only"),
+            _ if mode.tls == Tls::V12 && peers.contains(&Implementation::Ours) => {
+                Some("can not be by TLS 1.2: this crate's Felix has no highest version")
+            }
+            _ => None,
+        }
+    }
+
     /// How much of the time it gets, against the other works.
     pub(crate) fn weight(self) -> f64 {
         match self {
@@ -76,24 +91,24 @@ pub(crate) enum Growth {
 /// What the mode flags ask for; a flag that is not given leaves the standard value.
 #[derive(clap::Args, Debug, Default)]
 pub(crate) struct ModeFlags {
-    /// Measure these versions of TLS instead of the works [default: 1.3]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"])]
+    /// Measure these versions of TLS instead of the works, or in them [default: 1.3]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     tls: Vec<Tls>,
-    /// Measure these groups instead of the works [default: x25519]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"])]
+    /// Measure these groups instead of the works, or in them [default: x25519]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     group: Vec<Group>,
-    /// Measure these keys, of the leaves and the CAs, instead of the works [default: p256]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"])]
+    /// Measure these keys, of the leaves and the CAs, instead of the works, or in them [default: p256]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     key: Vec<Key>,
-    /// Measure these numbers of intermediates, 0 to 2, instead of the works [default: 0]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"],
+    /// Measure these numbers of intermediates, 0 to 2, instead of the works, or in them [default: 0]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow",
         value_parser = clap::value_parser!(u8).range(0..=2))]
     chain_length: Vec<u8>,
-    /// Measure clients that were seen before, or never, instead of the works [default: warm]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"])]
+    /// Measure clients that were seen before, or never, instead of the works, or in them [default: warm]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     cache: Vec<Cache>,
-    /// Measure these ways to know the other end instead of the works [default: both]
-    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["work", "grow"])]
+    /// Measure these ways to know the other end instead of the works, or in them [default: both]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     identity: Vec<Identity>,
 }
 
@@ -134,6 +149,19 @@ mod tests {
     fn no_flag_leaves_the_standard_mode() {
         assert_eq!(ModeFlags::default().matrix(), [Mode::STANDARD]);
         assert!(!ModeFlags::default().any());
+    }
+
+    #[test]
+    fn a_work_with_a_mode_of_its_own_takes_no_other() {
+        let peers = [Implementation::Ours];
+        let conflict = |work: Work, mode| work.conflict(&mode, &peers).is_some();
+        let (tls12, cold) =
+            (Mode { tls: Tls::V12, ..Mode::STANDARD }, Mode { cache: Cache::Cold, ..Mode::STANDARD });
+        assert!(conflict(Work::Cold, Mode::STANDARD) && conflict(Work::Tls12, tls12));
+        assert!(!conflict(Work::Handshake, tls12) && !conflict(Work::Handshake, cold));
+        assert!(conflict(Work::Latency, tls12) && conflict(Work::Bulk, cold));
+        assert_eq!(Work::Latency.conflict(&tls12, &[Implementation::Bare]), None);
+        assert!(!conflict(Work::Bulk, Mode::STANDARD));
     }
 
     #[test]

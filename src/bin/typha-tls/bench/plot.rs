@@ -13,7 +13,7 @@ use super::plan::Growth;
 use super::process::BenchError;
 use super::protocol::Implementation;
 use super::report::{Curve, Report, WorkResult};
-use super::table::number;
+use super::table::{mark, number};
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Plotted = Result<(), Box<dyn Error + Send + Sync>>;
@@ -27,6 +27,7 @@ fn color(peer: Implementation) -> RGBColor {
     match peer {
         Implementation::Ours => RGBColor(0, 114, 178),
         Implementation::Bare => RGBColor(230, 159, 0),
+        Implementation::BareAes128 => RGBColor(204, 121, 167),
         Implementation::Go => RGBColor(0, 158, 115),
     }
 }
@@ -42,6 +43,10 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
     let bars = [
         (Figure::HandshakesPerSecond, "handshakes/s (more is better)"),
         (Figure::TyphaCpuMicros, "Typha's CPU µs per handshake (less is better)"),
+        (Figure::P50Micros, "p50 of a round, µs (less is better)"),
+        (Figure::BytesPerIdleConnection, "bytes per idle connection (less is better)"),
+        (Figure::MegabytesPerSecondToFelix, "bulk, MB/s to Felix (more is better)"),
+        (Figure::MegabytesPerSecondToTypha, "bulk, MB/s to Typha (more is better)"),
     ]
     .map(|(figure, title)| (figure, title, groups(&report.works, figure)));
     let bars: Vec<_> = bars.into_iter().filter(|(_, _, groups)| !groups.is_empty()).collect();
@@ -70,7 +75,11 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
 
 /// The works that have this figure.
 fn groups(works: &[WorkResult], figure: Figure) -> Vec<&WorkResult> {
-    let has = |work: &&WorkResult| work.peers.iter().any(|peer| peer.figures.contains_key(&figure));
+    let has = |work: &&WorkResult| {
+        // Under a load, p50 is the time in the queue.
+        let said = figure != Figure::P50Micros || work.compared_by == Some(Figure::P50Micros);
+        said && work.peers.iter().any(|peer| peer.figures.contains_key(&figure))
+    };
     works.iter().filter(has).collect()
 }
 
@@ -92,7 +101,7 @@ fn legend(area: &Area<'_>, peers: &[Implementation]) -> Plotted {
     for peer in peers {
         area.draw(&Rectangle::new([(x, 16), (x + 14, 30)], color(*peer).filled()))?;
         area.draw(&Text::new(peer_name(*peer), (x + 20, 16), text(15)))?;
-        x += 90;
+        x += 120;
     }
     Ok(())
 }
@@ -128,7 +137,8 @@ fn grouped_bars(
     let bar = 0.8 / peers.len().max(1) as f64;
     for (index, work) in works.iter().enumerate() {
         for (place, peer) in peers.iter().enumerate() {
-            let Some(spread) = spread(work, *peer) else { continue };
+            let (Some(spread), Some(result)) = (spread(work, *peer), work.peer(*peer)) else { continue };
+            let mark = if figure == Figure::HandshakesPerSecond { mark(work, result) } else { "" };
             let left = index as f64 + 0.1 + place as f64 * bar;
             let (right, middle) = (left + bar * 0.92, left + bar * 0.46);
             let corners = [(left, 0.0), (right, spread.median)];
@@ -136,7 +146,7 @@ fn grouped_bars(
             let whisker = [(middle, spread.min), (middle, spread.max)];
             chart.draw_series([PathElement::new(whisker, INK.mix(0.6))])?;
             chart.draw_series([Text::new(
-                number(spread.median),
+                format!("{}{mark}", number(spread.median)),
                 (middle, spread.max + top * 0.01),
                 above(11),
             )])?;

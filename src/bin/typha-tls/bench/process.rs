@@ -3,89 +3,26 @@
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 
 use super::cores::{self, Core};
+use super::error::LOOK;
+pub(crate) use super::error::{BenchError, Stop};
+use super::go_command::without_tuning;
 use super::protocol::{Ready, Request, Setup, Usage};
-
-/// Why the bench ended without its report.
-#[derive(Debug, Error)]
-pub(crate) enum BenchError {
-    /// A handshake or a connection of a measurement did not succeed.
-    #[error("{worker}: {failed} failed in {during}; the first: {first}")]
-    Failed { worker: String, during: String, failed: u64, first: String },
-    #[error("interrupted")]
-    Interrupted,
-    #[error("{doing}")]
-    Machine {
-        doing: String,
-        #[source]
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// What the command line asks for can not be done here.
-    #[error("{0}")]
-    Unusable(String),
-    #[error("the worker {worker} {what}{}", said(.stderr))]
-    Worker { worker: String, what: String, stderr: String },
-}
-
-fn said(stderr: &str) -> String {
-    match stderr.trim() {
-        "" => ", and said nothing on stderr".to_owned(),
-        text => format!("; on stderr it said: {text}"),
-    }
-}
-
-impl BenchError {
-    /// For `map_err`.
-    pub(crate) fn machine<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
-        doing: impl Into<String>,
-    ) -> impl FnOnce(E) -> Self {
-        let doing = doing.into();
-        move |cause| Self::Machine { doing, cause: cause.into() }
-    }
-}
-
-/// Says that the run is to end; looked at by whatever waits.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stop(Arc<AtomicBool>);
-
-impl Stop {
-    pub(crate) fn now(&self) {
-        self.0.store(true, Relaxed);
-    }
-
-    pub(crate) fn check(&self) -> Result<(), BenchError> {
-        if self.0.load(Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
-    }
-
-    /// Sleeps, unless the run is to end.
-    pub(crate) fn pause(&self, length: Duration) -> Result<(), BenchError> {
-        let until = Instant::now() + length;
-        loop {
-            self.check()?;
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            thread::sleep(left.min(LOOK));
-        }
-    }
-}
-
-/// How often whatever waits looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// What a worker may take beyond the time that the request itself asks for.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a worker may take to end, when it has closed its stdout.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What is kept of a worker's stderr.
 const STDERR_LENGTH: usize = 4096;
@@ -94,9 +31,10 @@ const STDERR_LENGTH: usize = 4096;
 pub(crate) struct Worker {
     name: String,
     child: Child,
-    stdin: ChildStdin,
+    /// Until it is to end.
+    stdin: Option<ChildStdin>,
     lines: Receiver<io::Result<String>>,
-    stderr: Arc<Mutex<String>>,
+    stderr: Stderr,
     stop: Stop,
     pub(crate) ready: Ready,
     threads: usize,
@@ -114,6 +52,7 @@ impl Worker {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // So that Ctrl-C reaches only the driver, which then ends all in order.
         command.process_group(0);
+        without_tuning(&mut command);
         let cannot = format!("the worker {name} can not be started");
         let mut child = cores::on(cores, || command.spawn())
             .and_then(|child| child)
@@ -121,9 +60,10 @@ impl Worker {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(BenchError::machine(cannot)("it has no pipes"));
         };
-        let stderr = keep_stderr(&mut child);
+        let stderr = Stderr::keep(&mut child);
         let ready = Ready { address: None, versions: String::new() };
         let (stop, threads) = (stop.clone(), setup.threads);
+        let stdin = Some(stdin);
         let mut worker = Self { name, child, stdin, lines: read_lines(stdout), stderr, stop, ready, threads };
         worker.send(setup)?;
         worker.ready = worker.receive(Duration::ZERO)?;
@@ -168,10 +108,13 @@ impl Worker {
 
     /// Sends a line, of which the answer is to be received later.
     pub(crate) fn send(&mut self, line: &impl Serialize) -> Result<(), BenchError> {
-        let written = serde_json::to_string(line)
-            .map_err(io::Error::other)
-            .and_then(|line| writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush()));
-        written.map_err(|_| self.failure("takes no more requests"))
+        let write = |stdin: &mut ChildStdin| {
+            writeln!(stdin, "{}", serde_json::to_string(line)?).and_then(|()| stdin.flush())
+        };
+        match self.stdin.as_mut().map(write) {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.ended()),
+        }
     }
 
     /// Waits for the answer to what was sent, which takes so long by itself.
@@ -187,7 +130,7 @@ impl Worker {
             self.stop.check()?;
             match self.lines.recv_timeout(LOOK) {
                 Ok(Ok(line)) => return Ok(line),
-                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(self.failure("ended")),
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
                 Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
                     return Err(self.failure(&format!("did not answer within {} s", limit.as_secs())));
                 }
@@ -199,23 +142,45 @@ impl Worker {
     /// Ends the worker, and says what it had to say.
     fn failure(&mut self, what: &str) -> BenchError {
         self.end();
-        let stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        BenchError::Worker { worker: self.name.clone(), what: what.to_owned(), stderr }
+        BenchError::Worker { worker: self.name.clone(), what: what.to_owned(), stderr: self.stderr.all() }
+    }
+
+    /// After the end of its stdout: says how the worker itself ended.
+    fn ended(&mut self) -> BenchError {
+        let deadline = Instant::now() + ENDING;
+        let mut status = self.child.try_wait();
+        while matches!(status, Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+            status = self.child.try_wait();
+        }
+        match status {
+            Ok(Some(status)) => self.failure(&format!("ended ({status})")),
+            _ => self.failure("closed its stdout"),
+        }
     }
 
     fn end(&mut self) {
-        // Whatever it still wants to say on stderr is on its way by then.
-        thread::sleep(Duration::from_millis(20));
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Its end is the worker's, too.
+        drop(self.stdin.take());
+        end_group(&mut self.child);
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
+}
+
+/// Kills a process that leads a group, with what it has started.
+pub(crate) fn end_group(child: &mut Child) {
+    let running = matches!(child.try_wait(), Ok(None));
+    // The number of a process that is gone may be somebody else's.
+    if let (true, Some(group)) = (running, i32::try_from(child.id()).ok().and_then(Pid::from_raw)) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Reads the lines of stdout, as a pipe can not be read with a time limit.
@@ -231,22 +196,39 @@ fn read_lines(stdout: ChildStdout) -> Receiver<io::Result<String>> {
     receiver
 }
 
-/// Keeps the beginning of stderr, and reads the rest so that the worker is not held up.
-fn keep_stderr(child: &mut Child) -> Arc<Mutex<String>> {
-    let kept = Arc::new(Mutex::new(String::new()));
-    if let Some(mut stderr) = child.stderr.take() {
-        let into = kept.clone();
-        thread::spawn(move || {
-            let mut buffer = [0; 1024];
-            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
-                let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() < STDERR_LENGTH {
-                    kept.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
+/// What a worker says on stderr.
+struct Stderr {
+    kept: Arc<Mutex<String>>,
+    /// Nothing is sent on it: it is closed when there is no more to come.
+    open: Receiver<()>,
+}
+
+impl Stderr {
+    /// Keeps the beginning, and reads the rest so that the worker is not held up.
+    fn keep(child: &mut Child) -> Self {
+        let kept = Arc::new(Mutex::new(String::new()));
+        let (until_closed, open) = channel();
+        if let Some(mut stderr) = child.stderr.take() {
+            let into = kept.clone();
+            thread::spawn(move || {
+                let _until_closed = until_closed;
+                let mut buffer = [0; 1024];
+                while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+                    let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
+                    if kept.len() < STDERR_LENGTH {
+                        kept.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
+                    }
                 }
-            }
-        });
+            });
+        }
+        Self { kept, open }
     }
-    kept
+
+    /// All of it, once the worker has ended.
+    fn all(&self) -> String {
+        let _ = self.open.recv_timeout(ENDING);
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[cfg(test)]
@@ -285,7 +267,27 @@ mod tests {
     fn the_end_of_a_worker_comes_with_its_stderr() {
         let mut worker = start(&format!("{READY} read request; echo 'out of luck' >&2; exit 1")).unwrap();
         let error = worker.usage().unwrap_err().to_string();
-        assert_eq!(error, "the worker fake ended; on stderr it said: out of luck");
+        assert_eq!(error, "the worker fake ended (exit status: 1); on stderr it said: out of luck");
+    }
+
+    #[test]
+    fn a_worker_that_is_killed_is_said_to_be() {
+        let mut worker = start(&format!("{READY} read request; echo 'so long' >&2; kill -9 $$")).unwrap();
+        let error = worker.usage().unwrap_err().to_string();
+        assert_eq!(error, "the worker fake ended (signal: 9 (SIGKILL)); on stderr it said: so long");
+        // There is no status to be had for what only looks like an end.
+        let mut worker = start(&format!("{READY} read request; exec >&-; cat")).unwrap();
+        let error = worker.usage().unwrap_err().to_string();
+        assert_eq!(error, "the worker fake closed its stdout, and said nothing on stderr");
+    }
+
+    #[test]
+    fn tuning_does_not_reach_a_worker() {
+        // Nothing of the kind is set in the tests themselves, so it is set here for the worker alone.
+        let mut command = Command::new("sh");
+        command.env("GOGC", "off").env("HARMLESS", "1").args(["-c", "echo $GOGC-$HARMLESS"]);
+        without_tuning(&mut command);
+        assert_eq!(command.output().unwrap().stdout, b"-1\n");
     }
 
     #[test]

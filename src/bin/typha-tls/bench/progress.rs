@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::pace::millis;
+
 /// A bar on a terminal; elsewhere one line for each work.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
@@ -17,7 +19,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new(total: Duration) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(u64::try_from(total.as_millis()).unwrap_or(u64::MAX));
+            let bar = ProgressBar::new(millis(total));
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
                 bar.set_style(style);
             }
@@ -31,7 +33,7 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 let passed = self.began.elapsed();
-                bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+                bar.set_position(millis(passed));
                 let left = self.total.saturating_sub(passed).as_secs_f64().ceil();
                 bar.set_message(format!("{left:.0} s left  {work}: {what}"));
             }

@@ -4,6 +4,8 @@
 //! The first line to a worker is a [`Setup`]; it answers with [`Ready`]. Each [`Request`] after it has one answer. A worker
 //! that can not go on says why on stderr and exits. The end of stdin ends it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a worker is to be.
@@ -31,6 +33,9 @@ pub(crate) enum Implementation {
     Ours,
     /// tokio-rustls as its documentation sets it up.
     Bare,
+    /// The same with AES-128 before AES-256, as this crate has it: what the order of suites alone is worth.
+    #[serde(rename = "bare-aes128")]
+    BareAes128,
     /// Go's crypto/tls as Calico sets it up.
     Go,
 }
@@ -91,14 +96,20 @@ pub(crate) enum Request {
         memory: bool,
     },
     /// Felix's end. `clients` loops, side by side, of: connect, handshake, `e`, one byte back, close; until `millis` have
-    /// passed (a round that has begun is finished) or, with `fresh`, its leaves are used up. Answer: [`Handshakes`].
+    /// passed (a round that has begun is finished) or the fresh leaves are used up. A loop ends at its first failure.
+    /// Answer: [`Handshakes`].
     Handshakes {
         address: String,
         clients: usize,
         millis: u64,
         /// The `e` rides with Felix's Finished where the implementation can do so (`ours`).
         rides: bool,
-        /// Worker `bare` only.
+    },
+    /// Felix's end, `bare` only. Which leaves the requests for handshakes after it take, each from the first one on: made
+    /// ready here, before any clock starts. Answer: [`Ready`].
+    Leaves {
+        /// Those that the clients share out among themselves, again and again; the worker's own chain if there are none.
+        usual: Option<Chains>,
         fresh: Option<Fresh>,
     },
     /// Felix's end. Opens connections (32 at a time), sends `e`, reads the byte, and holds them idle. Answer: [`Held`].
@@ -114,13 +125,19 @@ pub(crate) enum Request {
     Floor { group: String, millis: u64 },
 }
 
+/// A file of PEM: as many chains as there are leaves, all for the worker's own key.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Chains {
+    pub(crate) file: String,
+    /// How many certificates each has.
+    pub(crate) chain_length: usize,
+}
+
 /// Clients that were never seen: each handshake takes the next leaf of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Fresh {
-    /// PEM: as many chains as there are leaves, all for the worker's own key, each of `chain_length` certificates.
-    pub(crate) chains: String,
-    pub(crate) chain_length: usize,
-    /// The share of handshakes that take a fresh one, 0 to 1; the others use the worker's own chain.
+    pub(crate) chains: Chains,
+    /// The share of handshakes that take a fresh one, 0 to 1; the others take a usual one.
     pub(crate) share: f64,
 }
 
@@ -150,12 +167,32 @@ pub(crate) struct Handshakes {
     pub(crate) failed: u64,
     pub(crate) first_failure: Option<String>,
     pub(crate) resumed: u64,
+    /// Of those completed, how many had a fresh leaf.
+    pub(crate) fresh: u64,
+    /// Of the last one; that another one had something else is an error of the worker.
+    pub(crate) negotiated: Option<Negotiated>,
     /// From the first connect to the end of the last round.
     pub(crate) elapsed_nanos: u64,
     pub(crate) cpu_nanos: u64,
-    /// Of a whole round, from before connect to the byte that came back.
-    pub(crate) p50_nanos: u64,
-    pub(crate) p99_nanos: u64,
+    /// Of each whole round, from before connect to the byte that came back; in no order.
+    pub(crate) rounds_nanos: Vec<u64>,
+}
+
+/// What both ends agreed on, by the names that IANA has for it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Negotiated {
+    /// `1.2` or `1.3`.
+    pub(crate) version: String,
+    pub(crate) cipher_suite: String,
+    /// Not known of a Go that is older than 1.25.
+    pub(crate) group: Option<String>,
+}
+
+impl fmt::Display for Negotiated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let group = self.group.as_deref().unwrap_or("group not known");
+        write!(f, "{} {} {group}", self.version, self.cipher_suite)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -6,7 +6,7 @@ use std::fs;
 use serde::Serialize;
 
 use super::cores::{Assignment, Core};
-use super::figures::{Figure, PeerResult};
+use super::figures::{Figure, PeerResult, compare};
 use super::floor::FloorResult;
 use super::mode::Mode;
 use super::plan::Growth;
@@ -17,6 +17,8 @@ use super::targets::Target;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) peers: Vec<Implementation>,
+    /// Handshakes that were under way at a time.
+    pub(crate) clients: usize,
     /// What was asked for, and what the run took.
     pub(crate) seconds_asked: f64,
     pub(crate) seconds_taken: f64,
@@ -40,7 +42,7 @@ pub(crate) struct WorkResult {
     pub(crate) felix_cores: usize,
     /// Whether the ends have no core in common.
     pub(crate) disjoint_cores: bool,
-    /// What the ratios among peers are about. By `typha_cpu_micros`, half of the time is a ratio of two; other figures
+    /// What the ratios among peers are about, which are taken in each round. By `typha_cpu_micros`, half of the time is a ratio of two; other figures
     /// are divided as they are.
     pub(crate) compared_by: Option<Figure>,
     pub(crate) floor: Option<FloorResult>,
@@ -48,14 +50,18 @@ pub(crate) struct WorkResult {
 }
 
 impl WorkResult {
+    /// With the peers compared with each other.
     pub(crate) fn new(
         work: &str,
         mode: Mode,
         assignment: &Assignment,
         compared_by: Option<Figure>,
         floor: Option<FloorResult>,
-        peers: Vec<PeerResult>,
+        mut peers: Vec<PeerResult>,
     ) -> Self {
+        if let Some(by) = compared_by {
+            compare(&mut peers, by);
+        }
         Self {
             work: work.to_owned(),
             mode,

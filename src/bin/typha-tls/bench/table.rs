@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{Figure, PeerResult, peer_name};
+use super::figures::{Figure, PeerResult, Spread, peer_name};
 use super::floor::FloorResult;
 use super::protocol::Implementation;
 use super::report::{Curve, Report, WorkResult};
 use super::targets::{Bound, Target, Verdict};
+use super::watch::Limit;
 
 /// The report as text, in blocks.
 pub(crate) fn text(report: &Report) -> String {
@@ -23,7 +24,7 @@ pub(crate) fn text(report: &Report) -> String {
 }
 
 /// Figures that have a column, in this order.
-const COLUMNS: [(Figure, &str); 12] = [
+const COLUMNS: [(Figure, &str); 15] = [
     (Figure::HandshakesPerSecond, "handshakes/s"),
     (Figure::TyphaLoad, "load"),
     (Figure::TyphaCpuMicros, "Typha µs"),
@@ -31,8 +32,11 @@ const COLUMNS: [(Figure, &str); 12] = [
     (Figure::P50Micros, "p50 µs"),
     (Figure::P99Micros, "p99 µs"),
     (Figure::TyphaInMemoryMicros, "Typha µs in memory"),
+    (Figure::FelixInMemoryMicros, "Felix µs in memory"),
     (Figure::MegabytesPerSecondToFelix, "MB/s to Felix"),
+    (Figure::FelixCpuMicrosPerMegabyteToFelix, "Felix µs/MB"),
     (Figure::MegabytesPerSecondToTypha, "MB/s to Typha"),
+    (Figure::FelixCpuMicrosPerMegabyteToTypha, "Felix µs/MB"),
     (Figure::BytesPerIdleConnection, "bytes/connection"),
     (Figure::TwoCoreGain, "two cores vs one"),
     (Figure::ResumedShare, "share resumed"),
@@ -82,38 +86,62 @@ fn work(work: &WorkResult) -> String {
         let mut row = vec![peer_name(peer.peer).to_owned()];
         row.extend(columns.iter().map(|(figure, _)| cell(work, peer, *figure)));
         if ratios {
-            row.extend(others.iter().map(|other| ratio(peer.ratio_to.get(peer_name(*other)).copied())));
+            row.extend(others.iter().map(|other| ratio(peer.ratio_to.get(peer_name(*other)))));
         }
-        row.extend(floor.then(|| ratio(peer.ratio_to_floor)));
+        row.extend(floor.then(|| ratio(peer.ratio_to_floor.as_ref())));
         row.extend(handshakes.then(|| peer.resumed.to_string()));
         rows.push(row);
     }
     if !work.peers.is_empty() {
         text.push_str(&grid(&rows));
     }
+    for peer in &work.peers {
+        if let Some(negotiated) = &peer.negotiated {
+            let _ = writeln!(text, "  {}: {negotiated}", peer_name(peer.peer));
+        }
+    }
     text.extend(work.floor.as_ref().map(self::floor));
     if work.peers.iter().any(|peer| limited_by_load(work, peer)) {
-        text.push_str("  * limited by the load, compare CPU per handshake; so do the ratios between peers\n");
+        text.push_str("  * limited by the load, compare CPU per handshake\n");
+    }
+    if work.compared_by == Some(Figure::TyphaCpuMicros) {
+        text.push_str("  the ratios between peers are by Typha's CPU per handshake\n");
+    }
+    if work.peers.iter().any(disturbed) {
+        text.push_str("  ! disturbed: somebody else had a part in it\n");
     }
     text
 }
 
 /// Whether the handshakes/s say more about the load than about Typha.
-fn limited_by_load(work: &WorkResult, peer: &PeerResult) -> bool {
-    work.compared_by == Some(Figure::TyphaCpuMicros) && peer.saturated == Some(false)
+pub(crate) fn limited_by_load(work: &WorkResult, peer: &PeerResult) -> bool {
+    work.compared_by == Some(Figure::TyphaCpuMicros) && peer.limited_by == Some(Limit::Load)
+}
+
+fn disturbed(peer: &PeerResult) -> bool {
+    peer.limited_by == Some(Limit::Disturbed)
+}
+
+/// What stands behind the handshakes/s.
+pub(crate) fn mark(work: &WorkResult, peer: &PeerResult) -> &'static str {
+    match (limited_by_load(work, peer), disturbed(peer)) {
+        (true, _) => " *",
+        (_, true) => " !",
+        _ => "",
+    }
 }
 
 fn cell(work: &WorkResult, peer: &PeerResult, figure: Figure) -> String {
     let Some(value) = peer.median(figure) else { return "-".to_owned() };
     match figure {
-        Figure::HandshakesPerSecond if limited_by_load(work, peer) => format!("{} *", number(value)),
+        Figure::HandshakesPerSecond => format!("{}{}", number(value), mark(work, peer)),
         Figure::TwoCoreGain | Figure::ResumedShare | Figure::TyphaLoad => format!("{value:.2}"),
         _ => number(value),
     }
 }
 
-fn ratio(ratio: Option<f64>) -> String {
-    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+fn ratio(ratio: Option<&Spread>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{:.2}", ratio.median))
 }
 
 /// Three digits or more, in groups.
@@ -163,10 +191,11 @@ fn curve(curve: &Curve) -> String {
         let shared = if point.result.disjoint_cores { "" } else { " (shared)" };
         let mut row = vec![format!("{}{shared}", point.x)];
         for peer in &peers {
-            let Some(peer) = point.result.peer(*peer) else { continue };
-            row.push(cell(&point.result, peer, Figure::HandshakesPerSecond));
-            row.push(cell(&point.result, peer, Figure::TyphaCpuMicros));
-            row.extend(memory.then(|| cell(&point.result, peer, Figure::BytesPerIdleConnection)));
+            let figures = [Figure::HandshakesPerSecond, Figure::TyphaCpuMicros];
+            for figure in figures.into_iter().chain(memory.then_some(Figure::BytesPerIdleConnection)) {
+                let peer = point.result.peer(*peer);
+                row.push(peer.map_or_else(|| "-".to_owned(), |peer| cell(&point.result, peer, figure)));
+            }
         }
         rows.push(row);
     }
@@ -177,6 +206,9 @@ fn curve(curve: &Curve) -> String {
         .flat_map(|point| point.result.peers.iter().map(|peer| limited_by_load(&point.result, peer)));
     if limited.any(|limited| limited) {
         text.push_str("  * limited by the load, compare CPU per handshake\n");
+    }
+    if curve.points.iter().any(|point| point.result.peers.iter().any(disturbed)) {
+        text.push_str("  ! disturbed: somebody else had a part in it\n");
     }
     if curve.points.iter().any(|point| !point.result.disjoint_cores) {
         text.push_str("  (shared): both ends on the same cores\n");
@@ -198,7 +230,7 @@ fn targets(targets: &[Target]) -> String {
         let verdict = match target.verdict {
             Verdict::Met => "met",
             Verdict::Missed => "MISSED",
-            Verdict::Unknown => "not measured",
+            Verdict::Unknown => target.unknown_because.unwrap_or("not measured"),
         };
         let by_cpu = if target.by_cpu { " (by CPU)" } else { "" };
         vec![

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
-use super::figures::{Figure, PeerResult, ratio, throughput};
+use super::figures::{Figure, PeerResult, Spread, ratio, throughput};
 use super::mode::name;
 use super::plan::Work;
 use super::protocol::Implementation;
 use super::report::WorkResult;
+use super::watch::Limit;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,7 +28,11 @@ pub(crate) struct Target {
     pub(crate) limit: f64,
     pub(crate) unit: &'static str,
     pub(crate) measured: Option<f64>,
+    /// In which it lay in each of the rounds, where it is a ratio of each round.
+    pub(crate) spread: Option<Spread>,
     pub(crate) verdict: Verdict,
+    /// Why it is not known.
+    pub(crate) unknown_because: Option<&'static str>,
     /// Whether handshakes/s were compared by Typha's CPU time.
     pub(crate) by_cpu: bool,
 }
@@ -64,6 +69,9 @@ enum Measure {
 use Bound::{AtLeast, AtMost};
 use Implementation::{Bare, Go, Ours};
 use Measure::{Against, Throughput, ToFloor};
+
+/// Fewer have no median that says anything.
+const LEAST_ROUNDS: usize = 3;
 
 /// Work, description, bound, limit, unit, and how it is measured.
 const TARGETS: [(Work, &str, Bound, f64, &str, Measure); 15] = [
@@ -108,26 +116,86 @@ const TARGETS: [(Work, &str, Bound, f64, &str, Measure); 15] = [
 /// All targets, each with what these works say about it.
 pub(crate) fn targets(works: &[WorkResult]) -> Vec<Target> {
     let judged = TARGETS.iter().map(|(work, what, bound, limit, unit, measure)| {
-        let work = name(work);
-        let result = works.iter().find(|result| result.work == work);
-        let (measured, by_cpu) = result.map_or((None, false), |result| take(result, measure));
-        let verdict = bound.verdict(measured, *limit);
-        Target { work, what, bound: *bound, limit: *limit, unit, measured, verdict, by_cpu }
+        let name = name(work);
+        let result = works.iter().find(|result| result.work == name);
+        let taken = result.and_then(|result| take(result, measure));
+        let unknown_because = match (result, &taken) {
+            (Some(result), Some(_)) => not_to_be_judged(*work, result, measure),
+            _ => Some("not measured"),
+        };
+        let measured = taken.as_ref().map(|taken| taken.value);
+        let verdict =
+            if unknown_because.is_some() { Verdict::Unknown } else { bound.verdict(measured, *limit) };
+        Target {
+            work: name,
+            what,
+            bound: *bound,
+            limit: *limit,
+            unit,
+            measured,
+            spread: taken.as_ref().map(|taken| taken.spread),
+            verdict,
+            unknown_because,
+            by_cpu: taken.is_some_and(|taken| taken.by_cpu),
+        }
     });
     judged.collect()
 }
 
-fn take(work: &WorkResult, measure: &Measure) -> (Option<f64>, bool) {
-    let Some(ours) = work.peer(Ours) else { return (None, false) };
-    let against = |other: &PeerResult, by| (ratio(ours, other, by), by == Figure::TyphaCpuMicros);
-    match measure {
-        Throughput(other) => match work.peer(*other) {
-            Some(other) => against(other, throughput(&[ours.clone(), other.clone()])),
-            None => (None, false),
-        },
-        Against(figure, other) => (work.peer(*other).and_then(|other| ratio(ours, other, *figure)), false),
-        Measure::Ours(figure) => (ours.median(*figure), false),
-        ToFloor => (ours.ratio_to_floor, false),
+/// What a work says about a target.
+struct Taken {
+    value: f64,
+    spread: Spread,
+    by_cpu: bool,
+}
+
+fn take(work: &WorkResult, measure: &Measure) -> Option<Taken> {
+    let ours = work.peer(Ours)?;
+    let (spread, by_cpu) = match measure {
+        Throughput(other) => {
+            let other = work.peer(*other)?;
+            let by = throughput(&[ours.clone(), other.clone()]);
+            (ratio(ours, other, by)?, by == Figure::TyphaCpuMicros)
+        }
+        Against(figure, other) => (ratio(ours, work.peer(*other)?, *figure)?, false),
+        Measure::Ours(figure) => (*ours.figures.get(figure)?, false),
+        ToFloor => (ours.ratio_to_floor?, false),
+    };
+    Some(Taken { value: spread.median, spread, by_cpu })
+}
+
+/// Why what was measured is nothing to judge by.
+fn not_to_be_judged(work: Work, result: &WorkResult, measure: &Measure) -> Option<&'static str> {
+    let (other, of_handshakes) = match measure {
+        Throughput(other) => (Some(*other), true),
+        Against(figure, other) => (Some(*other), *figure == Figure::HandshakesPerSecond),
+        Measure::Ours(figure) => (None, *figure == Figure::TwoCoreGain),
+        ToFloor => (None, false),
+    };
+    let about = [Some(Ours), other].into_iter().flatten();
+    let disturbed = |peer: &PeerResult| peer.limited_by == Some(Limit::Disturbed);
+    let disturbed = about.filter_map(|peer| result.peer(peer)).any(disturbed);
+    let rounds = result.peer(Ours).map_or(0, |ours| ours.slices.len());
+    let on_one_core =
+        matches!(measure, Throughput(_)) || (work, measure.is_floor()) == (Work::Handshake, true);
+    if of_handshakes && disturbed {
+        Some("disturbed")
+    } else if rounds < LEAST_ROUNDS {
+        Some("too few rounds")
+    } else if on_one_core && !result.disjoint_cores {
+        Some("needs cores of its own for each end")
+    } else if work == Work::BothEnds
+        && !(result.disjoint_cores && result.typha_cores == 2 && result.felix_cores == 2)
+    {
+        Some("needs 4 cores")
+    } else {
+        None
+    }
+}
+
+impl Measure {
+    fn is_floor(&self) -> bool {
+        matches!(self, ToFloor)
     }
 }
 
@@ -136,20 +204,41 @@ mod tests {
     use super::super::cores::Assignment;
     use super::*;
 
-    fn peer(peer: Implementation, figures: &[(Figure, f64)]) -> PeerResult {
+    /// The same figures in so many rounds.
+    fn rounds(count: usize, peer: Implementation, figures: &[(Figure, f64)]) -> PeerResult {
         let mut result = PeerResult::new(peer);
-        result.add(figures.iter().copied().collect());
+        (0..count).for_each(|_| result.add(figures.iter().copied().collect()));
         result.finish()
     }
 
-    fn work(work: Work, peers: Vec<PeerResult>) -> WorkResult {
-        WorkResult::new(&name(&work), work.mode(), &Assignment::shared(&[0]), None, None, peers)
+    fn peer(peer: Implementation, figures: &[(Figure, f64)]) -> PeerResult {
+        rounds(3, peer, figures)
     }
 
-    fn verdict(targets: &[Target], work: &str, what: &str) -> (Option<f64>, Verdict, bool) {
-        let target =
-            targets.iter().find(|target| (target.work.as_str(), target.what) == (work, what)).unwrap();
+    fn work(work: Work, peers: Vec<PeerResult>) -> WorkResult {
+        let cores = Assignment::each(&[0, 1, 2, 3], 2).unwrap();
+        WorkResult::new(&name(&work), work.mode(), &cores, None, None, peers)
+    }
+
+    fn target(works: &[WorkResult], work: &str, what: &str) -> Target {
+        let found = |target: &Target| (target.work.as_str(), target.what) == (work, what);
+        targets(works).into_iter().find(found).unwrap()
+    }
+
+    fn verdict(works: &[WorkResult], work: &str, what: &str) -> (Option<f64>, Verdict, bool) {
+        let target = target(works, work, what);
         (target.measured, target.verdict, target.by_cpu)
+    }
+
+    const AGAINST_BARE: &str = "handshakes/s against bare";
+
+    /// The work `handshake` of ours and bare.
+    fn handshake(count: usize, load: Limit, bare: Limit) -> WorkResult {
+        let of = |name, limit, cpu, rate| PeerResult {
+            limited_by: Some(limit),
+            ..rounds(count, name, &[(Figure::TyphaCpuMicros, cpu), (Figure::HandshakesPerSecond, rate)])
+        };
+        work(Work::Handshake, vec![of(Ours, load, 100.0, 5000.0), of(Bare, bare, 200.0, 4000.0)])
     }
 
     #[test]
@@ -157,6 +246,7 @@ mod tests {
         let targets = targets(&[]);
         assert_eq!(targets.len(), TARGETS.len());
         assert!(targets.iter().all(|target| target.verdict == Verdict::Unknown && target.measured.is_none()));
+        assert!(targets.iter().all(|target| target.unknown_because == Some("not measured")));
     }
 
     #[test]
@@ -170,23 +260,35 @@ mod tests {
 
     #[test]
     fn throughput_is_compared_by_cpu_when_the_load_is_the_limit() {
-        let of = |name, load, cpu, rate| {
-            peer(
-                name,
-                &[
-                    (Figure::TyphaLoad, load),
-                    (Figure::TyphaCpuMicros, cpu),
-                    (Figure::HandshakesPerSecond, rate),
-                ],
-            )
-        };
-        let ours = of(Ours, 0.5, 100.0, 5000.0);
-        let works = [work(Work::Handshake, vec![ours, of(Bare, 1.0, 200.0, 4000.0)])];
-        let targets = targets(&works);
-        let handshakes = verdict(&targets, "handshake", "handshakes/s against bare");
-        assert_eq!(handshakes, (Some(2.0), Verdict::Met, true));
-        let unknown = verdict(&targets, "handshake", "handshakes/s against go");
+        let works = [handshake(3, Limit::Load, Limit::Typha)];
+        assert_eq!(verdict(&works, "handshake", AGAINST_BARE), (Some(2.0), Verdict::Met, true));
+        let unknown = verdict(&works, "handshake", "handshakes/s against go");
         assert_eq!(unknown, (None, Verdict::Unknown, false));
+        let works = [handshake(3, Limit::Typha, Limit::Typha)];
+        assert_eq!(verdict(&works, "handshake", AGAINST_BARE), (Some(1.25), Verdict::Missed, false));
+    }
+
+    #[test]
+    fn what_was_disturbed_or_short_is_not_judged() {
+        let why = |work| target(&[work], "handshake", AGAINST_BARE).unknown_because;
+        assert_eq!(why(handshake(3, Limit::Typha, Limit::Typha)), None);
+        assert_eq!(why(handshake(3, Limit::Typha, Limit::Disturbed)), Some("disturbed"));
+        assert_eq!(why(handshake(2, Limit::Typha, Limit::Typha)), Some("too few rounds"));
+        let shared = WorkResult { disjoint_cores: false, ..handshake(3, Limit::Load, Limit::Load) };
+        assert_eq!(why(shared), Some("needs cores of its own for each end"));
+    }
+
+    #[test]
+    fn both_ends_are_judged_on_two_cores_each() {
+        let of = |name, rate| peer(name, &[(Figure::HandshakesPerSecond, rate)]);
+        let on = |cores: &[usize], each| {
+            let cores = Assignment::each(cores, each).unwrap();
+            let peers = vec![of(Ours, 3000.0), of(Go, 1000.0)];
+            let both = WorkResult::new("both-ends", Work::BothEnds.mode(), &cores, None, None, peers);
+            target(&[both], "both-ends", "handshakes/s against go")
+        };
+        assert_eq!(on(&[0, 1, 2, 3], 2).verdict, Verdict::Met);
+        assert_eq!(on(&[0, 1], 1).unknown_because, Some("needs 4 cores"));
     }
 
     #[test]
@@ -201,10 +303,9 @@ mod tests {
                 ],
             ),
         ];
-        let targets = targets(&works);
-        assert_eq!(verdict(&targets, "resumption", "share resumed"), (Some(0.0), Verdict::Met, false));
-        let memory = verdict(&targets, "idle", "memory of a connection");
+        assert_eq!(verdict(&works, "resumption", "share resumed"), (Some(0.0), Verdict::Met, false));
+        let memory = verdict(&works, "idle", "memory of a connection");
         assert_eq!(memory, (Some(12_000.0), Verdict::Missed, false));
-        assert_eq!(verdict(&targets, "idle", "memory against go"), (Some(0.3), Verdict::Met, false));
+        assert_eq!(verdict(&works, "idle", "memory against go"), (Some(0.3), Verdict::Met, false));
     }
 }

@@ -5,9 +5,9 @@ package main
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -24,10 +24,9 @@ func (f *felix) answer(r request) (any, error) {
 	case "usage":
 		return currentUsage(r.Memory)
 	case "handshakes":
-		if len(r.Fresh) > 0 && string(r.Fresh) != "null" {
-			return nil, errors.New("fresh leaves are for the bare Felix only")
-		}
 		return f.handshakes(r.Address, r.Clients, millis)
+	case "leaves":
+		return nil, errors.New("other leaves are for the bare Felix only")
 	case "hold":
 		return f.hold(r.Address, r.Connections), nil
 	case "release":
@@ -48,6 +47,22 @@ type tally struct {
 	failed       int
 	firstFailure *string
 	resumed      int
+	agreed       *agreed
+}
+
+// agreed is what both ends agreed on; spelled out only when it is told.
+type agreed struct {
+	version, suite uint16
+	group          tls.CurveID
+}
+
+// agree keeps what was negotiated, which must be the same in all handshakes: figures about a mixture would be about nothing.
+func (t *tally) agree(found agreed) error {
+	if t.agreed != nil && *t.agreed != found {
+		return fmt.Errorf("the handshakes are not alike: %v, and then %v", *t.agreed, found)
+	}
+	t.agreed = &found
+	return nil
 }
 
 func (t *tally) fail(err error) {
@@ -58,13 +73,17 @@ func (t *tally) fail(err error) {
 	}
 }
 
-func (t *tally) add(other tally) {
+func (t *tally) add(other tally) error {
 	t.rounds = append(t.rounds, other.rounds...)
 	t.failed += other.failed
 	if t.firstFailure == nil {
 		t.firstFailure = other.firstFailure
 	}
 	t.resumed += other.resumed
+	if other.agreed == nil {
+		return nil
+	}
+	return t.agree(*other.agreed)
 }
 
 func (f *felix) handshakes(address string, clients int, length time.Duration) (handshakes, error) {
@@ -81,9 +100,7 @@ func (f *felix) handshakes(address string, clients int, length time.Duration) (h
 		go func() {
 			defer loops.Done()
 			// At least one, so that the shortest request has something to say.
-			f.round(address, &tallies[i])
-			for time.Now().Before(until) {
-				f.round(address, &tallies[i])
+			for f.round(address, &tallies[i]) && time.Now().Before(until) {
 			}
 		}()
 	}
@@ -93,43 +110,67 @@ func (f *felix) handshakes(address string, clients int, length time.Duration) (h
 	if err != nil {
 		return handshakes{}, err
 	}
-	var all tally
+	all := tally{rounds: []int64{}}
 	for _, one := range tallies {
-		all.add(one)
+		if err := all.add(one); err != nil {
+			return handshakes{}, err
+		}
 	}
-	slices.Sort(all.rounds)
+	var told *negotiated
+	if all.agreed != nil {
+		told = all.agreed.told()
+	}
 	return handshakes{
 		Completed:    len(all.rounds),
 		Failed:       all.failed,
 		FirstFailure: all.firstFailure,
 		Resumed:      all.resumed,
+		Negotiated:   told,
 		ElapsedNanos: elapsed.Nanoseconds(),
 		CPUNanos:     cpuAfter - cpuBefore,
-		P50Nanos:     percentile(all.rounds, 50),
-		P99Nanos:     percentile(all.rounds, 99),
+		RoundsNanos:  all.rounds,
 	}, nil
 }
 
-// round closes TCP without a goodbye of TLS: it would be one more record on either end, and is no part of a handshake.
-func (f *felix) round(address string, t *tally) {
+// round closes TCP without a goodbye of TLS: it would be one more record on either end, and is no part of a handshake. It
+// returns false if it failed: the run will end for it, and there is no use in failing a thousand times.
+func (f *felix) round(address string, t *tally) bool {
 	conn, begun, err := f.open(address)
 	if err != nil {
 		t.fail(err)
-		return
+		return false
 	}
+	defer conn.NetConn().Close()
 	t.rounds = append(t.rounds, time.Since(begun).Nanoseconds())
-	if conn.ConnectionState().DidResume {
+	state := conn.ConnectionState()
+	if state.DidResume {
 		t.resumed++
+		// In TLS 1.2, without a key exchange.
+		return true
 	}
-	conn.NetConn().Close()
+	if err := t.agree(agreed{state.Version, state.CipherSuite, curve(state)}); err != nil {
+		t.fail(err)
+		return false
+	}
+	return true
 }
 
-// percentile is the smallest value that this percentage of all do not exceed; 0 if there is none.
-func percentile(sorted []int64, percent int) int64 {
-	if len(sorted) == 0 {
-		return 0
+func (a agreed) told() *negotiated {
+	told := negotiated{CipherSuite: tls.CipherSuiteName(a.suite)}
+	switch a.version {
+	case tls.VersionTLS12:
+		told.Version = "1.2"
+	case tls.VersionTLS13:
+		told.Version = "1.3"
+	default:
+		told.Version = tls.VersionName(a.version)
 	}
-	return sorted[(len(sorted)*percent+99)/100-1]
+	for name, group := range groups {
+		if group == a.group {
+			told.Group = &name
+		}
+	}
+	return &told
 }
 
 // dial returns a TCP connection, and when the attempt began that led to it. While no local port is free, it waits; the

@@ -51,14 +51,13 @@ type ready struct {
 }
 
 type request struct {
-	Request     string          `json:"request"`
-	Address     string          `json:"address"`
-	Clients     int             `json:"clients"`
-	Millis      int64           `json:"millis"`
-	Fresh       json.RawMessage `json:"fresh"`
-	Connections int             `json:"connections"`
-	Direction   string          `json:"direction"`
-	Memory      bool            `json:"memory"`
+	Request     string `json:"request"`
+	Address     string `json:"address"`
+	Clients     int    `json:"clients"`
+	Millis      int64  `json:"millis"`
+	Connections int    `json:"connections"`
+	Direction   string `json:"direction"`
+	Memory      bool   `json:"memory"`
 }
 
 type usage struct {
@@ -70,14 +69,21 @@ type usage struct {
 }
 
 type handshakes struct {
-	Completed    int     `json:"completed"`
-	Failed       int     `json:"failed"`
-	FirstFailure *string `json:"first_failure"`
-	Resumed      int     `json:"resumed"`
-	ElapsedNanos int64   `json:"elapsed_nanos"`
-	CPUNanos     int64   `json:"cpu_nanos"`
-	P50Nanos     int64   `json:"p50_nanos"`
-	P99Nanos     int64   `json:"p99_nanos"`
+	Completed    int         `json:"completed"`
+	Failed       int         `json:"failed"`
+	FirstFailure *string     `json:"first_failure"`
+	Resumed      int         `json:"resumed"`
+	Fresh        int         `json:"fresh"`
+	Negotiated   *negotiated `json:"negotiated"`
+	ElapsedNanos int64       `json:"elapsed_nanos"`
+	CPUNanos     int64       `json:"cpu_nanos"`
+	RoundsNanos  []int64     `json:"rounds_nanos"`
+}
+
+type negotiated struct {
+	Version     string  `json:"version"`
+	CipherSuite string  `json:"cipher_suite"`
+	Group       *string `json:"group"`
 }
 
 type held struct {

@@ -8,8 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 )
+
+// groups by the names that IANA has for them.
+var groups = map[string]tls.CurveID{
+	"x25519":         tls.X25519,
+	"X25519MLKEM768": tls.X25519MLKEM768,
+	"secp256r1":      tls.CurveP256,
+	"secp384r1":      tls.CurveP384,
+}
 
 func (s setup) config() (*tls.Config, *x509.CertPool, error) {
 	bundle, err := os.ReadFile(s.Files.CA)
@@ -58,14 +65,8 @@ func (s setup) felixConfig(config *tls.Config, roots *x509.CertPool) error {
 	default:
 		return fmt.Errorf("unknown version %q", s.MaxVersion)
 	}
-	groups := map[string]tls.CurveID{
-		"x25519":         tls.X25519,
-		"x25519mlkem768": tls.X25519MLKEM768,
-		"secp256r1":      tls.CurveP256,
-		"secp384r1":      tls.CurveP384,
-	}
 	for _, name := range s.Groups {
-		group, known := groups[strings.ToLower(name)]
+		group, known := groups[name]
 		if !known {
 			return fmt.Errorf("unknown group %q", name)
 		}
@@ -102,17 +103,20 @@ func checkChain(raw [][]byte, roots *x509.CertPool) (*x509.Certificate, error) {
 	return leaf, err
 }
 
-// checkIdentity accepts a leaf that has the required Common Name, or one of whose URI SANs is the required one.
+// checkIdentity accepts a leaf that has the required Common Name, or one of whose URI SANs is the required one. It looks
+// at both in any case, as Calico does, whose verifier then judges by the two results.
 func (s setup) checkIdentity(leaf *x509.Certificate) error {
-	if s.Required.CommonName != nil && leaf.Subject.CommonName == *s.Required.CommonName {
-		return nil
-	}
+	common := s.Required.CommonName != nil && leaf.Subject.CommonName == *s.Required.CommonName
+	named := false
 	if s.Required.URISAN != nil {
 		for _, uri := range leaf.URIs {
 			if uri.String() == *s.Required.URISAN {
-				return nil
+				named = true
 			}
 		}
+	}
+	if common || named {
+		return nil
 	}
 	return fmt.Errorf("identity refused: CN %q, URI SANs %v", leaf.Subject.CommonName, leaf.URIs)
 }

@@ -18,10 +18,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use typha_tls::policy::TlsPolicy;
 
 use super::Failure;
-use super::ends::{Connected, FelixEnd, Io, Purpose, TyphaEnd};
-use crate::bench::protocol::{Fresh, Setup, Version};
-
-const VERSIONS: &str = "tokio-rustls 0.26, rustls 0.23, aws-lc-rs";
+use super::ends::{Connected, FelixEnd, Io, Negotiated, Purpose, TyphaEnd};
+use super::versions;
+use crate::bench::protocol::{Chains, Implementation, Setup, Version};
 
 /// The DNS SAN of Typha's leaf: this Felix checks names, as rustls does by default.
 const TYPHA_NAME: &str = "typha";
@@ -47,26 +46,30 @@ struct Parts {
 
 impl Typha {
     pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider(setup));
         let verifier =
             WebPkiClientVerifier::builder_with_provider(roots(setup)?, provider.clone()).build()?;
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
             .with_single_cert(certificates(&setup.files.chain)?, private_key(setup)?)?;
+        // The client that all peers have in common prefers AES-256.
+        config.ignore_client_order = setup.implementation == Implementation::BareAes128;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 }
 
 impl TyphaEnd for Typha {
-    const VERSIONS: &'static str = VERSIONS;
+    fn versions() -> String {
+        versions::of(&["tokio-rustls", "rustls", "aws-lc-rs"])
+    }
 
     type Stream<IO: Io> = server::TlsStream<IO>;
 
     async fn accept<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
         let stream = self.0.accept(io).await?;
-        let resumed = is_resumed(stream.get_ref().1);
-        Ok(Connected { stream, resumed })
+        let (resumed, negotiated) = facts(stream.get_ref().1);
+        Ok(Connected { stream, resumed, negotiated })
     }
 
     async fn accept_tcp(&self, tcp: TcpStream) -> Result<Connected<Self::Stream<TcpStream>>, Failure> {
@@ -77,7 +80,7 @@ impl TyphaEnd for Typha {
 
 impl Felix {
     pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
-        let mut provider = aws_lc_rs::default_provider();
+        let mut provider = provider(setup);
         if !setup.groups.is_empty() {
             // The policy knows the groups by their names.
             let named = TlsPolicy::builder()
@@ -117,14 +120,16 @@ impl Felix {
 }
 
 impl FelixEnd for Felix {
-    const VERSIONS: &'static str = VERSIONS;
+    fn versions() -> String {
+        versions::of(&["tokio-rustls", "rustls", "aws-lc-rs"])
+    }
 
     type Stream<IO: Io> = client::TlsStream<IO>;
 
     async fn connect<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
         let stream = self.connector.connect(self.name.clone(), io).await?;
-        let resumed = is_resumed(stream.get_ref().1);
-        Ok(Connected { stream, resumed })
+        let (resumed, negotiated) = facts(stream.get_ref().1);
+        Ok(Connected { stream, resumed, negotiated })
     }
 
     async fn connect_tcp(
@@ -138,19 +143,38 @@ impl FelixEnd for Felix {
         Ok(connected)
     }
 
-    fn fresh(&self, fresh: &Fresh) -> Result<Vec<Self>, Failure> {
-        let certificates = certificates(&fresh.chains)?;
-        let chains = certificates.chunks_exact(fresh.chain_length.max(1));
+    fn with_chains(&self, chains: &Chains) -> Result<Vec<Self>, Failure> {
+        let Chains { file: path, chain_length: length } = chains;
+        let certificates = certificates(path)?;
+        let chains = certificates.chunks_exact((*length).max(1));
         if certificates.is_empty() || !chains.remainder().is_empty() {
-            let (path, count, length) = (&fresh.chains, certificates.len(), fresh.chain_length);
+            let count = certificates.len();
             return Err(format!("{path} has {count} certificates: no chains of {length} each").into());
         }
         chains.map(|chain| Self::with_chain(&self.parts, chain.to_vec())).collect()
     }
 }
 
-fn is_resumed(connection: &CommonState) -> bool {
-    connection.handshake_kind() == Some(HandshakeKind::Resumed)
+/// The default one, and of the other kind of this implementation with AES-128 first.
+fn provider(setup: &Setup) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if setup.implementation == Implementation::BareAes128 {
+        // Stable: all else stays in its order.
+        provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("AES_128"));
+    }
+    provider
+}
+
+/// Whether a session was resumed, and what was negotiated.
+fn facts(connection: &CommonState) -> (bool, Option<Negotiated>) {
+    let negotiated = || {
+        let suite = connection.negotiated_cipher_suite()?.suite();
+        let group = connection.negotiated_key_exchange_group()?.name();
+        Some(Negotiated::Rustls(connection.protocol_version()?, suite, group))
+    };
+    // A session of TLS 1.2 that is resumed has no key exchange.
+    let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    (resumed, negotiated())
 }
 
 fn roots(setup: &Setup) -> Result<Arc<RootCertStore>, Failure> {

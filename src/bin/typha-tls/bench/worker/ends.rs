@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
+use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use typha_tls::stream::TlsFacts;
 
 use super::Failure;
-use crate::bench::protocol::Fresh;
+use crate::bench::protocol::{self, Chains};
 
 pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
@@ -16,11 +18,45 @@ impl<IO: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for IO {}
 pub(super) struct Connected<S> {
     pub(super) stream: S,
     pub(super) resumed: bool,
+    /// Not of a session of TLS 1.2 that was resumed: it has no key exchange.
+    pub(super) negotiated: Option<Negotiated>,
+}
+
+/// What both ends agreed on; spelled out only when it is told, which would cost each handshake something.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Negotiated {
+    Ours(TlsFacts),
+    Rustls(ProtocolVersion, CipherSuite, NamedGroup),
+}
+
+impl Negotiated {
+    pub(super) fn told(self) -> protocol::Negotiated {
+        match self {
+            Self::Ours(facts) => protocol::Negotiated {
+                version: facts.version().to_owned(),
+                cipher_suite: facts.cipher_suite(),
+                group: Some(facts.group()),
+            },
+            Self::Rustls(version, suite, group) => protocol::Negotiated {
+                version: match version {
+                    ProtocolVersion::TLSv1_2 => "1.2".to_owned(),
+                    ProtocolVersion::TLSv1_3 => "1.3".to_owned(),
+                    other => format!("{other:?}"),
+                },
+                // rustls has names of its own for the suites of TLS 1.3, and writes all groups in capitals.
+                cipher_suite: format!("{suite:?}").replace("TLS13_", "TLS_"),
+                group: Some(match group {
+                    NamedGroup::X25519MLKEM768 => "X25519MLKEM768".to_owned(),
+                    other => format!("{other:?}").to_lowercase(),
+                }),
+            },
+        }
+    }
 }
 
 pub(super) trait TyphaEnd: Send + Sync + 'static {
     /// Names and versions, for people.
-    const VERSIONS: &'static str;
+    fn versions() -> String;
 
     type Stream<IO: Io>: Io;
 
@@ -38,7 +74,7 @@ pub(super) trait TyphaEnd: Send + Sync + 'static {
 
 pub(super) trait FelixEnd: Send + Sync + Sized + 'static {
     /// Names and versions, for people.
-    const VERSIONS: &'static str;
+    fn versions() -> String;
 
     type Stream<IO: Io>: Io;
 
@@ -54,8 +90,8 @@ pub(super) trait FelixEnd: Send + Sync + Sized + 'static {
         purpose: Purpose,
     ) -> impl Future<Output = Result<Connected<Self::Stream<TcpStream>>, Failure>> + Send;
 
-    /// The same end with other chains, which no Typha has seen.
-    fn fresh(&self, fresh: &Fresh) -> Result<Vec<Self>, Failure>;
+    /// The same end with other chains, one each.
+    fn with_chains(&self, chains: &Chains) -> Result<Vec<Self>, Failure>;
 }
 
 /// The first byte of a connection.

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use typha_tls::error::WithCauses;
 
 use super::Failure;
+use super::clients::Clients;
 use super::ends::{Connected, FelixEnd, Io, Purpose};
 
 /// Bounds everything that is done on a new connection, so that no request waits for ever.
@@ -21,12 +22,14 @@ const PORT_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) struct Load<F: FelixEnd> {
     pub(super) felix: Arc<F>,
+    pub(super) clients: Clients<F>,
     pub(super) held: Vec<F::Stream<TcpStream>>,
 }
 
 impl<F: FelixEnd> Load<F> {
     pub(super) fn new(felix: F) -> Self {
-        Self { felix: Arc::new(felix), held: Vec::new() }
+        let felix = Arc::new(felix);
+        Self { clients: Clients::own(felix.clone()), felix, held: Vec::new() }
     }
 }
 

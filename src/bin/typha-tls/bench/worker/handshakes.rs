@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::clients::Clients;
-use super::ends::FelixEnd;
+use super::ends::{Connected, FelixEnd, Negotiated};
 use super::felix::{Load, bounded, dial, open, parse_address, text};
 use super::usage;
-use crate::bench::protocol::{Fresh, Handshakes};
+use crate::bench::protocol::Handshakes;
 
 /// What one client, or all of them, have done.
 #[derive(Default)]
@@ -22,6 +22,8 @@ struct Tally {
     failed: u64,
     first_failure: Option<String>,
     resumed: u64,
+    fresh: u64,
+    negotiated: Option<Negotiated>,
 }
 
 impl<F: FelixEnd> Load<F> {
@@ -31,10 +33,9 @@ impl<F: FelixEnd> Load<F> {
         clients: usize,
         millis: u64,
         rides: bool,
-        fresh: Option<&Fresh>,
     ) -> Result<Handshakes, Failure> {
         let address = parse_address(address)?;
-        let who = Arc::new(Clients::new(self.felix.clone(), fresh)?);
+        let who = Arc::new(self.clients.from_the_first());
         let (cpu, begun) = (usage::cpu_nanos(), Instant::now());
         let until = begun + Duration::from_millis(millis);
         let mut loops = JoinSet::new();
@@ -43,19 +44,19 @@ impl<F: FelixEnd> Load<F> {
         }
         let mut all = Tally::default();
         while let Some(tally) = loops.join_next().await {
-            all.add(tally?);
+            all.add(tally?)?;
         }
         let (elapsed, cpu) = (begun.elapsed(), usage::cpu_nanos() - cpu);
-        all.rounds.sort_unstable();
         Ok(Handshakes {
             completed: all.rounds.len() as u64,
             failed: all.failed,
             first_failure: all.first_failure,
             resumed: all.resumed,
+            fresh: all.fresh,
+            negotiated: all.negotiated.map(Negotiated::told),
             elapsed_nanos: nanos(elapsed),
             cpu_nanos: cpu,
-            p50_nanos: percentile(&all.rounds, 50),
-            p99_nanos: percentile(&all.rounds, 99),
+            rounds_nanos: all.rounds,
         })
     }
 }
@@ -68,15 +69,21 @@ async fn client<F: FelixEnd>(
     rides: bool,
 ) -> Tally {
     let mut tally = Tally::default();
-    while let Some(felix) = who.next() {
+    while let Some((felix, fresh)) = who.next() {
         match bounded(round(felix, address, rides)).await {
-            Ok((nanos, resumed)) => {
+            Ok((nanos, facts)) => {
                 tally.rounds.push(nanos);
-                tally.resumed += u64::from(resumed);
+                tally.resumed += u64::from(facts.resumed);
+                tally.fresh += u64::from(fresh);
+                if let Err(failure) = agree(&mut tally.negotiated, facts.negotiated) {
+                    tally.fail(&failure);
+                    break;
+                }
             }
+            // The run will end for it: there is no use in failing a thousand times.
             Err(failure) => {
-                tally.failed += 1;
-                tally.first_failure.get_or_insert_with(|| text(&failure));
+                tally.fail(&failure);
+                break;
             }
         }
         if Instant::now() >= until {
@@ -88,42 +95,47 @@ async fn client<F: FelixEnd>(
 
 /// Returns how many nanoseconds the round took, and whether its session was resumed. Closes TCP without a goodbye of TLS:
 /// it would be one more record on either end, and is no part of a handshake.
-async fn round<F: FelixEnd>(felix: &F, address: SocketAddr, rides: bool) -> Result<(u64, bool), Failure> {
+async fn round<F: FelixEnd>(
+    felix: &F,
+    address: SocketAddr,
+    rides: bool,
+) -> Result<(u64, Connected<()>), Failure> {
     let (tcp, begun) = dial(address).await?;
-    let connected = open(felix, tcp, rides).await?;
-    Ok((nanos(begun.elapsed()), connected.resumed))
+    let Connected { stream, resumed, negotiated } = open(felix, tcp, rides).await?;
+    let nanos = nanos(begun.elapsed());
+    drop(stream);
+    Ok((nanos, Connected { stream: (), resumed, negotiated }))
+}
+
+/// Keeps what was negotiated, which must be the same in all handshakes: figures about a mixture would be about nothing.
+fn agree(known: &mut Option<Negotiated>, found: Option<Negotiated>) -> Result<(), Failure> {
+    match (*known, found) {
+        (Some(first), Some(other)) if first != other => {
+            Err(format!("the handshakes are not alike: {}, and then {}", first.told(), other.told()).into())
+        }
+        _ => {
+            *known = found.or(*known);
+            Ok(())
+        }
+    }
 }
 
 impl Tally {
-    fn add(&mut self, mut other: Self) {
+    fn fail(&mut self, failure: &Failure) {
+        self.failed += 1;
+        self.first_failure.get_or_insert_with(|| text(failure));
+    }
+
+    fn add(&mut self, mut other: Self) -> Result<(), Failure> {
         self.rounds.append(&mut other.rounds);
         self.failed += other.failed;
         self.first_failure = self.first_failure.take().or(other.first_failure);
         self.resumed += other.resumed;
+        self.fresh += other.fresh;
+        agree(&mut self.negotiated, other.negotiated)
     }
 }
 
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// The smallest value that `percent` of all do not exceed; 0 if there is none.
-fn percentile(sorted: &[u64], percent: usize) -> u64 {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::percentile;
-
-    #[test]
-    fn percentiles_are_values_that_occurred() {
-        let hundred: Vec<_> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50), 50);
-        assert_eq!(percentile(&hundred, 99), 99);
-        assert_eq!(percentile(&[7], 50), 7);
-        assert_eq!(percentile(&[7, 8, 9], 99), 9);
-        assert_eq!(percentile(&[], 50), 0);
-    }
 }

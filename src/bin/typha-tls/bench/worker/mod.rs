@@ -17,14 +17,17 @@ mod memory;
 mod ours;
 mod serving;
 mod usage;
+mod versions;
 
 use std::error::Error;
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
+use super::descriptors;
 use super::protocol::{End, Implementation, Ready, Request, Setup};
 use crate::output::{self, FAILED, SUCCESS};
+use clients::Clients;
 use conversation::Conversation;
 use ends::{FelixEnd, TyphaEnd};
 use felix::Load;
@@ -45,19 +48,23 @@ pub(crate) fn run() -> u8 {
 }
 
 fn work() -> Result<(), Failure> {
-    usage::raise_descriptor_limit()?;
+    descriptors::raise_limit()?;
     let mut conversation = Conversation::new();
     let Some(setup) = conversation.next()? else { return Ok(()) };
     let setup: Setup = setup;
     match (setup.end, setup.implementation) {
         (End::Typha, Implementation::Ours) => typha(&setup, ours::Typha::new(&setup)?, conversation),
-        (End::Typha, Implementation::Bare) => typha(&setup, bare::Typha::new(&setup)?, conversation),
+        (End::Typha, Implementation::Bare | Implementation::BareAes128) => {
+            typha(&setup, bare::Typha::new(&setup)?, conversation)
+        }
         (End::Felix, Implementation::Ours) => felix(&setup, ours::Felix::new(&setup)?, conversation),
-        (End::Felix, Implementation::Bare) => felix(&setup, bare::Felix::new(&setup)?, conversation),
+        (End::Felix, Implementation::Bare | Implementation::BareAes128) => {
+            felix(&setup, bare::Felix::new(&setup)?, conversation)
+        }
         (End::Memory, Implementation::Ours) => {
             memory(&setup, ours::Typha::new(&setup)?, ours::Felix::new(&setup)?, conversation)
         }
-        (End::Memory, Implementation::Bare) => {
+        (End::Memory, Implementation::Bare | Implementation::BareAes128) => {
             memory(&setup, bare::Typha::new(&setup)?, bare::Felix::new(&setup)?, conversation)
         }
         (_, Implementation::Go) => Err("Go's worker is a program of its own".into()),
@@ -67,8 +74,7 @@ fn work() -> Result<(), Failure> {
 fn typha<T: TyphaEnd>(setup: &Setup, typha: T, mut conversation: Conversation) -> Result<(), Failure> {
     let runtime = runtime(setup)?;
     let server = runtime.block_on(Server::start(typha))?;
-    conversation
-        .answer(&Ready { address: Some(server.address().to_string()), versions: T::VERSIONS.to_owned() })?;
+    conversation.answer(&Ready { address: Some(server.address().to_string()), versions: T::versions() })?;
     while let Some(request) = conversation.next()? {
         match request {
             Request::Usage { .. } => conversation.answer(&usage::now(server.counts())?)?,
@@ -82,13 +88,17 @@ fn typha<T: TyphaEnd>(setup: &Setup, typha: T, mut conversation: Conversation) -
 fn felix<F: FelixEnd>(setup: &Setup, felix: F, mut conversation: Conversation) -> Result<(), Failure> {
     let runtime = runtime(setup)?;
     let mut load = Load::new(felix);
-    conversation.answer(&Ready { address: None, versions: F::VERSIONS.to_owned() })?;
+    conversation.answer(&Ready { address: None, versions: F::versions() })?;
     while let Some(request) = conversation.next()? {
         match request {
             Request::Usage { .. } => conversation.answer(&usage::now(&Counts::default())?)?,
-            Request::Handshakes { address, clients, millis, rides, fresh } => {
-                let load = load.handshakes(&address, clients, millis, rides, fresh.as_ref());
+            Request::Handshakes { address, clients, millis, rides } => {
+                let load = load.handshakes(&address, clients, millis, rides);
                 conversation.answer(&runtime.block_on(load)?)?;
+            }
+            Request::Leaves { usual, fresh } => {
+                load.clients = Clients::new(load.felix.clone(), usual.as_ref(), fresh.as_ref())?;
+                conversation.answer(&Ready { address: None, versions: F::versions() })?;
             }
             Request::Hold { address, connections } => {
                 conversation.answer(&runtime.block_on(load.hold(&address, connections))?)?;
@@ -112,7 +122,7 @@ fn memory<T: TyphaEnd, F: FelixEnd>(
 ) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let pair = memory::Pair::new(typha, felix);
-    conversation.answer(&Ready { address: None, versions: T::VERSIONS.to_owned() })?;
+    conversation.answer(&Ready { address: None, versions: T::versions() })?;
     while let Some(request) = conversation.next()? {
         match request {
             Request::Usage { .. } => conversation.answer(&usage::now(&Counts::default())?)?,

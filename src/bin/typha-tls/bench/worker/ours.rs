@@ -8,10 +8,9 @@ use typha_tls::{
 };
 
 use super::Failure;
-use super::ends::{Connected, FelixEnd, Io, Purpose, TyphaEnd};
-use crate::bench::protocol::{Fresh, Setup, Version};
-
-const VERSIONS: &str = concat!("typha-tls ", env!("CARGO_PKG_VERSION"), ", rustls 0.23, aws-lc-rs");
+use super::ends::{Connected, FelixEnd, Io, Negotiated, Purpose, TyphaEnd};
+use super::versions;
+use crate::bench::protocol::{Chains, Setup, Version};
 
 pub(super) struct Typha(TyphaAcceptor);
 
@@ -26,7 +25,9 @@ impl Typha {
 }
 
 impl TyphaEnd for Typha {
-    const VERSIONS: &'static str = VERSIONS;
+    fn versions() -> String {
+        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
+    }
 
     type Stream<IO: Io> = AuthenticatedStream<IO>;
 
@@ -55,7 +56,9 @@ impl Felix {
 }
 
 impl FelixEnd for Felix {
-    const VERSIONS: &'static str = VERSIONS;
+    fn versions() -> String {
+        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
+    }
 
     type Stream<IO: Io> = AuthenticatedStream<IO>;
 
@@ -76,15 +79,16 @@ impl FelixEnd for Felix {
         Ok(connected)
     }
 
-    fn fresh(&self, _: &Fresh) -> Result<Vec<Self>, Failure> {
-        Err("fresh leaves are for the bare Felix only".into())
+    fn with_chains(&self, _: &Chains) -> Result<Vec<Self>, Failure> {
+        Err("other leaves are for the bare Felix only".into())
     }
 }
 
 /// The stream does not tell whether its session was resumed. That is no gap: this crate's Felix never offers to, and of a
 /// Typha of this crate the bare Felix tells, since both ends of a connection agree on it.
-fn connected<S>(stream: S) -> Connected<S> {
-    Connected { stream, resumed: false }
+fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStream<IO>> {
+    let negotiated = Some(Negotiated::Ours(*stream.tls()));
+    Connected { stream, resumed: false, negotiated }
 }
 
 fn material(setup: &Setup, policy: &TlsPolicy) -> Result<Material, Failure> {

@@ -53,7 +53,7 @@ async fn accept<T: TyphaEnd>(listener: TcpListener, typha: Arc<T>, counts: Arc<C
 }
 
 async fn connection<T: TyphaEnd>(typha: Arc<T>, tcp: TcpStream, counts: Arc<Counts>) {
-    let Ok(Connected { stream, resumed }) = typha.accept_tcp(tcp).await else {
+    let Ok(Connected { stream, resumed, .. }) = typha.accept_tcp(tcp).await else {
         counts.failed.fetch_add(1, Relaxed);
         return;
     };

@@ -4,7 +4,6 @@ use std::fs;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Failure;
@@ -40,12 +39,4 @@ fn resident_bytes() -> Result<u64, Failure> {
     let statm = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
     let pages = statm.split(' ').nth(1).ok_or_else(|| format!("{FILE} has no second column: {statm}"))?;
     Ok(pages.parse::<u64>()? * rustix::param::page_size() as u64)
-}
-
-/// A connection is a descriptor, and the usual soft limit is 1024.
-pub(super) fn raise_descriptor_limit() -> Result<(), Failure> {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    setrlimit(Resource::Nofile, raised)
-        .map_err(|error| format!("can not raise the limit of file descriptors: {error}").into())
 }
