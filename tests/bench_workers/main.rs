@@ -7,6 +7,8 @@
     reason = "the helpers of tests fail as the tests do"
 )]
 
+#[path = "../../src/bin/typha-tls/bench/go_command.rs"]
+mod go_command;
 mod pki;
 mod worker;
 
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 use pki::Pki;
 use worker::{Implementation, Worker, implementations};
 
-use Implementation::{Bare, Go, Ours};
+use Implementation::{Bare, BareAes128, Go, Ours};
 
 fn number(answer: &Value, name: &str) -> u64 {
     answer[name].as_u64().unwrap_or_else(|| panic!("{name} is no number: {answer}"))
@@ -24,7 +26,7 @@ fn number(answer: &Value, name: &str) -> u64 {
 /// Handshakes of two clients, for long enough to be some.
 fn handshakes(felix: &mut Worker, typha: &Worker) -> Value {
     felix.ask(&json!({
-        "request": "handshakes", "address": typha.address(), "clients": 2, "millis": 50, "rides": false, "fresh": null,
+        "request": "handshakes", "address": typha.address(), "clients": 2, "millis": 50, "rides": false,
     }))
 }
 
@@ -63,8 +65,10 @@ fn every_felix_shakes_hands_with_every_typha() {
         assert_eq!(number(&typha.usage(), "resumed"), 0, "{case}");
         assert!(number(&answer, "elapsed_nanos") >= 50_000_000, "{case}: {answer}");
         assert_ne!(number(&answer, "cpu_nanos"), 0, "{case}");
-        assert_ne!(number(&answer, "p50_nanos"), 0, "{case}");
-        assert!(number(&answer, "p50_nanos") <= number(&answer, "p99_nanos"), "{case}: {answer}");
+        let rounds = answer["rounds_nanos"].as_array().unwrap();
+        assert_eq!(rounds.len() as u64, number(&answer, "completed"), "{case}: {answer}");
+        assert!(rounds.iter().all(|nanos| nanos.as_u64().unwrap() > 0), "{case}: {answer}");
+        assert_eq!(number(&answer, "fresh"), 0, "{case}");
         for end in [&mut typha, &mut felix] {
             let usage = end.usage();
             assert_ne!(number(&usage, "cpu_nanos"), 0, "{case}");
@@ -84,7 +88,13 @@ fn every_group_and_version_can_be_chosen() {
             let mut setup = pki.felix();
             setup["groups"] = json!([group]);
             let answer = handshakes(&mut Worker::start(mine, &setup), &typha);
-            assert_all_completed(&answer, &mut typha, &format!("{mine:?} to {theirs:?} by {group}"));
+            let case = format!("{mine:?} to {theirs:?} by {group}");
+            assert_all_completed(&answer, &mut typha, &case);
+            assert_eq!(
+                (&answer["negotiated"]["version"], group_of(&answer, mine)),
+                (&json!("1.3"), group),
+                "{case}"
+            );
         }
         if mine != Ours {
             let mut typha = Worker::start(theirs, &pki.typha());
@@ -92,8 +102,39 @@ fn every_group_and_version_can_be_chosen() {
             setup["max_version"] = json!("1.2");
             setup["groups"] = json!(["x25519"]);
             let answer = handshakes(&mut Worker::start(mine, &setup), &typha);
-            assert_all_completed(&answer, &mut typha, &format!("{mine:?} to {theirs:?} by TLS 1.2"));
+            let case = format!("{mine:?} to {theirs:?} by TLS 1.2");
+            assert_all_completed(&answer, &mut typha, &case);
+            assert_eq!(
+                (&answer["negotiated"]["version"], group_of(&answer, mine)),
+                (&json!("1.2"), "x25519"),
+                "{case}"
+            );
         }
+    }
+}
+
+/// Go tells it since 1.25.
+fn group_of(answer: &Value, mine: Implementation) -> &str {
+    let group = &answer["negotiated"]["group"];
+    if mine == Go && group.is_null() { "x25519" } else { group.as_str().unwrap() }
+}
+
+#[test]
+fn a_typha_with_aes_128_first_gets_it() {
+    let pki = Pki::new();
+    let negotiated = |theirs, mine| {
+        let typha = Worker::start(theirs, &pki.typha());
+        let answer = handshakes(&mut Worker::start(mine, &pki.felix()), &typha);
+        answer["negotiated"]["cipher_suite"].as_str().unwrap().to_owned()
+    };
+    // The bare Felix prefers AES-256, and the bare Typha lets it.
+    for (theirs, mine, suite) in [
+        (Bare, Bare, "TLS_AES_256_GCM_SHA384"),
+        (Bare, BareAes128, "TLS_AES_128_GCM_SHA256"),
+        (BareAes128, Bare, "TLS_AES_128_GCM_SHA256"),
+        (Ours, Bare, "TLS_AES_128_GCM_SHA256"),
+    ] {
+        assert_eq!(negotiated(theirs, mine), suite, "{mine:?} to {theirs:?}");
     }
 }
 
@@ -103,7 +144,7 @@ fn the_first_byte_may_ride() {
     for theirs in implementations() {
         let mut typha = Worker::start(theirs, &pki.typha());
         let answer = Worker::start(Ours, &pki.felix()).ask(&json!({
-            "request": "handshakes", "address": typha.address(), "clients": 1, "millis": 50, "rides": true, "fresh": null,
+            "request": "handshakes", "address": typha.address(), "clients": 1, "millis": 50, "rides": true,
         }));
         assert_all_completed(&answer, &mut typha, &format!("{theirs:?}"));
     }
@@ -112,18 +153,47 @@ fn the_first_byte_may_ride() {
 #[test]
 fn fresh_leaves_are_used_up() {
     let pki = Pki::new();
-    let chains = pki.fresh_leaves(7);
+    let chains = json!({ "file": pki.fresh_leaves(7), "chain_length": 1 });
     // Every second turn takes one: the sixteenth would be for the eighth.
     for (theirs, (share, completed)) in product(implementations(), [(1.0, 7), (0.5, 15)]) {
         let mut typha = Worker::start(theirs, &pki.typha());
         let mut felix = Worker::start(Bare, &pki.felix());
-        let answer = felix.ask(&json!({
-            "request": "handshakes", "address": typha.address(), "clients": 2, "millis": 10_000, "rides": false,
-            "fresh": { "chains": chains, "chain_length": 1, "share": share },
-        }));
         let case = format!("{theirs:?}, share {share}");
-        assert_all_completed(&answer, &mut typha, &case);
-        assert_eq!(number(&answer, "completed"), completed, "{case}");
+        felix.ask(
+            &json!({ "request": "leaves", "usual": null, "fresh": { "chains": chains, "share": share } }),
+        );
+        // Each request begins with the first one.
+        for requests in [1, 2] {
+            let answer = felix.ask(&json!({
+                "request": "handshakes", "address": typha.address(), "clients": 2, "millis": 10_000, "rides": false,
+            }));
+            assert_eq!((number(&answer, "completed"), number(&answer, "fresh")), (completed, 7), "{case}");
+            assert_eq!(number(&typha.usage(), "accepted"), requests * completed, "{case}");
+        }
+    }
+}
+
+#[test]
+fn usual_leaves_are_taken_in_turn() {
+    let pki = Pki::new();
+    let chains = json!({ "file": pki.fresh_leaves(3), "chain_length": 1 });
+    let typha = Worker::start(Ours, &pki.typha());
+    let mut felix = Worker::start(Bare, &pki.felix());
+    felix.ask(&json!({ "request": "leaves", "usual": chains, "fresh": null }));
+    let answer = handshakes(&mut felix, &typha);
+    assert_eq!((number(&answer, "failed"), number(&answer, "fresh")), (0, 0), "{answer}");
+    assert!(number(&answer, "completed") > 0);
+}
+
+#[test]
+fn a_loop_ends_at_its_first_failure() {
+    let pki = Pki::new();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for mine in implementations() {
+        let answer = Worker::start(mine, &pki.felix()).ask(&json!({
+            "request": "handshakes", "address": closed, "clients": 2, "millis": 10_000, "rides": false,
+        }));
+        assert_eq!((number(&answer, "completed"), number(&answer, "failed")), (0, 2), "{mine:?}");
     }
 }
 
@@ -206,7 +276,7 @@ fn a_typha_of_ours_or_go_refuses_another_identity() {
         if theirs == Ours {
             let alert = match mine {
                 Ours => "the peer refused us: access_denied",
-                Bare => "received fatal alert: AccessDenied",
+                Bare | BareAes128 => "received fatal alert: AccessDenied",
                 Go => "remote error: tls: access denied",
             };
             assert!(why.contains(alert), "{mine:?}: {why}");
@@ -246,7 +316,6 @@ fn only_the_others_resume() {
             let [first, second] = [(); 2].map(|()| {
                 felix.ask(&json!({
                     "request": "handshakes", "address": typha.address(), "clients": 1, "millis": 1, "rides": false,
-                    "fresh": null,
                 }))
             });
             assert_eq!(
@@ -276,13 +345,12 @@ fn only_the_others_resume() {
 #[test]
 fn what_a_worker_can_not_do_ends_it() {
     let pki = Pki::new();
-    let fresh = json!({
-        "request": "handshakes", "address": "127.0.0.1:1", "clients": 1, "millis": 1, "rides": false,
-        "fresh": { "chains": pki.fresh_leaves(1), "chain_length": 1, "share": 1.0 },
+    let leaves = json!({
+        "request": "leaves", "fresh": null, "usual": { "file": pki.fresh_leaves(1), "chain_length": 1 },
     });
     for mine in implementations().into_iter().filter(|mine| *mine != Bare) {
-        let stderr = Worker::start(mine, &pki.felix()).fail(&fresh);
-        assert!(stderr.contains("fresh leaves are for the bare Felix only"), "{mine:?}: {stderr}");
+        let stderr = Worker::start(mine, &pki.felix()).fail(&leaves);
+        assert!(stderr.contains("other leaves are for the bare Felix only"), "{mine:?}: {stderr}");
     }
     for theirs in implementations() {
         let stderr = Worker::start(theirs, &pki.typha()).fail(&json!({ "request": "release" }));

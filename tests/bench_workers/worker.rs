@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::go_command;
+
 /// Far more than any request here takes, even on a busy machine.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Implementation {
     Bare,
+    BareAes128,
     Go,
     Ours,
 }
@@ -52,14 +55,8 @@ fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let directory = TempDir::new_in(target).unwrap();
     let built = directory.path().join("bench-go");
-    let output = Command::new("go")
-        .args(["build", "-buildvcs=false", "-o"])
-        .args([&built, Path::new(".")])
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/typha-tls/bench/go"))
-        .envs([("GO111MODULE", "on"), ("GOFLAGS", "-mod=mod"), ("GOPROXY", "off")])
-        .envs([("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("CGO_ENABLED", "0")])
-        .output()
-        .unwrap();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/typha-tls/bench/go");
+    let output = go_command::build(&sources, &built).output().unwrap();
     assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
     // Renaming replaces the program whole, also under another run that is using it.
     let program = target.join("bench-go");
@@ -96,7 +93,10 @@ impl Worker {
         if implementation != Implementation::Go {
             command.arg("bench-worker");
         }
-        setup["implementation"] = json!(format!("{implementation:?}").to_lowercase());
+        setup["implementation"] = json!(match implementation {
+            Implementation::BareAes128 => "bare-aes128".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        });
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, answers) = channel();
