@@ -5,8 +5,9 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -48,6 +49,14 @@ fn assert_handshakes(work: &Value, peers: &[&str]) {
         }
         assert!(median(peer, "p50_micros") <= median(peer, "p99_micros"), "{peer}");
         assert!(peer["slices"].as_array().unwrap().len() >= 3, "{peer}");
+        assert!(
+            peer["negotiated"]["version"].is_string() && peer["negotiated"]["group"].is_string(),
+            "{peer}"
+        );
+        // All clients of a warm cache were seen before, and none of a cold one.
+        let unseen = if work["mode"]["cache"] == "cold" { &peer["completed"] } else { &Value::from(0) };
+        let mixed = work["work"].as_str().unwrap().starts_with("hit-share");
+        assert!(mixed || &peer["unseen"] == unseen, "{peer}");
     }
 }
 
@@ -65,9 +74,16 @@ fn a_work_has_a_line_for_each_peer_and_all_targets() {
     assert!((floor["total_micros"].as_f64().unwrap() - sum).abs() < 1e-6, "{floor}");
     assert_eq!(floor["verifies"], 1);
     for peer in work["peers"].as_array().unwrap() {
-        assert!(peer["ratio_to_floor"].as_f64().unwrap() > 0.0);
-        assert_eq!(peer["ratio_to"].as_object().unwrap().len(), 1);
+        let ratios = peer["ratio_to"].as_object().unwrap();
+        assert_eq!(ratios.len(), 1);
+        for ratio in ratios.values().chain([&peer["ratio_to_floor"]]) {
+            let [min, median, max] = ["min", "median", "max"].map(|name| ratio[name].as_f64().unwrap());
+            assert!(0.0 < min && min <= median && median <= max, "{ratio}");
+        }
     }
+    let suite = |index: usize| &work["peers"][index]["negotiated"]["cipher_suite"];
+    assert_eq!((suite(0), suite(1)), (&"TLS_AES_128_GCM_SHA256".into(), &"TLS_AES_256_GCM_SHA384".into()));
+    assert_eq!(report["clients"], 32);
     let targets = report["targets"].as_array().unwrap();
     assert_eq!(targets.len(), 15);
     let measured = targets.iter().filter(|target| !target["measured"].is_null());
@@ -132,6 +148,56 @@ fn mode_flags_make_a_matrix() {
 }
 
 #[test]
+fn works_can_be_measured_in_other_modes() {
+    let report =
+        report("--seconds 1 --peers bare,bare-aes128 --clients 4 --work handshake,latency --tls 1.2,1.3");
+    assert_eq!(
+        texts(&report["works"], "work"),
+        [
+            "handshake 1.2 x25519 p256 chain-0 warm both",
+            "latency 1.2 x25519 p256 chain-0 warm both",
+            "handshake 1.3 x25519 p256 chain-0 warm both",
+            "latency 1.3 x25519 p256 chain-0 warm both",
+        ]
+    );
+    for work in report["works"].as_array().unwrap() {
+        assert_handshakes(work, &["bare", "bare-aes128"]);
+        for peer in work["peers"].as_array().unwrap() {
+            assert_eq!(peer["negotiated"]["version"], work["mode"]["tls"]);
+        }
+        let suite = work["peers"][1]["negotiated"]["cipher_suite"].as_str().unwrap();
+        assert!(suite.contains("AES_128_GCM_SHA256"), "{suite}");
+    }
+    // They are about the standard modes.
+    assert!(report["targets"].as_array().unwrap().iter().all(|target| target["verdict"] == "unknown"));
+}
+
+#[test]
+fn a_report_that_can_not_be_written_is_an_error() {
+    for json in ["", " --json"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = bench(&format!("--seconds 1 --peers bare --work floor{json}"));
+        let output = command.stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(5), "{stderr}");
+        assert!(stderr.contains("typha-tls: the report can not be written: No space left"), "{stderr}");
+    }
+    let mut child = bench("--seconds 1 --peers bare --work floor").stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn too_few_file_descriptors_are_seen_before_anything_starts() {
+    let program = env!("CARGO_BIN_EXE_typha-tls");
+    let script = format!("ulimit -n 500 && exec {program} bench --peers bare --work floor --clients 201");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("take 200 clients"), "{stderr}");
+}
+
+#[test]
 fn growth_has_its_points_and_its_plot() {
     let dir = TempDir::new().unwrap();
     let plot = dir.path().join("growth.svg");
@@ -149,6 +215,13 @@ fn growth_has_its_points_and_its_plot() {
     assert_eq!(texts(&report["growth"], "curve"), ["bundle", "hit-share"]);
     assert_eq!(points(0).collect::<Vec<_>>(), [1, 10, 50, 100, 150]);
     assert_eq!(points(1).collect::<Vec<_>>(), [0, 25, 50, 75, 100]);
+    for point in report["growth"][1]["points"].as_array().unwrap() {
+        for peer in point["result"]["peers"].as_array().unwrap() {
+            let [completed, unseen] = ["completed", "unseen"].map(|name| peer[name].as_f64().unwrap());
+            let share = 100.0 * (1.0 - unseen / completed);
+            assert!((share - point["x"].as_f64().unwrap()).abs() < 2.0, "{}: {peer}", point["x"]);
+        }
+    }
     let svg = fs::read_to_string(&plot).unwrap();
     for text in ["ours", "bare", "CAs in the bundle", "% of clients seen before"] {
         assert!(svg.contains(text), "no {text} in {svg}");
@@ -180,7 +253,11 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         "--work sleep",
         "--grow money",
         "--grow all --work idle",
-        "--tls 1.2 --work idle",
+        "--tls 1.2 --work tls12",
+        "--key p384 --work handshake,cold",
+        "--tls 1.2 --work latency",
+        "--cache cold --work bulk",
+        "--tls 1.2 --grow cores",
         "--chain-length 3",
         "--clients 0",
         "--tls 1.2 --group X25519MLKEM768",
@@ -206,24 +283,81 @@ fn a_go_that_is_missing_is_a_note_unless_it_was_asked_for() {
 
 #[test]
 fn a_run_that_is_interrupted_leaves_nothing_behind() {
+    for signal in ["INT", "TERM", "HUP"] {
+        let dir = TempDir::new().unwrap();
+        let mut command = bench("--seconds 60 --peers ours,bare --work handshake");
+        command.env("TMPDIR", dir.path());
+        let mut bench = started(&mut command, 4);
+        // A Typha for each peer, and Felixes and the floor.
+        assert!(workers(bench.id()) >= 4);
+        kill(signal, &bench);
+        assert_eq!(bench.wait().unwrap().code(), Some(5));
+        let mut stderr = String::new();
+        bench.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        // What was measured, if anything was yet, is said before it.
+        assert!(stderr.ends_with("typha-tls: interrupted\n"), "{signal}: {stderr}");
+        assert_eq!((fs::read_dir(dir.path()).unwrap().count(), workers(bench.id())), (0, 0));
+    }
+}
+
+/// A directory with a `go` that does as the script says when it is to build.
+fn go_that(script: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
-    let mut command = bench("--seconds 60 --peers ours,bare --work handshake");
-    command.env("TMPDIR", dir.path()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-    let mut bench = command.spawn().unwrap();
+    let program = dir.path().join("go");
+    fs::write(&program, format!("#!/bin/sh\n[ \"$1\" = version ] && exit 0\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+fn with_go(command: &mut Command, go: &TempDir) {
+    let path = std::env::var("PATH").unwrap();
+    command.env("PATH", format!("{}:{path}", go.path().display()));
+}
+
+#[test]
+fn a_build_is_interrupted_too() {
+    let (go, dir) = (go_that("exec sleep 300"), TempDir::new().unwrap());
+    let mut command = bench("--peers ours,go --work floor");
+    with_go(&mut command, &go);
+    command.env("TMPDIR", dir.path());
+    let mut bench = started(&mut command, 1);
+    kill("INT", &bench);
+    assert_eq!(bench.wait().unwrap().code(), Some(5));
+    assert_eq!((fs::read_dir(dir.path()).unwrap().count(), workers(bench.id())), (0, 0));
+}
+
+#[test]
+fn a_go_worker_that_can_not_be_run_is_a_note_unless_it_was_asked_for() {
+    // What `go build -buildvcs=false -o FILE .` makes here can not be run, as in a directory without the right to.
+    let go = go_that("echo \"$GOGC$GOFLAGS$GOPROXY\" > \"$4\"");
+    let run = |arguments| {
+        let mut command = bench(arguments);
+        with_go(&mut command, &go);
+        command.env("GOGC", "off").output().unwrap()
+    };
+    let output = run("--seconds 1 --peers ours,go --work floor");
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let output = run("--seconds 1 --work floor --json");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let note = report["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("the Go pair can not be run from the temporary directory: "), "{note}");
+    assert_eq!(report["peers"], serde_json::json!(["ours", "bare"]));
+}
+
+/// Starts it, and waits until it has so many children.
+fn started(command: &mut Command, children: usize) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+    let bench = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
-    // A Typha for each peer, and Felixes and the floor.
-    while workers(bench.id()) < 4 && Instant::now() < deadline {
+    while workers(bench.id()) < children && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(workers(bench.id()) >= 4);
-    let kill = format!("kill -INT {}", bench.id());
+    bench
+}
+
+fn kill(signal: &str, child: &Child) {
+    let kill = format!("kill -{signal} {}", child.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    assert_eq!(bench.wait().unwrap().code(), Some(5));
-    let mut stderr = String::new();
-    bench.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    // What was measured, if anything was yet, is said before it.
-    assert!(stderr.ends_with("typha-tls: interrupted\n"), "{stderr}");
-    assert_eq!((fs::read_dir(dir.path()).unwrap().count(), workers(bench.id())), (0, 0));
 }
 
 /// How many children a process has.

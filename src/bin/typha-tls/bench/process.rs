@@ -276,7 +276,7 @@ mod tests {
         let error = worker.usage().unwrap_err().to_string();
         assert_eq!(error, "the worker fake ended (signal: 9 (SIGKILL)); on stderr it said: so long");
         // There is no status to be had for what only looks like an end.
-        let mut worker = start(&format!("{READY} read request; exec >&-; cat")).unwrap();
+        let mut worker = start(&format!("{READY} read request; exec >&-; sleep 60")).unwrap();
         let error = worker.usage().unwrap_err().to_string();
         assert_eq!(error, "the worker fake closed its stdout, and said nothing on stderr");
     }
