@@ -1,61 +1,19 @@
 //! Peers that are measured against each other, in slices that take turns: a machine that is busy with something else for a
 //! while slows all of them alike.
 
+mod leaves;
+
 use std::time::{Duration, Instant};
 
-use super::context::Context;
-use super::cores::Assignment;
+pub(crate) use super::course::{Course, Load};
 use super::crew::{Crew, Orders};
 use super::figures::{Figure, PeerResult, Slice, peer_name, slice};
 use super::floor::{FloorMeter, FloorResult};
 use super::material::Material;
-use super::mode::Mode;
 use super::pace::{Pace, order};
 use super::process::{BenchError, Worker};
-use super::protocol::{Chains, Fresh, Handshakes, Implementation};
+use super::protocol::{Chains, Handshakes, Implementation};
 use super::watch::{self, Watch};
-
-/// Who makes the load.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Load {
-    /// One Felix for all Typhas, the bare one.
-    Neutral,
-    /// Each peer's own Felix.
-    Own,
-}
-
-/// What the peers are to do.
-pub(crate) struct Course<'a> {
-    pub(crate) context: &'a Context,
-    pub(crate) mode: Mode,
-    pub(crate) assignment: Assignment,
-    pub(crate) load: Load,
-    pub(crate) clients: usize,
-    /// Instead of Typha's bundle.
-    pub(crate) ca: Option<String>,
-    /// The share of clients that no Typha has seen.
-    pub(crate) fresh_share: f64,
-    /// Leaves of the other clients, which each Typha sees before it is measured. None: Felix's own one.
-    pub(crate) usual_leaves: usize,
-}
-
-impl<'a> Course<'a> {
-    pub(crate) fn new(context: &'a Context, mode: Mode, assignment: &Assignment, load: Load) -> Self {
-        let fresh_share = mode.fresh_share();
-        // A Felix has one leaf; the neutral load stands for many of them.
-        let many = load == Load::Neutral && fresh_share < 1.0;
-        Self {
-            context,
-            mode,
-            assignment: assignment.clone(),
-            load,
-            clients: context.clients,
-            ca: None,
-            fresh_share,
-            usual_leaves: if many { context.usual_leaves } else { 0 },
-        }
-    }
-}
 
 /// Typhas that are up, and what connects to them.
 pub(crate) struct Contest<'a> {
@@ -71,16 +29,6 @@ pub(crate) struct Contest<'a> {
     /// The fastest so far: so many new leaves are needed.
     fastest: f64,
 }
-
-/// New leaves for the first slice, of which the speed is not known.
-const FIRST_LEAVES: f64 = 500.0;
-/// Leaves beyond those of the fastest slice.
-const SPARE_LEAVES: f64 = 1.3;
-/// A Typha sees no more leaves than this. This crate's remembers 16,384 at most, and to a newcomer that finds no room it
-/// would do less than to one that it remembers.
-const MOST_LEAVES: usize = 12_000;
-/// For all usual leaves to be seen by one Typha.
-const INTRODUCTION: Duration = Duration::from_secs(60);
 
 impl<'a> Contest<'a> {
     /// Starts the workers.
@@ -189,30 +137,6 @@ impl<'a> Contest<'a> {
         result
     }
 
-    /// Lets each Typha see all of the usual leaves, and tells the Felixes to take these.
-    pub(crate) fn introduce(&mut self, title: &str, material: &mut Material) -> Result<(), BenchError> {
-        if self.course.usual_leaves == 0 || self.seen > 0 {
-            return Ok(());
-        }
-        self.course.context.progress.show(title, "getting to know the clients");
-        let felixes = self.crew_len();
-        self.usual = material.usual(felixes, self.course.usual_leaves.div_ceil(felixes))?;
-        let as_fresh: Vec<_> =
-            self.usual.iter().map(|chains| Fresh { chains: chains.clone(), share: 1.0 }).collect();
-        self.tell_leaves(&as_fresh)?;
-        let leaves = self.course.usual_leaves.div_ceil(felixes) * felixes;
-        for index in 0..self.typhas.len() {
-            let (answer, _) = self.handshakes(index, INTRODUCTION)?;
-            if answer.fresh != leaves as u64 {
-                let (_, typha, felix) = self.pair(index)?;
-                let first = format!("{} of {leaves} leaves were used", answer.fresh);
-                return Err(failed(felix.first(), typha.name(), 0, first));
-            }
-        }
-        self.seen = leaves;
-        self.tell_leaves(&[])
-    }
-
     /// One slice of each that does not count.
     pub(crate) fn warm_up(
         &mut self,
@@ -231,44 +155,6 @@ impl<'a> Contest<'a> {
             self.note_speed(&answer);
         }
         Ok(())
-    }
-
-    /// Makes the leaves for a round, each new to each Typha; before one has seen too many, it is replaced.
-    fn prepare(&mut self, title: &str, material: &mut Material, length: Duration) -> Result<(), BenchError> {
-        if self.course.fresh_share <= 0.0 {
-            return Ok(());
-        }
-        let mut wanted = self.fresh_leaves(length);
-        if self.seen > 0 && self.seen + wanted > MOST_LEAVES {
-            self.start_typhas(material)?;
-            self.introduce(title, material)?;
-            let leaves = (FIRST_LEAVES * self.course.fresh_share).ceil() as usize;
-            self.tell_fresh(material, leaves)?;
-            self.unmeasured(length)?;
-            wanted = wanted.min(MOST_LEAVES - self.seen.min(MOST_LEAVES));
-        }
-        self.tell_fresh(material, wanted)
-    }
-
-    fn fresh_leaves(&self, length: Duration) -> usize {
-        let expected = (self.fastest * length.as_secs_f64() * SPARE_LEAVES).max(FIRST_LEAVES);
-        ((expected * self.course.fresh_share).ceil() as usize).min(MOST_LEAVES - self.course.usual_leaves)
-    }
-
-    fn tell_fresh(&mut self, material: &mut Material, leaves: usize) -> Result<(), BenchError> {
-        let felixes = self.crew_len();
-        let fresh = material.fresh(felixes, leaves.div_ceil(felixes).max(1), self.course.fresh_share)?;
-        self.seen += leaves;
-        self.tell_leaves(&fresh)
-    }
-
-    fn tell_leaves(&mut self, fresh: &[Fresh]) -> Result<(), BenchError> {
-        let usual = &self.usual;
-        self.felixes.iter_mut().try_for_each(|crew| crew.leaves(usual, fresh))
-    }
-
-    fn crew_len(&self) -> usize {
-        self.felixes.first().map_or(1, Crew::len)
     }
 
     /// One slice of handshakes; the counts are added to the result.

@@ -22,6 +22,7 @@ const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(45, 52, 60);
 const FAINT: RGBColor = RGBColor(222, 226, 230);
 const PANEL_HEIGHT: u32 = 380;
+const FEW_GROUPS: usize = 2;
 
 fn color(peer: Implementation) -> RGBColor {
     match peer {
@@ -50,7 +51,9 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
     ]
     .map(|(figure, title)| (figure, title, groups(&report.works, figure)));
     let bars: Vec<_> = bars.into_iter().filter(|(_, _, groups)| !groups.is_empty()).collect();
-    let panels = bars.len() + report.growth.len();
+    // Few groups would be bars as broad as the picture: two such panels go beside each other.
+    let (narrow, wide): (Vec<_>, Vec<_>) = bars.iter().partition(|(_, _, groups)| groups.len() <= FEW_GROUPS);
+    let panels = wide.len() + narrow.len().div_ceil(2) + report.growth.len();
     let widest = bars.iter().map(|(_, _, groups)| groups.len() * (report.peers.len() * 46 + 24)).max();
     let width = u32::try_from(widest.unwrap_or(0).max(780) + 140)?;
     let height = u32::try_from(panels.max(1))? * PANEL_HEIGHT + 40;
@@ -61,11 +64,16 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
         let (legend, below) = root.split_vertically(40);
         self::legend(&legend, &report.peers)?;
         let areas = below.split_evenly((panels.max(1), 1));
-        let (for_bars, for_curves) = areas.split_at(bars.len());
-        for (area, (figure, title, groups)) in for_bars.iter().zip(&bars) {
+        let mut rows = areas.iter();
+        for ((figure, title, groups), area) in wide.iter().zip(rows.by_ref()) {
             grouped_bars(area, *figure, title, groups, &report.peers)?;
         }
-        for (area, curve) in for_curves.iter().zip(&report.growth) {
+        for (pair, row) in narrow.chunks(2).zip(rows.by_ref()) {
+            for ((figure, title, groups), area) in pair.iter().zip(row.split_evenly((1, 2))) {
+                grouped_bars(&area, *figure, title, groups, &report.peers)?;
+            }
+        }
+        for (curve, area) in report.growth.iter().zip(rows) {
             lines(area, curve, &report.peers)?;
         }
         root.present()?;

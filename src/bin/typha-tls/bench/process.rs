@@ -1,10 +1,9 @@
 //! Workers: their start, what is said to them, and their end.
 
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,15 +16,13 @@ use super::error::LOOK;
 pub(crate) use super::error::{BenchError, Stop};
 use super::go_command::without_tuning;
 use super::protocol::{Ready, Request, Setup, Usage};
+use super::stderr::Stderr;
 
 /// What a worker may take beyond the time that the request itself asks for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a worker may take to end, when it has closed its stdout.
 const ENDING: Duration = Duration::from_secs(1);
-
-/// What is kept of a worker's stderr.
-const STDERR_LENGTH: usize = 4096;
 
 /// A worker process; killed when dropped.
 pub(crate) struct Worker {
@@ -142,7 +139,11 @@ impl Worker {
     /// Ends the worker, and says what it had to say.
     fn failure(&mut self, what: &str) -> BenchError {
         self.end();
-        BenchError::Worker { worker: self.name.clone(), what: what.to_owned(), stderr: self.stderr.all() }
+        BenchError::Worker {
+            worker: self.name.clone(),
+            what: what.to_owned(),
+            stderr: self.stderr.all(ENDING),
+        }
     }
 
     /// After the end of its stdout: says how the worker itself ended.
@@ -194,41 +195,6 @@ fn read_lines(stdout: ChildStdout) -> Receiver<io::Result<String>> {
         }
     });
     receiver
-}
-
-/// What a worker says on stderr.
-struct Stderr {
-    kept: Arc<Mutex<String>>,
-    /// Nothing is sent on it: it is closed when there is no more to come.
-    open: Receiver<()>,
-}
-
-impl Stderr {
-    /// Keeps the beginning, and reads the rest so that the worker is not held up.
-    fn keep(child: &mut Child) -> Self {
-        let kept = Arc::new(Mutex::new(String::new()));
-        let (until_closed, open) = channel();
-        if let Some(mut stderr) = child.stderr.take() {
-            let into = kept.clone();
-            thread::spawn(move || {
-                let _until_closed = until_closed;
-                let mut buffer = [0; 1024];
-                while let Ok(length @ 1..) = stderr.read(&mut buffer) {
-                    let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
-                    if kept.len() < STDERR_LENGTH {
-                        kept.push_str(&String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()));
-                    }
-                }
-            });
-        }
-        Self { kept, open }
-    }
-
-    /// All of it, once the worker has ended.
-    fn all(&self) -> String {
-        let _ = self.open.recv_timeout(ENDING);
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
 }
 
 #[cfg(test)]

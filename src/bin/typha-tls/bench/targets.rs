@@ -177,7 +177,7 @@ fn not_to_be_judged(work: Work, result: &WorkResult, measure: &Measure) -> Optio
     let disturbed = about.filter_map(|peer| result.peer(peer)).any(disturbed);
     let rounds = result.peer(Ours).map_or(0, |ours| ours.slices.len());
     let on_one_core =
-        matches!(measure, Throughput(_)) || (work, measure.is_floor()) == (Work::Handshake, true);
+        matches!(measure, Throughput(_)) || (work == Work::Handshake && matches!(measure, ToFloor));
     if of_handshakes && disturbed {
         Some("disturbed")
     } else if rounds < LEAST_ROUNDS {
@@ -190,12 +190,6 @@ fn not_to_be_judged(work: Work, result: &WorkResult, measure: &Measure) -> Optio
         Some("needs 4 cores")
     } else {
         None
-    }
-}
-
-impl Measure {
-    fn is_floor(&self) -> bool {
-        matches!(self, ToFloor)
     }
 }
 

@@ -36,7 +36,7 @@ impl<F: FelixEnd> Clients<F> {
     }
 
     /// The same ones, from the first one on.
-    pub(super) fn from_the_first(&self) -> Self {
+    pub(super) fn begun_anew(&self) -> Self {
         let Self { usual, own, fresh, share, .. } = self;
         let [usual, fresh] = [usual, fresh].map(Arc::clone);
         Self { usual, own: own.clone(), fresh, share: *share, handed_out: AtomicUsize::new(0) }

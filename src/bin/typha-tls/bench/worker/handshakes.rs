@@ -35,7 +35,7 @@ impl<F: FelixEnd> Load<F> {
         rides: bool,
     ) -> Result<Handshakes, Failure> {
         let address = parse_address(address)?;
-        let who = Arc::new(self.clients.from_the_first());
+        let who = Arc::new(self.clients.begun_anew());
         let (cpu, begun) = (usage::cpu_nanos(), Instant::now());
         let until = begun + Duration::from_millis(millis);
         let mut loops = JoinSet::new();
