@@ -102,7 +102,14 @@ fn a_work_has_a_line_for_each_peer_and_all_targets() {
 #[test]
 fn every_other_work_is_measured() {
     let works = "cold,post-quantum,tls12,rsa2048,both-ends,latency,idle,bulk,resumption,in-memory,floor";
-    let report = report(&format!("--seconds 1 --peers ours,bare --clients 4 --work {works}"));
+    let dir = TempDir::new().unwrap();
+    let plot = dir.path().join("works.svg");
+    let flags = format!("--peers ours,bare --clients 4 --plot {}", plot.display());
+    let report = report(&format!("--seconds 1 {flags} --work {works}"));
+    let svg = fs::read_to_string(&plot).unwrap();
+    for text in ["p50 of a round", "bytes per idle connection", "MB/s to Felix", "MB/s to Typha"] {
+        assert!(svg.contains(text), "no {text} in {svg}");
+    }
     assert_eq!(texts(&report["works"], "work").join(","), works);
     for work in report["works"].as_array().unwrap() {
         let peers = work["peers"].as_array().unwrap();
@@ -122,7 +129,10 @@ fn every_other_work_is_measured() {
                 assert!(median(&peers[1], "resumed_share") > 0.0);
             }
             "in-memory" => {
-                peers.iter().for_each(|peer| assert!(median(peer, "typha_in_memory_micros") > 0.0));
+                for peer in peers {
+                    assert!(median(peer, "typha_in_memory_micros") > 0.0);
+                    assert!(median(peer, "felix_in_memory_micros") > 0.0);
+                }
             }
             "floor" => assert_eq!(peers.len(), 0),
             _ => assert_handshakes(work, &["ours", "bare"]),

@@ -111,6 +111,7 @@ fn legend(area: &Area<'_>, peers: &[Implementation]) -> Plotted {
         area.draw(&Text::new(peer_name(*peer), (x + 20, 16), text(15)))?;
         x += 120;
     }
+    area.draw(&Text::new("* limited by the load   ! disturbed", (x, 16), text(13)))?;
     Ok(())
 }
 
