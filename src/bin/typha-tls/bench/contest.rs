@@ -197,6 +197,7 @@ impl<'a> Contest<'a> {
         let before = typha.usage()?;
         let watch = Watch::begin(&assignment, felix.len())?;
         let mut answer = felix.handshakes(&address, Orders { clients, length, rides })?;
+        let watched = watch.end()?;
         let after = typha.usage()?;
         let typha_nanos = after.cpu_nanos.saturating_sub(before.cpu_nanos);
         let slice = slice(&answer, &before, &after, typha.threads());
@@ -212,7 +213,7 @@ impl<'a> Contest<'a> {
                 "no handshake was completed within a slice".to_owned(),
             ));
         };
-        watch.end(typha_nanos, answer.cpu_nanos, &mut slice)?;
+        watched.add_to(&mut slice, typha_nanos, answer.cpu_nanos);
         Ok((answer, slice))
     }
 }

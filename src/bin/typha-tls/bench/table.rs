@@ -173,7 +173,7 @@ fn floor(floor: &FloorResult) -> String {
 
 fn curve(curve: &Curve) -> String {
     let mode = curve.points.first().map(|point| format!("  [{}]", point.result.mode)).unwrap_or_default();
-    let mut text = format!("{} of {}{mode}\n", "growth", super::mode::name(&curve.curve));
+    let mut text = format!("growth of {}{mode}\n", super::mode::name(&curve.curve));
     let memory = curve.points.iter().flat_map(|point| &point.result.peers);
     let memory = memory.clone().any(|peer| peer.figures.contains_key(&Figure::BytesPerIdleConnection));
     let peers: Vec<_> = curve

@@ -56,24 +56,36 @@ impl<'a> Watch<'a> {
         Ok(Self { assignment, felixes, before: Counts::now()? })
     }
 
+    /// Looks again: what this command itself does after a slice is no part of it.
+    pub(crate) fn end(self) -> Result<Watched<'a>, BenchError> {
+        Ok(Watched { after: Counts::now()?, watch: self })
+    }
+}
+
+/// The counts from a beginning to an end.
+pub(crate) struct Watched<'a> {
+    watch: Watch<'a>,
+    after: Counts,
+}
+
+impl Watched<'_> {
     /// Adds the shares to the figures of the slice, given the CPU times of the two ends.
-    pub(crate) fn end(self, typha_nanos: u64, felix_nanos: u64, slice: &mut Slice) -> Result<(), BenchError> {
-        let after = Counts::now()?;
-        let elapsed = after.at - self.before.at;
-        let Assignment { typha, felix, disjoint } = self.assignment;
-        let felix = if *disjoint { felix.get(..self.felixes).unwrap_or(felix) } else { felix };
+    pub(crate) fn add_to(self, slice: &mut Slice, typha_nanos: u64, felix_nanos: u64) {
+        let Self { watch, after } = self;
+        let elapsed = after.at - watch.before.at;
+        let Assignment { typha, felix, disjoint } = watch.assignment;
+        let felix = if *disjoint { felix.get(..watch.felixes).unwrap_or(felix) } else { felix };
         // On the same cores, each end is the other's company.
         let both = typha_nanos + felix_nanos;
         let [of_typha, of_felix] = if *disjoint { [typha_nanos, felix_nanos] } else { [both; 2] };
-        let typha = shares(&self.before, &after, typha, elapsed, of_typha);
-        let felix = shares(&self.before, &after, felix, elapsed, of_felix);
+        let typha = shares(&watch.before, &after, typha, elapsed, of_typha);
+        let felix = shares(&watch.before, &after, felix, elapsed, of_felix);
         if let (Some((typha_idle, typha_others)), Some((felix_idle, felix_others))) = (typha, felix) {
             slice.insert(Figure::TyphaCoresIdle, typha_idle);
             slice.insert(Figure::TyphaCoresOthers, typha_others);
             slice.insert(Figure::FelixCoresIdle, felix_idle);
             slice.insert(Figure::FelixCoresOthers, felix_others);
         }
-        Ok(())
     }
 }
 
@@ -215,6 +227,5 @@ mod tests {
         let (_, others) = of(&counts(10, 30, 100), 700_000_000).unwrap();
         assert!((others - 0.3).abs() < 1e-9, "{others}");
         assert_eq!(of(&counts(0, 0, 0), 1), None);
-        assert!(Watch::begin(&Assignment::shared(&[0]), 1).is_ok());
     }
 }
