@@ -228,8 +228,10 @@ fn growth_has_its_points_and_its_plot() {
     for point in report["growth"][1]["points"].as_array().unwrap() {
         for peer in point["result"]["peers"].as_array().unwrap() {
             let [completed, unseen] = ["completed", "unseen"].map(|name| peer[name].as_f64().unwrap());
-            let share = 100.0 * (1.0 - unseen / completed);
-            assert!((share - point["x"].as_f64().unwrap()).abs() < 2.0, "{}: {peer}", point["x"]);
+            let expected = completed * (1.0 - point["x"].as_f64().unwrap() / 100.0);
+            // Each of four Felixes counts for itself, in each slice and in the one that does not count.
+            let slack = 4.0 * (1.0 + peer["slices"].as_array().unwrap().len() as f64);
+            assert!((unseen - expected).abs() <= slack, "{}: {peer}", point["x"]);
         }
     }
     let svg = fs::read_to_string(&plot).unwrap();
