@@ -26,7 +26,7 @@ pub(super) struct VerifiedChain {
 }
 
 /// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
-/// revocation list is out of date.
+/// revocation list of their issuers is out of date.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Validity {
     not_before: UnixTime,
