@@ -254,14 +254,17 @@ fn validity_is_checked_each_time() {
         (at(from), at(to))
     };
     let valid = |spec: CertificateSpec, (from, to): (SystemTime, SystemTime)| spec.valid(from, to);
-    // Each in turn is the one with the shortest validity; 4 is a revocation list.
-    for shortest in 0..4 {
+    // Each in turn is the one with the shortest validity; 3 and 4 are revocation lists.
+    for shortest in 0..5 {
         let period = |which: usize| if which == shortest { hours(-2, 2) } else { hours(-9, 9) };
         let root = TestCa::new(valid(CertificateSpec::ca("ca"), period(0))).unwrap();
         let issuer = root.intermediate(valid(CertificateSpec::ca("intermediate"), period(1))).unwrap();
         let leaf = issuer.issue(valid(CertificateSpec::leaf("peer"), period(2))).unwrap();
         let lists = match shortest {
-            3 => RevocationLists::from_der([issuer.revocation_list(&[], hours(0, 2).1).unwrap()]).unwrap(),
+            3 | 4 => {
+                let list = if shortest == 3 { &issuer } else { &root }.revocation_list(&[], hours(0, 2).1);
+                RevocationLists::from_der([list.unwrap()]).unwrap()
+            }
             _ => RevocationLists::none(),
         };
         let (verifier, checks) = verifier(root.trust_bundle().unwrap(), lists);
@@ -281,7 +284,7 @@ fn validity_is_checked_each_time() {
         }
         let (early, late) = ("not_yet_valid", "expired");
         let expected = match shortest {
-            3 => [
+            3 | 4 => [
                 "accepted",
                 "accepted",
                 "accepted",
