@@ -289,7 +289,8 @@ fn a_go_that_is_missing_is_a_note_unless_it_was_asked_for() {
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "typha-tls: go is not on this machine\n");
     let output = nowhere("--seconds 1 --work floor --json");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["notes"], serde_json::json!(["go is not on this machine"]));
+    // A machine of one core has more to note.
+    assert_eq!(report["notes"][0], "go is not on this machine");
     assert_eq!(report["peers"], serde_json::json!(["ours", "bare"]));
 }
 
