@@ -27,6 +27,7 @@ mod certificate;
 pub mod config;
 mod connector;
 mod der;
+pub mod dialer;
 pub mod error;
 mod events;
 mod file;
