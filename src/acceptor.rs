@@ -121,6 +121,24 @@ impl TyphaAcceptor {
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
+    /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket is set up and which has been waiting already.
+    pub(crate) fn accept_prepared(
+        &self,
+        stream: TcpStream,
+        peer_address: SocketAddr,
+        deadline: Instant,
+    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<>>> {
+        self.clone().run(stream, Some(peer_address), Ok(()), deadline)
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(crate) fn keepalive(&self) -> Option<TcpKeepalive> {
+        self.keepalive
+    }
+
     /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as long as
     /// the connection.
     fn run<IO>(

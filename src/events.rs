@@ -28,6 +28,11 @@ pub(crate) async fn observed<IO>(
     observed.instrument(handshake_span(local, peer_address)).await
 }
 
+/// Emits the event of a peer that is given up before its handshake begins.
+pub(crate) fn refused(local: Role, peer_address: SocketAddr, error: &HandshakeError) {
+    handshake_span(local, Some(peer_address)).in_scope(|| emit_refused(Some(peer_address), error));
+}
+
 fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> Span {
     let span = info_span!("handshake", local = %local, peer_address = tracing::field::Empty);
     if let Some(address) = peer_address {
@@ -37,12 +42,11 @@ fn handshake_span(local: Role, peer_address: Option<SocketAddr>) -> Span {
 }
 
 fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
-    let peer_address = peer_address.map(tracing::field::display);
     match outcome {
         Ok(stream) => {
             let identity = stream.peer().identity();
             info!(
-                peer_address,
+                peer_address = peer_address.map(tracing::field::display),
                 matched_by = stream.peer().matched_by().as_str(),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
                 uri_sans = %QuotedList(identity.uri_san_list()),
@@ -52,8 +56,11 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 "connection accepted"
             );
         }
-        Err(error) => {
-            warn!(peer_address, reason = error.reason(), detail = %WithCauses(error), "connection refused");
-        }
+        Err(error) => emit_refused(peer_address, error),
     }
+}
+
+fn emit_refused(peer_address: Option<SocketAddr>, error: &HandshakeError) {
+    let peer_address = peer_address.map(tracing::field::display);
+    warn!(peer_address, reason = error.reason(), detail = %WithCauses(error), "connection refused");
 }

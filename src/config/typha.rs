@@ -8,6 +8,7 @@ use super::parameters::{
 };
 use super::sources::Sources;
 use crate::TyphaAcceptor;
+use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
 use crate::snapshot::TyphaSnapshot;
 use crate::stream::StreamTimeouts;
 
@@ -164,6 +165,34 @@ impl TyphaConfig {
             .with_handshake_timeout(self.handshake_timeout)
             .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout));
         Ok(Some(acceptor))
+    }
+
+    /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the parameters say. `None` if TLS is
+    /// not configured. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the [`listen_address`](Self::listen_address).
+    ///
+    /// # Errors
+    ///
+    /// As [`acceptor`](Self::acceptor).
+    ///
+    /// # Security
+    ///
+    /// As [`acceptor`](Self::acceptor).
+    pub fn listener(&self) -> Result<Option<TyphaListenerBuilder>, SetupError> {
+        let builder = self.acceptor()?.map(TyphaListener::builder);
+        Ok(builder.map(|builder| builder.limits(self.limits())))
+    }
+
+    /// How much a listener takes on, as the parameters say.
+    pub fn limits(&self) -> ListenerLimits {
+        let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        ListenerLimits {
+            connections: count(self.max_connections_upper_limit),
+            connections_lower: count(self.max_connections_lower_limit),
+            drop_interval: self.connection_drop_interval,
+            shutdown_timeout: self.shutdown_timeout,
+            shutdown_drop_interval_max: self.shutdown_connection_drop_interval_max,
+            ..ListenerLimits::default()
+        }
     }
 }
 

@@ -1,0 +1,142 @@
+//! Accepting TCP connections, whatever happens.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{info, warn};
+
+use super::connection::TyphaConnection;
+use super::incoming::{Incoming, shed};
+use super::shared::Shared;
+use crate::tcp;
+
+/// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short enough to
+/// be back within a second and long enough to cost nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Errors about single connections in a row that are taken for what they seem.
+const PATIENCE: u32 = 64;
+
+/// Accepts connections until the listener is stopped, and closes the socket.
+pub(super) async fn accept_all(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    owners: mpsc::Sender<TyphaConnection>,
+) {
+    let mut stopped = std::pin::pin!(shared.stop.cancelled());
+    let mut trouble = Trouble::default();
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = &mut stopped => return,
+            incoming = listener.accept() => incoming,
+        };
+        let (tcp, mut peer_address) = match incoming {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                shared.counters.accept_error();
+                let Some(pause) = trouble.pause(&error) else { continue };
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = sleep(pause) => continue,
+                }
+            }
+        };
+        trouble.over();
+        peer_address.set_ip(peer_address.ip().to_canonical());
+        let since = Instant::now();
+        let place = match shared.admission.enter(peer_address.ip(), since) {
+            Ok(place) => place,
+            Err(cause) => {
+                shed(&shared, tcp, peer_address, cause);
+                continue;
+            }
+        };
+        if let Err(error) = tcp::configure_accepted(&tcp, shared.acceptor.keepalive()) {
+            // It is gone already.
+            tracing::debug!(%peer_address, %error, "a connection can not be set up");
+            continue;
+        }
+        shared.gauge();
+        let incoming = Incoming { shared: shared.clone(), tcp, peer_address, place, since };
+        shared.tasks.spawn(incoming.run(owners.clone()));
+    }
+}
+
+/// Errors of `accept()` in a row.
+#[derive(Default)]
+struct Trouble {
+    since: Option<Instant>,
+    pause: Duration,
+    in_a_row: u32,
+}
+
+impl Trouble {
+    /// How long to wait before the next try. `None` if the error is about a connection that is gone.
+    fn pause(&mut self, error: &io::Error) -> Option<Duration> {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if is_about_one_connection(error) && self.in_a_row <= PATIENCE {
+            return None;
+        }
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            warn!(%error, "connections can not be accepted; trying again");
+        }
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        Some(self.pause)
+    }
+
+    fn over(&mut self) {
+        if let Some(since) = self.since {
+            info!(after = ?since.elapsed(), "connections can be accepted again");
+        }
+        *self = Self::default();
+    }
+}
+
+/// What Linux reports of a connection that failed before it was accepted; accept(2) says to go on.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind;
+
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::Interrupted
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::PermissionDenied
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_that_last_are_waited_out() {
+        let mut trouble = Trouble::default();
+        let out_of_descriptors = io::Error::from(io::ErrorKind::Other);
+        let mut next = || trouble.pause(&out_of_descriptors).map(|pause| pause.as_millis());
+        let pauses = [next(), next(), next(), next(), next(), next(), next(), next()];
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 500, 500].map(Some));
+        trouble.over();
+        assert_eq!(trouble.pause(&out_of_descriptors), Some(FIRST_PAUSE));
+    }
+
+    #[tokio::test]
+    async fn errors_about_one_connection_are_passed_over() {
+        let mut trouble = Trouble::default();
+        let aborted = io::Error::from(io::ErrorKind::ConnectionAborted);
+        assert!((0..PATIENCE).all(|_| trouble.pause(&aborted).is_none()));
+        assert_eq!(trouble.pause(&aborted), Some(FIRST_PAUSE));
+        trouble.over();
+        assert_eq!(trouble.pause(&aborted), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! Who gets a handshake and when: the cap, the queue behind it, each address's share, and who is shed.
+//!
+//! Free handshakes go to the addresses in turn, so that a long line from one does not hold up the others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::failures::Failures;
+use super::limits::ListenerLimits;
+use super::place::Place;
+use super::shed::ShedCause;
+use super::signal::{Signal, Stand};
+
+/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer waits for two
+/// round trips, and for one retransmission perhaps.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// Looking for stalled handshakes is a walk through all of them: not more often than this.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Addresses that are remembered for their failures alone.
+const MAX_IDLE_PEERS: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Admission {
+    state: Mutex<State>,
+    limits: ListenerLimits,
+    /// Connections in service.
+    active: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    next: u64,
+    queued: usize,
+    /// Those whose first message has not arrived, in the order in which they came.
+    silent: BTreeMap<u64, (IpAddr, Arc<Signal>)>,
+    handshakes: HashMap<u64, (IpAddr, Arc<Signal>)>,
+    peers: HashMap<IpAddr, Peer>,
+    /// Addresses that have somebody in line and may start.
+    turns: VecDeque<IpAddr>,
+    in_line: usize,
+    /// Handshakes that were told to end and have not yet.
+    ending: usize,
+    looked: Option<Instant>,
+}
+
+/// One address.
+#[derive(Debug, Default)]
+struct Peer {
+    silent: BTreeSet<u64>,
+    /// Those that are ready.
+    line: VecDeque<(u64, Arc<Signal>)>,
+    has_turn: bool,
+    /// Handshakes, and pauses after failed ones.
+    busy: usize,
+    failures: Failures,
+}
+
+impl Peer {
+    fn queued(&self) -> usize {
+        self.silent.len() + self.line.len()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.queued() == 0 && self.busy == 0
+    }
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Occupancy {
+    pub(super) queued: usize,
+    pub(super) handshakes: usize,
+}
+
+impl Admission {
+    pub(super) fn new(limits: ListenerLimits, active: Arc<AtomicUsize>) -> Self {
+        Self { state: Mutex::default(), limits, active }
+    }
+
+    /// A place in the queue for a connection that has come.
+    ///
+    /// # Errors
+    ///
+    /// It is to be shed.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Place, ShedCause> {
+        let signal = Arc::new(Signal::new(now));
+        let mut state = self.state();
+        if state.closed {
+            return Err(ShedCause::ShuttingDown);
+        }
+        if self.is_full(&state) {
+            return Err(ShedCause::ConnectionLimit);
+        }
+        let peer = state.peers.get(&address);
+        if peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address) {
+            let oldest = peer.and_then(|peer| peer.silent.first().copied());
+            state.shed(oldest.ok_or(ShedCause::QueueFull)?);
+        } else if state.queued >= self.limits.queue {
+            let oldest = state.silent.keys().next().copied();
+            state.shed(oldest.ok_or(ShedCause::QueueFull)?);
+        }
+        let id = state.next;
+        state.next += 1;
+        state.queued += 1;
+        state.silent.insert(id, (address, signal.clone()));
+        state.peers.entry(address).or_default().silent.insert(id);
+        state.forget_idle(now);
+        drop(state);
+        Ok(Place::new(self.clone(), id, address, signal))
+    }
+
+    /// Its first message has arrived: it is started if a handshake is free, and gets in line if not.
+    pub(super) fn line_up(&self, id: u64, address: IpAddr, signal: &Arc<Signal>, now: Instant) {
+        let mut state = self.state();
+        if state.silent.remove(&id).is_none() {
+            return;
+        }
+        state.in_line += 1;
+        if let Some(peer) = state.peers.get_mut(&address) {
+            peer.silent.remove(&id);
+            peer.line.push_back((id, signal.clone()));
+        }
+        self.give_turn(&mut state, address, now);
+        self.start_next(&mut state, now);
+        self.make_room(&mut state, now);
+    }
+
+    /// Looks again for whom to end in favour of those in line.
+    pub(super) fn look_for_room(&self, now: Instant) {
+        self.make_room(&mut self.state(), now);
+    }
+
+    /// Gives the handshake back, and notes how it ended. After a failure the address stays busy for the pause that is
+    /// returned, until [`resume`](Self::resume).
+    pub(super) fn finish(&self, id: u64, address: IpAddr, succeeded: bool, now: Instant) -> Duration {
+        let mut state = self.state();
+        let held = state.give_back(id);
+        let mut pause = Duration::ZERO;
+        if let (true, Some(peer)) = (held, state.peers.get_mut(&address)) {
+            if succeeded {
+                peer.failures.succeeded();
+            } else {
+                pause = peer.failures.failed(now);
+            }
+        }
+        self.start_next(&mut state, now);
+        pause
+    }
+
+    /// The address of a handshake that was [finished](Self::finish) may start another one.
+    pub(super) fn resume(&self, address: IpAddr, now: Instant) {
+        let mut state = self.state();
+        if let Some(peer) = state.peers.get_mut(&address) {
+            peer.busy -= 1;
+        }
+        self.give_turn(&mut state, address, now);
+        self.start_next(&mut state, now);
+        state.forget_if_unused(address);
+    }
+
+    /// Gives up a place that is in the queue or in its handshake.
+    pub(super) fn leave(&self, id: u64, address: IpAddr, now: Instant) {
+        let mut state = self.state();
+        if let Some((_, _)) = state.silent.remove(&id) {
+            state.queued -= 1;
+            if let Some(peer) = state.peers.get_mut(&address) {
+                peer.silent.remove(&id);
+            }
+        } else if state.give_back(id) {
+            drop(state);
+            return self.resume(address, now);
+        } else if let Some(peer) = state.peers.get_mut(&address)
+            && let Some(position) = peer.line.iter().position(|(waiting, _)| *waiting == id)
+        {
+            peer.line.remove(position);
+            state.in_line -= 1;
+            state.queued -= 1;
+        }
+        state.forget_if_unused(address);
+    }
+
+    /// Sheds everything, and whatever comes from now on.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        let silent: Vec<u64> = state.silent.keys().copied().collect();
+        for id in silent {
+            state.end(id, ShedCause::ShuttingDown);
+        }
+        let state = &mut *state;
+        for peer in state.peers.values_mut() {
+            state.queued -= peer.line.len();
+            for (_, signal) in peer.line.drain(..) {
+                signal.set(Stand::Shed(ShedCause::ShuttingDown));
+            }
+        }
+        state.in_line = 0;
+        for (_, signal) in state.handshakes.values() {
+            signal.set(Stand::Shed(ShedCause::ShuttingDown));
+        }
+    }
+
+    pub(super) fn occupancy(&self) -> Occupancy {
+        let state = self.state();
+        Occupancy { queued: state.queued, handshakes: state.handshakes.len() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one more handshake could exceed the limit of connections.
+    fn is_full(&self, state: &State) -> bool {
+        self.active.load(Ordering::Acquire) + state.handshakes.len() >= self.limits.connections
+    }
+
+    fn share(&self, peer: &Peer, now: Instant) -> usize {
+        if peer.failures.slowed(now) { 1 } else { self.limits.handshakes_per_address }
+    }
+
+    /// Gives a turn to the address, if it can use one.
+    fn give_turn(&self, state: &mut State, address: IpAddr, now: Instant) {
+        let Some(peer) = state.peers.get_mut(&address) else { return };
+        if !peer.has_turn && !peer.line.is_empty() && peer.busy < self.share(peer, now) {
+            peer.has_turn = true;
+            state.turns.push_back(address);
+        }
+    }
+
+    /// Starts handshakes while there are free ones and addresses that wait for one.
+    fn start_next(&self, state: &mut State, now: Instant) {
+        while state.handshakes.len() < self.limits.handshakes {
+            let Some(address) = state.turns.pop_front() else { return };
+            let full = self.is_full(state);
+            let Some(peer) = state.peers.get_mut(&address) else { continue };
+            peer.has_turn = false;
+            if peer.busy >= self.share(peer, now) {
+                continue;
+            }
+            let Some((id, signal)) = peer.line.pop_front() else { continue };
+            state.in_line -= 1;
+            state.queued -= 1;
+            if full {
+                signal.set(Stand::Shed(ShedCause::ConnectionLimit));
+            } else {
+                peer.busy += 1;
+                signal.set(Stand::Started);
+                state.handshakes.insert(id, (address, signal));
+            }
+            self.give_turn(state, address, now);
+        }
+    }
+
+    /// Ends the handshake that has kept us waiting for longest, if somebody waits for it to end.
+    fn make_room(&self, state: &mut State, now: Instant) {
+        if state.in_line <= state.ending || state.looked.is_some_and(|looked| now < looked + LOOK_INTERVAL) {
+            return;
+        }
+        state.looked = Some(now);
+        let all_busy = state.handshakes.len() >= self.limits.handshakes;
+        let stalled = state
+            .handshakes
+            .iter()
+            .filter(|(_, (_, signal))| signal.stand() == Stand::Started)
+            .map(|(id, (address, signal))| (signal.waited(now), *id, *address))
+            .filter(|(waited, _, address)| {
+                let is_waited_for = || state.peers.get(address).is_some_and(|peer| !peer.line.is_empty());
+                *waited >= STALLED && (all_busy || is_waited_for())
+            });
+        let mut stalled: Vec<_> = stalled.collect();
+        stalled.sort_unstable_by(|a, b| b.cmp(a));
+        let wanted = state.in_line - state.ending;
+        for (_, id, _) in stalled.into_iter().take(wanted) {
+            if let Some((_, signal)) = state.handshakes.get(&id) {
+                signal.set(Stand::Shed(ShedCause::Stalled));
+                state.ending += 1;
+            }
+        }
+    }
+}
+
+impl State {
+    /// Takes a silent connection out of the queue.
+    fn end(&mut self, id: u64, cause: ShedCause) {
+        if let Some((address, signal)) = self.silent.remove(&id) {
+            self.queued -= 1;
+            if let Some(peer) = self.peers.get_mut(&address) {
+                peer.silent.remove(&id);
+            }
+            signal.set(Stand::Shed(cause));
+        }
+    }
+
+    fn shed(&mut self, id: u64) {
+        self.end(id, ShedCause::QueueFull);
+    }
+
+    /// Whether there was such a handshake.
+    fn give_back(&mut self, id: u64) -> bool {
+        let Some((_, signal)) = self.handshakes.remove(&id) else { return false };
+        if signal.stand() == Stand::Shed(ShedCause::Stalled) {
+            self.ending -= 1;
+        }
+        true
+    }
+
+    fn forget_if_unused(&mut self, address: IpAddr) {
+        if self.peers.get(&address).is_some_and(|peer| peer.is_idle() && peer.failures.is_empty()) {
+            self.peers.remove(&address);
+        }
+    }
+
+    /// Addresses without a connection are kept for their failures, and not for ever.
+    fn forget_idle(&mut self, now: Instant) {
+        if self.peers.len() > MAX_IDLE_PEERS + self.queued + self.handshakes.len() {
+            self.peers.retain(|_, peer| !peer.is_idle() || peer.failures.remembered(now));
+        }
+        if self.peers.len() > MAX_IDLE_PEERS + self.queued + self.handshakes.len() {
+            self.peers.retain(|_, peer| !peer.is_idle());
+        }
+    }
+}

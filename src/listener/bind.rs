@@ -1,0 +1,67 @@
+//! The socket that a listener listens on.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
+
+use crate::tcp::{self, TcpKeepalive};
+
+/// Connections that the system keeps until they are accepted; it takes less if it is set so.
+const BACKLOG: i32 = 4096;
+
+/// Listens on the first of the addresses that can be listened on. All of IPv6 (`::`) includes IPv4, and is IPv4 alone where there is no IPv6.
+pub(super) async fn bind(
+    address: impl ToSocketAddrs,
+    keepalive: Option<TcpKeepalive>,
+) -> io::Result<TcpListener> {
+    let mut failure = None;
+    for address in lookup_host(address).await? {
+        let bound = listen(address).or_else(|error| match address {
+            SocketAddr::V6(v6) if *v6.ip() == Ipv6Addr::UNSPECIFIED && is_no_ipv6(&error) => {
+                listen((Ipv4Addr::UNSPECIFIED, v6.port()).into())
+            }
+            _ => Err(error),
+        });
+        match bound {
+            Ok(socket) => return adopt(socket.into(), keepalive),
+            Err(error) => {
+                let problem = format!("can not listen on {address}: {error}");
+                failure = Some(io::Error::new(error.kind(), problem));
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address")))
+}
+
+/// Takes over a socket that listens.
+pub(super) fn adopt(
+    listener: std::net::TcpListener,
+    keepalive: Option<TcpKeepalive>,
+) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    tcp::configure_listening(&SockRef::from(&listener), keepalive)?;
+    TcpListener::from_std(listener)
+}
+
+fn listen(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A Typha that is started again does not wait for the connections of the one before. Elsewhere it would take over a live one's port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if let SocketAddr::V6(v6) = address {
+        socket.set_only_v6(*v6.ip() != Ipv6Addr::UNSPECIFIED)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn is_no_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(AF_NOT_SUPPORTED)
+}
+
+/// `EAFNOSUPPORT`, for which the standard library has no name.
+const AF_NOT_SUPPORTED: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };

@@ -1,0 +1,84 @@
+//! What can be done with a listener from elsewhere.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::connection::DropReason;
+use super::shared::Shared;
+use super::shutdown::{ShutdownReport, shut_down};
+use super::stats::ListenerStats;
+
+/// A listener seen from elsewhere: its counts, and its reins. Cheap to clone; it does not keep the listener alive.
+#[derive(Clone)]
+pub struct ListenerHandle {
+    shared: Arc<Shared>,
+    local_addr: SocketAddr,
+}
+
+impl ListenerHandle {
+    pub(super) fn new(shared: Arc<Shared>, local_addr: SocketAddr) -> Self {
+        Self { shared, local_addr }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What it has counted.
+    pub fn stats(&self) -> ListenerStats {
+        self.shared.stats()
+    }
+
+    /// How many connections are in service.
+    pub fn active(&self) -> usize {
+        self.shared.roll.count()
+    }
+
+    /// Tells so many connections, chosen at random, to go. Returns how many there were to be told.
+    pub fn drop_random(&self, count: usize) -> usize {
+        self.shared.drop_random(count, DropReason::Requested, self.shared.limits.drop_grace)
+    }
+
+    /// Brings the number of connections down to a target: every [`drop_interval`](super::ListenerLimits::drop_interval) one is told to go, chosen at
+    /// random, while there are more. The target holds until the next call, also for connections that come later; it is brought between
+    /// [`connections_lower`](super::ListenerLimits::connections_lower) and [`connections`](super::ListenerLimits::connections), and returned.
+    ///
+    /// Calico's Typha computes it from the number of its instances and nodes.
+    pub fn rebalance(&self, target: usize) -> usize {
+        let limits = &self.shared.limits;
+        let target = target.max(limits.connections_lower).min(limits.connections);
+        self.shared.target.send_replace(target);
+        target
+    }
+
+    /// Shuts down gracefully: stops listening, gives up the handshakes under way, and tells the connections to go one by one,
+    /// spread over 95 % of the [`shutdown_timeout`](super::ListenerLimits::shutdown_timeout) but never slower than
+    /// [`shutdown_drop_interval_max`](super::ListenerLimits::shutdown_drop_interval_max), so that not all Felixes seek another Typha at once. Ends when
+    /// the last connection is gone, and at the timeout at the latest, whatever peers and owners do.
+    ///
+    /// Goes on if the future is dropped; a second call waits for the same shutdown.
+    pub async fn shutdown(&self) -> ShutdownReport {
+        let mut outcome = self.shared.shutdown.subscribe();
+        if self.shared.begin_shutdown() {
+            let shared = self.shared.clone();
+            tokio::spawn(async move {
+                let report = shut_down(shared.clone()).await;
+                shared.shutdown.send_replace(Some(report));
+            });
+        }
+        let report = match outcome.wait_for(Option::is_some).await {
+            Ok(report) => *report,
+            // The sender is in `shared`.
+            Err(_) => None,
+        };
+        report.unwrap_or(ShutdownReport { dropped: 0, left: self.active() })
+    }
+}
+
+impl fmt::Debug for ListenerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerHandle").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,113 @@
+//! The way of one connection, from `accept()` to its owner.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use super::client_hello::{self, Beginning};
+use super::connection::TyphaConnection;
+use super::place::Place;
+use super::shared::Shared;
+use super::shed::ShedCause;
+use super::signal::Stand;
+use crate::error::{HandshakeError, HandshakePhase};
+use crate::events;
+use crate::role::Role;
+use crate::tcp;
+use crate::time::deadline_in;
+
+/// Part of the bound on a handshake that may pass in line: enough of it must be left for the handshake.
+const LONGEST_LINE: u32 = 4;
+
+/// One that has come, with its place in the queue.
+pub(super) struct Incoming {
+    pub(super) shared: Arc<Shared>,
+    pub(super) tcp: TcpStream,
+    pub(super) peer_address: SocketAddr,
+    pub(super) place: Place,
+    pub(super) since: Instant,
+}
+
+impl Incoming {
+    /// Takes it to its end: the connection is with its owner, or closed. Its place is given back in any case.
+    pub(super) async fn run(self, owners: mpsc::Sender<TyphaConnection>) {
+        let Self { shared, tcp, peer_address, place, since } = self;
+        let timeout = shared.acceptor.handshake_timeout();
+        let deadline = deadline_in(timeout);
+        let mut begun = false;
+        let arrival = timeout_at(deadline, client_hello::arrival(&tcp, &mut begun));
+        let arrived = tokio::select! {
+            biased;
+            stand = place.called() => match stand {
+                Stand::Shed(cause) => return shed(&shared, tcp, peer_address, cause),
+                Stand::Queued | Stand::Started => return,
+            },
+            arrived = arrival => arrived,
+        };
+        let phase = if begun { HandshakePhase::Negotiating } else { HandshakePhase::AwaitingFirstByte };
+        let failure = match arrived {
+            Ok(Ok(Beginning::Message)) => None,
+            Ok(Ok(Beginning::Nothing)) => {
+                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
+                return shared.counters.probed();
+            }
+            Ok(Err(error)) => Some(HandshakeError::Io(error)),
+            Err(_) => Some(HandshakeError::TimedOut { phase, after: timeout }),
+        };
+        if let Some(error) = failure {
+            // Before its observer knows, so that it is gone when it is told of.
+            drop((tcp, place));
+            events::refused(Role::Typha, peer_address, &error);
+            return shared.failed(peer_address, error, since);
+        }
+        shared.gauge();
+        if let Err(cause) = place.started(deadline_in(timeout / LONGEST_LINE).min(deadline)).await {
+            return shed(&shared, tcp, peer_address, cause);
+        }
+        shared.gauge();
+        let handshake = place.timed(shared.acceptor.accept_prepared(tcp, peer_address, deadline));
+        let outcome = tokio::select! {
+            biased;
+            outcome = handshake => outcome,
+            cause = place.evicted() => {
+                note_shed(&shared, peer_address, cause);
+                return drop(place);
+            }
+        };
+        match outcome {
+            Ok(stream) => {
+                // The place is kept meanwhile: who takes no connections gets no more handshakes.
+                let Ok(owner) = owners.reserve().await else { return };
+                shared.counters.accepted(stream.peer().matched_by(), since.elapsed());
+                owner.send(TyphaConnection::new(stream, peer_address, shared.clone()));
+                place.succeeded();
+                shared.gauge();
+            }
+            Err(error) => {
+                let pause = place.failed();
+                shared.failed(peer_address, error, since);
+                shared.gauge();
+                tokio::select! {
+                    () = pause => {}
+                    () = shared.stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+/// Closes a connection that gets no handshake. The peer learns it at once, by a reset, and nothing of it remains.
+pub(super) fn shed(shared: &Shared, tcp: TcpStream, peer_address: SocketAddr, cause: ShedCause) {
+    tcp::reset_on_close(&tcp);
+    drop(tcp);
+    note_shed(shared, peer_address, cause);
+}
+
+fn note_shed(shared: &Shared, peer_address: SocketAddr, cause: ShedCause) {
+    debug!(%peer_address, %cause, "a connection was shed");
+    shared.counters.shed(cause);
+}

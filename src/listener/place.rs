@@ -1,0 +1,108 @@
+//! One connection's place: in the queue, then in its handshake.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::admission::Admission;
+use super::shed::ShedCause;
+use super::signal::{Signal, Stand, Timed};
+
+/// Where one connection stands. Dropping it gives back what it holds.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Arc<Admission>,
+    id: u64,
+    address: IpAddr,
+    signal: Arc<Signal>,
+}
+
+/// How often those in line look whether a handshake has stalled.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+impl Place {
+    pub(super) fn new(admission: Arc<Admission>, id: u64, address: IpAddr, signal: Arc<Signal>) -> Self {
+        Self { admission, id, address, signal }
+    }
+
+    /// Waits until it is shed from the queue, or started.
+    pub(super) async fn called(&self) -> Stand {
+        self.signal.left(Stand::Queued).await
+    }
+
+    /// Gets in line, and waits for the handshake.
+    ///
+    /// # Errors
+    ///
+    /// It is to be shed.
+    pub(super) async fn started(&self, at_latest: Instant) -> Result<(), ShedCause> {
+        self.admission.line_up(self.id, self.address, &self.signal, Instant::now());
+        loop {
+            match self.signal.stand() {
+                Stand::Queued => {}
+                Stand::Started => return Ok(()),
+                Stand::Shed(cause) => return Err(cause),
+            }
+            let now = Instant::now();
+            if now >= at_latest {
+                return Err(ShedCause::Overload);
+            }
+            let _ = timeout_at(at_latest.min(now + LOOK_INTERVAL), self.called()).await;
+            self.admission.look_for_room(Instant::now());
+        }
+    }
+
+    /// Waits until the handshake is to be given up.
+    pub(super) async fn evicted(&self) -> ShedCause {
+        match self.signal.left(Stand::Started).await {
+            Stand::Shed(cause) => cause,
+            Stand::Queued | Stand::Started => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn timed<F>(&self, handshake: F) -> Timed<F> {
+        Timed::new(handshake, self.signal.clone())
+    }
+
+    /// The handshake has led to a connection.
+    pub(super) fn succeeded(self) {
+        self.finish(true);
+    }
+
+    /// The handshake has failed: gives it back, and makes the address pause if it keeps failing.
+    pub(super) async fn failed(self) {
+        let paused = self.finish(false);
+        if !paused.pause.is_zero() {
+            tokio::time::sleep(paused.pause).await;
+        }
+    }
+
+    fn finish(self, succeeded: bool) -> Paused {
+        let pause = self.admission.finish(self.id, self.address, succeeded, Instant::now());
+        let paused = Paused { admission: self.admission.clone(), address: self.address, pause };
+        // It has nothing left to give back but what the pause does.
+        drop(self);
+        paused
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.admission.leave(self.id, self.address, Instant::now());
+    }
+}
+
+/// An address that may not start another handshake yet.
+struct Paused {
+    admission: Arc<Admission>,
+    address: IpAddr,
+    pause: Duration,
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.admission.resume(self.address, Instant::now());
+    }
+}

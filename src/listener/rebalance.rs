@@ -1,0 +1,42 @@
+//! Brings the number of connections down to a target, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::info;
+
+use super::connection::DropReason;
+use super::shared::Shared;
+
+/// Drops a connection every now and then while there are more than wanted.
+pub(super) async fn rebalance(shared: Arc<Shared>) {
+    let govern = async {
+        let mut targets = shared.target.subscribe();
+        loop {
+            let target = *targets.borrow_and_update();
+            if shared.roll.staying() <= target {
+                // Above the limit of connections there is never one: only a lower target can make it too many.
+                if targets.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            sleep(jittered(shared.limits.drop_interval)).await;
+            let target = *targets.borrow_and_update();
+            if shared.roll.staying() > target {
+                shared.drop_random(1, DropReason::Rebalance, shared.limits.drop_grace);
+                info!(target, active = shared.roll.staying(), "dropped a connection to balance the load");
+            }
+        }
+    };
+    tokio::select! {
+        () = shared.stop.cancelled() => {}
+        () = govern => {}
+    }
+}
+
+/// Up to a tenth longer, so that several Typhas do not drop in step.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(1.0 + fastrand::f64() / 10.0)
+}

@@ -1,0 +1,118 @@
+//! What the parts of a listener share.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admission::Admission;
+use super::connection::DropReason;
+use super::limits::ListenerLimits;
+use super::roll::Roll;
+use super::shutdown::ShutdownReport;
+use super::stats::{Counters, ListenerStats};
+use crate::TyphaAcceptor;
+use crate::error::HandshakeError;
+
+/// A handshake that did not lead to a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedHandshake {
+    /// Where the peer connected from.
+    pub peer_address: SocketAddr,
+    /// Why there is no connection.
+    pub error: HandshakeError,
+    /// Time from `accept()` to the end.
+    pub took: Duration,
+}
+
+/// Who is told of failed handshakes.
+pub(super) type Observer = Box<dyn Fn(FailedHandshake) + Send + Sync>;
+
+pub(super) struct Shared {
+    pub(super) acceptor: TyphaAcceptor,
+    pub(super) limits: ListenerLimits,
+    pub(super) observer: Option<Observer>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) roll: Roll,
+    pub(super) counters: Counters,
+    /// What accepts, performs handshakes and rebalances; all end at once after `stop`.
+    pub(super) tasks: TaskTracker,
+    /// No connection is accepted any more.
+    pub(super) stop: CancellationToken,
+    /// How many connections rebalancing leaves.
+    pub(super) target: watch::Sender<usize>,
+    shutdown_began: AtomicBool,
+    /// What came of the shutdown.
+    pub(super) shutdown: watch::Sender<Option<ShutdownReport>>,
+}
+
+impl Shared {
+    pub(super) fn new(acceptor: TyphaAcceptor, limits: ListenerLimits, observer: Option<Observer>) -> Self {
+        let limits = limits.at_least_one();
+        let roll = Roll::default();
+        Self {
+            acceptor,
+            admission: Arc::new(Admission::new(limits.clone(), roll.active().clone())),
+            roll,
+            counters: Counters::new(),
+            observer,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            target: watch::Sender::new(limits.connections),
+            shutdown_began: AtomicBool::new(false),
+            shutdown: watch::Sender::new(None),
+            limits,
+        }
+    }
+
+    /// Ends everything but the connections in service.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+        self.admission.close();
+    }
+
+    /// Whether it had not begun before.
+    pub(super) fn begin_shutdown(&self) -> bool {
+        !self.shutdown_began.swap(true, Ordering::AcqRel)
+    }
+
+    /// Tells so many connections to go, and ends their use when the grace is over. Returns how many there were.
+    pub(super) fn drop_random(&self, count: usize, reason: DropReason, grace: Duration) -> usize {
+        let told = self.roll.tell(count, reason);
+        let number = told.len();
+        if number > 0 {
+            self.counters.dropped(reason, number);
+            tokio::spawn(async move {
+                sleep(grace).await;
+                told.iter().for_each(|entry| entry.cut());
+            });
+        }
+        number
+    }
+
+    pub(super) fn failed(&self, peer_address: SocketAddr, error: HandshakeError, since: Instant) {
+        self.counters.not_accepted(&error);
+        if let Some(observer) = &self.observer {
+            observer(FailedHandshake { peer_address, error, took: since.elapsed() });
+        }
+    }
+
+    pub(super) fn stats(&self) -> ListenerStats {
+        let occupancy = self.admission.occupancy();
+        self.counters.snapshot(self.roll.count(), occupancy.queued, occupancy.handshakes)
+    }
+
+    /// Tells the facade, if there is one, what there is at the moment.
+    pub(super) fn gauge(&self) {
+        if cfg!(feature = "metrics") {
+            let occupancy = self.admission.occupancy();
+            self.counters.gauge(self.roll.count(), occupancy.queued, occupancy.handshakes);
+        }
+    }
+}

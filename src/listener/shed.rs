@@ -1,0 +1,42 @@
+//! Why a connection was given up without a verdict.
+
+use std::fmt;
+
+/// Why the listener gave a connection up before it was judged.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum ShedCause {
+    /// As many connections are in service as may be.
+    ConnectionLimit,
+    /// It was ready for its handshake, but too many others were before it for it to end within its bound.
+    Overload,
+    /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none was silent.
+    QueueFull,
+    /// The listener was shut down.
+    ShuttingDown,
+    /// Others waited for a handshake, and in its own it had kept us waiting for longer than any.
+    Stalled,
+}
+
+impl ShedCause {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::ConnectionLimit, Self::Overload, Self::QueueFull, Self::ShuttingDown, Self::Stalled];
+
+    /// A stable label for logs and metrics, such as `queue_full`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionLimit => "connection_limit",
+            Self::Overload => "overload",
+            Self::QueueFull => "queue_full",
+            Self::ShuttingDown => "shutting_down",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl fmt::Display for ShedCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
