@@ -32,15 +32,24 @@ impl Place {
         self.signal.left(Stand::Queued).await
     }
 
+    pub(super) fn stand(&self) -> Stand {
+        self.signal.stand()
+    }
+
+    /// The first message is there: gets in line.
+    pub(super) fn line_up(&self) {
+        self.admission.line_up(self.id, self.address, &self.signal, Instant::now());
+    }
+
     /// Gets in line, and waits for the handshake.
     ///
     /// # Errors
     ///
     /// It is to be shed.
     pub(super) async fn started(&self, at_latest: Instant) -> Result<(), ShedCause> {
-        self.admission.line_up(self.id, self.address, &self.signal, Instant::now());
+        self.line_up();
         loop {
-            match self.signal.stand() {
+            match self.stand() {
                 Stand::Queued => {}
                 Stand::Started => return Ok(()),
                 Stand::Shed(cause) => return Err(cause),
@@ -72,10 +81,16 @@ impl Place {
     }
 
     /// The handshake has failed: gives it back, and makes the address pause if it keeps failing.
-    pub(super) async fn failed(self) {
+    ///
+    /// The handshake is given back by the call, the pause lasts as long as the future.
+    pub(super) fn failed(self) -> impl Future<Output = ()> + use<> {
         let paused = self.finish(false);
-        if !paused.pause.is_zero() {
-            tokio::time::sleep(paused.pause).await;
+        async move {
+            // All of it, not only the duration: it makes the address pause while it lives.
+            let paused = paused;
+            if !paused.pause.is_zero() {
+                tokio::time::sleep(paused.pause).await;
+            }
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Signal {
     began: Instant,
     /// Nanoseconds.
     waited: AtomicU64,
-    /// Since when the handshake waits for the peer, in nanoseconds after `began`; 0 while it does not.
+    /// Since when the handshake waits for the peer, in nanoseconds after one before `began`; 0 while it does not.
     waits_since: AtomicU64,
 }
 
@@ -79,7 +79,7 @@ impl Signal {
     }
 
     fn nanos(&self, now: Instant) -> u64 {
-        u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX).max(1)
+        u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
     }
 
     fn waits(&self) {

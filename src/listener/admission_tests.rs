@@ -1,0 +1,342 @@
+//! The rules of admission, without sockets.
+
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::proptest;
+use tokio::runtime::Builder;
+use tokio::time::advance;
+
+use super::*;
+
+const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+
+fn limits(handshakes: usize, per_address: usize, queue: usize, queue_per_address: usize) -> ListenerLimits {
+    ListenerLimits {
+        handshakes,
+        handshakes_per_address: per_address,
+        queue,
+        queue_per_address,
+        ..ListenerLimits::default()
+    }
+}
+
+fn admission(limits: ListenerLimits) -> Arc<Admission> {
+    Arc::new(Admission::new(limits, Arc::default()))
+}
+
+fn enter(admission: &Arc<Admission>, address: IpAddr) -> Place {
+    admission.enter(address, Instant::now()).unwrap()
+}
+
+/// Enters and gets in line.
+fn line_up(admission: &Arc<Admission>, address: IpAddr) -> Place {
+    let place = enter(admission, address);
+    place.line_up();
+    place
+}
+
+fn stands<const N: usize>(places: [&Place; N]) -> [Stand; N] {
+    places.map(Place::stand)
+}
+
+fn occupied(queued: usize, handshakes: usize) -> Occupancy {
+    Occupancy { queued, handshakes }
+}
+
+use ShedCause::{ConnectionLimit, QueueFull, ShuttingDown, Stalled};
+use Stand::{Queued, Shed, Started};
+
+#[test]
+fn handshakes_are_capped_and_handed_on_in_order() {
+    let admission = admission(limits(2, 2, 10, 10));
+    let [first, second, third, fourth] = std::array::from_fn(|_| line_up(&admission, A));
+    assert_eq!(stands([&first, &second, &third, &fourth]), [Started, Started, Queued, Queued]);
+    assert_eq!(admission.occupancy(), occupied(2, 2));
+    second.succeeded();
+    assert_eq!(stands([&first, &third, &fourth]), [Started, Started, Queued]);
+    drop(first);
+    assert_eq!(stands([&third, &fourth]), [Started, Started]);
+    drop((third, fourth));
+    assert_eq!(admission.occupancy(), occupied(0, 0));
+    assert!(admission.state().peers.is_empty());
+}
+
+#[test]
+fn the_silent_take_no_handshake() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let silent = enter(&admission, A);
+    let ready = line_up(&admission, A);
+    assert_eq!(stands([&silent, &ready]), [Queued, Started]);
+    assert_eq!(admission.occupancy(), occupied(1, 1));
+}
+
+#[test]
+fn one_address_gets_its_share_only() {
+    let admission = admission(limits(3, 2, 10, 10));
+    let [first, second, third] = std::array::from_fn(|_| line_up(&admission, A));
+    let other = line_up(&admission, B);
+    assert_eq!(stands([&first, &second, &third, &other]), [Started, Started, Queued, Started]);
+    drop(other);
+    assert_eq!(third.stand(), Queued, "the free handshake is not for this address");
+    drop(first);
+    assert_eq!(third.stand(), Started);
+}
+
+#[test]
+fn addresses_take_turns() {
+    let admission = admission(limits(1, 1, 100, 100));
+    let busy = line_up(&admission, A);
+    let long_line: Vec<_> = (0..50).map(|_| line_up(&admission, A)).collect();
+    let other = line_up(&admission, B);
+    drop(busy);
+    assert_eq!(stands([&long_line[0], &other]), [Queued, Started], "B does not wait for A's line");
+    let again = line_up(&admission, B);
+    drop(other);
+    assert_eq!(stands([&long_line[0], &again]), [Started, Queued]);
+}
+
+#[test]
+fn a_full_queue_sheds_who_was_silent_for_longest() {
+    let admission = admission(limits(1, 1, 3, 10));
+    let _busy = line_up(&admission, A);
+    let ready = line_up(&admission, A);
+    let [oldest, younger] = std::array::from_fn(|_| enter(&admission, B));
+    let newest = enter(&admission, A);
+    assert_eq!(stands([&ready, &oldest, &younger, &newest]), [Queued, Shed(QueueFull), Queued, Queued]);
+    younger.line_up();
+    newest.line_up();
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull, "nobody is silent");
+    assert_eq!(admission.occupancy(), occupied(3, 1));
+}
+
+#[test]
+fn an_address_fills_its_share_of_the_queue_only() {
+    let admission = admission(limits(1, 1, 10, 2));
+    let other = enter(&admission, B);
+    let [first, second, third] = std::array::from_fn(|_| enter(&admission, A));
+    assert_eq!(stands([&other, &first, &second, &third]), [Queued, Shed(QueueFull), Queued, Queued]);
+    let _busy = line_up(&admission, B);
+    second.line_up();
+    third.line_up();
+    // One of the two lines up for the free handshake of its own address; there is none.
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull);
+    enter(&admission, B);
+}
+
+#[test]
+fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
+    let active = Arc::new(AtomicUsize::new(7));
+    let limits = ListenerLimits { connections: 9, ..limits(4, 4, 10, 10) };
+    let admission = Arc::new(Admission::new(limits, active.clone()));
+    let first = line_up(&admission, A);
+    let waiting = enter(&admission, A);
+    let second = line_up(&admission, A);
+    assert_eq!(stands([&first, &second]), [Started, Started]);
+    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), ConnectionLimit);
+    waiting.line_up();
+    assert_eq!(waiting.stand(), Shed(ConnectionLimit));
+    // One of them fails, another connection ends.
+    drop(first);
+    active.store(6, Ordering::Release);
+    assert_eq!(line_up(&admission, B).stand(), Started);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stalled_make_room_for_those_who_wait() {
+    let admission = admission(limits(2, 2, 10, 10));
+    let [slow, busy] = std::array::from_fn(|_| line_up(&admission, A));
+    let mut waiting_for_peer = place_timed(&slow);
+    poll_once(&mut waiting_for_peer).await;
+    advance(STALLED).await;
+    admission.look_for_room(Instant::now());
+    assert_eq!(slow.stand(), Started, "nobody waits for it");
+    let ready = line_up(&admission, B);
+    // The other one has not waited for its peer, however long it has been under way.
+    assert_eq!(stands([&slow, &busy, &ready]), [Shed(Stalled), Started, Queued]);
+    // One is enough for one.
+    let mut other = place_timed(&busy);
+    poll_once(&mut other).await;
+    advance(STALLED).await;
+    admission.look_for_room(Instant::now());
+    assert_eq!(busy.stand(), Started);
+    drop(slow);
+    assert_eq!(ready.stand(), Started);
+    let next = line_up(&admission, B);
+    assert_eq!(stands([&busy, &next]), [Shed(Stalled), Queued]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_been_woken_does_not_wait_for_its_peer() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let place = line_up(&admission, A);
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let mut handshake = place.timed(Box::pin(receiver));
+    poll_once(&mut handshake).await;
+    advance(STALLED - Duration::from_millis(1)).await;
+    // The peer has answered; that the task does not run yet is Typha's own slowness.
+    sender.send(()).unwrap();
+    advance(STALLED * 10).await;
+    let _ready = line_up(&admission, B);
+    assert_eq!(place.stand(), Started);
+}
+
+/// A handshake whose peer never answers.
+fn place_timed(place: &Place) -> super::super::signal::Timed<std::future::Pending<()>> {
+    place.timed(std::future::pending())
+}
+
+async fn poll_once<F: Future + Unpin>(future: &mut F) {
+    std::future::poll_fn(|cx| {
+        assert!(std::pin::Pin::new(&mut *future).poll(cx).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_keeps_failing_gets_one_at_a_time_with_pauses() {
+    let admission = admission(limits(20, 20, 30, 30));
+    for _ in 0..9 {
+        line_up(&admission, A).failed().await;
+    }
+    let began = Instant::now();
+    let tenth = tokio::spawn(line_up(&admission, A).failed());
+    tokio::task::yield_now().await;
+    let [next, last] = std::array::from_fn(|_| line_up(&admission, A));
+    let other = line_up(&admission, B);
+    assert_eq!(stands([&next, &last, &other]), [Queued, Queued, Started]);
+    tenth.await.unwrap();
+    assert_eq!(began.elapsed().as_millis(), 100);
+    assert_eq!(stands([&next, &last]), [Started, Queued]);
+    next.failed().await;
+    assert_eq!(began.elapsed().as_millis(), 300);
+    assert_eq!(last.stand(), Started);
+    last.succeeded();
+    // All is forgotten.
+    let [first, second] = std::array::from_fn(|_| line_up(&admission, A));
+    assert_eq!(stands([&first, &second]), [Started, Started]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_is_given_up_is_over() {
+    let admission = admission(limits(20, 20, 30, 30));
+    for _ in 0..9 {
+        line_up(&admission, A).failed().await;
+    }
+    let tenth = line_up(&admission, A).failed();
+    let next = line_up(&admission, A);
+    assert_eq!(next.stand(), Queued);
+    drop(tenth);
+    assert_eq!(next.stand(), Started);
+}
+
+#[test]
+fn closing_sheds_all() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let places =
+        [line_up(&admission, A), line_up(&admission, A), enter(&admission, B), line_up(&admission, B)];
+    admission.close();
+    assert_eq!(places.each_ref().map(Place::stand), [Shed(ShuttingDown); 4]);
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), ShuttingDown);
+    drop(places);
+    assert_eq!(admission.occupancy(), occupied(0, 0));
+    assert!(admission.state().peers.is_empty());
+}
+
+#[test]
+fn addresses_are_not_remembered_without_bound() {
+    let now = Instant::now();
+    let admission = admission(limits(1, 1, 10, 10));
+    let address = |number: u32| IpAddr::from(number.to_be_bytes());
+    for number in 0..3 * u32::try_from(MAX_IDLE_PEERS).unwrap() {
+        let place = admission.enter(address(number), now).unwrap();
+        place.line_up();
+        drop(place.failed());
+        assert!(admission.state().peers.len() <= MAX_IDLE_PEERS + 2);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enter(u8),
+    LineUp(usize),
+    Succeed(usize),
+    Fail(usize),
+    Leave(usize),
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..4_u8).prop_map(Step::Enter),
+        3 => any::<usize>().prop_map(Step::LineUp),
+        1 => any::<usize>().prop_map(Step::Succeed),
+        2 => any::<usize>().prop_map(Step::Fail),
+        2 => any::<usize>().prop_map(Step::Leave),
+        1 => prop_oneof![Just(0), 0..3000_u16].prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    /// Whatever happens, the bounds hold, no handshake is free while somebody could take it, and all is given back.
+    #[test]
+    fn bounds_hold_whatever_happens(steps in vec(step(), 0..120)) {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(walk(steps));
+    }
+}
+
+async fn walk(steps: Vec<Step>) {
+    let admission = admission(limits(4, 2, 6, 4));
+    let mut places = Vec::new();
+    let mut pauses = Vec::new();
+    for step in steps {
+        let chosen = |number: usize, count: usize| (count > 0).then(|| number % count);
+        match step {
+            Step::Enter(address) => {
+                let address = IpAddr::from([10, 0, 0, address]);
+                places.extend(admission.enter(address, Instant::now()).ok());
+            }
+            Step::LineUp(number) => {
+                if let Some(index) = chosen(number, places.len()) {
+                    places[index].line_up();
+                }
+            }
+            Step::Succeed(number) | Step::Fail(number) | Step::Leave(number) => {
+                let Some(index) = chosen(number, places.len()) else { continue };
+                let place = places.swap_remove(index);
+                match (&step, place.stand()) {
+                    (Step::Succeed(_), Started) => place.succeeded(),
+                    (Step::Fail(_), Started) => pauses.push(tokio::spawn(place.failed())),
+                    _ => drop(place),
+                }
+            }
+            Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
+        }
+        tokio::task::yield_now().await;
+        check(&admission, &places);
+    }
+    drop(places);
+    for pause in pauses {
+        pause.await.unwrap();
+    }
+    assert_eq!(admission.occupancy(), occupied(0, 0));
+    let state = admission.state();
+    assert_eq!((state.in_line, state.ending, state.silent.len()), (0, 0, 0));
+    assert!(state.peers.values().all(Peer::is_idle));
+}
+
+fn check(admission: &Arc<Admission>, places: &[Place]) {
+    let occupancy = admission.occupancy();
+    assert!(occupancy.queued <= 6 && occupancy.handshakes <= 4, "{occupancy:?}");
+    let count = |stand| places.iter().filter(|place| place.stand() == stand).count();
+    assert_eq!((count(Queued), count(Started)), (occupancy.queued, occupancy.handshakes));
+    let state = admission.state();
+    let now = Instant::now();
+    for peer in state.peers.values() {
+        assert!(peer.queued() <= 4);
+        let could_start = occupancy.handshakes < 4 && peer.busy < admission.share(peer, now);
+        assert!(!could_start || peer.line.is_empty(), "somebody waits for a free handshake: {peer:?}");
+    }
+}
