@@ -90,6 +90,11 @@ impl TyphaConnection {
         self.peer_address
     }
 
+    /// The stream below, such as to ask the socket for its options.
+    pub fn get_ref(&self) -> &AuthenticatedStream<TcpStream> {
+        &self.stream
+    }
+
     /// Cancelled when the listener asks for the end of this connection. Clone it to take it elsewhere.
     pub fn dropping(&self) -> &CancellationToken {
         &self.entry.told

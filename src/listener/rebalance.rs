@@ -15,8 +15,8 @@ pub(super) async fn rebalance(shared: Arc<Shared>) {
         let mut targets = shared.target.subscribe();
         loop {
             let target = *targets.borrow_and_update();
-            if shared.roll.staying() <= target {
-                // Above the limit of connections there is never one: only a lower target can make it too many.
+            // There are never more connections than the limit: only a lower target needs looking after.
+            if target >= shared.limits.connections {
                 if targets.changed().await.is_err() {
                     return;
                 }
