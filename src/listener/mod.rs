@@ -11,6 +11,8 @@ mod handle;
 mod histogram;
 mod incoming;
 mod limits;
+#[cfg(test)]
+mod pacing_tests;
 mod place;
 mod rebalance;
 mod roll;

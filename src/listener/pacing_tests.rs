@@ -1,0 +1,120 @@
+//! Shutdown and rebalancing on a clock that stands still, with connections that are only counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::connection::DropReason;
+use super::limits::ListenerLimits;
+use super::rebalance::rebalance;
+use super::shared::Shared;
+use super::shutdown::{ShutdownReport, shut_down};
+use crate::testing::TestPki;
+
+fn shared(limits: ListenerLimits) -> Arc<Shared> {
+    Arc::new(Shared::new(TestPki::new().unwrap().acceptor().unwrap(), limits, None))
+}
+
+/// An owner that takes so long to let go. Returns when it was told.
+fn connection(shared: &Arc<Shared>, takes: Duration) -> JoinHandle<Instant> {
+    let (shared, entry) = (shared.clone(), shared.roll.add());
+    tokio::spawn(async move {
+        entry.told.cancelled().await;
+        let told = Instant::now();
+        sleep(takes).await;
+        shared.roll.remove(&entry);
+        told
+    })
+}
+
+/// When each was told, in order, in milliseconds after the begin.
+async fn told(began: Instant, owners: Vec<JoinHandle<Instant>>) -> Vec<u128> {
+    let mut times = Vec::new();
+    for owner in owners {
+        times.push((owner.await.unwrap() - began).as_millis());
+    }
+    times.sort_unstable();
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_connections_take_95_percent_of_the_timeout() {
+    let shared = shared(ListenerLimits::default());
+    let owners: Vec<_> = (0..10_000).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let began = Instant::now();
+    let report = shut_down(shared.clone()).await;
+    assert_eq!(report, ShutdownReport { dropped: 10_000, left: 0 });
+    // 300 s * 95 % / 10,000 = 28.5 ms for each; the first one at once. The timer has steps of 1 ms.
+    for (number, millis) in told(began, owners).await.into_iter().enumerate() {
+        let due = number as u128 * 28_500 / 1000;
+        assert!((due..=due + 2).contains(&millis), "number {number} was told after {millis} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_connections_do_not_take_longer_than_the_interval_allows() {
+    let shared = shared(ListenerLimits::default());
+    let owners: Vec<_> = (0..4).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let began = Instant::now();
+    shut_down(shared).await;
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert_eq!(told(began, owners).await, [0, 1000, 2000, 3000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_one_may_be_due_at_a_time() {
+    let timeout = Duration::from_millis(100);
+    let shared = shared(ListenerLimits { shutdown_timeout: timeout, ..ListenerLimits::default() });
+    let owners: Vec<_> = (0..1000).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let began = Instant::now();
+    let report = shut_down(shared).await;
+    assert_eq!(report, ShutdownReport { dropped: 1000, left: 0 });
+    assert!(told(began, owners).await.iter().all(|millis| *millis <= 96));
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_that_do_not_let_go_are_left_behind_at_the_timeout() {
+    let shared = shared(ListenerLimits::default());
+    let slow: Vec<_> = (0..2).map(|_| connection(&shared, Duration::from_secs(1000))).collect();
+    let quick = connection(&shared, Duration::ZERO);
+    let began = Instant::now();
+    let report = shut_down(shared.clone()).await;
+    assert_eq!(report, ShutdownReport { dropped: 3, left: 2 });
+    assert_eq!(began.elapsed().as_secs(), 300);
+    drop((slow, quick));
+}
+
+#[tokio::test(start_paused = true)]
+async fn their_use_ends_after_the_grace() {
+    let shared = shared(ListenerLimits::default());
+    let entry = shared.roll.add();
+    assert_eq!(shared.drop_random(1, DropReason::Requested, Duration::from_secs(1)), 1);
+    tokio::task::yield_now().await;
+    sleep(Duration::from_millis(999)).await;
+    assert!(entry.told.is_cancelled() && !entry.is_cut());
+    sleep(Duration::from_millis(2)).await;
+    assert!(entry.is_cut());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebalancing_keeps_its_pace_and_its_target() {
+    let shared = shared(ListenerLimits { connections_lower: 1, ..ListenerLimits::default() });
+    let owners: Vec<_> = (0..50).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let governor = tokio::spawn(rebalance(shared.clone()));
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(shared.roll.staying(), 50, "without a target nothing is dropped");
+    let began = Instant::now();
+    shared.target.send_replace(10);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(shared.roll.staying(), 10);
+    shared.target.send_replace(0);
+    let times = told(began, owners).await;
+    let pauses: Vec<_> = times.windows(2).take(39).map(|pair| pair[1] - pair[0]).collect();
+    // A second, and up to a tenth of one; not always the same.
+    assert!(pauses.iter().all(|pause| (999..=1102).contains(pause)), "{pauses:?}");
+    assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+    shared.stop();
+    governor.await.unwrap();
+}
