@@ -193,8 +193,11 @@ fn other_endings_of_a_handshake() {
     assert_eq!(refused["reason"], "not_tls");
     assert_eq!(refused["detail"], "the peer does not speak TLS: it began with \"GET / HTTP/1.1..\"");
 
-    let probe = TcpStream::connect(&typha.address).unwrap();
-    probe.shutdown(Shutdown::Both).unwrap();
+    // Half of a message and the end; a probe that sends nothing gets no line.
+    drop(TcpStream::connect(&typha.address).unwrap());
+    let mut half = TcpStream::connect(&typha.address).unwrap();
+    half.write_all(&[22, 3, 1, 2]).unwrap();
+    half.shutdown(Shutdown::Both).unwrap();
     assert_eq!(typha.next_line()["reason"], "io");
 
     // Nobody listens on a port that was given back.
@@ -365,10 +368,14 @@ fn verify_judges_a_chain() {
 fn a_reader_that_does_not_read_stops_nothing() {
     let pki = Pki::new();
     let typha = Typha::start(&pki, &[]);
-    // More lines than the pipe and the command hold together.
-    for _ in 0..1500 {
-        let probe = TcpStream::connect(&typha.address).unwrap();
-        probe.shutdown(Shutdown::Both).unwrap();
+    // More lines than the pipe and the command hold together; from many addresses, since one that keeps failing is slowed down.
+    let address: std::net::SocketAddr = typha.address.parse().unwrap();
+    for number in 0..1500_u16 {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let [high, low] = (number / 8).to_be_bytes();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 1 + high, low], 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        TcpStream::from(socket).write_all(b"no TLS").unwrap();
     }
     let output = felix(&pki, &typha.address, b"", &["--typha-cn", "nobody", "--typha-uri-san", "none"]);
     assert_eq!(output.status.code(), Some(4));

@@ -1,6 +1,7 @@
 //! The flags that several commands share.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
@@ -102,5 +103,19 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     match port {
         Some(Ok(_)) => Ok(text.to_owned()),
         _ => Err("an address has the form HOST:PORT, such as 127.0.0.1:5473 or [::1]:5473".to_owned()),
+    }
+}
+
+/// Checks that a number of seconds can be waited for.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "it is no number of seconds, such as 10 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// As [`seconds`], and more than none.
+pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be more than 0".to_owned()),
+        seconds => Ok(seconds),
     }
 }

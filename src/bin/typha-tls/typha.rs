@@ -1,16 +1,22 @@
 //! `typha-tls typha`: Typha's end, which echoes what it receives.
 
 use std::io;
+use std::num::NonZeroUsize;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use typha_tls::TyphaListener;
 use typha_tls::config::TyphaConfig;
-use typha_tls::{AuthenticatedStream, TyphaAcceptor};
+use typha_tls::listener::{
+    ListenerHandle, ListenerLimits, ListenerStats, TyphaConnection, TyphaListenerBuilder,
+};
 
 use crate::options::{self, TyphaOptions};
 use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
@@ -18,21 +24,62 @@ use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 /// Accepts Felixes and echoes what they send
 ///
 /// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM and
-/// SIGINT end it. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address can not be used.
+/// SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A second
+/// signal ends it at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one [default: ServerHost and ServerPort]
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     listen: Option<String>,
     #[command(flatten)]
+    limits: LimitOptions,
+    /// Print a line with all counts every so many seconds, and one at the end
+    #[arg(long, value_name = "SECS", value_parser = options::positive_seconds)]
+    stats_interval: Option<Duration>,
+    #[command(flatten)]
     tls: TyphaOptions,
 }
 
-/// How long ending the connections may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How much Typha takes on.
+#[derive(Args)]
+struct LimitOptions {
+    /// Connections in service, at most [default: MaxConnectionsUpperLimit]
+    #[arg(long, value_name = "N")]
+    max_connections: Option<NonZeroUsize>,
+    /// Handshakes under way, at most [default: 256]
+    #[arg(long, value_name = "N")]
+    max_handshakes: Option<NonZeroUsize>,
+    /// Of them, from one address [default: 64]
+    #[arg(long, value_name = "N")]
+    max_handshakes_per_address: Option<NonZeroUsize>,
+    /// Connections that wait for their handshake, at most [default: 4096]
+    #[arg(long, value_name = "N")]
+    max_queue: Option<NonZeroUsize>,
+    /// Of them, from one address [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_queue_per_address: Option<NonZeroUsize>,
+    /// Time for the graceful shutdown, in seconds [default: ShutdownTimeoutSecs]
+    #[arg(long, value_name = "SECS", value_parser = options::seconds)]
+    shutdown_timeout: Option<Duration>,
+}
 
-/// Pause after an error of accept(): running out of file descriptors lasts, and asking again at once burns a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+impl LimitOptions {
+    fn apply(&self, mut limits: ListenerLimits) -> ListenerLimits {
+        let set = |limit: &mut usize, option: Option<NonZeroUsize>| {
+            *limit = option.map_or(*limit, NonZeroUsize::get);
+        };
+        set(&mut limits.connections, self.max_connections);
+        set(&mut limits.handshakes, self.max_handshakes);
+        set(&mut limits.handshakes_per_address, self.max_handshakes_per_address);
+        set(&mut limits.queue, self.max_queue);
+        set(&mut limits.queue_per_address, self.max_queue_per_address);
+        limits.shutdown_timeout = self.shutdown_timeout.unwrap_or(limits.shutdown_timeout);
+        limits
+    }
+}
+
+/// How long printing the last lines may take.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
     let config = match TyphaConfig::load(&arguments.tls.sources()) {
@@ -42,8 +89,8 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
-    let acceptor = match config.acceptor() {
-        Ok(Some(acceptor)) => acceptor,
+    let builder = match config.listener() {
+        Ok(Some(builder)) => builder.limits(arguments.limits.apply(config.limits())),
         Ok(None) => {
             output::complain(&io::Error::other(
                 "TLS is not configured: set the five TLS parameters (see --help)",
@@ -55,7 +102,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
-    match serve(&config, arguments.listen, acceptor).await {
+    match serve(&config, &arguments, builder).await {
         Ok(()) => SUCCESS,
         Err(error) => {
             output::complain(&error);
@@ -64,82 +111,122 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     }
 }
 
-async fn serve(config: &TyphaConfig, listen: Option<String>, acceptor: TyphaAcceptor) -> io::Result<()> {
+async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
     let mut signals = Signals::new()?;
-    let (host, port) = config.listen_address();
-    let address = listen.unwrap_or_else(|| {
-        format!("{}:{port}", if host.contains(':') { format!("[{host}]") } else { host.to_owned() })
-    });
-    let listener = TcpListener::bind(&address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("can not listen on {address}: {error}")))?;
     let printer = Printer::start();
-    let listening = json!({ "event": "listening", "address": listener.local_addr()?.to_string() });
-    let _ = printer.lines().send(listening).await;
-
-    let (stop, stopped) = watch::channel(());
-    let mut connections = JoinSet::new();
-    loop {
+    let lines = Lines { sender: printer.lines(), lost: Arc::default() };
+    let refused_lines = lines.clone();
+    let builder = builder.on_failed_handshake(move |handshake| {
+        refused_lines.try_send(output::refused(&handshake.peer_address.to_string(), &handshake.error));
+    });
+    let mut listener = match &arguments.listen {
+        Some(address) => builder.bind(address).await,
+        None => builder.bind(config.listen_address()).await,
+    }?;
+    let handle = listener.handle();
+    lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
+    {
+        let mut serving = pin!(accept_all(&mut listener, &lines));
+        let mut reporting = pin!(report(&handle, &lines, arguments.stats_interval));
         tokio::select! {
-            () = signals.recv() => break,
-            // Finished ones are taken out, so that the set does not grow.
-            Some(_) = connections.join_next() => {}
-            incoming = listener.accept() => match incoming {
-                Ok((tcp, address)) => {
-                    let connection = connection(acceptor.clone(), tcp, address.to_string(), stopped.clone(), printer.lines());
-                    connections.spawn(connection);
+            () = &mut serving => {}
+            () = &mut reporting => {}
+            () = signals.recv() => {
+                let report = tokio::select! {
+                    report = handle.shutdown() => Some(report),
+                    () = &mut serving => Some(handle.shutdown().await),
+                    () = &mut reporting => None,
+                    () = signals.recv() => None,
+                };
+                if let Some(report) = report {
+                    let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
+                    lines.send(line).await;
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
+            }
         }
     }
-    drop(stop);
-    let _ = tokio::time::timeout(GOODBYE, async { while connections.join_next().await.is_some() {} }).await;
-    drop(connections);
-    printer.finish(GOODBYE).await;
+    if arguments.stats_interval.is_some() {
+        lines.try_send(stats_line(&handle.stats(), &lines));
+    }
+    drop((listener, lines));
+    printer.finish(LAST_LINES).await;
     Ok(())
 }
 
-async fn connection(
-    acceptor: TyphaAcceptor,
-    tcp: TcpStream,
-    address: String,
-    mut stopped: watch::Receiver<()>,
-    lines: mpsc::Sender<Value>,
-) {
-    let handshake = tokio::select! {
-        handshake = acceptor.accept_tcp(tcp) => handshake,
-        _ = stopped.changed() => return,
-    };
-    match handshake {
-        Ok(mut stream) => {
-            let _ = lines.send(output::accepted(&address, &stream)).await;
-            tokio::select! {
-                ended = echo(&mut stream) => if let Err(error) = ended {
-                    tracing::info!(peer = address, %error, "connection broke off");
-                },
-                _ = stopped.changed() => say_goodbye(stream).await,
-            }
-        }
-        Err(error) => {
-            let _ = lines.send(output::refused(&address, &error)).await;
+async fn accept_all(listener: &mut TyphaListener, lines: &Lines) {
+    while let Some(connection) = listener.accept().await {
+        tokio::spawn(serve_felix(connection, lines.clone()));
+    }
+}
+
+async fn report(handle: &ListenerHandle, lines: &Lines, every: Option<Duration>) {
+    let Some(every) = every else { return std::future::pending().await };
+    let mut ticks = interval_at(Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        lines.try_send(stats_line(&handle.stats(), lines));
+    }
+}
+
+fn stats_line(stats: &ListenerStats, lines: &Lines) -> Value {
+    let seconds = &stats.handshake_seconds;
+    let buckets = seconds.buckets.iter().map(|(bound, count)| json!([bound, count]));
+    json!({
+        "event": "stats",
+        "accepted": stats.accepted,
+        "active": stats.active,
+        "queued": stats.queued,
+        "in_handshake": stats.in_handshake,
+        "matched": stats.matched,
+        "refused": stats.refused,
+        "failed": stats.failed,
+        "timed_out": stats.timed_out,
+        "shed": stats.shed,
+        "probed": stats.probed,
+        "dropped": stats.dropped,
+        "accept_errors": stats.accept_errors,
+        "handshake_seconds": { "count": seconds.count(), "sum": seconds.sum.as_secs_f64(), "buckets": buckets.collect::<Vec<_>>() },
+        "lines_lost": lines.lost.load(Ordering::Relaxed),
+    })
+}
+
+async fn serve_felix(mut connection: TyphaConnection, lines: Lines) {
+    let peer = connection.peer_address().to_string();
+    lines.send(output::accepted(&peer, connection.get_ref())).await;
+    let dropping = connection.dropping().clone();
+    tokio::select! {
+        ended = echo(&mut connection) => if let Err(error) = ended {
+            tracing::info!(peer, %error, "connection broke off");
+        },
+        () = dropping.cancelled() => {
+            let _ = connection.close().await;
         }
     }
 }
 
-/// Ends a connection, and reads what is on its way: closing with unread data would destroy the goodbye.
-async fn say_goodbye(mut stream: AuthenticatedStream<TcpStream>) {
-    let goodbye = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-    };
-    let _ = tokio::time::timeout(GOODBYE / 2, goodbye).await;
+/// Where the lines go.
+#[derive(Clone)]
+struct Lines {
+    sender: mpsc::Sender<Value>,
+    lost: Arc<AtomicU64>,
 }
 
-async fn echo(stream: &mut AuthenticatedStream<TcpStream>) -> io::Result<()> {
+impl Lines {
+    /// Waits for a reader that is slow.
+    async fn send(&self, line: Value) {
+        let _ = self.sender.send(line).await;
+    }
+
+    /// For those who must not wait: with a reader that is too slow the line is lost, and counted.
+    fn try_send(&self, line: Value) {
+        if self.sender.try_send(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn echo(stream: &mut TyphaConnection) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let received = stream.read(&mut buffer).await?;
