@@ -246,6 +246,78 @@ fn signals_end_typha_cleanly() {
     }
 }
 
+/// The lines up to the end, and the exit code.
+#[cfg(unix)]
+fn rest(mut typha: Typha, signals: &[&str]) -> (Vec<Value>, Option<i32>) {
+    for signal in signals {
+        let kill = format!("kill {signal} {}", typha.process.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+    let mut text = String::new();
+    typha.stdout.read_to_string(&mut text).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (lines, typha.process.wait().unwrap().code())
+}
+
+#[cfg(unix)]
+#[test]
+fn typha_counts_and_shuts_down_gracefully() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &["--stats-interval", "3600", "--shutdown-timeout", "1.5"]);
+    let felixes = [(); 3].map(|()| connected_felix(&pki, &typha));
+    let refused = felix(&pki, &typha.address, b"", &["--typha-cn", "nobody", "--typha-uri-san", "none"]);
+    assert_eq!(refused.status.code(), Some(4));
+    let (lines, code) = rest(typha, &["-TERM"]);
+    assert_eq!(code, Some(0));
+    for (felix, input) in felixes {
+        assert_eq!(felix.wait_with_output().unwrap().status.code(), Some(0));
+        drop(input);
+    }
+    let [.., shut_down, stats] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(*shut_down, json!({ "event": "shut_down", "dropped": 3, "left": 0 }));
+    let mut stats = stats.clone();
+    let seconds = stats.as_object_mut().unwrap().remove("handshake_seconds").unwrap();
+    assert_eq!(seconds["count"], 3);
+    assert_eq!(
+        stats,
+        json!({
+            "event": "stats", "accepted": 3, "active": 0, "queued": 0, "in_handshake": 0,
+            "matched": { "both": 3, "common_name": 0, "uri_san": 0 },
+            "refused": {}, "failed": { "refused_by_peer": 1 }, "timed_out": {}, "shed": {},
+            "probed": 0, "dropped": { "shutdown": 3 }, "accept_errors": 0, "lines_lost": 0,
+        })
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_typha_at_once() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &[]);
+    let felixes: Vec<_> = (0..40).map(|_| connected_felix(&pki, &typha)).collect();
+    // 40 connections at 1 a second.
+    let (lines, code) = rest(typha, &["-TERM", "-INT"]);
+    assert_eq!(code, Some(0));
+    assert!(lines.iter().all(|line| line["event"] == "accepted"), "{:?}", lines.last());
+    for (mut felix, input) in felixes {
+        drop(input);
+        felix.wait().unwrap();
+    }
+}
+
+#[test]
+fn typha_keeps_to_its_limits() {
+    let pki = Pki::new();
+    let typha = Typha::start(&pki, &["--max-connections", "1"]);
+    let (_felix, _input) = connected_felix(&pki, &typha);
+    let mut shed = TcpStream::connect(&typha.address).unwrap();
+    assert_eq!(shed.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    for limit in ["--max-connections", "--max-handshakes", "--max-queue", "--stats-interval"] {
+        let output = run(&["typha", "--config", &pki.path("typha.cfg"), limit, "0"]);
+        assert_eq!(output.status.code(), Some(2), "{limit}");
+    }
+}
+
 #[test]
 fn what_can_not_be_used_is_exit_code_2() {
     let pki = Pki::new();

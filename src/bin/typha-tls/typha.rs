@@ -2,7 +2,6 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -125,25 +124,24 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     }?;
     let handle = listener.handle();
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
-    {
-        let mut serving = pin!(accept_all(&mut listener, &lines));
-        let mut reporting = pin!(report(&handle, &lines, arguments.stats_interval));
-        tokio::select! {
-            () = &mut serving => {}
-            () = &mut reporting => {}
-            () = signals.recv() => {
-                let report = tokio::select! {
-                    report = handle.shutdown() => Some(report),
-                    () = &mut serving => Some(handle.shutdown().await),
-                    () = &mut reporting => None,
-                    () = signals.recv() => None,
-                };
-                if let Some(report) = report {
-                    let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
-                    lines.send(line).await;
-                }
+    let report = {
+        let serving = accept_all(&mut listener, &lines);
+        // Goes on during the shutdown, and never ends.
+        let reporting = report(&handle, &lines, arguments.stats_interval);
+        let until_signals = async {
+            signals.recv().await;
+            tokio::select! {
+                report = handle.shutdown() => Some(report),
+                () = signals.recv() => None,
             }
+        };
+        tokio::select! {
+            report = until_signals => report,
+            ((), ()) = async { tokio::join!(serving, reporting) } => None,
         }
+    };
+    if let Some(report) = report {
+        lines.send(json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left })).await;
     }
     if arguments.stats_interval.is_some() {
         lines.try_send(stats_line(&handle.stats(), &lines));
