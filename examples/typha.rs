@@ -4,12 +4,13 @@
 //! `typha-tls pki DIR` makes a set of files to try it with.
 
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
 use typha_tls::config::{Sources, TyphaConfig};
 use typha_tls::error::WithCauses;
+use typha_tls::listener::{FailedHandshake, TyphaConnection};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -24,27 +25,32 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let config = TyphaConfig::load(&Sources::typha())?;
-    let acceptor = config.acceptor()?.ok_or("TLS is not configured")?;
-    let listener = TcpListener::bind(config.listen_address()).await?;
-    println!("listening on {}", listener.local_addr()?);
-    loop {
-        let (tcp, address) = listener.accept().await?;
-        let handshake = acceptor.accept_tcp(tcp);
+    let builder = config.listener()?.ok_or("TLS is not configured")?.on_failed_handshake(|handshake| {
+        let FailedHandshake { peer_address, error, .. } = &handshake;
+        println!("{peer_address}: no connection ({}): {}", error.reason(), WithCauses(error));
+    });
+    let mut listener = builder.bind(config.listen_address()).await?;
+    println!("listening on {}", listener.local_addr());
+    let handle = listener.handle();
+    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one.
+    let shutdown = tokio::spawn(async move {
+        tokio::signal::ctrl_c().await?;
+        io::Result::Ok(handle.shutdown().await)
+    });
+    while let Some(connection) = listener.accept().await {
         // In a task of its own, so that a slow Felix holds up nobody.
-        tokio::spawn(async move {
-            match handshake.await {
-                Ok(mut stream) => {
-                    println!("{address}: accepted {}", stream.peer());
-                    let greeting = format!("hello, {}\n", stream.peer().identity());
-                    if stream.write_all(greeting.as_bytes()).await.is_ok() {
-                        // Without it Felix could not tell the end from a cut.
-                        let _ = stream.shutdown().await;
-                    }
-                }
-                Err(error) => {
-                    println!("{address}: no connection ({}): {}", error.reason(), WithCauses(&error));
-                }
-            }
-        });
+        tokio::spawn(greet(connection));
+    }
+    let report = shutdown.await??;
+    println!("shut down; {} connections were dropped", report.dropped);
+    Ok(())
+}
+
+async fn greet(mut connection: TyphaConnection) {
+    println!("{}: accepted {}", connection.peer_address(), connection.peer());
+    let greeting = format!("hello, {}\n", connection.peer().identity());
+    if connection.write_all(greeting.as_bytes()).await.is_ok() {
+        // Without it Felix could not tell the end from a cut.
+        let _ = connection.close().await;
     }
 }

@@ -22,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Errors about single connections in a row that are taken for what they seem.
 const PATIENCE: u32 = 64;
 
+/// Silent connections that make room for others when there are no descriptors left.
+const SHED_AT_A_TIME: usize = 16;
+
 /// Accepts connections until the listener is stopped, and closes the socket.
 pub(super) async fn accept_all(
     shared: Arc<Shared>,
@@ -40,6 +43,9 @@ pub(super) async fn accept_all(
             Ok(accepted) => accepted,
             Err(error) => {
                 shared.counters.accept_error();
+                if is_out_of_descriptors(&error) {
+                    shared.admission.shed_silent(SHED_AT_A_TIME);
+                }
                 let Some(pause) = trouble.pause(&error) else { continue };
                 tokio::select! {
                     () = &mut stopped => return,
@@ -113,6 +119,18 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | ErrorKind::NetworkUnreachable
             | ErrorKind::PermissionDenied
     )
+}
+
+#[cfg(unix)]
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
 }
 
 #[cfg(test)]

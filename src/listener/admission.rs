@@ -102,10 +102,10 @@ impl Admission {
         let peer = state.peers.get(&address);
         if peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address) {
             let oldest = peer.and_then(|peer| peer.silent.first().copied());
-            state.shed(oldest.ok_or(ShedCause::QueueFull)?);
+            state.end(oldest.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
         } else if state.queued >= self.limits.queue {
             let oldest = state.silent.keys().next().copied();
-            state.shed(oldest.ok_or(ShedCause::QueueFull)?);
+            state.end(oldest.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
         }
         let id = state.next;
         state.next += 1;
@@ -167,9 +167,9 @@ impl Admission {
     }
 
     /// Gives up a place that is in the queue or in its handshake.
-    pub(super) fn leave(&self, id: u64, address: IpAddr, now: Instant) {
+    pub(super) fn leave(&self, id: u64, address: IpAddr, stand: Stand, now: Instant) {
         let mut state = self.state();
-        if let Some((_, _)) = state.silent.remove(&id) {
+        if state.silent.remove(&id).is_some() {
             state.queued -= 1;
             if let Some(peer) = state.peers.get_mut(&address) {
                 peer.silent.remove(&id);
@@ -177,7 +177,8 @@ impl Admission {
         } else if state.give_back(id) {
             drop(state);
             return self.resume(address, now);
-        } else if let Some(peer) = state.peers.get_mut(&address)
+        } else if stand == Stand::Queued
+            && let Some(peer) = state.peers.get_mut(&address)
             && let Some(position) = peer.line.iter().position(|(waiting, _)| *waiting == id)
         {
             peer.line.remove(position);
@@ -185,6 +186,15 @@ impl Admission {
             state.queued -= 1;
         }
         state.forget_if_unused(address);
+    }
+
+    /// Sheds so many of those that have been silent for longest.
+    pub(super) fn shed_silent(&self, count: usize) {
+        let mut state = self.state();
+        let oldest: Vec<u64> = state.silent.keys().take(count).copied().collect();
+        for id in oldest {
+            state.end(id, ShedCause::OutOfDescriptors);
+        }
     }
 
     /// Sheds everything, and whatever comes from now on.
@@ -265,7 +275,7 @@ impl Admission {
             return;
         }
         state.looked = Some(now);
-        let all_busy = state.handshakes.len() >= self.limits.handshakes;
+        let all_busy = state.handshakes.len() >= self.limits.handshakes && !state.turns.is_empty();
         let stalled = state
             .handshakes
             .iter()
@@ -297,10 +307,6 @@ impl State {
             }
             signal.set(Stand::Shed(cause));
         }
-    }
-
-    fn shed(&mut self, id: u64) {
-        self.end(id, ShedCause::QueueFull);
     }
 
     /// Whether there was such a handshake.

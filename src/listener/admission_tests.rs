@@ -44,7 +44,7 @@ fn occupied(queued: usize, handshakes: usize) -> Occupancy {
     Occupancy { queued, handshakes }
 }
 
-use ShedCause::{ConnectionLimit, QueueFull, ShuttingDown, Stalled};
+use ShedCause::{ConnectionLimit, OutOfDescriptors, QueueFull, ShuttingDown, Stalled};
 use Stand::{Queued, Shed, Started};
 
 #[test]
@@ -229,6 +229,17 @@ async fn a_pause_that_is_given_up_is_over() {
     assert_eq!(next.stand(), Queued);
     drop(tenth);
     assert_eq!(next.stand(), Started);
+}
+
+#[test]
+fn without_descriptors_the_oldest_silent_are_shed() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let ready = line_up(&admission, A);
+    let silent: [_; 3] = std::array::from_fn(|_| enter(&admission, A));
+    admission.shed_silent(2);
+    assert_eq!(silent.each_ref().map(Place::stand), [Shed(OutOfDescriptors), Shed(OutOfDescriptors), Queued]);
+    assert_eq!(ready.stand(), Started);
+    assert_eq!(admission.occupancy(), occupied(1, 1));
 }
 
 #[test]

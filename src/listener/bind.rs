@@ -60,8 +60,16 @@ fn listen(address: SocketAddr) -> io::Result<Socket> {
 
 fn is_no_ipv6(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(AF_NOT_SUPPORTED)
+        || is_family_not_supported(error)
 }
 
-/// `EAFNOSUPPORT`, for which the standard library has no name.
-const AF_NOT_SUPPORTED: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
+/// The standard library has no kind for it.
+#[cfg(unix)]
+fn is_family_not_supported(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)
+}
+
+#[cfg(not(unix))]
+fn is_family_not_supported(_: &io::Error) -> bool {
+    false
+}

@@ -72,30 +72,36 @@ impl Incoming {
         let handshake = place.timed(shared.acceptor.accept_prepared(tcp, peer_address, deadline));
         let outcome = tokio::select! {
             biased;
-            outcome = handshake => outcome,
-            cause = place.evicted() => {
-                note_shed(&shared, peer_address, cause);
-                return drop(place);
-            }
+            outcome = handshake => Ok(outcome),
+            cause = place.evicted() => Err(cause),
         };
-        match outcome {
-            Ok(stream) => {
+        let pause = match outcome {
+            Ok(Ok(stream)) => {
                 // The place is kept meanwhile: who takes no connections gets no more handshakes.
-                let Ok(owner) = owners.reserve().await else { return };
+                let owner = tokio::select! {
+                    owner = owners.reserve() => owner,
+                    cause = place.evicted() => return note_shed(&shared, peer_address, cause),
+                };
+                let Ok(owner) = owner else { return };
                 shared.counters.accepted(stream.peer().matched_by(), since.elapsed());
                 owner.send(TyphaConnection::new(stream, peer_address, shared.clone()));
                 place.succeeded();
-                shared.gauge();
+                return shared.gauge();
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 let pause = place.failed();
                 shared.failed(peer_address, error, since);
-                shared.gauge();
-                tokio::select! {
-                    () = pause => {}
-                    () = shared.stop.cancelled() => {}
-                }
+                pause
             }
+            Err(cause) => {
+                note_shed(&shared, peer_address, cause);
+                place.failed()
+            }
+        };
+        shared.gauge();
+        tokio::select! {
+            () = pause => {}
+            () = shared.stop.cancelled() => {}
         }
     }
 }

@@ -105,7 +105,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.admission.leave(self.id, self.address, Instant::now());
+        self.admission.leave(self.id, self.address, self.stand(), Instant::now());
     }
 }
 

@@ -8,6 +8,8 @@ use std::fmt;
 pub enum ShedCause {
     /// As many connections are in service as may be.
     ConnectionLimit,
+    /// The process had no descriptors left, and it was among those that had been silent for longest.
+    OutOfDescriptors,
     /// It was ready for its handshake, but too many others were before it for it to end within its bound.
     Overload,
     /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none was silent.
@@ -19,14 +21,11 @@ pub enum ShedCause {
 }
 
 impl ShedCause {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::ConnectionLimit, Self::Overload, Self::QueueFull, Self::ShuttingDown, Self::Stalled];
-
     /// A stable label for logs and metrics, such as `queue_full`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConnectionLimit => "connection_limit",
+            Self::OutOfDescriptors => "out_of_descriptors",
             Self::Overload => "overload",
             Self::QueueFull => "queue_full",
             Self::ShuttingDown => "shutting_down",

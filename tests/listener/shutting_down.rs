@@ -90,6 +90,28 @@ async fn nothing_new_is_begun() {
 }
 
 #[tokio::test]
+async fn those_that_nobody_takes_do_not_hold_it_up() {
+    let limits = limited(|limits| {
+        limits.shutdown_timeout = Duration::from_millis(400);
+        limits.handshakes = 4;
+    });
+    let mut listener = listen(limits).await;
+    let (address, handle) = (listener.local_addr(), listener.handle());
+    let felixes: Vec<_> = (0..260).map(|_| tokio::spawn(connect(address))).collect();
+    until(&handle, |stats| (stats.accepted, stats.in_handshake) == (256, 4)).await;
+    let report = bounded(handle.shutdown()).await;
+    assert_eq!((report.dropped, report.left), (256, 256));
+    assert_eq!(handle.stats().shed, BTreeMap::from([("shutting_down", 4)]));
+    let mut taken = 0;
+    while let Some(connection) = bounded(listener.accept()).await {
+        assert_eq!(connection.drop_reason(), Some(DropReason::Shutdown));
+        taken += 1;
+    }
+    assert_eq!((taken, handle.active()), (256, 0));
+    drop(felixes);
+}
+
+#[tokio::test]
 async fn it_ends_in_time_whatever_owners_do() {
     let limits = limited(|limits| limits.shutdown_timeout = Duration::from_millis(400));
     let mut listener = listen(limits).await;
