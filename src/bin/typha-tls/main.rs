@@ -4,9 +4,15 @@
 #[cfg(target_os = "linux")]
 mod bench;
 mod check;
+#[cfg(target_os = "linux")]
+mod descriptors;
 mod felix;
+#[cfg(target_os = "linux")]
+mod interrupted;
 mod options;
 mod output;
+#[cfg(target_os = "linux")]
+mod percentile;
 mod pki;
 mod typha;
 mod verify;

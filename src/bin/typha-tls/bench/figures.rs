@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::protocol::{Handshakes, Implementation, Negotiated, Usage};
 pub(crate) use super::spread::Spread;
-use super::spread::percentile;
 use super::watch::Limit;
+use crate::percentile::percentile;
 
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]

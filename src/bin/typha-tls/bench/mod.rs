@@ -6,7 +6,6 @@ mod context;
 mod cores;
 mod course;
 mod crew;
-mod descriptors;
 mod error;
 mod figures;
 mod floor;
@@ -38,8 +37,9 @@ mod works;
 use std::path::PathBuf;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::descriptors;
+use crate::interrupted::interrupted;
 use crate::output::{self, FAILED, FOUND, SUCCESS, UNUSABLE};
 use plan::{Growth, ModeFlags, Work};
 use process::{BenchError, Stop};
@@ -150,17 +150,4 @@ fn show(report: &Report, json: bool, require_targets: bool) -> u8 {
     }
     let missed = report.targets.iter().any(|target| target.verdict == Verdict::Missed);
     if require_targets && missed { FOUND } else { SUCCESS }
-}
-
-/// Returns when the process is asked to end.
-async fn interrupted() {
-    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
-    }
 }

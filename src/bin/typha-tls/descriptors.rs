@@ -14,7 +14,7 @@ pub(crate) fn raise_limit() -> io::Result<()> {
         .map_err(|error| io::Error::other(format!("can not raise the limit of file descriptors: {error}")))
 }
 
-/// How many connections a worker may have open.
+/// How many connections a process may have open.
 pub(crate) fn most_connections() -> usize {
     let limit = getrlimit(Resource::Nofile).maximum;
     limit.map_or(usize::MAX, |limit| usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX))
