@@ -1,5 +1,5 @@
 //! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, a PKI to start
-//! with, and a benchmark. Results are JSON lines, but for those of the benchmark.
+//! with, a storm of connections, and a benchmark. Results are JSON lines, but for those of the benchmark.
 
 #[cfg(target_os = "linux")]
 mod bench;
@@ -14,6 +14,8 @@ mod output;
 #[cfg(target_os = "linux")]
 mod percentile;
 mod pki;
+#[cfg(target_os = "linux")]
+mod storm;
 mod typha;
 mod verify;
 
@@ -45,6 +47,8 @@ enum Command {
     Check(check::Arguments),
     Felix(felix::Arguments),
     Pki(pki::Arguments),
+    #[cfg(target_os = "linux")]
+    Storm(storm::Arguments),
     Typha(typha::Arguments),
     Verify(verify::Arguments),
 }
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Felix(arguments) => run_async(felix::run(arguments)),
         Command::Pki(arguments) => pki::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Storm(arguments) => run_async(storm::run(arguments)),
         Command::Typha(arguments) => run_async(typha::run(arguments)),
         Command::Verify(arguments) => verify::run(&arguments),
     };

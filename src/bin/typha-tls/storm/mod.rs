@@ -1,0 +1,149 @@
+//! `typha-tls storm`: many Felixes at once, good and bad ones, against a running Typha.
+
+mod clients;
+mod felixes;
+mod kept;
+mod plan;
+mod progress;
+mod report;
+mod stalled;
+mod tally;
+mod target;
+
+use std::error::Error;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use typha_tls::config::FelixConfig;
+
+use crate::descriptors;
+use crate::interrupted::interrupted;
+use crate::options::{self, FelixOptions};
+use crate::output::{self, FAILED, UNUSABLE};
+use clients::Storm;
+use felixes::Felixes;
+use kept::Kept;
+use plan::Plan;
+use progress::Progress;
+use report::{Ended, Report};
+use stalled::Stalled;
+use target::{Target, TargetError};
+
+/// Storms a Typha with handshakes, of which some may be bad, and says what became of them
+///
+/// Each client begins its next handshake as soon as it has done one, or at a --rate. An accepted connection is one that
+/// Typha has shown to accept; one without a sign for 1 s is unconfirmed. A bad one must be refused by an alert. Times go
+/// from connect(), or from when it was due, to that sign. SIGINT ends the storm early.
+///
+/// At the end one JSON line on stdout has the counts by outcome, of good and bad ones apart. Exit code: 0 all good ones
+/// were accepted and all bad ones refused, 1 not so, 2 bad usage or configuration, 5 Typha could not be reached at all.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The Typha to connect to [default: TyphaAddr]
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
+    connect: Option<String>,
+    #[command(flatten)]
+    plan: Plan,
+    #[command(flatten)]
+    tls: FelixOptions,
+}
+
+pub(crate) async fn run(arguments: Arguments) -> u8 {
+    let unusable = |error: &dyn Error| {
+        output::complain(error);
+        UNUSABLE
+    };
+    let Arguments { connect, plan, tls } = arguments;
+    let (typha, felixes) = match prepare(connect, &plan, &tls) {
+        Ok(prepared) => prepared,
+        Err(error) => return unusable(&*error),
+    };
+    let plan = Arc::new(plan);
+    let stop = CancellationToken::new();
+    let ended = {
+        let mut storm = pin!(storm(&typha, &plan, felixes, &stop));
+        tokio::select! {
+            ended = &mut storm => ended,
+            () = interrupted() => {
+                stop.cancel();
+                storm.await
+            }
+        }
+    };
+    let report = match ended {
+        Ok(ended) => Report::new(typha, &plan, ended),
+        Err(error) => return unusable(&*error),
+    };
+    let printed = serde_json::to_string(&report).map_err(io::Error::other);
+    if let Err(error) = printed.and_then(|line| output::print_whole(&line)) {
+        output::complain(&error);
+        return FAILED;
+    }
+    report.exit_code()
+}
+
+/// What can be known to be wrong before anything connects.
+fn prepare(
+    connect: Option<String>,
+    plan: &Plan,
+    tls: &FelixOptions,
+) -> Result<(String, Felixes), Box<dyn Error>> {
+    let config = FelixConfig::load(&tls.sources())?;
+    let felixes = Felixes::new(&config, plan)?;
+    let typha = connect
+        .or(config.typha_addr)
+        .ok_or("there is no Typha to connect to: give --connect or TyphaAddr")?;
+    let (wanted, most) = (plan.most_connections(), descriptors::most_connections());
+    if wanted > most {
+        return Err(format!(
+            "-c, --stalled and --keep come to {wanted} connections, and this process may have {most}: raise the limit of \
+             file descriptors (ulimit -Hn), or take fewer"
+        )
+        .into());
+    }
+    descriptors::raise_limit()?;
+    Ok((typha, felixes))
+}
+
+async fn storm(
+    typha: &str,
+    plan: &Arc<Plan>,
+    felixes: Felixes,
+    stop: &CancellationToken,
+) -> Result<Ended, Box<dyn Error>> {
+    let resolving = Target::resolve(typha, plan.sources, plan.timeout);
+    let target = match stop.run_until_cancelled(resolving).await {
+        None => return Ok(Ended { interrupted: true, ..Ended::default() }),
+        Some(Ok(target)) => Arc::new(target),
+        Some(Err(error @ TargetError::Unresolved { .. })) => {
+            output::complain(&error);
+            return Ok(Ended { unresolved: true, ..Ended::default() });
+        }
+        Some(Err(error)) => return Err(error.into()),
+    };
+    let progress = Progress::new(plan.handshakes);
+    if plan.stalled > 0 {
+        progress.show("opening the stalled ones");
+    }
+    let over = stop.child_token();
+    let mut stalled = Stalled::open(&target, &felixes.good, plan.stalled, plan.stalled_for, &over).await?;
+    progress.show("");
+    let kept = Kept::new(plan.keep as usize);
+    let storm = Arc::new(Storm { plan: plan.clone(), felixes, target, kept, progress });
+    let (tally, elapsed) = clients::run(&storm, stop).await;
+    if let Some(hold) = plan.hold {
+        storm.progress.show("holding what is kept");
+        stop.run_until_cancelled(sleep(hold)).await;
+    }
+    let kept = storm.kept.end().await;
+    if plan.stalled_for.is_none() {
+        over.cancel();
+    }
+    let stalled = stalled.ended().await;
+    let (port_waits, interrupted) = (storm.target.port_waits(), stop.is_cancelled());
+    Ok(Ended { tally, elapsed, port_waits, stalled, kept, interrupted, unresolved: false })
+}

@@ -1,0 +1,152 @@
+//! What a storm is to be like.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, value_parser};
+
+#[derive(Args)]
+pub(super) struct Plan {
+    /// How many handshakes to make in all
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub(super) handshakes: u32,
+    /// How many of them are under way at a time, at most
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..))]
+    pub(super) at_once: u32,
+    /// Begin so many a second, whatever becomes of the earlier ones [default: each as soon as another is done]
+    ///
+    /// One that is due while as many as -c are under way is never begun, and counted as not_started. Times are taken from
+    /// when a connection was due.
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    pub(super) rate: Option<f64>,
+    /// How many percent, evenly spread, present a certificate that Typha must refuse: one of a CA made for this run
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    bad: Option<f64>,
+    /// PEM chain that the bad ones present instead, leaf first
+    #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_key_file"])]
+    pub(super) bad_cert_file: Option<PathBuf>,
+    /// PEM private key to --bad-cert-file
+    #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_cert_file"])]
+    pub(super) bad_key_file: Option<PathBuf>,
+    /// First open N more connections that send half of a ClientHello and stop
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) stalled: u32,
+    /// Hold the stalled ones so long, unless Typha closes them all before [default: until the storm is over]
+    #[arg(long, value_name = "SECS", value_parser = seconds, requires = "stalled")]
+    pub(super) stalled_for: Option<Duration>,
+    /// Keep up to N accepted connections open; of more, the oldest is closed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) keep: u32,
+    /// Hold what is kept so long when the storm is over
+    #[arg(long, value_name = "SECS", value_parser = seconds, requires = "keep")]
+    pub(super) hold: Option<Duration>,
+    /// Come from N addresses in turn, from 127.0.0.2 on, as so many nodes would; for a Typha on IPv4 loopback
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(super) sources: Option<u32>,
+    /// Bound on a TCP connection, and on a handshake
+    #[arg(long, value_name = "SECS", default_value = "10", value_parser = positive_seconds)]
+    pub(super) timeout: Duration,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number from 0.001 to 1000000".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("a share is a number from 0 to 100".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a time is a number of seconds from 0 to 86400".to_owned()),
+    }
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be greater than 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
+impl Plan {
+    /// Whether there are bad ones.
+    pub(super) fn has_bad(&self) -> bool {
+        self.bad_within(self.handshakes) > 0
+    }
+
+    /// How many of the first `turns` are bad.
+    pub(super) fn bad_within(&self, turns: u32) -> u32 {
+        // Multiplied first: whole percents come out exactly.
+        (f64::from(turns) * self.bad.unwrap_or(0.0) / 100.0) as u32
+    }
+
+    pub(super) fn is_bad(&self, turn: u32) -> bool {
+        self.bad_within(turn + 1) > self.bad_within(turn)
+    }
+
+    /// When a connection is due, after the beginning of the storm; `None` in a closed loop.
+    pub(super) fn due(&self, turn: u32) -> Option<Duration> {
+        self.rate.map(|rate| Duration::from_secs_f64(f64::from(turn) / rate))
+    }
+
+    /// How many connections may be open at a time.
+    pub(super) fn most_connections(&self) -> usize {
+        [self.at_once.min(self.handshakes), self.stalled, self.keep].iter().map(|&n| n as usize).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        plan: Plan,
+    }
+
+    fn plan(arguments: &str) -> Plan {
+        Command::try_parse_from(std::iter::once("storm").chain(arguments.split_whitespace())).unwrap().plan
+    }
+
+    #[test]
+    fn bad_ones_are_spread_evenly() {
+        let bad = |arguments| {
+            let plan = plan(arguments);
+            (0..8).filter(|turn| plan.is_bad(*turn)).collect::<Vec<_>>()
+        };
+        assert_eq!(bad(""), [0; 0]);
+        assert_eq!(bad("--bad 25"), [3, 7]);
+        assert_eq!(bad("--bad 50"), [1, 3, 5, 7]);
+        assert_eq!(bad("--bad 75"), [1, 2, 3, 5, 6, 7]);
+        assert_eq!(bad("--bad 100"), [0, 1, 2, 3, 4, 5, 6, 7]);
+        for percent in 0..=100 {
+            assert_eq!(plan(&format!("--bad {percent}")).bad_within(1_000_000), percent * 10_000);
+        }
+        assert!(!plan("--bad 1 -n 99").has_bad());
+        assert!(plan("--bad 1 -n 100").has_bad());
+    }
+
+    #[test]
+    fn connections_are_due_at_the_rate() {
+        assert_eq!(plan("").due(7), None);
+        let plan = plan("--rate 200");
+        assert_eq!([0, 1, 400].map(|turn| plan.due(turn).unwrap().as_millis()), [0, 5, 2000]);
+    }
+
+    #[test]
+    fn what_can_be_open_at_a_time_is_known_before() {
+        assert_eq!(plan("-n 10 -c 20").most_connections(), 10);
+        assert_eq!(plan("-n 100 -c 20 --stalled 3 --keep 4").most_connections(), 27);
+    }
+}
