@@ -33,6 +33,14 @@ struct Turn {
     due: Option<Instant>,
 }
 
+impl Turn {
+    /// When the time of the connection begins, given when its TCP connection was begun. A client that is late, and a wait for
+    /// a port, are no reason to call Typha fast.
+    fn counts_from(&self, begun: Instant) -> Instant {
+        self.due.unwrap_or(begun)
+    }
+}
+
 /// Hands out turns, in the order in which they are due.
 struct Turns {
     begun: Instant,
@@ -111,7 +119,7 @@ impl Storm {
             Ok(stream) => stream,
             Err(error) => return counts.count(&Outcome::Failed(error), is_bad),
         };
-        let taken = turn.due.unwrap_or(begun).elapsed();
+        let taken = turn.counts_from(begun).elapsed();
         let outcome = match stream.acceptance() {
             Acceptance::Confirmed => Outcome::Accepted,
             Acceptance::NotAsked => Outcome::NotAsked,
@@ -128,5 +136,18 @@ impl Storm {
         if let Some(stream) = to_close {
             kept::close(stream).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_connection_begins_when_it_is_due() {
+        let due = Instant::now();
+        let begun = due + Duration::from_secs(1);
+        assert_eq!(Turn { number: 0, due: Some(due) }.counts_from(begun), due);
+        assert_eq!(Turn { number: 0, due: None }.counts_from(begun), begun);
     }
 }
