@@ -8,7 +8,7 @@ use serde_json::json;
 use typha_tls::testing::{CertificateSpec, TestCa};
 
 use super::storm::{Pki, Storm, ended, line};
-use super::typhas::{hello, reset};
+use super::typhas::{TyphaCommand, hello, reset};
 
 #[test]
 fn each_failure_has_its_count() {
@@ -152,10 +152,19 @@ fn what_does_not_fit_into_the_limit_is_said() {
             )
         )
     );
-    // It was the sizes that did not fit.
+    // It fits.
     let output = limited("-n 200 -c 60 --stalled 20 --keep 20");
     assert_eq!(
         (output.status.code(), line(&output.stdout)["good"]["dial_failed"].as_u64()),
         (Some(5), Some(200))
     );
+}
+
+#[test]
+fn the_soft_limit_is_raised() {
+    let pki = Pki::new();
+    let typha = TyphaCommand::start(&pki, &[]);
+    let storm = Storm::command(&pki, &typha.address, "-n 80 -c 2 --keep 80");
+    let output = Storm::in_shell("ulimit -Sn 40; exec \"$0\" \"$@\"", &storm).output().unwrap();
+    assert_eq!((output.status.code(), line(&output.stdout)["kept"]["at_end"].as_u64()), (Some(0), Some(80)));
 }

@@ -1,6 +1,6 @@
 //! Connections that are there for longer: stalled ones and kept ones.
 
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
@@ -47,7 +47,10 @@ fn stalled_ones_come_first_and_send_half_a_hello() {
         }
         let (mut good, _) = listener.accept().unwrap();
         hello(&mut good);
-        drop(stalled.pop());
+        // Waits until the storm has seen it.
+        let mut closed = stalled.pop().unwrap();
+        closed.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(std::io::copy(&mut closed, &mut std::io::sink()).unwrap(), 0);
         drop(good);
         // The others were not closed before the storm was over, nor did they send any more.
         for mut tcp in stalled {
