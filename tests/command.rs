@@ -277,6 +277,7 @@ fn typha_counts_and_shuts_down_gracefully() {
     assert_eq!(*shut_down, json!({ "event": "shut_down", "dropped": 3, "left": 0 }));
     let mut stats = stats.clone();
     let seconds = stats.as_object_mut().unwrap().remove("handshake_seconds").unwrap();
+    assert!(stats.as_object_mut().unwrap().remove("tasks").unwrap().is_u64());
     assert_eq!(seconds["count"], 3);
     assert_eq!(
         stats,

@@ -111,6 +111,11 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 }
 
 async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
+    // As Go's runtime does: a soft limit of 1024 is for programs that know no better.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = crate::descriptors::raise_limit() {
+        tracing::warn!(%error, "going on with the limit that there is");
+    }
     let mut signals = Signals::new()?;
     let printer = Printer::start();
     let lines = Lines { sender: printer.lines(), lost: Arc::default() };
@@ -184,6 +189,7 @@ fn stats_line(stats: &ListenerStats, lines: &Lines) -> Value {
         "probed": stats.probed,
         "dropped": stats.dropped,
         "accept_errors": stats.accept_errors,
+        "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "handshake_seconds": { "count": seconds.count(), "sum": seconds.sum.as_secs_f64(), "buckets": buckets.collect::<Vec<_>>() },
         "lines_lost": lines.lost.load(Ordering::Relaxed),
     })
