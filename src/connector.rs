@@ -199,6 +199,23 @@ impl FelixConnector {
         self.clone().run(stream, first_message, peer_address, configured, deadline_in(self.timeout))
     }
 
+    /// As [`connect_tcp_and_send`](Self::connect_tcp_and_send), with what is left of a bound that has begun before: at most until
+    /// `deadline`, which is where `bound` ends. The connector's own bound holds too.
+    pub(crate) fn connect_tcp_until(
+        &self,
+        stream: TcpStream,
+        first_message: Vec<u8>,
+        bound: Duration,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + Send + use<> {
+        let own = deadline_in(self.timeout);
+        let (timeout, deadline) = if own < deadline { (self.timeout, own) } else { (bound, deadline) };
+        let peer_address = stream.peer_addr().ok();
+        let configured = tcp::configure(&stream, self.keepalive);
+        let connector = self.clone().with_handshake_timeout(timeout);
+        connector.run(stream, first_message, peer_address, configured, deadline)
+    }
+
     /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as long as
     /// the connection.
     fn run<IO>(
@@ -291,7 +308,7 @@ impl FelixConnector {
 
 /// The longest first message: one TLS record. More might not fit into the buffers between the ends, and then wait for a Typha that
 /// waits for us to read.
-const MAX_FIRST_MESSAGE: usize = 16 * 1024;
+pub(crate) const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 
 /// Gives rustls what it is to send once the handshake is complete on our end.
 fn queue(tls: &mut ClientConnection, first_message: &[u8]) -> io::Result<()> {

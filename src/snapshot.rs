@@ -14,7 +14,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use tracing::warn;
 
-use crate::identity::RequiredIdentity;
+use crate::identity::{PeerIdentity, RequiredIdentity};
 use crate::material::Material;
 use crate::policy::TlsPolicy;
 use crate::role::Role;
@@ -29,6 +29,27 @@ pub type FelixSnapshot = Snapshot<ClientConfig>;
 pub struct Snapshot<C> {
     rustls: Arc<C>,
     verifier: Arc<PeerVerifier>,
+    own_leaf: Arc<OwnLeaf>,
+}
+
+/// What our own leaf says of itself: whom a refusal is to be blamed on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct OwnLeaf {
+    pub(crate) identity: PeerIdentity,
+    pub(crate) not_before: UnixTime,
+    pub(crate) not_after: UnixTime,
+}
+
+impl OwnLeaf {
+    fn of(material: &Material) -> Arc<Self> {
+        let own = &material.credentials;
+        let (not_before, not_after) = (own.not_before(), own.not_after());
+        Arc::new(Self { identity: own.identity().clone(), not_before, not_after })
+    }
+
+    pub(crate) fn is_valid_at(&self, now: UnixTime) -> bool {
+        self.not_before <= now && now <= self.not_after
+    }
 }
 
 /// rustls can not be configured with the given policy: its versions, cipher suites and groups do not fit together.
@@ -60,7 +81,7 @@ impl TyphaSnapshot {
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
         // As in Go. A client's order is that of its library, most often; this one somebody chose.
         rustls.ignore_client_order = true;
-        Ok(Self { rustls: Arc::new(rustls), verifier })
+        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material) })
     }
 }
 
@@ -90,7 +111,7 @@ impl FelixSnapshot {
         // A resumed session is not judged by the verifier.
         rustls.resumption = Resumption::disabled();
         rustls.enable_sni = false;
-        Ok(Self { rustls: Arc::new(rustls), verifier })
+        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material) })
     }
 }
 
@@ -98,6 +119,10 @@ impl<C> Snapshot<C> {
     /// The verifier that judges every peer of this snapshot.
     pub fn verifier(&self) -> &Arc<PeerVerifier> {
         &self.verifier
+    }
+
+    pub(crate) fn own_leaf(&self) -> &OwnLeaf {
+        &self.own_leaf
     }
 
     pub(crate) fn rustls(&self) -> &Arc<C> {
@@ -150,7 +175,7 @@ impl StoresServerSessions for TicketsAreNotHonoured {
 
 impl<C> Clone for Snapshot<C> {
     fn clone(&self) -> Self {
-        Self { rustls: self.rustls.clone(), verifier: self.verifier.clone() }
+        Self { rustls: self.rustls.clone(), verifier: self.verifier.clone(), own_leaf: self.own_leaf.clone() }
     }
 }
 

@@ -26,6 +26,7 @@ use crate::role::Role;
 pub struct Credentials {
     certified_key: Arc<CertifiedKey>,
     identity: PeerIdentity,
+    not_before: UnixTime,
     not_after: UnixTime,
     key_permissions: Option<(PathBuf, u32)>,
 }
@@ -120,7 +121,8 @@ impl Credentials {
         };
         let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.clone()))?;
         let leaf = Leaf::parse(leaf).map_err(malformed(0))?;
-        let (identity, not_after) = (leaf.identity, leaf.certificate.not_after());
+        let (not_before, not_after) = (leaf.certificate.not_before(), leaf.certificate.not_after());
+        let identity = leaf.identity;
         let mut public_keys = Vec::new();
         for (index, certificate) in chain.iter().enumerate() {
             public_keys.push(Certificate::parse(certificate).map_err(malformed(index))?.public_key_info());
@@ -145,7 +147,7 @@ impl Credentials {
             }
         }
         let certified_key = Arc::new(CertifiedKey::new(chain, key));
-        Ok(Self { certified_key, identity, not_after, key_permissions: None })
+        Ok(Self { certified_key, identity, not_before, not_after, key_permissions: None })
     }
 
     /// The chain, leaf first, as it is sent to peers.
@@ -189,6 +191,10 @@ impl Credentials {
             warnings.push(MaterialWarning::KeyAccessibleByOthers { path: path.clone(), mode: *mode });
         }
         warnings
+    }
+
+    pub(crate) fn not_before(&self) -> UnixTime {
+        self.not_before
     }
 
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
