@@ -1,0 +1,128 @@
+//! Typhas that the name service knows.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use super::endpoint::{DiscoveryError, EndpointSource, TyphaEndpoint};
+use super::host_port::{Host, HostPort, InvalidAddress};
+
+/// Typhas by the names of their hosts: all addresses of each name, of both families, looked up anew each time by the
+/// system's resolver (`/etc/hosts` and DNS, as the system is set up). IP addresses are taken as they are.
+///
+/// A name that can not be looked up is logged, and an error only if no other gives an address. Clones share their lookups.
+#[derive(Clone)]
+pub struct DnsEndpoints {
+    names: Arc<[Name]>,
+    resolve: Resolve,
+}
+
+type Resolve = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
+
+struct Name {
+    name: HostPort,
+    /// The lookup that is under way, if there is one.
+    lookup: Mutex<Option<watch::Receiver<Option<Answer>>>>,
+}
+
+/// Shared by those who wait for it.
+type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
+
+impl DnsEndpoints {
+    /// One name: `host:port`, where the host may be an IP address, of version 6 in brackets.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAddress`] for any other form. Nothing is looked up yet.
+    pub fn new(address: impl AsRef<str>) -> Result<Self, InvalidAddress> {
+        Self::several([address])
+    }
+
+    /// Several names, else as [`new`](Self::new).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), for the first that is of another form.
+    pub fn several<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>) -> Result<Self, InvalidAddress> {
+        let names: Result<_, _> = addresses.into_iter().map(|address| address.as_ref().parse()).collect();
+        Ok(Self::with_resolver(names?, Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))))
+    }
+
+    fn with_resolver(names: Vec<HostPort>, resolve: Resolve) -> Self {
+        let names = names.into_iter().map(|name| Name { name, lookup: Mutex::new(None) }).collect();
+        Self { names, resolve }
+    }
+}
+
+impl Name {
+    /// The lookup is a call that can not be interrupted, on a thread of its own. Whoever gives up waiting leaves it there for
+    /// the next one to join, so that there is never more than one.
+    async fn look_up(&self, resolve: &Resolve) -> Answer {
+        let Host::Name(host) = &self.name.host else { return Ok(self.name.literal().into_iter().collect()) };
+        let mut answer = self.join_or_start(host, resolve);
+        match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
+            Ok(Some(answer)) => answer,
+            Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the lookup was given up by the runtime"))),
+        }
+    }
+
+    fn join_or_start(&self, host: &str, resolve: &Resolve) -> watch::Receiver<Option<Answer>> {
+        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        // The answer of one that has ended is as old as its end.
+        let under_way =
+            lookup.take().filter(|answer| answer.has_changed().is_ok() && answer.borrow().is_none());
+        let answer = under_way.unwrap_or_else(|| {
+            let (sender, answer) = watch::channel(None);
+            let (host, port, resolve) = (host.to_owned(), self.name.port, resolve.clone());
+            spawn_blocking(move || sender.send(Some(resolve(&host, port).map_err(Arc::new))));
+            answer
+        });
+        lookup.insert(answer).clone()
+    }
+}
+
+impl EndpointSource for DnsEndpoints {
+    async fn endpoints(&self) -> Result<Vec<TyphaEndpoint>, DiscoveryError> {
+        let answers = join_all(self.names.iter().map(|name| name.look_up(&self.resolve))).await;
+        let (mut endpoints, mut last_error) = (Vec::<TyphaEndpoint>::new(), None);
+        for (Name { name, .. }, answer) in self.names.iter().zip(answers) {
+            match answer {
+                Ok(addresses) if addresses.is_empty() => {
+                    last_error = Some(DiscoveryError::new(format!("{name} has no address")));
+                }
+                Ok(addresses) => {
+                    for address in addresses {
+                        if !endpoints.iter().any(|known| known.address == address) {
+                            endpoints.push(address.into());
+                        }
+                    }
+                }
+                Err(error) => {
+                    if self.names.len() > 1 {
+                        warn!(%name, %error, "a name of Typha can not be looked up");
+                    }
+                    let problem =
+                        format!("{name} can not be looked up (see the name and the DNS of this host)");
+                    last_error = Some(DiscoveryError::new(problem).with_source(error));
+                }
+            }
+        }
+        match last_error {
+            _ if !endpoints.is_empty() => Ok(endpoints),
+            Some(error) => Err(error),
+            None => Err(DiscoveryError::new("the list of names of Typhas is empty")),
+        }
+    }
+}
+
+impl fmt::Debug for DnsEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names.iter().map(|name| &name.name)).finish()
+    }
+}

@@ -1,0 +1,224 @@
+//! Why no Typha could be connected to.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use thiserror::Error;
+
+use super::endpoint::{DiscoveryError, TyphaEndpoint};
+use crate::error::HandshakeError;
+use crate::identity::PeerIdentity;
+use crate::text::{Timestamp, WithCauses};
+
+/// Why no Typha could be connected to. The text has the last reason of each Typha that was tried;
+/// [`attempts`](Self::attempts) has every attempt.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The first message is longer than what can be sent with a handshake. Nothing was tried.
+    #[error("the first message has {length} bytes, and {limit} at most can be sent with the handshake")]
+    FirstMessageTooLong {
+        /// Its length, in bytes.
+        length: usize,
+        /// What is allowed, in bytes.
+        limit: usize,
+    },
+    /// No Typha is known, because none could be found.
+    #[error("no Typha to connect to is known{}", Tried(attempts))]
+    NoEndpoints {
+        /// Why none was found.
+        source: DiscoveryError,
+        /// Attempts on Typhas that have been forgotten since.
+        attempts: Vec<FailedAttempt>,
+    },
+    /// A Typha refused us, and by our own clock our own certificate is not valid. No other Typha would judge differently.
+    #[error(
+        "Typha refused us, and our own certificate ({certificate}) is valid only from {} to {}: renew it, or set the clock{}",
+        Timestamp(*not_before), Timestamp(*not_after), Tried(attempts)
+    )]
+    OwnCertificate {
+        /// The names in our certificate.
+        certificate: Box<PeerIdentity>,
+        /// When it becomes valid.
+        not_before: UnixTime,
+        /// When it expires.
+        not_after: UnixTime,
+        /// All attempts; the last is the refusal.
+        attempts: Vec<FailedAttempt>,
+    },
+    /// [`connect_timeout`](super::DialerLimits::connect_timeout) is over.
+    #[error("no Typha could be connected to within {after:?}{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
+    TimedOut {
+        /// The bound that was exceeded.
+        after: Duration,
+        /// All attempts.
+        attempts: Vec<FailedAttempt>,
+        /// Why the last search for Typhas failed, if it did.
+        discovery: Option<DiscoveryError>,
+    },
+    /// All tries are used up.
+    #[error("no Typha could be connected to{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
+    TriesUsedUp {
+        /// All attempts.
+        attempts: Vec<FailedAttempt>,
+        /// Why the last search for Typhas failed, if it did.
+        discovery: Option<DiscoveryError>,
+    },
+}
+
+impl DialError {
+    /// A stable label for logs and metrics: `first_message_too_long`, `no_endpoints`, `own_certificate`, `timed_out` or
+    /// `tries_used_up`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::FirstMessageTooLong { .. } => "first_message_too_long",
+            Self::NoEndpoints { .. } => "no_endpoints",
+            Self::OwnCertificate { .. } => "own_certificate",
+            Self::TimedOut { .. } => "timed_out",
+            Self::TriesUsedUp { .. } => "tries_used_up",
+        }
+    }
+
+    /// Every attempt, in the order of their ends. Dials that were given up because another Typha answered first are none.
+    pub fn attempts(&self) -> &[FailedAttempt] {
+        match self {
+            Self::FirstMessageTooLong { .. } => &[],
+            Self::NoEndpoints { attempts, .. }
+            | Self::OwnCertificate { attempts, .. }
+            | Self::TimedOut { attempts, .. }
+            | Self::TriesUsedUp { attempts, .. } => attempts,
+        }
+    }
+
+    /// Whether the reason is on our end, so that neither another Typha nor another try would help.
+    pub fn is_own_fault(&self) -> bool {
+        matches!(self, Self::FirstMessageTooLong { .. } | Self::OwnCertificate { .. })
+    }
+}
+
+/// An attempt to connect to one Typha.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// The Typha.
+    pub endpoint: TyphaEndpoint,
+    /// Why it failed.
+    pub error: AttemptError,
+    /// How long it took, from the start of the dial.
+    pub took: Duration,
+}
+
+/// Why an attempt to connect to one Typha failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// There is no TCP connection.
+    #[error("no TCP connection")]
+    Dial(#[source] io::Error),
+    /// There was no TCP connection in time.
+    #[error("no TCP connection within {after:?}")]
+    DialTimedOut {
+        /// The bound that was exceeded.
+        after: Duration,
+    },
+    /// There was a TCP connection, but one end refused the other, or the time was over.
+    #[error(transparent)]
+    Handshake(HandshakeError),
+}
+
+impl AttemptError {
+    /// A stable label for logs and metrics: `dial`, `dial_timed_out`, or the [`HandshakeError::reason`].
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Dial(_) => "dial",
+            Self::DialTimedOut { .. } => "dial_timed_out",
+            Self::Handshake(error) => error.reason(),
+        }
+    }
+
+    /// Whether the time was over, rather than that something failed.
+    pub(super) fn is_timeout(&self) -> bool {
+        matches!(self, Self::DialTimedOut { .. } | Self::Handshake(HandshakeError::TimedOut { .. }))
+    }
+}
+
+/// Shows every Typha that was tried with its last reason: its causes too, since a list has no `source`.
+struct Tried<'a>(&'a [FailedAttempt]);
+
+/// Typhas that are shown.
+const SHOWN: usize = 10;
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_last = |&(index, attempt): &(usize, &FailedAttempt)| {
+            !self.0.iter().skip(index + 1).any(|later| later.endpoint.address == attempt.endpoint.address)
+        };
+        let mut last = self.0.iter().enumerate().filter(is_last);
+        for (index, (_, attempt)) in last.by_ref().take(SHOWN).enumerate() {
+            let separator = if index == 0 { ": " } else { "; " };
+            write!(f, "{separator}{}: {}", attempt.endpoint, WithCauses(&attempt.error))?;
+        }
+        match last.count() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// Shows that the Typhas tried may not be those that there are.
+struct Unfound<'a>(Option<&'a DiscoveryError>);
+
+impl fmt::Display for Unfound<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(error) => write!(f, "; the last search for Typhas failed too: {}", WithCauses(error)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn refused(port: u16, problem: &str) -> FailedAttempt {
+        let address = SocketAddr::from(([192, 0, 2, 1], port));
+        let error = AttemptError::Dial(io::Error::other(problem.to_owned()));
+        FailedAttempt { endpoint: address.into(), error, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn the_text_has_the_last_reason_of_each() {
+        let attempts = vec![refused(1, "first"), refused(2, "second"), refused(1, "third")];
+        let error = DialError::TriesUsedUp { attempts, discovery: None };
+        let text = "no Typha could be connected to: 192.0.2.1:2: no TCP connection: second; 192.0.2.1:1: no TCP connection: \
+                    third";
+        assert_eq!(WithCauses(&error).to_string(), text);
+        assert_eq!(error.attempts().len(), 3);
+    }
+
+    #[test]
+    fn the_text_is_bounded() {
+        let attempts = (0..500).map(|port| refused(port, "x")).collect();
+        let discovery = Some(DiscoveryError::new("no answer").with_source("a cause"));
+        let text = DialError::TimedOut { after: Duration::from_secs(2), attempts, discovery }.to_string();
+        let listed: Vec<_> = (0..10).map(|port| format!("192.0.2.1:{port}: no TCP connection: x")).collect();
+        let expected = format!(
+            "no Typha could be connected to within 2s: {}; and 490 more; the last search for Typhas failed too: no answer: \
+             a cause",
+            listed.join("; ")
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_search_that_found_nothing_is_the_cause() {
+        let source = DiscoveryError::new("no answer").with_source("a cause");
+        let error = DialError::NoEndpoints { source, attempts: Vec::new() };
+        assert_eq!(WithCauses(&error).to_string(), "no Typha to connect to is known: no answer: a cause");
+    }
+}
