@@ -1,14 +1,16 @@
-//! The smallest daemon that embeds Felix's end: configured as Calico's Felix is, it prints what its Typha sends.
+//! The smallest daemon that embeds Felix's end: configured as Calico's Felix is, it stays connected to a Typha and prints
+//! what that sends.
 //!
 //! FELIX_TYPHAADDR, FELIX_TYPHACAFILE, FELIX_TYPHACERTFILE, FELIX_TYPHAKEYFILE and FELIX_TYPHACN or FELIX_TYPHAURISAN
-//! must be set; `typha-tls pki DIR` makes a set of files to try it with.
+//! must be set; `typha-tls pki DIR` makes a set of files to try it with. Ends with ctrl-c.
 
 use std::error::Error;
 use std::process::ExitCode;
 
-use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 use typha_tls::config::{FelixConfig, Sources};
+use typha_tls::dialer::FelixConnection;
 use typha_tls::error::WithCauses;
 
 #[tokio::main]
@@ -24,14 +26,38 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let config = FelixConfig::load(&Sources::felix())?;
-    let connector = config.connector()?.ok_or("TLS is not configured")?;
-    let address = config.typha_addr.ok_or("TyphaAddr is not set")?;
-    let tcp = TcpStream::connect(&address).await?;
-    // When this returns, Typha has accepted us too.
-    let mut stream = connector.connect_tcp(tcp).await?;
-    println!("connected to {} ({})", stream.peer(), stream.tls());
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    print!("{text}");
+    let dialer = config.dialer()?.ok_or("TLS is not configured")?;
+    let cancel = CancellationToken::new();
+    let mut state = dialer.state();
+    let watched = async {
+        while state.changed().await.is_ok() {
+            // What a readiness probe would ask.
+            let state = state.borrow_and_update();
+            if let (false, Some(error)) = (state.is_connected(), &state.last_error) {
+                eprintln!("not connected: {}", WithCauses(error));
+            }
+        }
+    };
+    let stopped = async {
+        let _ = tokio::signal::ctrl_c().await;
+        cancel.cancel();
+    };
+    tokio::select! {
+        () = async { tokio::join!(dialer.run(cancel.clone(), print), stopped); } => {}
+        () = watched => {}
+    }
     Ok(())
+}
+
+/// What a daemon does with its connection; when it returns, there will be another.
+async fn print(mut connection: FelixConnection) -> std::io::Result<()> {
+    eprintln!("connected to {} at {} ({})", connection.peer(), connection.endpoint(), connection.tls());
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let length = connection.read(&mut buffer).await?;
+        match buffer.get(..length) {
+            Some([]) | None => return connection.shutdown().await,
+            Some(data) => tokio::io::stdout().write_all(data).await?,
+        }
+    }
 }

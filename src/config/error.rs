@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::dialer::InvalidAddress;
 use crate::material::MaterialError;
 use crate::snapshot::SnapshotError;
 use crate::text::Quoted;
@@ -108,16 +109,41 @@ pub enum ConfigError {
     },
 }
 
-/// Why an acceptor or a connector can not be made of a configuration.
+/// Why an acceptor, a connector or a dialer can not be made of a configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
+    /// The address of Typha, which the program set, can not be used.
+    #[error("TyphaAddr can not be used: {0}")]
+    Address(InvalidAddress),
+    /// The Typhas are to be found through Kubernetes, which this program was built without.
+    #[error(
+        "the Typhas are to be found by the Kubernetes service {} in the namespace {}, but the crate typha-tls was built without \
+         its feature `kubernetes`: build it with that feature, or set TyphaAddr",
+        Quoted(service),
+        Quoted(namespace)
+    )]
+    KubernetesNotBuilt {
+        /// `TyphaK8sNamespace`.
+        namespace: String,
+        /// `TyphaK8sServiceName`.
+        service: String,
+    },
     /// A file can not be used.
     #[error(transparent)]
     Material(#[from] MaterialError),
+    /// Nothing says where Typha is.
+    #[error("there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName")]
+    NoEndpoint,
     /// The TLS policy can not be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+}
+
+impl From<InvalidAddress> for SetupError {
+    fn from(error: InvalidAddress) -> Self {
+        Self::Address(error)
+    }
 }
 
 /// A value as it may be shown: not if it may be a private key that was pasted where the name of its file belongs.

@@ -6,6 +6,7 @@ use super::error::{ConfigError, SetupError};
 use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unusable};
 use super::sources::Sources;
 use crate::FelixConnector;
+use crate::dialer::{DnsEndpoints, FelixDialer, HostPort};
 use crate::snapshot::FelixSnapshot;
 use crate::stream::StreamTimeouts;
 
@@ -26,6 +27,9 @@ pub struct FelixConfig {
     pub read_timeout: Option<Duration>,
     /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection.
     pub write_timeout: Option<Duration>,
+    /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. `None`, the default, means the system's host
+    /// name in lower case, as in Calico; that is the node's name in most clusters, and where it is not, no Typha is preferred.
+    pub felix_hostname: Option<String>,
 }
 
 const TLS: TlsParameters = TlsParameters {
@@ -42,6 +46,7 @@ const SERVICE_NAME: &str = "TyphaK8sServiceName";
 const NAMESPACE: &str = "TyphaK8sNamespace";
 const READ_TIMEOUT: &str = "TyphaReadTimeout";
 const WRITE_TIMEOUT: &str = "TyphaWriteTimeout";
+const HOSTNAME: &str = "FelixHostname";
 
 /// Parameters of Typha that a slip in Calico's documentation makes people set on Felix, and those that they mean.
 const OF_TYPHA: [(&str, &str); 2] = [("ClientCN", "TyphaCN"), ("ClientURISAN", "TyphaURISAN")];
@@ -57,6 +62,7 @@ const KNOWN: &[&str] = &[
     NAMESPACE,
     READ_TIMEOUT,
     WRITE_TIMEOUT,
+    HOSTNAME,
     "ClientCN",
     "ClientURISAN",
 ];
@@ -70,6 +76,7 @@ impl Default for FelixConfig {
             typha_k8s_namespace: "kube-system".to_owned(),
             read_timeout: Some(Duration::from_secs(30)),
             write_timeout: Some(Duration::from_secs(10)),
+            felix_hostname: None,
         }
     }
 }
@@ -93,7 +100,7 @@ impl FelixConfig {
         Ok(Self {
             tls: TLS.read(&resolved, sources)?,
             typha_addr: match text(&resolved, ADDRESS) {
-                Some(address) if !is_host_and_port(&address.value) => {
+                Some(address) if address.value.parse::<HostPort>().is_err() => {
                     return Err(unusable(ADDRESS, address, "it is not of the form host:port"));
                 }
                 address => address.map(|address| address.value.clone()),
@@ -105,6 +112,13 @@ impl FelixConfig {
             },
             read_timeout: optional_seconds(&resolved, READ_TIMEOUT, defaults.read_timeout)?,
             write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
+            felix_hostname: match text(&resolved, HOSTNAME) {
+                Some(name) if !is_host_name(&name.value) => {
+                    let problem = "it may have letters, digits, `_`, `.` and `-` only";
+                    return Err(unusable(HOSTNAME, name, problem));
+                }
+                name => name.map(|name| name.value.clone()),
+            },
         })
     }
 
@@ -129,19 +143,40 @@ impl FelixConfig {
             .with_stream_timeouts(StreamTimeouts::new(self.read_timeout, self.write_timeout));
         Ok(Some(connector))
     }
+
+    /// Makes a dialer of the [`connector`](Self::connector) and of where the Typhas are: `TyphaAddr`, by its addresses in the name
+    /// service, or else the Kubernetes service. `None` if TLS is not configured. Its node is `FelixHostname`.
+    ///
+    /// # Errors
+    ///
+    /// As [`connector`](Self::connector), and [`SetupError::NoEndpoint`] if neither parameter says where Typha is.
+    ///
+    /// # Security
+    ///
+    /// As [`connector`](Self::connector).
+    pub fn dialer(&self) -> Result<Option<FelixDialer>, SetupError> {
+        let Some(connector) = self.connector()? else { return Ok(None) };
+        let dialer = match (&self.typha_addr, &self.typha_k8s_service_name) {
+            (Some(address), _) => FelixDialer::new(connector, DnsEndpoints::new(address)?),
+            (None, Some(service)) => kubernetes_dialer(connector, &self.typha_k8s_namespace, service)?,
+            (None, None) => return Err(SetupError::NoEndpoint),
+        };
+        let node_name = self.felix_hostname.clone().unwrap_or_else(system_host_name);
+        Ok(Some(dialer.with_node_name(node_name)))
+    }
 }
 
-fn is_host_and_port(address: &str) -> bool {
-    let Some((host, port)) = address.rsplit_once(':') else { return false };
-    let host_is_good = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-        Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            !host.is_empty()
-                && !host.contains([':', '/', '[', ']'])
-                && host.bytes().all(|b| b.is_ascii_graphic())
-        }
-    };
-    host_is_good
-        && port.bytes().all(|b| b.is_ascii_digit())
-        && port.parse::<u16>().is_ok_and(|port| port != 0)
+/// Finds the Typhas by the EndpointSlices of their service.
+fn kubernetes_dialer(_: FelixConnector, namespace: &str, service: &str) -> Result<FelixDialer, SetupError> {
+    Err(SetupError::KubernetesNotBuilt { namespace: namespace.to_owned(), service: service.to_owned() })
+}
+
+/// What Calico accepts as a host name.
+fn is_host_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// As Calico writes it: lower case, which the names of Kubernetes nodes are.
+fn system_host_name() -> String {
+    gethostname::gethostname().to_string_lossy().trim().to_lowercase()
 }

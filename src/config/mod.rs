@@ -17,6 +17,7 @@
 //! | `ShutdownTimeoutSecs` | | time for a graceful shutdown | 300 |
 //! | `ShutdownConnectionDropIntervalMaxSecs` | | slowest pace of a graceful shutdown | 1 |
 //! | | `TyphaAddr` | `host:port` of Typha; wins over the service name | unset |
+//! | | `FelixHostname` | the Kubernetes node of this Felix, whose Typhas are tried first | the system's host name |
 //! | | `TyphaK8sServiceName`, `TyphaK8sNamespace` | Kubernetes service of the Typhas | unset, `kube-system` |
 //!
 //! - A value comes from the program (command-line flags, say), else from the environment, else from the file. In the
