@@ -1,6 +1,8 @@
 //! `typha-tls felix`: Felix's end, between stdin and stdout.
 
+use std::error::Error;
 use std::io;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,11 +10,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use typha_tls::config::FelixConfig;
+use typha_tls::config::{FelixConfig, SetupError};
+use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
 use typha_tls::error::{WithCauses, alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 use typha_tls::{AuthenticatedStream, HandshakeError};
@@ -22,85 +25,138 @@ use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, SUCCESS, UNUSABLE};
 
 /// Connects to a Typha: stdin goes to it, what it sends goes to stdout
 ///
-/// One JSON line on stderr says how it went. Exit code: 0 accepted and closed cleanly, 2 bad usage or configuration,
-/// 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. A Typha that sends nothing for 30 s
-/// (TyphaReadTimeout) is given up.
+/// Of several Typhas, those of our own node come first and the others in random order, each once, until one accepts us.
+///
+/// One JSON line on stderr says how it went, with every attempt that failed. Exit code: 0 accepted and closed cleanly, 2 bad usage or
+/// configuration, 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. After several attempts, the last
+/// refusal counts, by whichever end. A Typha that sends nothing for 30 s (TyphaReadTimeout) is given up.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The Typha to connect to [default: TyphaAddr]
-    #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
-    connect: Option<String>,
+    /// A Typha to connect to, by all of its addresses; may be given several times [default: TyphaAddr]
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address, conflicts_with = "kubernetes_service")]
+    connect: Vec<String>,
+    /// A name whose addresses are those of the Typhas, such as that of a headless service
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address, conflicts_with_all = ["connect", "kubernetes_service"])]
+    dns: Option<String>,
+    /// The Kubernetes service of the Typhas [default: TyphaK8sServiceName]
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = options::service)]
+    kubernetes_service: Option<(String, String)>,
+    /// Our Kubernetes node, whose Typhas are tried first [default: FelixHostname, or the host name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Try this often, with a back-off once each Typha was tried [default: each Typha once]
+    #[arg(long, value_name = "N")]
+    tries: Option<NonZeroUsize>,
     #[command(flatten)]
     tls: FelixOptions,
 }
 
-/// The bound for the TCP connection: Calico's.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-
 pub(crate) async fn run(arguments: Arguments) -> u8 {
-    let unusable = |error: &dyn std::error::Error| {
-        output::print_outcome(&json!({
-            "event": "unusable",
-            "reason": "configuration",
-            "detail": WithCauses(error).to_string(),
-        }));
-        UNUSABLE
-    };
-    let config = match FelixConfig::load(&arguments.tls.sources()) {
-        Ok(config) => config,
-        Err(error) => return unusable(&error),
-    };
-    let connector = match config.connector() {
-        Ok(Some(connector)) => connector,
-        Ok(None) => {
-            return unusable(&io::Error::other(
-                "TLS is not configured: set the five TLS parameters (see --help)",
-            ));
-        }
-        Err(error) => return unusable(&error),
-    };
-    let Some(address) = arguments.connect.or(config.typha_addr) else {
-        return unusable(&io::Error::other("there is no Typha to connect to: give --connect or TyphaAddr"));
-    };
-    let tcp = match dial(&address).await {
-        Ok(tcp) => tcp,
+    let (dialer, wanted) = match prepare(arguments) {
+        Ok(prepared) => prepared,
         Err(error) => {
             output::print_outcome(&json!({
-                "event": "refused",
-                "peer": address,
-                "reason": if error.kind() == io::ErrorKind::TimedOut { "timed_out" } else { "io" },
-                "detail": format!("no TCP connection to {address}: {error}"),
+                "event": "unusable",
+                "reason": "configuration",
+                "detail": WithCauses(&*error).to_string(),
             }));
-            return FAILED;
+            return UNUSABLE;
         }
     };
-    match connector.connect_tcp(tcp).await {
-        Ok(stream) => {
-            let accepted = output::accepted(&address, &stream);
+    match dialer.connect().await {
+        Ok(connection) => {
+            let peer = connection.endpoint().address.to_string();
+            let stream = connection.into_stream();
+            let accepted = output::accepted(&peer, &stream);
             let (line, code) = talk(stream).await;
             output::print_outcome(&output::merge(accepted, line));
             code
         }
         Err(error) => {
-            output::print_outcome(&output::refused(&address, &error));
-            match error {
-                HandshakeError::RefusedByPeer { .. } => REFUSED_BY_PEER,
-                HandshakeError::Rejected(_) => REJECTED,
-                _ => FAILED,
-            }
+            let (line, code) = not_connected(&wanted, &error);
+            output::print_outcome(&line);
+            code
         }
     }
 }
 
-async fn dial(address: &str) -> io::Result<TcpStream> {
-    match timeout(DIAL_TIMEOUT, TcpStream::connect(address)).await {
-        Ok(connected) => connected,
-        Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
+/// The dialer, and what it connects to in words.
+fn prepare(arguments: Arguments) -> Result<(FelixDialer, String), Box<dyn Error>> {
+    let mut config = FelixConfig::load(&arguments.tls.sources())?;
+    if let Some((namespace, name)) = arguments.kubernetes_service {
+        (config.typha_k8s_namespace, config.typha_k8s_service_name) = (namespace, Some(name));
+        config.typha_addr = None;
+    }
+    if arguments.node_name.is_some() {
+        config.felix_hostname = arguments.node_name;
+    }
+    let no_tls = "TLS is not configured: set the five TLS parameters (see --help)";
+    let names: Vec<_> = arguments.connect.into_iter().chain(arguments.dns).collect();
+    let (dialer, wanted) = if names.is_empty() {
+        let service = config.typha_k8s_service_name.as_ref();
+        let service = service.map(|service| format!("{}/{service}", config.typha_k8s_namespace));
+        let dialer = match config.dialer() {
+            Err(SetupError::NoEndpoint) => {
+                Err("there is no Typha to connect to: give --connect or TyphaAddr")?
+            }
+            dialer => dialer?.ok_or(no_tls)?,
+        };
+        (dialer, config.typha_addr.or(service).unwrap_or_default())
+    } else {
+        // Names know no nodes: ours does not matter.
+        let connector = config.connector()?.ok_or(no_tls)?;
+        (FelixDialer::new(connector, DnsEndpoints::several(&names)?), names.join(", "))
+    };
+    let mut limits = DialerLimits::default();
+    match arguments.tries {
+        Some(tries) => limits.max_tries = Some(tries.get()),
+        // An operator is told at once; no deployment has more Typhas than that.
+        None => (limits.max_rounds, limits.max_tries) = (Some(1), Some(usize::MAX)),
+    }
+    Ok((dialer.with_limits(limits), wanted))
+}
+
+/// The outcome line and the exit code when no Typha could be connected to.
+fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
+    let attempts = error.attempts();
+    let is_refusal = |attempt: &&FailedAttempt| exit_code(&attempt.error) != FAILED;
+    // A Typha that can not be reached says less than one that could be.
+    let decisive = attempts.iter().rfind(is_refusal).or(attempts.last());
+    let (line, code) = match decisive {
+        Some(attempt) => (attempt_line(attempt), exit_code(&attempt.error)),
+        None => (json!({ "peer": wanted, "reason": "io" }), FAILED),
+    };
+    let line = output::merge(json!({ "event": "refused" }), line);
+    // One attempt says it all; of several, the whole story.
+    let line = match (attempts, error.is_own_fault()) {
+        ([_], false) => line,
+        _ => output::merge(line, json!({ "detail": WithCauses(error).to_string() })),
+    };
+    let attempts: Vec<_> = attempts.iter().map(attempt_line).collect();
+    (output::merge(line, json!({ "attempts": attempts })), code)
+}
+
+fn attempt_line(attempt: &FailedAttempt) -> Value {
+    let peer = attempt.endpoint.address.to_string();
+    match &attempt.error {
+        AttemptError::Handshake(error) => output::refusal(&peer, error),
+        error => {
+            let reason = if matches!(error, AttemptError::DialTimedOut { .. }) { "timed_out" } else { "io" };
+            json!({ "peer": peer, "reason": reason, "detail": WithCauses(error).to_string() })
+        }
+    }
+}
+
+fn exit_code(error: &AttemptError) -> u8 {
+    match error {
+        AttemptError::Handshake(HandshakeError::RefusedByPeer { .. }) => REFUSED_BY_PEER,
+        AttemptError::Handshake(HandshakeError::Rejected(_)) => REJECTED,
+        _ => FAILED,
     }
 }
 
 /// Copies both ways until Typha closes. Returns what to add to the outcome, and the exit code.
-async fn talk(stream: AuthenticatedStream<TcpStream>) -> (serde_json::Value, u8) {
+async fn talk(stream: AuthenticatedStream<TcpStream>) -> (Value, u8) {
     let acceptance = match stream.acceptance() {
         Acceptance::Confirmed => "confirmed",
         Acceptance::NotAsked => "not_asked",

@@ -119,3 +119,13 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
         seconds => Ok(seconds),
     }
 }
+
+/// Takes NAMESPACE/NAME apart.
+pub(crate) fn service(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err("a service has the form NAMESPACE/NAME, such as calico-system/calico-typha".to_owned()),
+    }
+}

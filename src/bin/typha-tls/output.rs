@@ -81,13 +81,17 @@ pub(crate) fn accepted<IO>(address: &str, stream: &AuthenticatedStream<IO>) -> V
 
 /// A connection that did not come about.
 pub(crate) fn refused(address: &str, error: &HandshakeError) -> Value {
+    merge(json!({ "event": "refused" }), refusal(address, error))
+}
+
+/// Who did not connect to whom, and why: a part of a line.
+pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
     // The lines know no finer reasons; the detail does.
     let reason = match error {
         HandshakeError::Closed { .. } | HandshakeError::Tls(_) => "io",
         error => error.reason(),
     };
     let line = json!({
-        "event": "refused",
         "peer": address,
         "reason": reason,
         "detail": WithCauses(error).to_string(),
