@@ -69,3 +69,43 @@ impl fmt::Display for HostPort {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports() {
+        for (text, literal) in [
+            ("typha.example:5473", None),
+            ("typha_1:1", None),
+            ("127.1:80", None),
+            ("192.0.2.1:65535", Some("192.0.2.1:65535")),
+            ("[2001:db8::1]:5473", Some("[2001:db8::1]:5473")),
+        ] {
+            let parsed: HostPort = text.parse().unwrap();
+            assert_eq!(parsed.to_string(), text);
+            assert_eq!(parsed.literal(), literal.map(|literal| literal.parse().unwrap()));
+        }
+        for text in [
+            "",
+            "typha",
+            "typha:",
+            ":5473",
+            "typha:0",
+            "typha:65536",
+            "typha:+1",
+            "2001:db8::1:5473",
+            "[typha]:1",
+            "[192.0.2.1]:1",
+            "a/b:1",
+            "a b:1",
+            "é:1",
+            "a\n:1",
+        ] {
+            assert_eq!(text.parse::<HostPort>(), Err(InvalidAddress(text.to_owned())));
+        }
+        let text = "\"a\\nb\" is not of the form host:port, such as typha.example:5473, 192.0.2.1:5473 or [2001:db8::1]:5473";
+        assert_eq!("a\nb".parse::<HostPort>().unwrap_err().to_string(), text);
+    }
+}
