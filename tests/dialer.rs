@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 use typha_tls::dialer::{
     AttemptError, DialError, DialerLimits, DiscoveryError, DnsEndpoints, EndpointSource, FelixConnection,
@@ -76,7 +76,7 @@ async fn connects_and_talks() {
 
 /// One of each kind of Typha that fails.
 struct Failing {
-    closed: SocketAddr,
+    closed: (TcpSocket, SocketAddr),
     silent: (TcpListener, SocketAddr),
     plain: SocketAddr,
     refusing: Typha,
@@ -94,7 +94,7 @@ impl Failing {
             let _ = tcp.read_to_end(&mut Vec::new()).await;
         });
         Self {
-            closed: closed().await,
+            closed: closed(),
             silent: silent().await,
             plain,
             refusing: Typha::start(refusing(pki)).await,
@@ -103,7 +103,7 @@ impl Failing {
     }
 
     fn addresses(&self) -> [SocketAddr; 5] {
-        [self.closed, self.silent.1, self.plain, self.refusing.address, self.impostor.address]
+        [self.closed.1, self.silent.1, self.plain, self.refusing.address, self.impostor.address]
     }
 
     /// What the Typhas have seen of the one attempt on each.
@@ -139,7 +139,7 @@ async fn every_typha_is_in_the_error_with_its_reason() {
         assert!(error.to_string().contains(&described), "{described} is not in {error}");
     }
     assert!(matches!(
-        by_address[&failing.closed],
+        by_address[&failing.closed.1],
         AttemptError::Dial(error) if error.kind() == std::io::ErrorKind::ConnectionRefused
     ));
     assert!(
@@ -235,8 +235,8 @@ async fn names_are_looked_up() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let name = format!("localhost:{}", typha.address.port());
-    let literal = format!("[::1]:{}", closed().await.port());
-    let source = DnsEndpoints::several([literal, name]).unwrap();
+    let nobody = closed();
+    let source = DnsEndpoints::several([nobody.1.to_string(), name]).unwrap();
     // localhost may be an address of version 6 too, which nobody listens on.
     let connection = FelixDialer::new(pki.connector().unwrap(), source).connect().await.unwrap();
     assert_eq!(connection.endpoint().address, typha.address);
@@ -306,7 +306,8 @@ async fn given_up_after_every_poll() {
     let (mut limit, mut ended) = (0, false);
     while !ended {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let found = [closed().await, listener.local_addr().unwrap()];
+        let nobody = closed();
+        let found = [nobody.1, listener.local_addr().unwrap()];
         let dialer =
             FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(found)).with_limits(one_round());
         let (alive, stop) = (AtomicUsize::new(0), tokio::sync::Notify::new());

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use typha_tls::testing::{CertificateSpec, Purpose, TYPHA_COMMON_NAME, TestPki, acceptor, connector};
 use typha_tls::{FelixConnector, RequiredIdentity, TyphaAcceptor};
@@ -74,9 +74,12 @@ impl Drop for Typha {
     }
 }
 
-/// A port that nobody listens on.
-pub(crate) async fn closed() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+/// A port that nobody listens on, and that nobody else gets as long as the socket lives.
+pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A Typha that takes connections and says nothing; as long as the listener lives.
