@@ -1,6 +1,6 @@
 //! The command `typha-tls`: its lines and exit codes, with both ends as processes of their own.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -206,6 +206,86 @@ fn other_endings_of_a_handshake() {
     assert_eq!((output.status.code(), &line(&output.stderr)["reason"]), (Some(5), &json!("io")));
 }
 
+/// A port that nobody listens on, and that nobody else gets as long as the socket lives.
+fn closed_port() -> (socket2::Socket, String) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.to_string())
+}
+
+#[test]
+fn of_several_typhas_felix_takes_one_that_accepts_it() {
+    let pki = Pki::new();
+    let (_socket, closed) = closed_port();
+    let refusing = Typha::start(&pki, &["--client-cn", "someone-else", "--client-uri-san", "spiffe://td/x"]);
+    let good = Typha::start(&pki, &[]);
+    let output =
+        felix(&pki, &closed, b"hello", &["--connect", &refusing.address, "--connect", &good.address]);
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b"hello"[..]));
+    let accepted = line(&output.stderr);
+    assert_eq!((&accepted["event"], &accepted["peer"]), (&json!("accepted"), &json!(good.address)));
+
+    let port = good.address.rsplit_once(':').unwrap().1;
+    let config = pki.path("felix.cfg");
+    let output = run(&["felix", "--dns", &format!("localhost:{port}"), "--config", &config]);
+    assert_eq!((output.status.code(), &line(&output.stderr)["peer"]), (Some(0), &json!(good.address)));
+}
+
+#[test]
+fn felix_says_what_came_of_every_typha() {
+    let pki = Pki::new();
+    let (_socket, closed) = closed_port();
+    let refusing = Typha::start(&pki, &["--client-cn", "someone-else", "--client-uri-san", "spiffe://td/x"]);
+    let output = felix(&pki, &closed, b"", &["--connect", &refusing.address]);
+    // Whatever was tried last: a refusal says more than a port that is closed.
+    assert_eq!(output.status.code(), Some(3));
+    let outcome = line(&output.stderr);
+    assert_eq!((&outcome["event"], &outcome["peer"]), (&json!("refused"), &json!(refusing.address)));
+    assert_eq!((&outcome["reason"], &outcome["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
+    let detail = outcome["detail"].as_str().unwrap();
+    assert!(detail.starts_with("no Typha could be connected to: "), "{detail}");
+    assert!(detail.contains(&format!("{closed}: no TCP connection: ")), "{detail}");
+    assert!(
+        detail.contains(&format!("{}: the peer refused us: access_denied", refusing.address)),
+        "{detail}"
+    );
+    let mut attempts = outcome["attempts"].as_array().unwrap().clone();
+    attempts.sort_by_key(|attempt| attempt["peer"] != closed);
+    assert_eq!(attempts.len(), 2);
+    assert_eq!((&attempts[0]["peer"], &attempts[0]["reason"]), (&json!(closed), &json!("io")));
+    assert_eq!(attempts[1]["peer"], refusing.address);
+    assert_eq!(
+        (&attempts[1]["reason"], &attempts[1]["alert"]),
+        (&json!("refused_by_peer"), &json!("access_denied"))
+    );
+
+    // As often as is said.
+    let output = felix(&pki, &closed, b"", &["--tries", "3"]);
+    let outcome = line(&output.stderr);
+    assert_eq!((output.status.code(), outcome["attempts"].as_array().unwrap().len()), (Some(5), 3));
+    assert_eq!((&outcome["peer"], &outcome["reason"]), (&json!(closed), &json!("io")));
+}
+
+#[cfg(unix)]
+#[test]
+fn felix_does_not_touch_stdin_before_it_is_connected() {
+    let pki = Pki::new();
+    let (_socket, closed) = closed_port();
+    let (mut reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"for Typha alone").unwrap();
+    drop(writer);
+    let output =
+        command(&["felix", "--connect", &closed, "--tries", "3", "--config", &pki.path("felix.cfg")])
+            .stdin(reader.try_clone().unwrap())
+            .output()
+            .unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let mut left = String::new();
+    reader.read_to_string(&mut left).unwrap();
+    assert_eq!(left, "for Typha alone");
+}
+
 #[test]
 fn a_stalled_felix_times_out() {
     let pki = Pki::new();
@@ -334,6 +414,15 @@ fn what_can_not_be_used_is_exit_code_2() {
         &["felix", "--connect", ":5473", "--config", &config],
         &["felix", "--connect", "127.0.0.1:99999", "--config", &config],
         &["felix", "--connect", "127.0.0.1:1", "--config", &config, "--typha-cn", ""],
+        &["felix", "--dns", "127.0.0.1", "--config", &config],
+        &["felix", "--dns", "127.0.0.1:1", "--connect", "127.0.0.1:1", "--config", &config],
+        &["felix", "--dns", "127.0.0.1:1", "--kubernetes-service", "a/b", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:1", "--kubernetes-service", "a/b", "--config", &config],
+        &["felix", "--kubernetes-service", "calico-typha", "--config", &config],
+        &["felix", "--kubernetes-service", "/calico-typha", "--config", &config],
+        &["felix", "--kubernetes-service", "a/b/c", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:1", "--tries", "0", "--config", &config],
+        &["felix", "--connect", "127.0.0.1:1", "--node-name", "a b", "--config", &config],
         &["typha", "--listen", "127.0.0.1"],
         &["typha", "--listen", "127.0.0.1:0"],
         &["typha", "--listen", "127.0.0.1:0", "--ca-file", &missing],
@@ -362,6 +451,25 @@ fn the_client_cn_slip_on_felix_is_explained() {
         line(&output.stderr)["detail"],
         "ClientCN (from environment variable FELIX_CLIENTCN) is a parameter of Typha; on Felix, the identity that \
          Typha must have is set by TyphaCN"
+    );
+}
+
+/// Until the crate can do it, it says so.
+#[test]
+fn a_kubernetes_service_takes_the_feature() {
+    let pki = Pki::new();
+    let output = run(&[
+        "felix",
+        "--kubernetes-service",
+        "calico-system/calico-typha",
+        "--config",
+        &pki.path("felix.cfg"),
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        line(&output.stderr)["detail"],
+        "the Typhas are to be found by the Kubernetes service \"calico-typha\" in the namespace \"calico-system\", but the crate \
+         typha-tls was built without its feature `kubernetes`: build it with that feature, or set TyphaAddr"
     );
 }
 

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use common_material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
-use typha_tls::config::{ConfigError, FelixConfig, Source, Sources, TlsSettings};
+use typha_tls::config::{ConfigError, FelixConfig, SetupError, Source, Sources, TlsSettings};
 use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::TestPki;
@@ -103,6 +103,19 @@ const PARAMETERS: &[Parameter] = &[
         good: &[("5", "Some(5s)"), ("1.25", "Some(1.25s)"), ("0.0", "None"), ("NONE", "None")],
         bad: BAD_SECONDS,
         why: SECONDS,
+    },
+    Parameter {
+        name: "FelixHostname",
+        read: |config| format!("{:?}", config.felix_hostname),
+        default: "None",
+        good: &[
+            ("Node-1.example", r#"Some("Node-1.example")"#),
+            ("192.0.2.1", r#"Some("192.0.2.1")"#),
+            ("node_1", r#"Some("node_1")"#),
+            ("none", "None"),
+        ],
+        bad: &["node 1", "node/1", "fd00::1", "n\u{f6}de"],
+        why: "it may have letters, digits, `_`, `.` and `-` only",
     },
 ];
 
@@ -296,6 +309,46 @@ fn a_connector_is_made_of_the_files() {
     std::fs::remove_file(dir.path("ca.pem")).unwrap();
     let error = config.connector().unwrap_err();
     assert_eq!(error.to_string(), format!("{}: it can not be read", dir.text("ca.pem")));
+}
+
+#[test]
+fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
+    let dir = Dir::new();
+    let pki = TestPki::new().unwrap();
+    let settings = tls_settings(&dir);
+    dir.write_material(&pki.ca, &pki.felix);
+    let load = |more: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(name, value)| (*name, &**value)).chain(more.iter().copied());
+        load(&settings.fold(Sources::none(), |sources, (name, value)| sources.with_value(name, value)))
+            .unwrap()
+    };
+    let address = ("TyphaAddr", "typha.example:5473");
+    let dialer = load(&[address, ("FelixHostname", "Node-1")]).dialer().unwrap().unwrap();
+    assert_eq!(dialer.node_name(), Some("Node-1"), "as it was set");
+    assert_eq!(dialer.connector().snapshot().verifier().required().to_string(), {
+        RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap().to_string()
+    });
+    let dialer = load(&[address, ("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap().unwrap();
+    let host_name = gethostname::gethostname().to_str().unwrap().trim().to_lowercase();
+    assert_eq!(dialer.node_name(), Some(&*host_name));
+
+    assert!(FelixConfig::default().dialer().unwrap().is_none(), "without TLS no dialer");
+    let error = load(&[]).dialer().unwrap_err();
+    assert!(matches!(error, SetupError::NoEndpoint));
+    assert_eq!(
+        error.to_string(),
+        "there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName"
+    );
+    let error = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap_err();
+    assert!(matches!(error, SetupError::KubernetesNotBuilt { namespace, service, .. }
+        if (&*namespace, &*service) == ("kube-system", "calico-typha")));
+    let mut config = load(&[address]);
+    config.typha_addr = Some("typha".to_owned());
+    let error = config.dialer().unwrap_err();
+    assert!(matches!(error, SetupError::Address(_)));
+    assert!(
+        error.to_string().starts_with("TyphaAddr can not be used: \"typha\" is not of the form host:port")
+    );
 }
 
 #[test]

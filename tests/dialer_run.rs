@@ -110,31 +110,34 @@ async fn a_connection_that_lived_long_begins_the_back_off_anew() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let mut limits = DialerLimits::default();
-    (limits.backoff_first, limits.backoff_cap) = (Duration::from_millis(20), Duration::from_millis(640));
+    (limits.backoff_first, limits.backoff_cap) = (Duration::from_millis(40), Duration::from_millis(400));
     let dialer = dialer(&pki, [typha.address]).with_limits(limits);
-    let (cancel, waits, state) = (CancellationToken::new(), Mutex::new(Vec::new()), dialer.state());
-    let (mut calls, mut ended) = (0, None::<Instant>);
-    dialer
-        .run(cancel.clone(), async |_| {
-            if let Some(ended) = ended {
-                waits.lock().unwrap().push(ended.elapsed());
+    let (cancel, mut state) = (CancellationToken::new(), dialer.state());
+    let mut calls = 0;
+    let handler = async |_| {
+        calls += 1;
+        if calls == 5 {
+            // Longer than the cap.
+            tokio::time::sleep(Duration::from_millis(450)).await;
+        }
+        io::Result::Ok(())
+    };
+    let test = async {
+        let mut waits = Vec::new();
+        while waits.len() < 6 {
+            state.changed().await.unwrap();
+            let state = state.borrow_and_update();
+            if let DialerPhase::BackingOff { until } = state.phase {
+                waits.push(until - state.since);
             }
-            calls += 1;
-            if calls == 6 {
-                // Longer than the cap.
-                tokio::time::sleep(Duration::from_millis(700)).await;
-            }
-            if calls == 7 {
-                cancel.cancel();
-            }
-            ended = Some(Instant::now());
-            assert!(state.borrow().is_connected());
-            io::Result::Ok(())
-        })
-        .await;
-    let waits = waits.into_inner().unwrap();
-    // 20 ms doubled each time, and then as after the first: less than the last one was at least.
-    assert!(waits[4] >= Duration::from_millis(320) && waits[5] < waits[4], "{waits:?}");
+        }
+        waits
+    };
+    let waits = beside(dialer.run(cancel.clone(), handler), &cancel, test).await;
+    for (wait, base) in waits.iter().zip([40, 80, 160, 200, 40, 80]) {
+        let base = Duration::from_millis(base);
+        assert!(*wait > base.mul_f32(0.9) && *wait <= 2 * base, "{waits:?}");
+    }
 }
 
 #[tokio::test]
@@ -229,18 +232,17 @@ async fn stops_in_every_phase() {
             DialerPhase::Connecting { endpoint } => wanted == "Connecting" && endpoint.is_some(),
             phase => format!("{phase:?}").starts_with(wanted),
         };
-        let test = async {
-            until(&mut state, is_wanted).await;
-            Instant::now()
-        };
-        // A handler that ends when it is told to.
+        // A handler that ends when it is told to is not dropped.
+        let mut ended = false;
         let handler = async |_| {
             cancel.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ended = true;
             io::Result::Ok(())
         };
-        let began = beside(dialer.run(cancel.clone(), handler), &cancel, test).await;
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(900), "{wanted}: {took:?}");
+        let test = until(&mut state, is_wanted);
+        beside(dialer.run(cancel.clone(), handler), &cancel, test).await;
+        assert_eq!(ended, wanted == "Connected");
         assert_eq!(state.borrow().phase, DialerPhase::Stopped);
 
         // Dropped, it stops too.

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use typha_tls::testing::{CertificateSpec, Purpose, TYPHA_COMMON_NAME, TestPki, acceptor, connector};
-use typha_tls::{FelixConnector, RequiredIdentity, TyphaAcceptor};
+use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, TyphaAcceptor};
 
 /// A Typha that greets with its port and then echoes. Dropping it closes its port and its connections.
 pub(crate) struct Typha {
@@ -38,7 +38,7 @@ impl Typha {
                     outcomes
                         .lock()
                         .unwrap()
-                        .push(outcome.as_ref().map_or_else(|e| e.reason(), |_| "accepted"));
+                        .push(outcome.as_ref().map_or_else(HandshakeError::reason, |_| "accepted"));
                     let Ok(mut stream) = outcome else { return };
                     if stream.write_all(&address.port().to_be_bytes()).await.is_err() {
                         return;

@@ -1,27 +1,20 @@
 //! `typha-tls felix`: Felix's end, between stdin and stdout.
 
+mod talk;
+
 use std::error::Error;
-use std::io;
 use std::num::NonZeroUsize;
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use typha_tls::HandshakeError;
 use typha_tls::config::{FelixConfig, SetupError};
 use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
-use typha_tls::error::{WithCauses, alert_name, alert_of};
-use typha_tls::stream::Acceptance;
-use typha_tls::{AuthenticatedStream, HandshakeError};
+use typha_tls::error::WithCauses;
 
 use crate::options::{self, FelixOptions};
-use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, SUCCESS, UNUSABLE};
+use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 
 /// Connects to a Typha: stdin goes to it, what it sends goes to stdout
 ///
@@ -42,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = options::service)]
     kubernetes_service: Option<(String, String)>,
     /// Our Kubernetes node, whose Typhas are tried first [default: FelixHostname, or the host name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     node_name: Option<String>,
     /// Try this often, with a back-off once each Typha was tried [default: each Typha once]
     #[arg(long, value_name = "N")]
@@ -68,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             let peer = connection.endpoint().address.to_string();
             let stream = connection.into_stream();
             let accepted = output::accepted(&peer, &stream);
-            let (line, code) = talk(stream).await;
+            let (line, code) = talk::talk(stream).await;
             output::print_outcome(&output::merge(accepted, line));
             code
         }
@@ -82,13 +75,14 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 
 /// The dialer, and what it connects to in words.
 fn prepare(arguments: Arguments) -> Result<(FelixDialer, String), Box<dyn Error>> {
-    let mut config = FelixConfig::load(&arguments.tls.sources())?;
+    let sources = arguments.tls.sources();
+    let mut config = FelixConfig::load(&match arguments.node_name {
+        Some(name) => sources.with_value("FelixHostname", &name),
+        None => sources,
+    })?;
     if let Some((namespace, name)) = arguments.kubernetes_service {
         (config.typha_k8s_namespace, config.typha_k8s_service_name) = (namespace, Some(name));
         config.typha_addr = None;
-    }
-    if arguments.node_name.is_some() {
-        config.felix_hostname = arguments.node_name;
     }
     let no_tls = "TLS is not configured: set the five TLS parameters (see --help)";
     let names: Vec<_> = arguments.connect.into_iter().chain(arguments.dns).collect();
@@ -152,108 +146,5 @@ fn exit_code(error: &AttemptError) -> u8 {
         AttemptError::Handshake(HandshakeError::RefusedByPeer { .. }) => REFUSED_BY_PEER,
         AttemptError::Handshake(HandshakeError::Rejected(_)) => REJECTED,
         _ => FAILED,
-    }
-}
-
-/// Copies both ways until Typha closes. Returns what to add to the outcome, and the exit code.
-async fn talk(stream: AuthenticatedStream<TcpStream>) -> (Value, u8) {
-    let acceptance = match stream.acceptance() {
-        Acceptance::Confirmed => "confirmed",
-        Acceptance::NotAsked => "not_asked",
-        _ => "unconfirmed",
-    };
-    let (from_typha, to_typha) = tokio::io::split(stream);
-    let (sent, mut received) = (Arc::new(AtomicU64::new(0)), 0);
-    let ended = transfer(from_typha, to_typha, &sent, &mut received).await;
-    let line = json!({ "acceptance": acceptance, "sent": sent.load(Relaxed), "received": received });
-    let broken = match ended {
-        Ok(()) => return (output::merge(line, json!({ "closed": "cleanly" })), SUCCESS),
-        Err(broken) => broken,
-    };
-    let detail = format!("{}: {}", broken.doing, WithCauses(&broken.error));
-    let (code, outcome) = match alert_of(&broken.error) {
-        Some(alert) => (
-            REFUSED_BY_PEER,
-            json!({ "event": "refused", "reason": "refused_by_peer", "detail": detail, "alert": alert_name(alert) }),
-        ),
-        None => {
-            let reason = if broken.error.kind() == io::ErrorKind::TimedOut { "timed_out" } else { "io" };
-            (FAILED, json!({ "event": "broken_off", "reason": reason, "detail": detail }))
-        }
-    };
-    (output::merge(line, outcome), code)
-}
-
-/// What went wrong, and while doing what.
-struct Broken {
-    doing: &'static str,
-    error: io::Error,
-}
-
-fn broken(doing: &'static str) -> impl Fn(io::Error) -> Broken {
-    move |error| Broken { doing, error }
-}
-
-/// How long Typha has to say why it takes no more.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Copies both ways until Typha closes, or one way fails.
-async fn transfer(
-    from_typha: ReadHalf,
-    to_typha: WriteHalf,
-    sent: &Arc<AtomicU64>,
-    received: &mut u64,
-) -> Result<(), Broken> {
-    let upload = tokio::spawn(upload(to_typha, sent.clone()));
-    let stop_upload = upload.abort_handle();
-    let mut download = pin!(download(from_typha, received));
-    let ended = tokio::select! {
-        ended = &mut download => ended,
-        uploaded = upload => match uploaded {
-            Ok(Err(failed)) if failed.doing == SENDING => match timeout(LAST_WORDS, download).await {
-                // A reset that the writer has seen looks like a mere end to the reader.
-                Ok(Err(reason)) if reason.error.kind() != io::ErrorKind::UnexpectedEof => Err(reason),
-                _ => Err(failed),
-            },
-            Ok(Err(failed)) => Err(failed),
-            Ok(Ok(())) | Err(_) => download.await,
-        },
-    };
-    // Whatever stdin still holds, nobody is there to take it.
-    stop_upload.abort();
-    ended
-}
-
-type WriteHalf = tokio::io::WriteHalf<AuthenticatedStream<TcpStream>>;
-type ReadHalf = tokio::io::ReadHalf<AuthenticatedStream<TcpStream>>;
-
-const SENDING: &str = "sending to Typha";
-
-async fn upload(mut to_typha: WriteHalf, sent: Arc<AtomicU64>) -> Result<(), Broken> {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let length = stdin.read(&mut buffer).await.map_err(broken("reading stdin"))?;
-        match buffer.get(..length) {
-            Some([]) | None => return to_typha.shutdown().await.map_err(broken(SENDING)),
-            Some(data) => to_typha.write_all(data).await.map_err(broken(SENDING))?,
-        }
-        to_typha.flush().await.map_err(broken(SENDING))?;
-        sent.fetch_add(length as u64, Relaxed);
-    }
-}
-
-async fn download(mut from_typha: ReadHalf, received: &mut u64) -> Result<(), Broken> {
-    let mut stdout = tokio::io::stdout();
-    let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let length = from_typha.read(&mut buffer).await.map_err(broken("receiving from Typha"))?;
-        let data = match buffer.get(..length) {
-            Some([]) | None => return Ok(()),
-            Some(data) => data,
-        };
-        stdout.write_all(data).await.map_err(broken("writing stdout"))?;
-        stdout.flush().await.map_err(broken("writing stdout"))?;
-        *received += data.len() as u64;
     }
 }
