@@ -225,7 +225,14 @@ async fn stops_in_every_phase() {
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let mut limits = DialerLimits::default();
     (limits.backoff_first, limits.backoff_cap) = (LONG, 2 * LONG);
-    for (address, wanted) in [(silent, "Connecting"), (nobody, "BackingOff"), (typha.address, "Connected")] {
+    // The back-off inside a connect, and that between two.
+    for (address, max_rounds, wanted) in [
+        (silent, None, "Connecting"),
+        (nobody, None, "BackingOff"),
+        (nobody, Some(1), "BackingOff"),
+        (typha.address, None, "Connected"),
+    ] {
+        limits.max_rounds = max_rounds;
         let dialer = dialer(&pki, [address]).with_limits(limits.clone());
         let (cancel, mut state) = (CancellationToken::new(), dialer.state());
         let is_wanted = |state: &DialerState| match &state.phase {
