@@ -454,23 +454,18 @@ fn the_client_cn_slip_on_felix_is_explained() {
     );
 }
 
-/// Until the crate can do it, it says so.
+/// Against a real API, in a test of its own; here there is none.
 #[test]
-fn a_kubernetes_service_takes_the_feature() {
+fn a_kubernetes_service_takes_credentials() {
     let pki = Pki::new();
-    let output = run(&[
-        "felix",
-        "--kubernetes-service",
-        "calico-system/calico-typha",
-        "--config",
-        &pki.path("felix.cfg"),
-    ]);
-    assert_eq!(output.status.code(), Some(2));
-    assert_eq!(
-        line(&output.stderr)["detail"],
-        "the Typhas are to be found by the Kubernetes service \"calico-typha\" in the namespace \"calico-system\", but the crate \
-         typha-tls was built without its feature `kubernetes`: build it with that feature, or set TyphaAddr"
-    );
+    let config = pki.path("felix.cfg");
+    let arguments = ["felix", "--kubernetes-service", "calico-system/calico-typha", "--config", &config];
+    let missing = pki.path("kubeconfig");
+    let output = command(&arguments).env("KUBECONFIG", &missing).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    let outcome = line(&output.stderr);
+    let detail = outcome["detail"].as_str().unwrap();
+    assert!(detail.contains("the kubeconfig can not be used") && detail.contains(&missing), "{detail}");
 }
 
 fn verify(pki: &Pki, chain: &str, more: &[&str]) -> (Option<i32>, Value) {

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use common_material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
 use typha_tls::config::{ConfigError, FelixConfig, SetupError, Source, Sources, TlsSettings};
+use typha_tls::dialer::KubernetesSetupError;
 use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::TestPki;
@@ -339,9 +340,10 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
         error.to_string(),
         "there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName"
     );
-    let error = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap_err();
-    assert!(matches!(error, SetupError::KubernetesNotBuilt { namespace, service, .. }
-        if (&*namespace, &*service) == ("kube-system", "calico-typha")));
+    // Nothing is asked yet, so that no Kubernetes is needed for this.
+    assert!(load(&[("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap().is_some());
+    let error = load(&[("TyphaK8sServiceName", "Calico/Typha")]).dialer().unwrap_err();
+    assert!(matches!(error, SetupError::Kubernetes(KubernetesSetupError::BadName { what: "service", .. })));
     let mut config = load(&[address]);
     config.typha_addr = Some("typha".to_owned());
     let error = config.dialer().unwrap_err();

@@ -116,6 +116,10 @@ pub enum SetupError {
     /// The address of Typha, which the program set, can not be used.
     #[error("TyphaAddr can not be used: {0}")]
     Address(InvalidAddress),
+    /// The Typhas are to be found through Kubernetes, and that can not be set up.
+    #[cfg(feature = "kubernetes-core")]
+    #[error(transparent)]
+    Kubernetes(#[from] crate::dialer::KubernetesSetupError),
     /// The Typhas are to be found through Kubernetes, which this program was built without.
     #[error(
         "the Typhas are to be found by the Kubernetes service {} in the namespace {}, but the crate typha-tls was built without \

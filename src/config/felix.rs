@@ -6,6 +6,8 @@ use super::error::{ConfigError, SetupError};
 use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unusable};
 use super::sources::Sources;
 use crate::FelixConnector;
+#[cfg(feature = "kubernetes-core")]
+use crate::dialer::KubernetesEndpoints;
 use crate::dialer::{DnsEndpoints, FelixDialer, HostPort};
 use crate::snapshot::FelixSnapshot;
 use crate::stream::StreamTimeouts;
@@ -167,6 +169,16 @@ impl FelixConfig {
 }
 
 /// Finds the Typhas by the EndpointSlices of their service.
+#[cfg(feature = "kubernetes-core")]
+fn kubernetes_dialer(
+    connector: FelixConnector,
+    namespace: &str,
+    service: &str,
+) -> Result<FelixDialer, SetupError> {
+    Ok(FelixDialer::new(connector, KubernetesEndpoints::infer(namespace, service)?))
+}
+
+#[cfg(not(feature = "kubernetes-core"))]
 fn kubernetes_dialer(_: FelixConnector, namespace: &str, service: &str) -> Result<FelixDialer, SetupError> {
     Err(SetupError::KubernetesNotBuilt { namespace: namespace.to_owned(), service: service.to_owned() })
 }
