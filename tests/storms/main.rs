@@ -7,5 +7,6 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod churn;
+mod failover;
 mod rig;
 mod storm;
