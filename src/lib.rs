@@ -5,8 +5,9 @@
 //! acceptor, verifier or stream for which this does not hold can be built; with one on each end, it holds in both directions.
 //!
 //! Where to begin:
-//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make a [`TyphaAcceptor`] or a
-//!   [`FelixConnector`].
+//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make what a daemon needs: a [`TyphaListener`], which
+//!   accepts Felixes at scale, or a [`FelixDialer`], which finds a Typha and stays connected to one.
+//! - [`TyphaAcceptor`] and [`FelixConnector`] are the two ends alone, for connections that come from elsewhere.
 //! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`] make a
 //!   [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
 //! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
@@ -47,8 +48,12 @@ mod time;
 pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
+/// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.
+#[doc(no_inline)]
+pub use tokio_util::sync::CancellationToken;
 pub use certificate::MalformedCertificate;
 pub use connector::{AcceptanceMode, FelixConnector};
+pub use dialer::FelixDialer;
 pub use error::HandshakeError;
 pub use identity::RequiredIdentity;
 pub use listener::TyphaListener;
