@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::roll::Entry;
@@ -110,16 +110,22 @@ impl TyphaConnection {
     ///
     /// # Errors
     ///
-    /// What was written last may not have arrived.
+    /// What was written last may not have arrived; [`TimedOut`](io::ErrorKind::TimedOut) if Felix has not taken it within the second.
     pub async fn close(mut self) -> io::Result<()> {
-        let goodbye = async {
-            self.stream.shutdown().await?;
+        let end = Instant::now() + GOODBYE;
+        if let Ok(sent) = timeout_at(end, self.stream.shutdown()).await {
+            sent?;
+        } else {
+            let problem = "Felix has not taken what was written last";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+        }
+        let farewell = async {
             let mut unread = [0; 1024];
-            // Felix need not say goodbye, too.
             while self.stream.read(&mut unread).await.is_ok_and(|length| length > 0) {}
-            Ok(())
         };
-        timeout(GOODBYE, goodbye).await.unwrap_or(Ok(()))
+        // Felix need not say goodbye, too.
+        let _ = timeout_at(end, farewell).await;
+        Ok(())
     }
 
     /// Whether reading and writing have come to their end.

@@ -116,3 +116,15 @@ async fn felixes_that_never_read_end_by_the_write_timeout() {
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
     assert_within("the write", began.elapsed(), BOUND, SOON);
 }
+
+/// What was written did not arrive, and so closing does not say that it did.
+#[tokio::test]
+async fn closing_on_a_felix_that_never_reads_fails_in_time() {
+    let (_peer, mut connection) = never_reading(None).await;
+    let data = vec![0; 64 * 1024];
+    while tokio::time::timeout(Duration::from_millis(200), connection.write_all(&data)).await.is_ok() {}
+    let began = Instant::now();
+    let error = bounded("closing", connection.close()).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
+    assert_within("closing", began.elapsed(), Duration::from_secs(1), SOON);
+}
