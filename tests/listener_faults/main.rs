@@ -9,9 +9,11 @@
     reason = "tests fail by panicking"
 )]
 
+mod dropping;
 mod hello_floods;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod owners;
 mod resets;
 mod site;
 mod slow_peers;

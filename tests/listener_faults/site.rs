@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -69,12 +70,17 @@ impl Site {
 
     /// A TCP connection from an address of the loopback network.
     pub(crate) async fn tcp(&self, from: impl Into<IpAddr>) -> TcpStream {
+        self.try_tcp(from).await.unwrap()
+    }
+
+    /// One that may be reset as soon as it is there.
+    pub(crate) async fn try_tcp(&self, from: impl Into<IpAddr>) -> io::Result<TcpStream> {
         let socket = TcpSocket::new_v4().unwrap();
         // Many connections from one address; the port is chosen when the other end is known.
         let option = SockRef::from(&socket);
         option.set_reuse_address(true).unwrap();
         socket.bind(SocketAddr::new(from.into(), 0)).unwrap();
-        bounded("connecting", socket.connect(self.address())).await.unwrap()
+        bounded("connecting", socket.connect(self.address())).await
     }
 
     /// A good Felix.

@@ -1,0 +1,70 @@
+//! Owners that take nothing, observers that panic, and reins that are pulled from anywhere.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use typha_tls::AuthenticatedStream;
+use typha_tls::listener::{ListenerLimits, TyphaConnection, TyphaListener};
+
+use crate::site::{LOOPBACK, Site, bounded, closed, counts, serve};
+
+/// Connections that wait for their owner at most.
+const WAITING: u64 = 256;
+/// Handshakes that are complete and wait for room among them.
+const HANDSHAKES: u64 = 2;
+
+type Felix = AuthenticatedStream<TcpStream>;
+
+/// A listener whose owner has not taken one of as many connections as it keeps, with the Felixes.
+async fn filled(bound: Duration) -> (Site, TyphaListener, Vec<Felix>) {
+    let mut limits = ListenerLimits::default();
+    limits.handshakes = 2;
+    limits.queue = 4;
+    limits.shutdown_drop_interval_max = Duration::ZERO;
+    limits.shutdown_timeout = Duration::from_secs(5);
+    let (site, listener) = Site::new(bound, limits).await;
+    let mut felixes = Vec::new();
+    for _ in 0..WAITING + HANDSHAKES {
+        felixes.push(site.connect(LOOPBACK).await.unwrap());
+    }
+    site.until("those that wait fill the room", |stats| (stats.accepted, stats.in_handshake) == (WAITING, 2))
+        .await;
+    (site, listener, felixes)
+}
+
+/// Takes as many connections as there are; each is a Felix's.
+async fn take(listener: &mut TyphaListener, count: u64) -> Vec<TyphaConnection> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        taken.push(bounded("taking a connection", listener.accept()).await.unwrap());
+    }
+    taken
+}
+
+#[tokio::test]
+async fn an_owner_that_takes_none_gets_no_more_than_the_room_holds() {
+    let (site, mut listener, felixes) = filled(Duration::from_secs(2)).await;
+    let began = Instant::now();
+    let mut more = JoinSet::new();
+    for _ in 0..6 {
+        // The listener may be faster than this end.
+        let Ok(tcp) = site.try_tcp(LOOPBACK).await else { continue };
+        more.spawn(site.felix.connect_tcp(tcp));
+    }
+    for outcome in bounded("being shed", more.join_all()).await {
+        assert_eq!(outcome.unwrap_err().reason(), "io");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let stats = site.stats();
+    assert_eq!((stats.accepted, stats.in_handshake, stats.queued), (WAITING, 2, 0));
+    assert_eq!(stats.shed, counts([("overload", 4), ("queue_full", 2)]));
+
+    let taken = take(&mut listener, WAITING + HANDSHAKES).await;
+    let (felix, connection) = tokio::join!(site.connect(LOOPBACK), listener.accept());
+    drop((felix.unwrap(), connection.unwrap(), felixes, taken));
+    site.until_idle().await;
+    assert_eq!((site.stats().accepted, site.stats().not_accepted()), (WAITING + HANDSHAKES + 1, 0));
+}
