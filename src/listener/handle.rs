@@ -63,7 +63,7 @@ impl ListenerHandle {
         let mut outcome = self.shared.shutdown.subscribe();
         if self.shared.begin_shutdown() {
             let shared = self.shared.clone();
-            tokio::spawn(async move {
+            self.shared.runtime.spawn(async move {
                 let report = shut_down(shared.clone()).await;
                 shared.shutdown.send_replace(Some(report));
             });

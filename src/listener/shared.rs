@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) admission: Arc<Admission>,
     pub(super) roll: Roll,
     pub(super) counters: Counters,
+    /// The listener's own: a handle may be used outside of any.
+    pub(super) runtime: Handle,
     /// What accepts, performs handshakes and rebalances; all end at once after `stop`.
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
@@ -61,6 +64,7 @@ impl Shared {
             admission: Arc::new(Admission::new(limits.clone(), roll.active().clone())),
             roll,
             counters: Counters::new(),
+            runtime: Handle::current(),
             observer,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -88,7 +92,7 @@ impl Shared {
         let number = told.len();
         if number > 0 {
             self.counters.dropped(reason, number);
-            tokio::spawn(async move {
+            self.runtime.spawn(async move {
                 sleep(grace).await;
                 told.iter().for_each(|entry| entry.cut());
             });

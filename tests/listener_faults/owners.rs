@@ -68,3 +68,17 @@ async fn an_owner_that_takes_none_gets_no_more_than_the_room_holds() {
     site.until_idle().await;
     assert_eq!((site.stats().accepted, site.stats().not_accepted()), (WAITING + HANDSHAKES + 1, 0));
 }
+
+/// A handle may be with a thread that is none of a runtime.
+#[tokio::test]
+async fn a_handle_works_outside_a_runtime() {
+    let (site, mut listener) = Site::new(Duration::from_secs(40), ListenerLimits::default()).await;
+    let (felix, connection) = tokio::join!(site.connect(LOOPBACK), listener.accept());
+    let (handle, connection) = (site.handle.clone(), connection.unwrap());
+    let dropped =
+        tokio::task::spawn_blocking(move || std::thread::spawn(move || handle.drop_random(1)).join());
+    assert_eq!(dropped.await.unwrap().unwrap(), 1);
+    bounded("being told", connection.dropping().cancelled()).await;
+    drop((felix, connection));
+    site.until_idle().await;
+}
