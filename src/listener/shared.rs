@@ -1,6 +1,7 @@
 //! What the parts of a listener share.
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -103,7 +104,11 @@ impl Shared {
     pub(super) fn failed(&self, peer_address: SocketAddr, error: HandshakeError, since: Instant) {
         self.counters.not_accepted(&error);
         if let Some(observer) = &self.observer {
-            observer(FailedHandshake { peer_address, error, took: since.elapsed() });
+            let failure = FailedHandshake { peer_address, error, took: since.elapsed() };
+            // Its panic must not end the task early, in which the address pauses after a failure.
+            if catch_unwind(AssertUnwindSafe(|| observer(failure))).is_err() {
+                tracing::error!(%peer_address, "the observer of failed handshakes panicked");
+            }
         }
     }
 

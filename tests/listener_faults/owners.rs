@@ -1,14 +1,17 @@
 //! Owners that take nothing, observers that panic, and reins that are pulled from anywhere.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::version::TLS13;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use typha_tls::AuthenticatedStream;
 use typha_tls::listener::{ListenerLimits, TyphaConnection, TyphaListener};
 
+use crate::hostile::connector_with;
 use crate::site::{LOOPBACK, Site, bounded, closed, counts, serve};
 
 /// Connections that wait for their owner at most.
@@ -81,4 +84,41 @@ async fn a_handle_works_outside_a_runtime() {
     bounded("being told", connection.dropping().cancelled()).await;
     drop((felix, connection));
     site.until_idle().await;
+}
+
+#[tokio::test]
+async fn a_panicking_observer_harms_nobody() {
+    let told = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let observed = told.clone();
+    let (site, listener) = Site::with(Duration::from_secs(40), |builder| {
+        builder.on_failed_handshake(move |_| {
+            observed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            panic!("the observer panics, as it is meant to");
+        })
+    })
+    .await;
+    let server = serve(listener);
+    let stranger = site.pki.ca.issue(crate::hostile::felix_spec().common_name("stranger")).unwrap();
+    let stranger = connector_with(&site.pki, &stranger, &TLS13);
+    let began = Instant::now();
+    for _ in 0..12 {
+        let error = stranger.connect_tcp(site.tcp(LOOPBACK).await).await.unwrap_err();
+        assert_eq!(error.reason(), "refused_by_peer");
+    }
+    // One that never says a word, and one that is cut short before its handshake.
+    let mut peer = site.raw(LOOPBACK, &TLS13).await;
+    let hello = peer.outgoing();
+    tokio::io::AsyncWriteExt::write_all(&mut peer.io, &hello[..9]).await.unwrap();
+    tokio::io::AsyncWriteExt::shutdown(&mut peer.io).await.unwrap();
+    closed(&mut peer.io).await;
+    // The address pauses all the same: 100 ms after the tenth, 200 ms after the next, 400 ms after the last.
+    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+    site.connect(LOOPBACK).await.unwrap();
+    site.connect(Ipv4Addr::new(127, 0, 0, 2)).await.unwrap();
+    site.until_idle().await;
+    let stats = site.stats();
+    assert_eq!(stats.refused, counts([("identity_mismatch", 12)]));
+    assert_eq!(stats.failed, counts([("closed", 1)]));
+    assert_eq!((stats.accepted, told.load(std::sync::atomic::Ordering::Relaxed)), (2, 13));
+    server.abort();
 }
