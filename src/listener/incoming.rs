@@ -79,10 +79,13 @@ impl Incoming {
             Ok(Ok(stream)) => {
                 // The place is kept meanwhile: who takes no connections gets no more handshakes.
                 let owner = tokio::select! {
-                    owner = owners.reserve() => owner,
+                    biased;
                     cause = place.evicted() => return note_shed(&shared, peer_address, cause),
+                    owner = owners.reserve() => owner,
                 };
-                let Ok(owner) = owner else { return };
+                let Ok(owner) = owner else {
+                    return note_shed(&shared, peer_address, ShedCause::ShuttingDown);
+                };
                 shared.counters.accepted(stream.peer().matched_by(), since.elapsed());
                 owner.send(TyphaConnection::new(stream, peer_address, shared.clone()));
                 place.succeeded();

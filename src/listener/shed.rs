@@ -14,7 +14,7 @@ pub enum ShedCause {
     Overload,
     /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none was silent.
     QueueFull,
-    /// The listener was shut down.
+    /// The listener was shut down before it was handed over.
     ShuttingDown,
     /// Others waited for a handshake, and in its own it had kept us waiting for longer than any.
     Stalled,

@@ -25,6 +25,9 @@ pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {
     shared.stop();
     let timeout = shared.limits.shutdown_timeout;
     let (began, deadline) = (Instant::now(), deadline_in(timeout));
+    // Those that accept and perform handshakes end at once. Only then does nothing come to the connections any more.
+    shared.tasks.close();
+    let _ = timeout_at(began + timeout / 100, shared.tasks.wait()).await;
     let count = shared.roll.staying();
     let interval = drop_interval(timeout, shared.limits.shutdown_drop_interval_max, count);
     // What is left of the timeout after the last one was told.
@@ -33,7 +36,7 @@ pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {
     let mut dropped = 0;
     let dropping = async {
         while shared.roll.staying() > 0 {
-            let due = due(began.elapsed(), interval, count).saturating_sub(dropped);
+            let due = due(began.elapsed(), interval, dropped + shared.roll.staying()).saturating_sub(dropped);
             dropped += shared.drop_random(due, DropReason::Shutdown, grace);
             let next = began + interval.saturating_mul(u32::try_from(dropped).unwrap_or(u32::MAX));
             tokio::select! {
@@ -50,7 +53,6 @@ pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {
         shared.roll.cut_leaving();
         let _ = timeout_at(deadline, shared.roll.empty()).await;
     }
-    shared.tasks.close();
     let _ = timeout_at(deadline, shared.tasks.wait()).await;
     let report = ShutdownReport { dropped, left: shared.roll.count() };
     info!(dropped = report.dropped, left = report.left, "shut down");

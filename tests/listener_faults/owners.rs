@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use rustls::version::TLS13;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use typha_tls::AuthenticatedStream;
 use typha_tls::listener::{ListenerLimits, TyphaConnection, TyphaListener};
 
@@ -72,17 +73,31 @@ async fn an_owner_that_takes_none_gets_no_more_than_the_room_holds() {
     assert_eq!((site.stats().accepted, site.stats().not_accepted()), (WAITING + HANDSHAKES + 1, 0));
 }
 
-/// A handle may be with a thread that is none of a runtime.
+/// The processor time of this thread, on which all of a test's runtime runs.
+fn thread_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+/// What had no room when the listener was shut down is not handed out afterwards; waiting costs no processor time.
 #[tokio::test]
-async fn a_handle_works_outside_a_runtime() {
-    let (site, mut listener) = Site::new(Duration::from_secs(40), ListenerLimits::default()).await;
-    let (felix, connection) = tokio::join!(site.connect(LOOPBACK), listener.accept());
-    let (handle, connection) = (site.handle.clone(), connection.unwrap());
-    let dropped =
-        tokio::task::spawn_blocking(move || std::thread::spawn(move || handle.drop_random(1)).join());
-    assert_eq!(dropped.await.unwrap().unwrap(), 1);
-    bounded("being told", connection.dropping().cancelled()).await;
-    drop((felix, connection));
+async fn nothing_is_handed_out_after_a_shutdown() {
+    let (site, mut listener, felixes) = filled(Duration::from_secs(40)).await;
+    let handle = site.handle.clone();
+    let shutdown = tokio::spawn(async move { handle.shutdown().await });
+    site.until("all are told to go", |stats| stats.dropped == counts([("shutdown", WAITING)])).await;
+    let mut taken = take(&mut listener, HANDSHAKES).await;
+    let before = thread_time();
+    sleep(Duration::from_millis(500)).await;
+    let spent = thread_time() - before;
+    assert!(spent < Duration::from_millis(250), "{spent:?} of 500 ms");
+    taken.extend(take(&mut listener, WAITING - HANDSHAKES).await);
+    assert!(bounded("the end", listener.accept()).await.is_none());
+    drop(taken);
+    let report = bounded("the shutdown", shutdown).await.unwrap();
+    assert_eq!((report.dropped as u64, report.left), (WAITING, 0));
+    assert_eq!(site.stats().shed, counts([("shutting_down", HANDSHAKES)]));
+    assert_eq!(site.stats().accepted, WAITING);
+    drop(felixes);
     site.until_idle().await;
 }
 
@@ -121,4 +136,18 @@ async fn a_panicking_observer_harms_nobody() {
     assert_eq!(stats.failed, counts([("closed", 1)]));
     assert_eq!((stats.accepted, told.load(std::sync::atomic::Ordering::Relaxed)), (2, 13));
     server.abort();
+}
+
+/// A handle may be with a thread that is none of a runtime.
+#[tokio::test]
+async fn a_handle_works_outside_a_runtime() {
+    let (site, mut listener) = Site::new(Duration::from_secs(40), ListenerLimits::default()).await;
+    let (felix, connection) = tokio::join!(site.connect(LOOPBACK), listener.accept());
+    let (handle, connection) = (site.handle.clone(), connection.unwrap());
+    let dropped =
+        tokio::task::spawn_blocking(move || std::thread::spawn(move || handle.drop_random(1)).join());
+    assert_eq!(dropped.await.unwrap().unwrap(), 1);
+    bounded("being told", connection.dropping().cancelled()).await;
+    drop((felix, connection));
+    site.until_idle().await;
 }
