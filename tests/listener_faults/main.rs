@@ -13,6 +13,9 @@ mod dropping;
 mod hello_floods;
 #[path = "../hostile/mod.rs"]
 mod hostile;
+mod low_descriptors;
+mod other_process;
+mod overload;
 mod owners;
 mod resets;
 mod site;
