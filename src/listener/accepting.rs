@@ -43,10 +43,12 @@ pub(super) async fn accept_all(
             Ok(accepted) => accepted,
             Err(error) => {
                 shared.counters.accept_error();
-                if is_out_of_descriptors(&error) {
+                let pause = trouble.pause(&error);
+                // Those that have just come have not been looked at: in the first pause they are.
+                if is_out_of_descriptors(&error) && trouble.in_a_row > 1 {
                     shared.admission.shed_silent(SHED_AT_A_TIME);
                 }
-                let Some(pause) = trouble.pause(&error) else { continue };
+                let Some(pause) = pause else { continue };
                 tokio::select! {
                     () = &mut stopped => return,
                     () = sleep(pause) => continue,

@@ -37,7 +37,7 @@ pub(crate) struct OtherProcess {
 pub(crate) struct Report {
     pub(crate) accepted: u64,
     pub(crate) accept_errors: u64,
-    pub(crate) probed: u64,
+    pub(crate) active: u64,
     /// Connections that have come to any end.
     pub(crate) total: u64,
     pub(crate) waiting: u64,
@@ -82,7 +82,7 @@ impl OtherProcess {
         Report {
             accepted: number("accepted"),
             accept_errors: number("accept_errors"),
-            probed: number("probed"),
+            active: number("active"),
             total: number("total"),
             waiting: number("waiting"),
             processor_time: Duration::from_nanos(number("processor_nanos")),
@@ -110,7 +110,7 @@ fn answer(stats: &ListenerStats, address: SocketAddr) -> Value {
         "address": address.to_string(),
         "accepted": stats.accepted,
         "accept_errors": stats.accept_errors,
-        "probed": stats.probed,
+        "active": stats.active,
         "total": total(stats),
         "waiting": stats.queued + stats.in_handshake,
         "processor_nanos": u64::try_from(processor_time.as_nanos()).unwrap(),

@@ -22,7 +22,7 @@ use typha_tls::{AuthenticatedStream, FelixConnector, HandshakeError};
 use crate::hostile::{RawPeer, acceptor, client_config, connector, pki};
 
 /// Beyond it, something hangs.
-pub(crate) const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(20);
 
 pub(crate) const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
