@@ -10,6 +10,7 @@
 )]
 
 mod dropping;
+mod goodput;
 mod hello_floods;
 #[path = "../hostile/mod.rs"]
 mod hostile;
