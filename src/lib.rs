@@ -48,9 +48,6 @@ mod time;
 pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
-/// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.
-#[doc(no_inline)]
-pub use tokio_util::sync::CancellationToken;
 pub use certificate::MalformedCertificate;
 pub use connector::{AcceptanceMode, FelixConnector};
 pub use dialer::FelixDialer;
@@ -61,6 +58,9 @@ pub use role::Role;
 pub use snapshot::{FelixSnapshot, TyphaSnapshot};
 pub use stream::AuthenticatedStream;
 pub use tcp::TcpKeepalive;
+/// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.
+#[doc(no_inline)]
+pub use tokio_util::sync::CancellationToken;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]
