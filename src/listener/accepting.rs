@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::client_hello;
 use super::connection::TyphaConnection;
 use super::incoming::{Incoming, shed};
 use super::shared::Shared;
@@ -33,6 +34,7 @@ pub(super) async fn accept_all(
 ) {
     let mut stopped = std::pin::pin!(shared.stop.cancelled());
     let mut trouble = Trouble::default();
+    let mut shedding = Shedding::default();
     loop {
         let incoming = tokio::select! {
             biased;
@@ -62,7 +64,11 @@ pub(super) async fn accept_all(
             Ok(place) => place,
             Err(cause) => {
                 shed(&shared, tcp, peer_address, cause);
-                continue;
+                let Some(pause) = shedding.pause(since) else { continue };
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = sleep(pause) => continue,
+                }
             }
         };
         if let Err(error) = tcp::configure_accepted(&tcp, shared.acceptor.keepalive()) {
@@ -70,9 +76,41 @@ pub(super) async fn accept_all(
             tracing::debug!(%peer_address, %error, "a connection can not be set up");
             continue;
         }
+        // Who has waited in the system's queue has spoken meanwhile, and must not be taken for silent until its task runs.
+        let arrived = client_hello::has_arrived(&tcp);
+        if arrived {
+            place.line_up();
+        }
         shared.gauge();
-        let incoming = Incoming { shared: shared.clone(), tcp, peer_address, place, since };
+        let incoming = Incoming { shared: shared.clone(), tcp, peer_address, place, since, arrived };
         shared.tasks.spawn(incoming.run(owners.clone()));
+    }
+}
+
+/// Shedding costs an eighth of a handshake. With twice as many connections as can be served, that would be a tenth of what can be: so some are
+/// left in the system's queue, which costs nothing. There they wait for 4 s at most, since a full queue of 4096 is shed in that time.
+const SHED_IN_A_WINDOW: u32 = 10;
+const WINDOW: Duration = Duration::from_millis(10);
+
+/// How fast connections are shed that find the queue full.
+#[derive(Default)]
+struct Shedding {
+    window: Option<Instant>,
+    shed: u32,
+}
+
+impl Shedding {
+    /// One was shed. How long to accept none, if it was one too many.
+    fn pause(&mut self, now: Instant) -> Option<Duration> {
+        let began = match self.window {
+            Some(began) if now < began + WINDOW => began,
+            _ => {
+                self.shed = 0;
+                *self.window.insert(now)
+            }
+        };
+        self.shed += 1;
+        (self.shed >= SHED_IN_A_WINDOW).then(|| began + WINDOW - now)
     }
 }
 
@@ -138,6 +176,19 @@ fn is_out_of_descriptors(_: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shedding_has_its_pace() {
+        let (mut shedding, began) = (Shedding::default(), Instant::now());
+        let at = |millis| began + Duration::from_millis(millis);
+        assert!((0..9).all(|millis| shedding.pause(at(millis)).is_none()));
+        assert_eq!(shedding.pause(at(9)), Some(Duration::from_millis(1)));
+        // Another window, from when it is needed.
+        assert!((10..19).all(|millis| shedding.pause(at(millis)).is_none()));
+        assert_eq!(shedding.pause(at(19)), Some(Duration::from_millis(1)));
+        assert!((0..9).all(|_| shedding.pause(at(100)).is_none()));
+        assert_eq!(shedding.pause(at(100)), Some(WINDOW));
+    }
 
     #[tokio::test]
     async fn errors_that_last_are_waited_out() {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use super::failures::Failures;
 use super::limits::ListenerLimits;
@@ -20,8 +21,13 @@ use super::signal::{Signal, Stand};
 /// round trips, and for one retransmission perhaps.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// Looking for stalled handshakes is a walk through all of them: not more often than this.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// A connection is silent after so long without its first message: a round trip within a cluster takes less.
+const SILENT: Duration = Duration::from_millis(100);
+
+/// Looking for stalled handshakes is a walk through all of them: done when somebody gets in line, but not more often than the one, and
+/// while somebody is in line as often as the other.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Addresses that are remembered for their failures alone.
 const MAX_IDLE_PEERS: usize = 4096;
@@ -32,6 +38,7 @@ pub(super) struct Admission {
     limits: ListenerLimits,
     /// Connections in service.
     active: Arc<AtomicUsize>,
+    somebody_waits: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +89,7 @@ pub(super) struct Occupancy {
 
 impl Admission {
     pub(super) fn new(limits: ListenerLimits, active: Arc<AtomicUsize>) -> Self {
-        Self { state: Mutex::default(), limits, active }
+        Self { state: Mutex::default(), limits, active, somebody_waits: Notify::new() }
     }
 
     /// A place in the queue for a connection that has come.
@@ -100,12 +107,14 @@ impl Admission {
             return Err(ShedCause::ConnectionLimit);
         }
         let peer = state.peers.get(&address);
-        if peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address) {
-            let oldest = peer.and_then(|peer| peer.silent.first().copied());
-            state.end(oldest.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
-        } else if state.queued >= self.limits.queue {
-            let oldest = state.silent.keys().next().copied();
-            state.end(oldest.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
+        let full_for_it = peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address);
+        if full_for_it || state.queued >= self.limits.queue {
+            let oldest = match peer {
+                Some(peer) if full_for_it => peer.silent.first(),
+                _ => state.silent.keys().next(),
+            };
+            let silent = oldest.copied().filter(|oldest| state.is_silent(*oldest, now));
+            state.end(silent.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
         }
         let id = state.next;
         state.next += 1;
@@ -131,11 +140,20 @@ impl Admission {
         self.give_turn(&mut state, address, now);
         self.start_next(&mut state, now);
         self.make_room(&mut state, now);
+        if state.in_line > 0 {
+            self.somebody_waits.notify_one();
+        }
     }
 
-    /// Looks again for whom to end in favour of those in line.
-    pub(super) fn look_for_room(&self, now: Instant) {
-        self.make_room(&mut self.state(), now);
+    /// Looks every now and then for whom to end in favour of those in line. Runs for ever.
+    pub(super) async fn keep_moving(&self) {
+        loop {
+            self.somebody_waits.notified().await;
+            while self.state().in_line > 0 {
+                sleep(LOOK_INTERVAL).await;
+                self.make_room(&mut self.state(), Instant::now());
+            }
+        }
     }
 
     /// Gives the handshake back, and notes how it ended. After a failure the address stays busy for the pause that is
@@ -271,7 +289,7 @@ impl Admission {
 
     /// Ends the handshake that has kept us waiting for longest, if somebody waits for it to end.
     fn make_room(&self, state: &mut State, now: Instant) {
-        if state.in_line <= state.ending || state.looked.is_some_and(|looked| now < looked + LOOK_INTERVAL) {
+        if state.in_line <= state.ending || state.looked.is_some_and(|looked| now < looked + LOOK_PAUSE) {
             return;
         }
         state.looked = Some(now);
@@ -298,6 +316,11 @@ impl Admission {
 }
 
 impl State {
+    /// Whether its first message should have come by now.
+    fn is_silent(&self, id: u64, now: Instant) -> bool {
+        self.silent.get(&id).is_some_and(|(_, signal)| now >= signal.began() + SILENT)
+    }
+
     /// Takes a silent connection out of the queue.
     fn end(&mut self, id: u64, cause: ShedCause) {
         if let Some((address, signal)) = self.silent.remove(&id) {

@@ -96,12 +96,15 @@ fn addresses_take_turns() {
     assert_eq!(stands([&long_line[0], &again]), [Started, Queued]);
 }
 
-#[test]
-fn a_full_queue_sheds_who_was_silent_for_longest() {
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_sheds_who_was_silent_for_longest() {
     let admission = admission(limits(1, 1, 3, 10));
     let _busy = line_up(&admission, A);
     let ready = line_up(&admission, A);
     let [oldest, younger] = std::array::from_fn(|_| enter(&admission, B));
+    advance(SILENT - Duration::from_millis(1)).await;
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull, "its message may be on the way");
+    advance(Duration::from_millis(1)).await;
     let newest = enter(&admission, A);
     assert_eq!(stands([&ready, &oldest, &younger, &newest]), [Queued, Shed(QueueFull), Queued, Queued]);
     younger.line_up();
@@ -110,11 +113,13 @@ fn a_full_queue_sheds_who_was_silent_for_longest() {
     assert_eq!(admission.occupancy(), occupied(3, 1));
 }
 
-#[test]
-fn an_address_fills_its_share_of_the_queue_only() {
+#[tokio::test(start_paused = true)]
+async fn an_address_fills_its_share_of_the_queue_only() {
     let admission = admission(limits(1, 1, 10, 2));
     let other = enter(&admission, B);
-    let [first, second, third] = std::array::from_fn(|_| enter(&admission, A));
+    let [first, second] = std::array::from_fn(|_| enter(&admission, A));
+    advance(SILENT).await;
+    let third = enter(&admission, A);
     assert_eq!(stands([&other, &first, &second, &third]), [Queued, Shed(QueueFull), Queued, Queued]);
     let _busy = line_up(&admission, B);
     second.line_up();
@@ -149,7 +154,7 @@ async fn the_stalled_make_room_for_those_who_wait() {
     let mut waiting_for_peer = place_timed(&slow);
     poll_once(&mut waiting_for_peer).await;
     advance(STALLED).await;
-    admission.look_for_room(Instant::now());
+    admission.make_room(&mut admission.state(), Instant::now());
     assert_eq!(slow.stand(), Started, "nobody waits for it");
     let ready = line_up(&admission, B);
     // The other one has not waited for its peer, however long it has been under way.
@@ -158,7 +163,7 @@ async fn the_stalled_make_room_for_those_who_wait() {
     let mut other = place_timed(&busy);
     poll_once(&mut other).await;
     advance(STALLED).await;
-    admission.look_for_room(Instant::now());
+    admission.make_room(&mut admission.state(), Instant::now());
     assert_eq!(busy.stand(), Started);
     drop(slow);
     assert_eq!(ready.stand(), Started);
@@ -179,6 +184,22 @@ async fn what_has_been_woken_does_not_wait_for_its_peer() {
     advance(STALLED * 10).await;
     let _ready = line_up(&admission, B);
     assert_eq!(place.stand(), Started);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_somebody_waits_it_is_looked_for_room() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let moving = admission.clone();
+    let moving = tokio::spawn(async move { moving.keep_moving().await });
+    let slow = line_up(&admission, A);
+    poll_once(&mut place_timed(&slow)).await;
+    let ready = line_up(&admission, B);
+    let began = Instant::now();
+    assert_eq!(slow.evicted().await, Stalled);
+    assert_eq!(began.elapsed(), STALLED);
+    drop(slow);
+    assert_eq!(ready.stand(), Started);
+    moving.abort();
 }
 
 /// A handshake whose peer never answers.
@@ -323,7 +344,7 @@ async fn walk(steps: Vec<Step>) {
                     _ => drop(place),
                 }
             }
-            Step::Wait(millis) => tokio::time::sleep(Duration::from_millis(millis.into())).await,
+            Step::Wait(millis) => sleep(Duration::from_millis(millis.into())).await,
         }
         tokio::task::yield_now().await;
         check(&admission, &places);

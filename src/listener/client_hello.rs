@@ -32,6 +32,17 @@ pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beg
     }
 }
 
+/// What is there already.
+#[cfg(unix)]
+pub(super) fn has_arrived(tcp: &TcpStream) -> bool {
+    matches!(look(tcp, false, &mut false), Ok(Beginning::Message))
+}
+
+#[cfg(not(unix))]
+pub(super) fn has_arrived(_: &TcpStream) -> bool {
+    false
+}
+
 /// Elsewhere the first bytes must do.
 #[cfg(not(unix))]
 pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
@@ -48,7 +59,7 @@ fn look(tcp: &TcpStream, closed: bool, begun: &mut bool) -> io::Result<Beginning
     use rustix::net::{RecvFlags, recv};
 
     let mut buffer = [0; LOOK_AHEAD];
-    let (_, received) = recv(tcp, &mut buffer[..], RecvFlags::PEEK)?;
+    let (_, received) = recv(tcp, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     *begun |= received > 0;
     match buffer.get(..received) {
         Some([]) => Ok(Beginning::Nothing),

@@ -30,42 +30,21 @@ pub(super) struct Incoming {
     pub(super) peer_address: SocketAddr,
     pub(super) place: Place,
     pub(super) since: Instant,
+    /// Its first message is there, and it is in line.
+    pub(super) arrived: bool,
 }
 
 impl Incoming {
     /// Takes it to its end: the connection is with its owner, or closed. Its place is given back in any case.
     pub(super) async fn run(self, owners: mpsc::Sender<TyphaConnection>) {
-        let Self { shared, tcp, peer_address, place, since } = self;
-        let timeout = shared.acceptor.handshake_timeout();
-        let deadline = deadline_in(timeout);
-        let mut begun = false;
-        let arrival = timeout_at(deadline, client_hello::arrival(&tcp, &mut begun));
-        let arrived = tokio::select! {
-            biased;
-            stand = place.called() => match stand {
-                Stand::Shed(cause) => return shed(&shared, tcp, peer_address, cause),
-                Stand::Queued | Stand::Started => return,
-            },
-            arrived = arrival => arrived,
-        };
-        let phase = if begun { HandshakePhase::Negotiating } else { HandshakePhase::AwaitingFirstByte };
-        let failure = match arrived {
-            Ok(Ok(Beginning::Message)) => None,
-            Ok(Ok(Beginning::Nothing)) => {
-                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
-                return shared.counters.probed();
-            }
-            Ok(Err(error)) => Some(HandshakeError::Io(error)),
-            Err(_) => Some(HandshakeError::TimedOut { phase, after: timeout }),
-        };
-        if let Some(error) = failure {
-            // Before its observer knows, so that it is gone when it is told of.
-            drop((tcp, place));
-            events::refused(Role::Typha, peer_address, &error);
-            return shared.failed(peer_address, error, since);
+        let deadline = deadline_in(self.shared.acceptor.handshake_timeout());
+        if !self.arrived && !self.arrival(deadline).await {
+            return;
         }
+        let Self { shared, tcp, peer_address, place, since, .. } = self;
         shared.gauge();
-        if let Err(cause) = place.started(deadline_in(timeout / LONGEST_LINE).min(deadline)).await {
+        let in_line_until = deadline_in(shared.acceptor.handshake_timeout() / LONGEST_LINE);
+        if let Err(cause) = place.started(in_line_until).await {
             return shed(&shared, tcp, peer_address, cause);
         }
         shared.gauge();
@@ -106,6 +85,42 @@ impl Incoming {
             () = pause => {}
             () = shared.stop.cancelled() => {}
         }
+    }
+}
+
+impl Incoming {
+    /// Waits for its first message. If none comes, that is seen to, and there is nothing more to do.
+    async fn arrival(&self, deadline: Instant) -> bool {
+        let Self { shared, tcp, peer_address, place, since, .. } = self;
+        let mut begun = false;
+        let arrival = timeout_at(deadline, client_hello::arrival(tcp, &mut begun));
+        let arrived = tokio::select! {
+            biased;
+            stand = place.called() => {
+                if let Stand::Shed(cause) = stand {
+                    tcp::reset_on_close(tcp);
+                    note_shed(shared, *peer_address, cause);
+                }
+                return false;
+            }
+            arrived = arrival => arrived,
+        };
+        let error = match arrived {
+            Ok(Ok(Beginning::Message)) => return true,
+            Ok(Ok(Beginning::Nothing)) => {
+                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
+                shared.counters.probed();
+                return false;
+            }
+            Ok(Err(error)) => HandshakeError::Io(error),
+            Err(_) => HandshakeError::TimedOut {
+                phase: if begun { HandshakePhase::Negotiating } else { HandshakePhase::AwaitingFirstByte },
+                after: shared.acceptor.handshake_timeout(),
+            },
+        };
+        events::refused(Role::Typha, *peer_address, &error);
+        shared.failed(*peer_address, error, *since);
+        false
     }
 }
 

@@ -177,6 +177,7 @@ impl TyphaListenerBuilder {
         let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
         shared.tasks.spawn(accepting::accept_all(shared.clone(), listener, owners));
         shared.tasks.spawn(rebalance::rebalance(shared.clone()));
+        shared.tasks.spawn(shared.clone().keep_moving());
         let handle = ListenerHandle::new(shared.clone(), local_addr);
         Ok(TyphaListener { connections, handle, shared })
     }

@@ -19,9 +19,6 @@ pub(super) struct Place {
     signal: Arc<Signal>,
 }
 
-/// How often those in line look whether a handshake has stalled.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-
 impl Place {
     pub(super) fn new(admission: Arc<Admission>, id: u64, address: IpAddr, signal: Arc<Signal>) -> Self {
         Self { admission, id, address, signal }
@@ -48,18 +45,12 @@ impl Place {
     /// It is to be shed.
     pub(super) async fn started(&self, at_latest: Instant) -> Result<(), ShedCause> {
         self.line_up();
-        loop {
-            match self.stand() {
-                Stand::Queued => {}
-                Stand::Started => return Ok(()),
-                Stand::Shed(cause) => return Err(cause),
-            }
-            let now = Instant::now();
-            if now >= at_latest {
-                return Err(ShedCause::Overload);
-            }
-            let _ = timeout_at(at_latest.min(now + LOOK_INTERVAL), self.called()).await;
-            self.admission.look_for_room(Instant::now());
+        match timeout_at(at_latest, self.called()).await {
+            Ok(Stand::Shed(cause)) => Err(cause),
+            Ok(Stand::Queued | Stand::Started) => Ok(()),
+            // Started at the last moment is started.
+            Err(_) if self.stand() == Stand::Started => Ok(()),
+            Err(_) => Err(ShedCause::Overload),
         }
     }
 

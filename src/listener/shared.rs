@@ -76,6 +76,14 @@ impl Shared {
         }
     }
 
+    /// Those in line get ahead, until the listener is stopped.
+    pub(super) async fn keep_moving(self: Arc<Self>) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.admission.keep_moving() => {}
+        }
+    }
+
     /// Ends everything but the connections in service.
     pub(super) fn stop(&self) {
         self.stop.cancel();

@@ -12,7 +12,7 @@ pub enum ShedCause {
     OutOfDescriptors,
     /// It was ready for its handshake, but too many others were before it for it to end within its bound.
     Overload,
-    /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none was silent.
+    /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none had been for 100 ms.
     QueueFull,
     /// The listener was shut down before it was handed over.
     ShuttingDown,

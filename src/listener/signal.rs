@@ -48,6 +48,11 @@ impl Signal {
         }
     }
 
+    /// When the connection came.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
     pub(super) fn stand(&self) -> Stand {
         *self.stand.lock().unwrap_or_else(PoisonError::into_inner)
     }

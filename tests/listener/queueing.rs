@@ -17,6 +17,8 @@ async fn beyond_the_queue_the_longest_silent_is_shed_by_a_reset() {
         silent.push(tcp(address).await);
         until(&handle, |stats| stats.queued == count).await;
     }
+    // Silent is who has had time to speak.
+    tokio::time::sleep(Duration::from_millis(150)).await;
     let (_typha, _felix) = pair(&mut listener).await;
     let oldest = silent.remove(0);
     assert_eq!(ending(oldest).await, Err(ErrorKind::ConnectionReset));
