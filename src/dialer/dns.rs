@@ -220,15 +220,19 @@ mod tests {
     #[tokio::test]
     async fn the_answer_of_a_lookup_that_nobody_waited_for_is_not_used() {
         let calls = Arc::new(AtomicUsize::new(0));
-        let counted = calls.clone();
+        let (release, released) = mpsc::channel::<()>();
+        let (counted, released) = (calls.clone(), Mutex::new(released));
         let dns = endpoints(
             &["name:5"],
             Arc::new(move |_, port| {
                 let call = counted.fetch_add(1, SeqCst);
+                // Once the sender is gone it does not wait.
+                let _ = released.lock().unwrap().recv();
                 Ok(vec![address(call.try_into().unwrap(), port)])
             }),
         );
         assert!(dns.endpoints().now_or_never().is_none());
+        drop(release);
         while dns.names[0].lookup.lock().unwrap().as_ref().unwrap().has_changed().is_ok() {
             tokio::task::yield_now().await;
         }
