@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::endpoint::{DiscoveryError, EndpointSource, TyphaEndpoint};
@@ -61,14 +61,15 @@ impl DnsEndpoints {
 }
 
 impl Name {
-    /// The lookup is a call that can not be interrupted, on a thread of its own. Whoever gives up waiting leaves it there for
-    /// the next one to join, so that there is never more than one.
+    /// The lookup is a call that can not be interrupted, on a thread of its own: one of tokio's would hold up the end of the
+    /// runtime for as long as DNS does not answer. Whoever gives up waiting leaves it there for the next one to join, so that
+    /// there is never more than one.
     async fn look_up(&self, resolve: &Resolve) -> Answer {
         let Host::Name(host) = &self.name.host else { return Ok(self.name.literal().into_iter().collect()) };
         let mut answer = self.join_or_start(host, resolve);
         match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
             Ok(Some(answer)) => answer,
-            Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the lookup was given up by the runtime"))),
+            Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the system's resolver has panicked"))),
         }
     }
 
@@ -80,8 +81,11 @@ impl Name {
         let answer = under_way.unwrap_or_else(|| {
             let (sender, answer) = watch::channel(None);
             let (host, port, resolve) = (host.to_owned(), self.name.port, resolve.clone());
-            spawn_blocking(move || sender.send(Some(resolve(&host, port).map_err(Arc::new))));
-            answer
+            let lookup = move || sender.send_replace(Some(resolve(&host, port).map_err(Arc::new)));
+            match thread::Builder::new().name("typha-lookup".to_owned()).spawn(lookup) {
+                Ok(_) => answer,
+                Err(error) => watch::channel(Some(Err(Arc::new(error)))).1,
+            }
         });
         lookup.insert(answer).clone()
     }
@@ -237,5 +241,28 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(found(&dns).await.unwrap(), ["192.0.2.1:5"]);
+    }
+
+    #[test]
+    fn a_lookup_does_not_hold_up_the_end_of_the_runtime() {
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let dns = endpoints(
+            &["slow:5"],
+            Arc::new(move |_, _| {
+                let _ = released.lock().unwrap().recv();
+                Ok(Vec::new())
+            }),
+        );
+        let (ended, end) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { assert!(dns.endpoints().now_or_never().is_none()) });
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        let outcome = end.recv_timeout(std::time::Duration::from_secs(20));
+        drop(release);
+        assert_eq!(outcome, Ok(()));
     }
 }
