@@ -5,18 +5,22 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
+use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::endpoint::{DiscoveryError, EndpointSource, TyphaEndpoint};
 use super::host_port::{Host, HostPort, InvalidAddress};
+use crate::time::deadline_in;
 
 /// Typhas by the names of their hosts: all addresses of each name, of both families, looked up anew each time by the
 /// system's resolver (`/etc/hosts` and DNS, as the system is set up). IP addresses are taken as they are.
 ///
-/// A name that can not be looked up is logged, and an error only if no other gives an address. Clones share their lookups.
+/// A name that can not be looked up is logged, and an error only if no other gives an address. One whose lookup takes 1 s longer
+/// than that of a name that gives one is left out of the answer, and logged too. Clones share their lookups.
 #[derive(Clone)]
 pub struct DnsEndpoints {
     names: Arc<[Name]>,
@@ -30,6 +34,9 @@ struct Name {
     /// The lookup that is under way, if there is one.
     lookup: Mutex<Option<watch::Receiver<Option<Answer>>>>,
 }
+
+/// How long names are waited for once another has given an address: longer than a resolver takes whose servers answer.
+const LAGGARDS: Duration = Duration::from_secs(1);
 
 /// Shared by those who wait for it.
 type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
@@ -57,6 +64,30 @@ impl DnsEndpoints {
     fn with_resolver(names: Vec<HostPort>, resolve: Resolve) -> Self {
         let names = names.into_iter().map(|name| Name { name, lookup: Mutex::new(None) }).collect();
         Self { names, resolve }
+    }
+
+    /// The answer for each name; `None` for those that take long while another has given an address.
+    async fn answers(&self) -> Vec<Option<Answer>> {
+        let lookups = self.names.iter().zip(0..).map(async |(name, position)| {
+            let answer = name.look_up(&self.resolve).await;
+            (position, answer)
+        });
+        let mut lookups: FuturesUnordered<_> = lookups.collect();
+        let mut answers = vec![None; self.names.len()];
+        let mut laggards_until = None;
+        loop {
+            let next = match laggards_until {
+                Some(until) => timeout_at(until, lookups.next()).await.unwrap_or(None),
+                None => lookups.next().await,
+            };
+            let Some((position, answer)) = next else { return answers };
+            if answer.as_ref().is_ok_and(|addresses| !addresses.is_empty()) {
+                laggards_until.get_or_insert_with(|| deadline_in(LAGGARDS));
+            }
+            if let Some(place) = answers.get_mut::<usize>(position) {
+                *place = Some(answer);
+            }
+        }
     }
 }
 
@@ -93,9 +124,13 @@ impl Name {
 
 impl EndpointSource for DnsEndpoints {
     async fn endpoints(&self) -> Result<Vec<TyphaEndpoint>, DiscoveryError> {
-        let answers = join_all(self.names.iter().map(|name| name.look_up(&self.resolve))).await;
+        let answers = self.answers().await;
         let (mut endpoints, mut last_error) = (Vec::<TyphaEndpoint>::new(), None);
         for (Name { name, .. }, answer) in self.names.iter().zip(answers) {
+            let Some(answer) = answer else {
+                warn!(%name, "the lookup of a name of Typha takes long, going on without it");
+                continue;
+            };
             match answer {
                 Ok(addresses) if addresses.is_empty() => {
                     last_error = Some(DiscoveryError::new(format!("{name} has no address")));
@@ -133,10 +168,12 @@ impl fmt::Debug for DnsEndpoints {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::sync::mpsc;
 
     use futures_util::FutureExt as _;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::error::WithCauses;
@@ -243,6 +280,33 @@ mod tests {
         assert_eq!(found(&dns).await.unwrap(), ["192.0.2.1:5"]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_takes_long_does_not_hold_back_the_others() {
+        let (release, released) = mpsc::channel::<()>();
+        let released = Mutex::new(released);
+        let dns = endpoints(
+            &["slow:5", "192.0.2.9:5", "bad:5"],
+            Arc::new(move |host, port| match host {
+                "slow" => {
+                    released.lock().unwrap().recv().unwrap();
+                    Ok(vec![address(1, port)])
+                }
+                _ => Err(io::Error::other("no such name")),
+            }),
+        );
+        let begun = Instant::now();
+        assert_eq!(found(&dns).await.unwrap(), ["192.0.2.9:5"]);
+        assert_eq!(begun.elapsed(), LAGGARDS);
+        // It is joined, not forgotten.
+        let mut both = pin!(found(&dns));
+        assert!(both.as_mut().now_or_never().is_none());
+        release.send(()).unwrap();
+        while dns.names[0].lookup.lock().unwrap().as_ref().unwrap().has_changed().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(both.await.unwrap(), ["192.0.2.1:5", "192.0.2.9:5"]);
+    }
+
     #[test]
     fn a_lookup_does_not_hold_up_the_end_of_the_runtime() {
         let (release, released) = mpsc::channel::<()>();
@@ -261,7 +325,7 @@ mod tests {
             drop(runtime);
             ended.send(()).unwrap();
         });
-        let outcome = end.recv_timeout(std::time::Duration::from_secs(20));
+        let outcome = end.recv_timeout(Duration::from_secs(20));
         drop(release);
         assert_eq!(outcome, Ok(()));
     }
