@@ -32,7 +32,7 @@ pub struct DialerLimits {
     /// Typha needs to be restarted.
     pub avoid_bad_for: Duration,
     /// How often one `connect` tries at most, at least once. `None`, the default, is what Calico does: twice the number of the
-    /// Typhas known, or 6 if that is more.
+    /// Typhas known when it begins, or found at a time if that is more, or 6 if that is more.
     pub max_tries: Option<usize>,
     /// How often one `connect` tries every Typha, at least once. `None`, the default, means that only `max_tries` counts.
     /// `Some(1)` is for one who wants to be told at once.
@@ -62,7 +62,7 @@ impl Default for DialerLimits {
 const FEWEST_TYPHAS: usize = 3;
 
 impl DialerLimits {
-    /// How often one `connect` may try while so many Typhas are known.
+    /// How often one `connect` may try where there are so many Typhas.
     pub(super) fn tries(&self, known: usize) -> usize {
         self.max_tries.map_or_else(|| 2 * known.max(FEWEST_TYPHAS), |tries| tries.max(1))
     }

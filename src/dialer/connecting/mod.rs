@@ -51,6 +51,9 @@ pub(super) struct Connecting<'a, T> {
     search_error: Option<DiscoveryError>,
     round: Round,
     attempts: Vec<FailedAttempt>,
+    /// What the number of tries goes by: as many Typhas as were known at the beginning, or were found at a time. Not those
+    /// that are known now: with a source that finds another one each time these are always more than were tried.
+    typhas: usize,
     deadline: Instant,
     random: Rng,
 }
@@ -74,6 +77,7 @@ impl<'a, T: Transport> Connecting<'a, T> {
             search_error: None,
             round: Round::default(),
             attempts: Vec::new(),
+            typhas: lock(means.known).len(),
             deadline: deadline_in(means.limits.connect_timeout),
             random: Rng::new(),
             means,
@@ -167,6 +171,7 @@ impl<'a, T: Transport> Connecting<'a, T> {
         match found {
             Ok(endpoints) => {
                 self.search_error = None;
+                self.typhas = self.typhas.max(endpoints.len());
                 self.known().found(endpoints, Instant::now(), self.means.limits.forget_after);
             }
             Err(error) => {

@@ -37,7 +37,7 @@ impl<T: Transport> Connecting<'_, T> {
                 if let Some(slow) = under_way.last() {
                     self.round.is_slow(slow.address);
                 }
-                if self.attempts.len() + under_way.len() < limits.tries(known) {
+                if self.attempts.len() + under_way.len() < limits.tries(self.typhas) {
                     if let Some(endpoint) = self.next(now) {
                         debug!(%endpoint, beside = under_way.len(), "dialling Typha");
                         self.round.begin_turn(endpoint.address);

@@ -332,6 +332,18 @@ async fn what_appears_is_tried_at_once_and_what_is_gone_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn typhas_that_come_and_go_do_not_make_the_tries_endless() {
+    let mut dialer =
+        Dialer::new(Network::all(1..=500, Typha::Closed), (1..=500).map(|port| Found(endpoints([port]))));
+    assert_eq!(tried(&dialer.connect().await.unwrap_err()).len(), 6);
+    // Those that are known count from the beginning: one for each time that the source was asked.
+    assert_eq!(tried(&dialer.connect().await.unwrap_err()).len(), 14);
+    dialer.known = Mutex::default();
+    dialer.source = Dialer::new(Network::new([]), [Found(endpoints([1])), Found(endpoints(2..=9))]).source;
+    assert_eq!(tried(&dialer.connect().await.unwrap_err()).len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_appears_ends_the_back_off() {
     let network = Network::new([(1, Typha::Closed), (2, GOOD)]);
     let answers = [Found(endpoints([1])), FoundAfter(300 * MS, endpoints([2]))];
