@@ -125,7 +125,7 @@ async fn every_typha_is_in_the_error_with_its_reason() {
     assert!(matches!(error, DialError::TriesUsedUp { .. }) && !error.is_own_fault(), "{error:?}");
     assert_eq!(error.attempts().len(), 5);
     let by_address: BTreeMap<_, _> =
-        error.attempts().iter().map(|attempt| (attempt.endpoint.address, &attempt.error)).collect();
+        error.attempts().iter().map(|attempt| (attempt.endpoint.address, &*attempt.error)).collect();
     for (address, reason) in failing.addresses().into_iter().zip([
         "dial",
         "timed_out",

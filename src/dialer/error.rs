@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -98,14 +99,14 @@ impl DialError {
     }
 }
 
-/// An attempt to connect to one Typha.
-#[derive(Debug)]
+/// An attempt to connect to one Typha. Cheap to clone.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FailedAttempt {
     /// The Typha.
     pub endpoint: TyphaEndpoint,
     /// Why it failed.
-    pub error: AttemptError,
+    pub error: Arc<AttemptError>,
     /// How long it took, from the start of the dial.
     pub took: Duration,
 }
@@ -188,7 +189,7 @@ mod tests {
     fn refused(port: u16, problem: &str) -> FailedAttempt {
         let address = SocketAddr::from(([192, 0, 2, 1], port));
         let error = AttemptError::Dial(io::Error::other(problem.to_owned()));
-        FailedAttempt { endpoint: address.into(), error, took: Duration::ZERO }
+        FailedAttempt { endpoint: address.into(), error: Arc::new(error), took: Duration::ZERO }
     }
 
     #[test]

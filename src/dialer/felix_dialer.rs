@@ -105,7 +105,7 @@ impl FelixDialer {
     ///
     /// # Errors
     ///
-    /// [`DialError`], with every attempt. One that is our [own fault](DialError::is_own_fault) comes at once.
+    /// [`DialError`], with every attempt. While no Typha is known, a search that finds none ends it at once. One that is our [own fault](DialError::is_own_fault) comes at once.
     pub fn connect(&self) -> impl Future<Output = Result<FelixConnection, DialError>> + Send + use<> {
         self.connect_and_send(Vec::new())
     }

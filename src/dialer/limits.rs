@@ -26,7 +26,8 @@ pub struct DialerLimits {
     /// that has come back within that time, while thousands of Felixes that look for it bring it a few hundred dials a second.
     pub backoff_cap: Duration,
     /// How long a Typha that is not found any more is kept, and tried when those that are found fail. Any length; 5 min, as in
-    /// Calico: a Typha that restarts, or a DNS server that gives a part of the addresses each time, does not make it unknown.
+    /// Calico: a Typha that restarts, or a DNS server that gives a part of the addresses each time, does not make it unknown. While a
+    /// connection lasts nothing is searched for, so that the first search after it may forget what it does not find.
     pub forget_after: Duration,
     /// How long a Typha that has failed is tried after all the others. Any length, 0 for not at all; 60 s, about the time that a
     /// Typha needs to be restarted.

@@ -30,7 +30,7 @@ impl FelixDialer {
     /// [`report_bad`](Self::report_bad). One that returns `Ok` is content, and any Typha may be next, the same one too.
     ///
     /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`; then it is
-    /// dropped. Dropping the future stops it too, at once. [`state`](Self::state) says what it is doing; what goes wrong is
+    /// dropped. Dropping the future stops it too, at once, and so does a handler that panics. [`state`](Self::state) says what it is doing; what goes wrong is
     /// logged. It is meant to run once at a time for a dialer and its clones, since they share one state.
     ///
     /// ```no_run
@@ -54,7 +54,13 @@ impl FelixDialer {
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let reporter = Reporter(self.state_sender());
-        let progress = |progress: Progress| reporter.phase(progress.into());
+        let progress = |progress| match progress {
+            Progress::Dialling(endpoint) => {
+                reporter.phase(DialerPhase::Connecting { endpoint: Some(endpoint) });
+            }
+            Progress::Failed(attempt) => reporter.attempt_failed(attempt),
+            Progress::BackingOff { until } => reporter.phase(DialerPhase::BackingOff { until }),
+        };
         let mut backoff = Backoff::new(self.limits());
         loop {
             reporter.phase(DialerPhase::Connecting { endpoint: None });
@@ -111,15 +117,6 @@ impl FelixDialer {
                 () = cancel.cancelled() => return,
                 () = sleep_until(until) => {}
             }
-        }
-    }
-}
-
-impl From<Progress> for DialerPhase {
-    fn from(progress: Progress) -> Self {
-        match progress {
-            Progress::Dialling(endpoint) => Self::Connecting { endpoint: Some(endpoint) },
-            Progress::BackingOff { until } => Self::BackingOff { until },
         }
     }
 }

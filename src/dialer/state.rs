@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::endpoint::TyphaEndpoint;
-use super::error::DialError;
+use super::error::{AttemptError, DialError, FailedAttempt};
 use crate::identity::PeerIdentity;
 
 /// What [`FelixDialer::run`](super::FelixDialer::run) is doing.
@@ -19,7 +19,8 @@ pub struct DialerState {
     pub phase: DialerPhase,
     /// Since when it does that.
     pub since: Instant,
-    /// What went wrong last. It is kept when a connection comes about after it.
+    /// What went wrong last: each failed attempt, then the `connect` as a whole, then what the handler returned. It is kept when a connection comes
+    /// about after it.
     pub last_error: Option<Arc<DialerError>>,
 }
 
@@ -54,6 +55,14 @@ pub enum DialerPhase {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DialerError {
+    /// One Typha could not be connected to. Others may still be tried.
+    #[error("the attempt to connect to {endpoint} failed")]
+    Attempt {
+        /// The Typha.
+        endpoint: TyphaEndpoint,
+        /// Why it failed.
+        source: Arc<AttemptError>,
+    },
     /// No Typha could be connected to.
     #[error(transparent)]
     Dial(DialError),
@@ -91,6 +100,12 @@ impl Reporter<'_> {
             }
             is_new
         });
+    }
+
+    /// What it does stays the same.
+    pub(super) fn attempt_failed(&self, attempt: FailedAttempt) {
+        let error = DialerError::Attempt { endpoint: attempt.endpoint, source: attempt.error };
+        self.0.send_modify(|state| state.last_error = Some(Arc::new(error)));
     }
 
     /// The error arrives together with the phase that it leads to.

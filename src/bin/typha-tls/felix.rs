@@ -132,7 +132,7 @@ fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
 
 fn attempt_line(attempt: &FailedAttempt) -> Value {
     let peer = attempt.endpoint.address.to_string();
-    match &attempt.error {
+    match &*attempt.error {
         AttemptError::Handshake(error) => output::refusal(&peer, error),
         error => {
             let reason = if matches!(error, AttemptError::DialTimedOut { .. }) { "timed_out" } else { "io" };

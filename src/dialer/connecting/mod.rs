@@ -37,6 +37,7 @@ pub(super) struct Means<'a, T> {
 
 pub(super) enum Progress {
     Dialling(TyphaEndpoint),
+    Failed(FailedAttempt),
     BackingOff { until: Instant },
 }
 
@@ -190,7 +191,9 @@ impl<'a, T: Transport> Connecting<'a, T> {
         if attempt.bound >= self.means.limits.attempt_timeout || !error.is_timeout() {
             self.known().avoid(attempt.endpoint.address, deadline_in(self.means.limits.avoid_bad_for));
         }
-        self.attempts.push(attempt.failed(error));
+        let attempt = attempt.failed(error);
+        (self.means.progress)(Progress::Failed(attempt.clone()));
+        self.attempts.push(attempt);
         self.search();
     }
 
@@ -227,7 +230,7 @@ impl<'a, T: Transport> Connecting<'a, T> {
 
 impl Attempt {
     fn failed(self, error: AttemptError) -> FailedAttempt {
-        FailedAttempt { endpoint: self.endpoint, error, took: self.started.elapsed() }
+        FailedAttempt { endpoint: self.endpoint, error: Arc::new(error), took: self.started.elapsed() }
     }
 }
 

@@ -453,7 +453,7 @@ async fn each_dial_has_its_own_ten_seconds() {
     let times: Vec<_> = dialer.network.events().into_iter().map(|(time, _)| time).collect();
     assert_eq!((times, dialer.elapsed()), (vec![0, 250, 500], 10_500));
     for attempt in error.attempts() {
-        assert!(matches!(attempt.error, AttemptError::DialTimedOut { after } if after == 10 * SECOND));
+        assert!(matches!(*attempt.error, AttemptError::DialTimedOut { after } if after == 10 * SECOND));
         assert_eq!(attempt.took.as_millis(), 10_000);
     }
     assert_eq!(error.attempts().len(), 3);
