@@ -103,7 +103,7 @@ impl Admission {
         if state.closed {
             return Err(ShedCause::ShuttingDown);
         }
-        if self.is_full(&state) {
+        if self.room() == 0 {
             return Err(ShedCause::ConnectionLimit);
         }
         let peer = state.peers.get(&address);
@@ -145,15 +145,22 @@ impl Admission {
         }
     }
 
-    /// Looks every now and then for whom to end in favour of those in line. Runs for ever.
+    /// Looks every now and then for whom to start of those in line, and for whom to end in favour of them. Runs for ever.
     pub(super) async fn keep_moving(&self) {
         loop {
             self.somebody_waits.notified().await;
             while self.state().in_line > 0 {
                 sleep(LOOK_INTERVAL).await;
-                self.make_room(&mut self.state(), Instant::now());
+                self.look_for_room(Instant::now());
             }
         }
+    }
+
+    /// A connection in service may have ended, or a handshake have stalled.
+    fn look_for_room(&self, now: Instant) {
+        let mut state = self.state();
+        self.start_next(&mut state, now);
+        self.make_room(&mut state, now);
     }
 
     /// Gives the handshake back, and notes how it ended. After a failure the address stays busy for the pause that is
@@ -245,9 +252,10 @@ impl Admission {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more handshake could exceed the limit of connections.
-    fn is_full(&self, state: &State) -> bool {
-        self.active.load(Ordering::Acquire) + state.handshakes.len() >= self.limits.connections
+    /// How many more connections may be in service. So many handshakes at most may be under way, too; those that would exceed it wait
+    /// and are not shed, since peers that are not authenticated must not use up what is there for connections.
+    fn room(&self) -> usize {
+        self.limits.connections.saturating_sub(self.active.load(Ordering::Acquire))
     }
 
     fn share(&self, peer: &Peer, now: Instant) -> usize {
@@ -265,9 +273,12 @@ impl Admission {
 
     /// Starts handshakes while there are free ones and addresses that wait for one.
     fn start_next(&self, state: &mut State, now: Instant) {
-        while state.handshakes.len() < self.limits.handshakes {
+        loop {
+            let room = self.room();
+            if room > 0 && state.handshakes.len() >= self.limits.handshakes.min(room) {
+                return;
+            }
             let Some(address) = state.turns.pop_front() else { return };
-            let full = self.is_full(state);
             let Some(peer) = state.peers.get_mut(&address) else { continue };
             peer.has_turn = false;
             if peer.busy >= self.share(peer, now) {
@@ -276,7 +287,7 @@ impl Admission {
             let Some((id, signal)) = peer.line.pop_front() else { continue };
             state.in_line -= 1;
             state.queued -= 1;
-            if full {
+            if room == 0 {
                 signal.set(Stand::Shed(ShedCause::ConnectionLimit));
             } else {
                 peer.busy += 1;
@@ -293,7 +304,8 @@ impl Admission {
             return;
         }
         state.looked = Some(now);
-        let all_busy = state.handshakes.len() >= self.limits.handshakes && !state.turns.is_empty();
+        let all_busy =
+            state.handshakes.len() >= self.limits.handshakes.min(self.room()) && !state.turns.is_empty();
         let stalled = state
             .handshakes
             .iter()

@@ -138,13 +138,32 @@ fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
     let waiting = enter(&admission, A);
     let second = line_up(&admission, A);
     assert_eq!(stands([&first, &second]), [Started, Started]);
-    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), ConnectionLimit);
     waiting.line_up();
-    assert_eq!(waiting.stand(), Shed(ConnectionLimit));
-    // One of them fails, another connection ends.
-    drop(first);
+    assert_eq!(waiting.stand(), Queued, "handshakes may fail, and are no connections yet");
+    // Another connection ends.
     active.store(6, Ordering::Release);
-    assert_eq!(line_up(&admission, B).stand(), Started);
+    admission.look_for_room(Instant::now());
+    assert_eq!(waiting.stand(), Started);
+    let last = line_up(&admission, B);
+    // One of them leads to a connection, and so do the others before they fail.
+    active.store(9, Ordering::Release);
+    first.succeeded();
+    assert_eq!(last.stand(), Shed(ConnectionLimit));
+    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), ConnectionLimit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stalled_make_room_under_the_limit_of_connections() {
+    let limits = ListenerLimits { connections: 2, ..limits(4, 4, 10, 10) };
+    let admission = Arc::new(Admission::new(limits, Arc::new(AtomicUsize::new(1))));
+    let slow = line_up(&admission, A);
+    let mut waiting_for_peer = place_timed(&slow);
+    poll_once(&mut waiting_for_peer).await;
+    advance(STALLED).await;
+    let ready = line_up(&admission, B);
+    assert_eq!(stands([&slow, &ready]), [Shed(Stalled), Queued]);
+    drop(slow);
+    assert_eq!(ready.stand(), Started);
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,3 +128,20 @@ async fn who_takes_no_connections_gets_no_more_handshakes() {
     }
     assert_eq!(handle.stats().accepted, 261);
 }
+
+/// Handshakes that stall hold no more than handshakes do, however low the limit of connections is.
+#[tokio::test]
+async fn stalled_handshakes_are_no_connections_in_service() {
+    let mut listener = listen(limited(|limits| limits.connections = 4)).await;
+    let (address, handle) = (listener.local_addr(), listener.handle());
+    let hello = client_hello().await;
+    let mut stalled = Vec::new();
+    for _ in 0..4 {
+        stalled.push(sent(2, address, &hello).await);
+    }
+    until(&handle, |stats| stats.in_handshake == 4).await;
+    let (_typha, _felix) = pair(&mut listener).await;
+    let stats = until(&handle, |stats| stats.in_handshake == 3).await;
+    assert_eq!(stats.shed, BTreeMap::from([("stalled", 1)]));
+    assert_eq!((stats.accepted, stats.active), (1, 1));
+}
