@@ -207,8 +207,13 @@ impl Admission {
             && let Some(position) = peer.line.iter().position(|(waiting, _)| *waiting == id)
         {
             peer.line.remove(position);
+            let was_last = peer.line.is_empty() && std::mem::take(&mut peer.has_turn);
             state.in_line -= 1;
             state.queued -= 1;
+            // Else turns would pile up while no handshake is free.
+            if was_last && let Some(turn) = state.turns.iter().position(|turn| *turn == address) {
+                state.turns.remove(turn);
+            }
         }
         state.forget_if_unused(address);
     }

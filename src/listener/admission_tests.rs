@@ -308,6 +308,21 @@ fn addresses_are_not_remembered_without_bound() {
     }
 }
 
+#[test]
+fn those_who_leave_the_line_leave_no_turns() {
+    let admission = admission(limits(1, 1, 10, 10));
+    let _busy = line_up(&admission, B);
+    for _ in 0..100 {
+        drop(line_up(&admission, A));
+    }
+    assert_eq!(admission.state().turns.len(), 0);
+    let [first, second] = [line_up(&admission, A), line_up(&admission, A)];
+    drop(first);
+    assert_eq!(admission.state().turns, [A]);
+    drop(second);
+    assert_eq!(admission.state().turns.len(), 0);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Enter(u8),
