@@ -8,6 +8,7 @@ use tracing::info;
 
 use super::connection::DropReason;
 use super::shared::Shared;
+use crate::time::FAR;
 
 /// Drops a connection every now and then while there are more than wanted.
 pub(super) async fn rebalance(shared: Arc<Shared>) {
@@ -38,5 +39,5 @@ pub(super) async fn rebalance(shared: Arc<Shared>) {
 
 /// Up to a tenth longer, so that several Typhas do not drop in step.
 fn jittered(interval: Duration) -> Duration {
-    interval.mul_f64(1.0 + fastrand::f64() / 10.0)
+    interval.min(FAR).mul_f64(1.0 + fastrand::f64() / 10.0)
 }

@@ -8,7 +8,7 @@ use tracing::info;
 
 use super::connection::DropReason;
 use super::shared::Shared;
-use crate::time::deadline_in;
+use crate::time::{FAR, deadline_in};
 
 /// What came of a graceful shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,7 +23,7 @@ pub struct ShutdownReport {
 /// Runs once.
 pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {
     shared.stop();
-    let timeout = shared.limits.shutdown_timeout;
+    let timeout = shared.limits.shutdown_timeout.min(FAR);
     let (began, deadline) = (Instant::now(), deadline_in(timeout));
     // Those that accept and perform handshakes end at once. Only then does nothing come to the connections any more.
     shared.tasks.close();
@@ -38,7 +38,8 @@ pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {
         while shared.roll.staying() > 0 {
             let due = due(began.elapsed(), interval, dropped + shared.roll.staying()).saturating_sub(dropped);
             dropped += shared.drop_random(due, DropReason::Shutdown, grace);
-            let next = began + interval.saturating_mul(u32::try_from(dropped).unwrap_or(u32::MAX));
+            let after = interval.saturating_mul(u32::try_from(dropped).unwrap_or(u32::MAX));
+            let next = began + after.min(FAR);
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = shared.roll.empty() => {}

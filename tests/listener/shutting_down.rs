@@ -154,3 +154,23 @@ async fn no_time_is_time_enough() {
     drop(typha);
     assert_eq!(last_words(&mut felix).await.unwrap(), "");
 }
+
+#[tokio::test]
+async fn all_time_is_no_panic() {
+    let limits = limited(|limits| {
+        limits.shutdown_timeout = Duration::MAX;
+        limits.drop_interval = Duration::MAX;
+        limits.shutdown_drop_interval_max = Duration::MAX;
+    });
+    let mut listener = listen(limits).await;
+    let owners = felixes(&mut listener, 2).await;
+    let handle = listener.handle();
+    handle.rebalance(1);
+    let shutdown = tokio::spawn(async move { handle.shutdown().await });
+    // One at once, the other in a very long time.
+    bounded(until(&listener.handle(), |stats| stats.active == 1)).await;
+    listener.handle().drop_random(1);
+    let report = bounded(shutdown).await.unwrap();
+    assert_eq!((report.dropped, report.left), (1, 0));
+    drop(owners);
+}
