@@ -58,14 +58,14 @@ impl ListenerHandle {
     /// [`shutdown_drop_interval_max`](super::ListenerLimits::shutdown_drop_interval_max), so that not all Felixes seek another Typha at once. Ends when
     /// the last connection is gone, and at the timeout at the latest, whatever peers and owners do.
     ///
-    /// Goes on if the future is dropped; a second call waits for the same shutdown.
+    /// Goes on if the future is dropped; a second call waits for the same shutdown. It is over, too, when the listener's runtime is.
     pub async fn shutdown(&self) -> ShutdownReport {
         let mut outcome = self.shared.shutdown.subscribe();
         if self.shared.begin_shutdown() {
-            let shared = self.shared.clone();
+            let answer = Answer(self.shared.clone());
             self.shared.runtime.spawn(async move {
-                let report = shut_down(shared.clone()).await;
-                shared.shutdown.send_replace(Some(report));
+                let report = shut_down(answer.0.clone()).await;
+                answer.0.shutdown.send_replace(Some(report));
             });
         }
         let report = match outcome.wait_for(Option::is_some).await {
@@ -74,6 +74,20 @@ impl ListenerHandle {
             Err(_) => None,
         };
         report.unwrap_or(ShutdownReport { dropped: 0, left: self.active() })
+    }
+}
+
+/// Sees to it that those who wait for the shutdown get an answer, even if its task is dropped with its runtime.
+struct Answer(Arc<Shared>);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.stop();
+        self.0.shutdown.send_if_modified(|report| {
+            let is_missing = report.is_none();
+            report.get_or_insert(ShutdownReport { dropped: 0, left: self.0.roll.count() });
+            is_missing
+        });
     }
 }
 

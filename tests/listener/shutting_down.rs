@@ -174,3 +174,19 @@ async fn all_time_is_no_panic() {
     assert_eq!((report.dropped, report.left), (1, 0));
     drop(owners);
 }
+
+#[test]
+fn without_its_runtime_it_is_over() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (its, other) = (runtime(), runtime());
+    let (listener, typha, felix) = its.block_on(async {
+        let mut listener = listen(limits()).await;
+        let (typha, felix) = pair(&mut listener).await;
+        (listener, typha, felix)
+    });
+    let handle = listener.handle();
+    drop(its);
+    let report = other.block_on(bounded(handle.shutdown()));
+    assert_eq!((report.dropped, report.left), (0, 1));
+    drop((typha, felix));
+}
