@@ -37,6 +37,13 @@ pub(super) struct Incoming {
 impl Incoming {
     /// Takes it to its end: the connection is with its owner, or closed. Its place is given back in any case.
     pub(super) async fn run(self, owners: mpsc::Sender<TyphaConnection>) {
+        let shared = self.shared.clone();
+        self.go(owners).await;
+        // Its place has been given back by now, whichever way it went.
+        shared.gauge();
+    }
+
+    async fn go(self, owners: mpsc::Sender<TyphaConnection>) {
         let deadline = deadline_in(self.shared.acceptor.handshake_timeout());
         if !self.arrived && !self.arrival(deadline).await {
             return;
@@ -67,8 +74,7 @@ impl Incoming {
                 };
                 shared.counters.accepted(stream.peer().matched_by(), since.elapsed());
                 owner.send(TyphaConnection::new(stream, peer_address, shared.clone()));
-                place.succeeded();
-                return shared.gauge();
+                return place.succeeded();
             }
             Ok(Err(error)) => {
                 let pause = place.failed();

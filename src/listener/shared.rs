@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -43,6 +43,7 @@ pub(super) struct Shared {
     pub(super) admission: Arc<Admission>,
     pub(super) roll: Roll,
     pub(super) counters: Counters,
+    gauging: Mutex<()>,
     /// The listener's own: a handle may be used outside of any.
     pub(super) runtime: Handle,
     /// What accepts, performs handshakes and rebalances; all end at once after `stop`.
@@ -65,6 +66,7 @@ impl Shared {
             admission: Arc::new(Admission::new(limits.clone(), roll.active().clone())),
             roll,
             counters: Counters::new(),
+            gauging: Mutex::default(),
             runtime: Handle::current(),
             observer,
             tasks: TaskTracker::new(),
@@ -128,6 +130,8 @@ impl Shared {
     /// Tells the facade, if there is one, what there is at the moment.
     pub(super) fn gauge(&self) {
         if cfg!(feature = "metrics") {
+            // Of two at a time, the one that looked first must not have the last word.
+            let _one_at_a_time = self.gauging.lock().unwrap_or_else(PoisonError::into_inner);
             let occupancy = self.admission.occupancy();
             self.counters.gauge(self.roll.count(), occupancy.queued, occupancy.handshakes);
         }

@@ -61,3 +61,26 @@ fn the_recorder_gets_the_same_counts() {
         other => panic!("{other:?}"),
     }
 }
+
+/// Of those that come to nothing, nothing stays in the gauges.
+#[test]
+fn gauges_fall_when_a_probe_or_a_stalled_peer_is_gone() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let gauge = |name: &str| recorded(&snapshotter).remove(name);
+    metrics::with_local_recorder(&recorder, || {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listener = listen(limits()).await;
+            let (address, handle) = (listener.local_addr(), listener.handle());
+            drop(tcp(address).await);
+            until(&handle, |stats| stats.probed == 1 && stats.queued == 0).await;
+            assert_eq!(gauge("typha_handshakes_queued{}"), Some(DebugValue::Gauge(0.0.into())));
+
+            let stalled = sent(1, address, &client_hello().await).await;
+            until(&handle, |stats| stats.in_handshake == 1).await;
+            handle.shutdown().await;
+            assert_eq!(gauge("typha_handshakes_in_progress{}"), Some(DebugValue::Gauge(0.0.into())));
+            drop(stalled);
+        });
+    });
+}
