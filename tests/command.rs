@@ -546,7 +546,7 @@ fn a_reader_that_does_not_read_stops_nothing() {
     let typha = Typha::start(&pki, &[]);
     // More lines than the pipe and the command hold together; from many addresses, since one that keeps failing is slowed down.
     let address: std::net::SocketAddr = typha.address.parse().unwrap();
-    for number in 0..1500_u16 {
+    for number in 0..2500_u16 {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         let [high, low] = (number / 8).to_be_bytes();
         socket.bind(&std::net::SocketAddr::from(([127, 0, 1 + high, low], 0)).into()).unwrap();

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use typha_tls::TyphaListener;
 use typha_tls::config::TyphaConfig;
 use typha_tls::listener::{
@@ -146,7 +146,8 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         }
     };
     if let Some(report) = report {
-        lines.send(json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left })).await;
+        let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
+        let _ = timeout(LAST_LINES, lines.send(line)).await;
     }
     if arguments.stats_interval.is_some() {
         lines.try_send(stats_line(&handle.stats(), &lines));
