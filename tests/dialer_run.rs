@@ -204,6 +204,26 @@ async fn goes_on_while_there_is_no_typha() {
 }
 
 #[tokio::test]
+async fn a_failed_attempt_is_in_the_state_while_others_are_tried() {
+    let pki = TestPki::new().unwrap();
+    let ((_listener, silent), (_socket, closed)) = (silent().await, closed());
+    let endpoints = [TyphaEndpoint::new(closed).on_node("own"), silent.into()];
+    let dialer =
+        FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(endpoints)).with_node_name("own");
+    let (cancel, mut state) = (CancellationToken::new(), dialer.state());
+    let test = async {
+        let trying = until(&mut state, |state| state.last_error.is_some()).await;
+        let error = trying.last_error.unwrap();
+        assert!(matches!(&*error, DialerError::Attempt { endpoint, source }
+            if endpoint.address == closed && source.reason() == "dial"));
+        assert_eq!(error.to_string(), format!("the attempt to connect to {closed} failed"));
+        let trying = DialerPhase::Connecting { endpoint: Some(silent.into()) };
+        until(&mut state, |state| state.phase == trying).await;
+    };
+    beside(dialer.run(cancel.clone(), serve), &cancel, test).await;
+}
+
+#[tokio::test]
 async fn our_own_fault_is_in_the_state_and_it_goes_on() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
