@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::client_hello;
 use super::connection::TyphaConnection;
@@ -19,6 +19,8 @@ use crate::tcp;
 /// be back within a second and long enough to cost nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Errors about single connections in a row that are taken for what they seem.
 const PATIENCE: u32 = 64;
@@ -117,7 +119,8 @@ impl Shedding {
 /// Errors of `accept()` in a row.
 #[derive(Default)]
 struct Trouble {
-    since: Option<Instant>,
+    /// When it was logged last. At the limit of descriptors, trouble comes and goes.
+    told: Option<Instant>,
     pause: Duration,
     in_a_row: u32,
 }
@@ -129,8 +132,9 @@ impl Trouble {
         if is_about_one_connection(error) && self.in_a_row <= PATIENCE {
             return None;
         }
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now >= told + TOLD_INTERVAL) {
+            self.told = Some(now);
             warn!(%error, "connections can not be accepted; trying again");
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
@@ -138,10 +142,7 @@ impl Trouble {
     }
 
     fn over(&mut self) {
-        if let Some(since) = self.since {
-            info!(after = ?since.elapsed(), "connections can be accepted again");
-        }
-        *self = Self::default();
+        *self = Self { told: self.told, ..Self::default() };
     }
 }
 

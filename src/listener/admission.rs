@@ -56,6 +56,9 @@ struct State {
     /// Handshakes that were told to end and have not yet.
     ending: usize,
     looked: Option<Instant>,
+    /// The address that had the longest line when that was looked for.
+    longest: Option<IpAddr>,
+    looked_for_longest: Option<Instant>,
 }
 
 /// One address.
@@ -113,8 +116,12 @@ impl Admission {
                 Some(peer) if full_for_it => peer.silent.first(),
                 _ => state.silent.keys().next(),
             };
-            let silent = oldest.copied().filter(|oldest| state.is_silent(*oldest, now));
-            state.end(silent.ok_or(ShedCause::QueueFull)?, ShedCause::QueueFull);
+            let queued = peer.map_or(0, Peer::queued);
+            match oldest.copied().filter(|oldest| state.is_silent(*oldest, now)) {
+                Some(silent) => state.end(silent, ShedCause::QueueFull),
+                None if !full_for_it && state.cut_longest_line(queued + 1, now) => {}
+                None => return Err(ShedCause::QueueFull),
+            }
         }
         let id = state.next;
         state.next += 1;
@@ -347,6 +354,30 @@ impl State {
             }
             signal.set(Stand::Shed(cause));
         }
+    }
+
+    /// Sheds the last one in the longest line, if that is longer than so: a few addresses must not fill the queue for all others.
+    fn cut_longest_line(&mut self, longer_than: usize, now: Instant) -> bool {
+        let is_longer = |peer: &Peer| peer.line.len() > longer_than;
+        let known = self.longest.and_then(|longest| self.peers.get(&longest));
+        if !known.is_some_and(is_longer) {
+            // A walk through all addresses, which comes to nothing when all lines are short.
+            if self.looked_for_longest.is_some_and(|looked| now < looked + LOOK_PAUSE) {
+                return false;
+            }
+            self.looked_for_longest = Some(now);
+            let longest = self.peers.iter().max_by_key(|(_, peer)| peer.line.len());
+            self.longest = longest.map(|(address, _)| *address);
+        }
+        let longest = self.longest.and_then(|longest| self.peers.get_mut(&longest));
+        let Some((_, signal)) = longest.filter(|peer| is_longer(peer)).and_then(|peer| peer.line.pop_back())
+        else {
+            return false;
+        };
+        self.in_line -= 1;
+        self.queued -= 1;
+        signal.set(Stand::Shed(ShedCause::QueueFull));
+        true
     }
 
     /// Whether there was such a handshake.

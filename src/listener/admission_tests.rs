@@ -114,6 +114,24 @@ async fn a_full_queue_sheds_who_was_silent_for_longest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_few_addresses_do_not_fill_the_queue_for_the_others() {
+    let admission = admission(limits(1, 1, 6, 3));
+    let _busy = line_up(&admission, B);
+    let [first, second, last] = std::array::from_fn(|_| line_up(&admission, A));
+    let others: Vec<_> = (3..6).map(|number| line_up(&admission, IpAddr::from([10, 0, 0, number]))).collect();
+    let newcomer = enter(&admission, B);
+    assert_eq!(stands([&first, &second, &last, &newcomer]), [Queued, Queued, Shed(QueueFull), Queued]);
+    // Now no line is longer than that of one more.
+    newcomer.line_up();
+    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull);
+    let another = enter(&admission, IpAddr::from([10, 0, 0, 9]));
+    assert_eq!(stands([&first, &second, &another]), [Queued, Shed(QueueFull), Queued]);
+    assert!(others.iter().all(|other| other.stand() == Queued));
+    assert_eq!(admission.occupancy(), occupied(6, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_fills_its_share_of_the_queue_only() {
     let admission = admission(limits(1, 1, 10, 2));
     let other = enter(&admission, B);
@@ -214,7 +232,7 @@ async fn while_somebody_waits_it_is_looked_for_room() {
     poll_once(&mut place_timed(&slow)).await;
     let ready = line_up(&admission, B);
     let began = Instant::now();
-    assert_eq!(slow.evicted().await, Stalled);
+    assert_eq!(slow.shed().await, Stalled);
     assert_eq!(began.elapsed(), STALLED);
     drop(slow);
     assert_eq!(ready.stand(), Started);

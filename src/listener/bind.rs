@@ -18,14 +18,14 @@ pub(super) async fn bind(
 ) -> io::Result<TcpListener> {
     let mut failure = None;
     for address in lookup_host(address).await? {
-        let bound = listen(address).or_else(|error| match address {
+        let bound = socket_at(address).or_else(|error| match address {
             SocketAddr::V6(v6) if *v6.ip() == Ipv6Addr::UNSPECIFIED && is_no_ipv6(&error) => {
-                listen((Ipv4Addr::UNSPECIFIED, v6.port()).into())
+                socket_at((Ipv4Addr::UNSPECIFIED, v6.port()).into())
             }
             _ => Err(error),
         });
-        match bound {
-            Ok(socket) => return adopt(socket.into(), keepalive),
+        match bound.and_then(|socket| adopt(socket.into(), keepalive)) {
+            Ok(listener) => return Ok(listener),
             Err(error) => {
                 let problem = format!("can not listen on {address}: {error}");
                 failure = Some(io::Error::new(error.kind(), problem));
@@ -35,17 +35,19 @@ pub(super) async fn bind(
     Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address")))
 }
 
-/// Takes over a socket that listens.
+/// Takes over a socket that is bound.
 pub(super) fn adopt(
     listener: std::net::TcpListener,
     keepalive: Option<TcpKeepalive>,
 ) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
+    // Bound is not yet listening; for one that is it sets the backlog.
+    SockRef::from(&listener).listen(BACKLOG)?;
     tcp::configure_listening(&SockRef::from(&listener), keepalive)?;
     TcpListener::from_std(listener)
 }
 
-fn listen(address: SocketAddr) -> io::Result<Socket> {
+fn socket_at(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A Typha that is started again does not wait for the connections of the one before. Elsewhere it would take over a live one's port.
     #[cfg(unix)]
@@ -54,7 +56,6 @@ fn listen(address: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(*v6.ip() != Ipv6Addr::UNSPECIFIED)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 

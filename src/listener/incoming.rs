@@ -13,7 +13,6 @@ use super::connection::TyphaConnection;
 use super::place::Place;
 use super::shared::Shared;
 use super::shed::ShedCause;
-use super::signal::Stand;
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
 use crate::role::Role;
@@ -45,13 +44,30 @@ impl Incoming {
 
     async fn go(self, owners: mpsc::Sender<TyphaConnection>) {
         let deadline = deadline_in(self.shared.acceptor.handshake_timeout());
-        if !self.arrived && !self.arrival(deadline).await {
-            return;
-        }
+        let arrival = if self.arrived { Arrival::Message } else { self.arrival(deadline).await };
         let Self { shared, tcp, peer_address, place, since, .. } = self;
+        match arrival {
+            Arrival::Message => {}
+            // What follows is told of when it is gone.
+            Arrival::Shed(cause) => {
+                drop(place);
+                return shed(&shared, tcp, peer_address, cause);
+            }
+            Arrival::Nothing => {
+                drop((tcp, place));
+                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
+                return shared.counters.probed();
+            }
+            Arrival::Failed(error) => {
+                drop((tcp, place));
+                events::refused(Role::Typha, peer_address, &error);
+                return shared.failed(peer_address, error, since);
+            }
+        }
         shared.gauge();
-        let in_line_until = deadline_in(shared.acceptor.handshake_timeout() / LONGEST_LINE);
+        let in_line_until = deadline_in(shared.acceptor.handshake_timeout() / LONGEST_LINE).min(deadline);
         if let Err(cause) = place.started(in_line_until).await {
+            drop(place);
             return shed(&shared, tcp, peer_address, cause);
         }
         shared.gauge();
@@ -59,14 +75,15 @@ impl Incoming {
         let outcome = tokio::select! {
             biased;
             outcome = handshake => Ok(outcome),
-            cause = place.evicted() => Err(cause),
+            cause = place.shed() => Err(cause),
         };
         let pause = match outcome {
             Ok(Ok(stream)) => {
                 // The place is kept meanwhile: who takes no connections gets no more handshakes.
                 let owner = tokio::select! {
                     biased;
-                    cause = place.evicted() => return note_shed(&shared, peer_address, cause),
+                    // Not for having stalled: now it is complete.
+                    cause = place.shut_down() => return note_shed(&shared, peer_address, cause),
                     owner = owners.reserve() => owner,
                 };
                 let Ok(owner) = owner else {
@@ -94,39 +111,33 @@ impl Incoming {
     }
 }
 
+/// What came of waiting for a first message.
+enum Arrival {
+    Failed(HandshakeError),
+    Message,
+    /// The peer closed the connection without having sent a byte.
+    Nothing,
+    Shed(ShedCause),
+}
+
 impl Incoming {
-    /// Waits for its first message. If none comes, that is seen to, and there is nothing more to do.
-    async fn arrival(&self, deadline: Instant) -> bool {
-        let Self { shared, tcp, peer_address, place, since, .. } = self;
+    async fn arrival(&self, deadline: Instant) -> Arrival {
         let mut begun = false;
-        let arrival = timeout_at(deadline, client_hello::arrival(tcp, &mut begun));
+        let arrival = timeout_at(deadline, client_hello::arrival(&self.tcp, &mut begun));
         let arrived = tokio::select! {
             biased;
-            stand = place.called() => {
-                if let Stand::Shed(cause) = stand {
-                    tcp::reset_on_close(tcp);
-                    note_shed(shared, *peer_address, cause);
-                }
-                return false;
-            }
+            cause = self.place.shed() => return Arrival::Shed(cause),
             arrived = arrival => arrived,
         };
-        let error = match arrived {
-            Ok(Ok(Beginning::Message)) => return true,
-            Ok(Ok(Beginning::Nothing)) => {
-                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
-                shared.counters.probed();
-                return false;
-            }
-            Ok(Err(error)) => HandshakeError::Io(error),
-            Err(_) => HandshakeError::TimedOut {
+        match arrived {
+            Ok(Ok(Beginning::Message)) => Arrival::Message,
+            Ok(Ok(Beginning::Nothing)) => Arrival::Nothing,
+            Ok(Err(error)) => Arrival::Failed(HandshakeError::Io(error)),
+            Err(_) => Arrival::Failed(HandshakeError::TimedOut {
                 phase: if begun { HandshakePhase::Negotiating } else { HandshakePhase::AwaitingFirstByte },
-                after: shared.acceptor.handshake_timeout(),
-            },
-        };
-        events::refused(Role::Typha, *peer_address, &error);
-        shared.failed(*peer_address, error, *since);
-        false
+                after: self.shared.acceptor.handshake_timeout(),
+            }),
+        }
     }
 }
 

@@ -149,7 +149,7 @@ impl TyphaListenerBuilder {
     /// Listens, on the first of the addresses that can be listened on; port 0 takes a free one. `::` is all addresses of both families, and
     /// of IPv4 where there is no IPv6.
     ///
-    /// Must be called within a tokio runtime, which the listener then uses.
+    /// The listener uses the tokio runtime that this is called within.
     ///
     /// # Errors
     ///
@@ -159,13 +159,18 @@ impl TyphaListenerBuilder {
         self.start(listener)
     }
 
-    /// Listens on a socket that was bound elsewhere, such as one that the daemon inherited.
+    /// Listens on a socket that was bound elsewhere, such as one that the daemon inherited. One of tokio becomes one of the standard library by
+    /// `into_std`.
     ///
-    /// Must be called within a tokio runtime, which the listener then uses.
+    /// The listener uses the tokio runtime that this is called within.
     ///
     /// # Errors
     ///
     /// The socket can not be used.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
     pub fn listen_on(self, listener: std::net::TcpListener) -> io::Result<TyphaListener> {
         let listener = bind::adopt(listener, self.acceptor.keepalive())?;
         self.start(listener)

@@ -24,9 +24,24 @@ impl Place {
         Self { admission, id, address, signal }
     }
 
-    /// Waits until it is shed from the queue, or started.
-    pub(super) async fn called(&self) -> Stand {
-        self.signal.left(Stand::Queued).await
+    /// Waits until it is shed, from the queue or out of its handshake.
+    pub(super) async fn shed(&self) -> ShedCause {
+        self.shed_for(|_| true).await
+    }
+
+    /// Waits until it is shed because the listener is shut down.
+    pub(super) async fn shut_down(&self) -> ShedCause {
+        self.shed_for(|cause| cause == ShedCause::ShuttingDown).await
+    }
+
+    async fn shed_for(&self, counts: impl Fn(ShedCause) -> bool) -> ShedCause {
+        let mut stand = self.stand();
+        loop {
+            match stand {
+                Stand::Shed(cause) if counts(cause) => return cause,
+                other => stand = self.signal.left(other).await,
+            }
+        }
     }
 
     pub(super) fn stand(&self) -> Stand {
@@ -45,20 +60,12 @@ impl Place {
     /// It is to be shed.
     pub(super) async fn started(&self, at_latest: Instant) -> Result<(), ShedCause> {
         self.line_up();
-        match timeout_at(at_latest, self.called()).await {
+        match timeout_at(at_latest, self.signal.left(Stand::Queued)).await {
             Ok(Stand::Shed(cause)) => Err(cause),
             Ok(Stand::Queued | Stand::Started) => Ok(()),
             // Started at the last moment is started.
             Err(_) if self.stand() == Stand::Started => Ok(()),
             Err(_) => Err(ShedCause::Overload),
-        }
-    }
-
-    /// Waits until the handshake is to be given up.
-    pub(super) async fn evicted(&self) -> ShedCause {
-        match self.signal.left(Stand::Started).await {
-            Stand::Shed(cause) => cause,
-            Stand::Queued | Stand::Started => std::future::pending().await,
         }
     }
 

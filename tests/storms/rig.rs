@@ -152,8 +152,8 @@ impl Typha {
     }
 }
 
-/// Accepting and rebalancing.
-pub(crate) const RESTING_TASKS: u64 = 2;
+/// Accepting, rebalancing, and looking after those in line.
+pub(crate) const RESTING_TASKS: u64 = 3;
 
 impl Drop for Typha {
     fn drop(&mut self) {

@@ -106,9 +106,16 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     }
 }
 
+/// More than thirty years can not be told from for ever.
+const MOST_SECONDS: f64 = 1e9;
+
 /// Checks that a number of seconds can be waited for.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().map_err(|_| "it is no number of seconds, such as 10 or 0.5".to_owned())?;
+    let seconds: f64 =
+        text.parse().map_err(|_| "it is no number of seconds, such as 10 or 0.5".to_owned())?;
+    if seconds > MOST_SECONDS {
+        return Err(format!("it must not be more than {MOST_SECONDS}"));
+    }
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
