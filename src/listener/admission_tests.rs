@@ -209,6 +209,21 @@ async fn the_stalled_make_room_for_those_who_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_stalled_make_room_for_their_own_address() {
+    let admission = admission(limits(3, 1, 10, 10));
+    let slow = line_up(&admission, A);
+    let mut other = place_timed(&line_up(&admission, B));
+    poll_once(&mut place_timed(&slow)).await;
+    poll_once(&mut other).await;
+    advance(STALLED).await;
+    let ready = line_up(&admission, A);
+    // A handshake is free, but not for this address.
+    assert_eq!(stands([&slow, &ready]), [Shed(Stalled), Queued]);
+    drop(slow);
+    assert_eq!(ready.stand(), Started);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_been_woken_does_not_wait_for_its_peer() {
     let admission = admission(limits(1, 1, 10, 10));
     let place = line_up(&admission, A);
