@@ -10,7 +10,6 @@
 )]
 
 mod dropping;
-mod goodput;
 mod hello_floods;
 #[path = "../hostile/mod.rs"]
 mod hostile;
