@@ -5,10 +5,10 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -151,20 +151,42 @@ impl AsyncRead for TyphaConnection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.get_mut().poll_reading(cx, |stream, cx| stream.poll_read(cx, buffer))
+    }
+}
+
+/// What is not consumed stays where it was decrypted: a connection that waits for data needs no buffer of its owner's.
+impl AsyncBufRead for TyphaConnection {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        if this.is_over(cx) {
-            return this.over();
-        }
-        let outcome = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        if outcome.is_pending() && this.entry.is_cut_now(&this.entry.reader, cx.waker()) {
-            this.is_over(cx);
-            return this.over();
-        }
-        outcome
+        ready!(this.poll_reading(cx, |stream, cx| stream.poll_fill_buf(cx).map_ok(|_| ())))?;
+        // What there is stays there until it is consumed.
+        Pin::new(&mut this.stream).poll_fill_buf(cx)
+    }
+
+    fn consume(self: Pin<&mut Self>, length: usize) {
+        Pin::new(&mut self.get_mut().stream).consume(length);
     }
 }
 
 impl TyphaConnection {
+    /// Reading of any kind.
+    fn poll_reading(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: impl FnOnce(Pin<&mut AuthenticatedStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<()>>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_over(cx) {
+            return self.over();
+        }
+        let outcome = read(Pin::new(&mut self.stream), cx);
+        if outcome.is_pending() && self.entry.is_cut_now(&self.entry.reader, cx.waker()) {
+            self.is_over(cx);
+            return self.over();
+        }
+        outcome
+    }
+
     /// Writing of any kind.
     fn poll_writing<T>(
         &mut self,

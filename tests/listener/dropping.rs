@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::sleep;
 use typha_tls::TyphaListener;
 use typha_tls::listener::{DropReason, TyphaConnection};
@@ -77,6 +77,22 @@ async fn an_owner_who_only_reads_is_stopped_and_felix_told() {
     assert_eq!(ended, (ErrorKind::ConnectionAborted, text, ErrorKind::ConnectionAborted));
     assert_eq!(last_words(&mut felix).await.unwrap(), "");
     assert_eq!(handle.active(), 0);
+}
+
+#[tokio::test]
+async fn an_owner_without_a_buffer_is_stopped_too() {
+    let mut listener = listen(limited(|limits| limits.drop_grace = Duration::from_millis(50))).await;
+    let handle = listener.handle();
+    let (mut typha, mut felix) = pair(&mut listener).await;
+    felix.write_all(b"hello").await.unwrap();
+    assert_eq!(bounded(typha.fill_buf()).await.unwrap(), b"hello");
+    typha.consume(2);
+    assert_eq!(bounded(typha.fill_buf()).await.unwrap(), b"llo", "what is not consumed stays");
+    typha.consume(3);
+    let owner = tokio::spawn(async move { typha.fill_buf().await.unwrap_err().kind() });
+    assert_eq!(handle.drop_random(1), 1);
+    assert_eq!(bounded(owner).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(last_words(&mut felix).await.unwrap(), "");
 }
 
 #[tokio::test]
