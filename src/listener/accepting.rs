@@ -13,6 +13,7 @@ use super::client_hello;
 use super::connection::TyphaConnection;
 use super::incoming::{Incoming, shed};
 use super::shared::Shared;
+use super::shed::ShedCause;
 use crate::tcp;
 
 /// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short enough to
@@ -66,7 +67,7 @@ pub(super) async fn accept_all(
             Ok(place) => place,
             Err(cause) => {
                 shed(&shared, tcp, peer_address, cause);
-                let Some(pause) = shedding.pause(since) else { continue };
+                let Some(pause) = shedding.pause(cause, since) else { continue };
                 tokio::select! {
                     () = &mut stopped => return,
                     () = sleep(pause) => continue,
@@ -102,8 +103,12 @@ struct Shedding {
 }
 
 impl Shedding {
-    /// One was shed. How long to accept none, if it was one too many.
-    fn pause(&mut self, now: Instant) -> Option<Duration> {
+    /// One was shed. How long to accept none, if it was one too many. Those that have gone beyond the share of their address do not
+    /// count: one address must not slow down what comes from the others.
+    fn pause(&mut self, cause: ShedCause, now: Instant) -> Option<Duration> {
+        if cause == ShedCause::ShareFull {
+            return None;
+        }
         let began = match self.window {
             Some(began) if now < began + WINDOW => began,
             _ => {
@@ -180,15 +185,24 @@ mod tests {
 
     #[test]
     fn shedding_has_its_pace() {
-        let (mut shedding, began) = (Shedding::default(), Instant::now());
+        let (mut listener, began) = (Shedding::default(), Instant::now());
+        let mut pause = |now| listener.pause(ShedCause::QueueFull, now);
         let at = |millis| began + Duration::from_millis(millis);
-        assert!((0..9).all(|millis| shedding.pause(at(millis)).is_none()));
-        assert_eq!(shedding.pause(at(9)), Some(Duration::from_millis(1)));
+        assert!((0..9).all(|millis| pause(at(millis)).is_none()));
+        assert_eq!(pause(at(9)), Some(Duration::from_millis(1)));
         // Another window, from when it is needed.
-        assert!((10..19).all(|millis| shedding.pause(at(millis)).is_none()));
-        assert_eq!(shedding.pause(at(19)), Some(Duration::from_millis(1)));
-        assert!((0..9).all(|_| shedding.pause(at(100)).is_none()));
-        assert_eq!(shedding.pause(at(100)), Some(WINDOW));
+        assert!((10..19).all(|millis| pause(at(millis)).is_none()));
+        assert_eq!(pause(at(19)), Some(Duration::from_millis(1)));
+        assert!((0..9).all(|_| pause(at(100)).is_none()));
+        assert_eq!(pause(at(100)), Some(WINDOW));
+    }
+
+    #[test]
+    fn one_address_does_not_slow_down_the_others() {
+        let (mut shedding, now) = (Shedding::default(), Instant::now());
+        assert!((0..100).all(|_| shedding.pause(ShedCause::ShareFull, now).is_none()));
+        assert!((0..9).all(|_| shedding.pause(ShedCause::ConnectionLimit, now).is_none()));
+        assert!(shedding.pause(ShedCause::ConnectionLimit, now).is_some());
     }
 
     #[tokio::test]

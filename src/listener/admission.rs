@@ -116,11 +116,12 @@ impl Admission {
                 Some(peer) if full_for_it => peer.silent.first(),
                 _ => state.silent.keys().next(),
             };
+            let cause = if full_for_it { ShedCause::ShareFull } else { ShedCause::QueueFull };
             let queued = peer.map_or(0, Peer::queued);
             match oldest.copied().filter(|oldest| state.is_silent(*oldest, now)) {
-                Some(silent) => state.end(silent, ShedCause::QueueFull),
+                Some(silent) => state.end(silent, cause),
                 None if !full_for_it && state.cut_longest_line(queued + 1, now) => {}
-                None => return Err(ShedCause::QueueFull),
+                None => return Err(cause),
             }
         }
         let id = state.next;

@@ -44,7 +44,7 @@ fn occupied(queued: usize, handshakes: usize) -> Occupancy {
     Occupancy { queued, handshakes }
 }
 
-use ShedCause::{ConnectionLimit, OutOfDescriptors, QueueFull, ShuttingDown, Stalled};
+use ShedCause::{ConnectionLimit, OutOfDescriptors, QueueFull, ShareFull, ShuttingDown, Stalled};
 use Stand::{Queued, Shed, Started};
 
 #[test]
@@ -138,12 +138,12 @@ async fn an_address_fills_its_share_of_the_queue_only() {
     let [first, second] = std::array::from_fn(|_| enter(&admission, A));
     advance(SILENT).await;
     let third = enter(&admission, A);
-    assert_eq!(stands([&other, &first, &second, &third]), [Queued, Shed(QueueFull), Queued, Queued]);
+    assert_eq!(stands([&other, &first, &second, &third]), [Queued, Shed(ShareFull), Queued, Queued]);
     let _busy = line_up(&admission, B);
     second.line_up();
     third.line_up();
     // One of the two lines up for the free handshake of its own address; there is none.
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), ShareFull);
     enter(&admission, B);
 }
 

@@ -12,8 +12,12 @@ pub enum ShedCause {
     OutOfDescriptors,
     /// It was ready for its handshake, but too many others were before it for it to end within its bound.
     Overload,
-    /// The queue, or its address's share of it, was full: it was the one that had been silent for longest, or came when none had been for 100 ms.
+    /// The queue was full: it was the one that had been silent for longest, the last of the longest line of one address, or came when
+    /// there was neither.
     QueueFull,
+    /// The share of the queue that its address has was full: it was the one of them that had been silent for longest, or came when none
+    /// had been for 100 ms.
+    ShareFull,
     /// The listener was shut down before it was handed over.
     ShuttingDown,
     /// Others waited for a handshake, and in its own it had kept us waiting for longer than any.
@@ -28,6 +32,7 @@ impl ShedCause {
             Self::OutOfDescriptors => "out_of_descriptors",
             Self::Overload => "overload",
             Self::QueueFull => "queue_full",
+            Self::ShareFull => "share_full",
             Self::ShuttingDown => "shutting_down",
             Self::Stalled => "stalled",
         }
