@@ -69,13 +69,17 @@ async fn an_owner_who_only_reads_is_stopped_and_felix_told() {
     let (mut typha, mut felix) = pair(&mut listener).await;
     let owner = tokio::spawn(async move {
         let error = typha.read(&mut [0]).await.unwrap_err();
-        (error.kind(), error.to_string(), typha.write(b"x").await.unwrap_err().kind())
+        let written = typha.write(b"x").await.unwrap_err().kind();
+        (typha, (error.kind(), error.to_string(), written))
     });
     assert_eq!(handle.drop_random(1), 1);
-    let ended = bounded(owner).await.unwrap();
+    let (kept, ended) = bounded(owner).await.unwrap();
     let text = "the listener has ended this connection (requested)".to_owned();
     assert_eq!(ended, (ErrorKind::ConnectionAborted, text, ErrorKind::ConnectionAborted));
+    // Although its owner keeps it.
     assert_eq!(last_words(&mut felix).await.unwrap(), "");
+    assert_eq!(handle.active(), 1);
+    drop(kept);
     assert_eq!(handle.active(), 0);
 }
 

@@ -106,6 +106,27 @@ async fn an_address_that_keeps_failing_waits_and_others_do_not() {
 }
 
 #[tokio::test]
+async fn a_success_makes_up_for_failures() {
+    let (mut listener, mut failed) = listen_and_watch(acceptor(), limits()).await;
+    let (address, handle) = (listener.local_addr(), listener.handle());
+    let stranger = stranger();
+    for number in 0..12 {
+        if number == 9 {
+            let tcp = tcp_from(2, address).await;
+            let (typha, felix) =
+                tokio::join!(bounded(listener.accept()), bounded(connector().connect_tcp(tcp)));
+            drop((typha.unwrap(), felix.unwrap()));
+        }
+        bounded(stranger.connect_tcp(tcp_from(2, address).await)).await.unwrap_err();
+        bounded(failed.recv()).await.unwrap();
+    }
+    // A slowed one would get one handshake at a time.
+    let hello = client_hello().await;
+    let _stalled = [sent(2, address, &hello).await, sent(2, address, &hello).await];
+    until(&handle, |stats| stats.in_handshake == 2).await;
+}
+
+#[tokio::test]
 async fn who_takes_no_connections_gets_no_more_handshakes() {
     let limits = limited(|limits| limits.handshakes = 4);
     let mut listener = listen(limits).await;
