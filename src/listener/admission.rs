@@ -45,7 +45,6 @@ pub(super) struct Admission {
 struct State {
     closed: bool,
     next: u64,
-    queued: usize,
     /// Those whose first message has not arrived, in the order in which they came.
     silent: BTreeMap<u64, (IpAddr, Arc<Signal>)>,
     handshakes: HashMap<u64, (IpAddr, Arc<Signal>)>,
@@ -111,7 +110,7 @@ impl Admission {
         }
         let peer = state.peers.get(&address);
         let full_for_it = peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address);
-        if full_for_it || state.queued >= self.limits.queue {
+        if full_for_it || state.queued() >= self.limits.queue {
             let oldest = match peer {
                 Some(peer) if full_for_it => peer.silent.first(),
                 _ => state.silent.keys().next(),
@@ -126,7 +125,6 @@ impl Admission {
         }
         let id = state.next;
         state.next += 1;
-        state.queued += 1;
         state.silent.insert(id, (address, signal.clone()));
         state.peers.entry(address).or_default().silent.insert(id);
         state.forget_idle(now);
@@ -203,7 +201,6 @@ impl Admission {
     pub(super) fn leave(&self, id: u64, address: IpAddr, stand: Stand, now: Instant) {
         let mut state = self.state();
         if state.silent.remove(&id).is_some() {
-            state.queued -= 1;
             if let Some(peer) = state.peers.get_mut(&address) {
                 peer.silent.remove(&id);
             }
@@ -217,7 +214,6 @@ impl Admission {
             peer.line.remove(position);
             let was_last = peer.line.is_empty() && std::mem::take(&mut peer.has_turn);
             state.in_line -= 1;
-            state.queued -= 1;
             // Else turns would pile up while no handshake is free.
             if was_last && let Some(turn) = state.turns.iter().position(|turn| *turn == address) {
                 state.turns.remove(turn);
@@ -245,7 +241,6 @@ impl Admission {
         }
         let state = &mut *state;
         for peer in state.peers.values_mut() {
-            state.queued -= peer.line.len();
             for (_, signal) in peer.line.drain(..) {
                 signal.set(Stand::Shed(ShedCause::ShuttingDown));
             }
@@ -258,7 +253,7 @@ impl Admission {
 
     pub(super) fn occupancy(&self) -> Occupancy {
         let state = self.state();
-        Occupancy { queued: state.queued, handshakes: state.handshakes.len() }
+        Occupancy { queued: state.queued(), handshakes: state.handshakes.len() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -299,7 +294,6 @@ impl Admission {
             }
             let Some((id, signal)) = peer.line.pop_front() else { continue };
             state.in_line -= 1;
-            state.queued -= 1;
             if room == 0 {
                 signal.set(Stand::Shed(ShedCause::ConnectionLimit));
             } else {
@@ -341,6 +335,10 @@ impl Admission {
 }
 
 impl State {
+    fn queued(&self) -> usize {
+        self.silent.len() + self.in_line
+    }
+
     /// Whether its first message should have come by now.
     fn is_silent(&self, id: u64, now: Instant) -> bool {
         self.silent.get(&id).is_some_and(|(_, signal)| now >= signal.began() + SILENT)
@@ -349,7 +347,6 @@ impl State {
     /// Takes a silent connection out of the queue.
     fn end(&mut self, id: u64, cause: ShedCause) {
         if let Some((address, signal)) = self.silent.remove(&id) {
-            self.queued -= 1;
             if let Some(peer) = self.peers.get_mut(&address) {
                 peer.silent.remove(&id);
             }
@@ -376,7 +373,6 @@ impl State {
             return false;
         };
         self.in_line -= 1;
-        self.queued -= 1;
         signal.set(Stand::Shed(ShedCause::QueueFull));
         true
     }
@@ -398,10 +394,10 @@ impl State {
 
     /// Addresses without a connection are kept for their failures, and not for ever.
     fn forget_idle(&mut self, now: Instant) {
-        if self.peers.len() > MAX_IDLE_PEERS + self.queued + self.handshakes.len() {
+        if self.peers.len() > MAX_IDLE_PEERS + self.queued() + self.handshakes.len() {
             self.peers.retain(|_, peer| !peer.is_idle() || peer.failures.remembered(now));
         }
-        if self.peers.len() > MAX_IDLE_PEERS + self.queued + self.handshakes.len() {
+        if self.peers.len() > MAX_IDLE_PEERS + self.queued() + self.handshakes.len() {
             self.peers.retain(|_, peer| !peer.is_idle());
         }
     }
