@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,6 +17,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::role::Role;
 use crate::snapshot::TyphaSnapshot;
+use crate::snapshot_handle::TyphaSnapshotHandle;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
 use crate::tcp::{self, TcpKeepalive};
 use crate::time::deadline_in;
@@ -43,7 +45,7 @@ use crate::time::deadline_in;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TyphaAcceptor {
-    snapshot: TyphaSnapshot,
+    snapshots: TyphaSnapshotHandle,
     timeout: Duration,
     stream_timeouts: StreamTimeouts,
     keepalive: Option<TcpKeepalive>,
@@ -52,9 +54,11 @@ pub struct TyphaAcceptor {
 impl TyphaAcceptor {
     /// An acceptor with a handshake bound of 10 s (Calico's default), no bounds on reads and writes, and
     /// [keep-alive](TcpKeepalive) as Go has it.
-    pub fn new(snapshot: TyphaSnapshot) -> Self {
+    ///
+    /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
+    pub fn new(snapshots: impl Into<TyphaSnapshotHandle>) -> Self {
         Self {
-            snapshot,
+            snapshots: snapshots.into(),
             timeout: DEFAULT_TIMEOUT,
             stream_timeouts: StreamTimeouts::default(),
             keepalive: Some(TcpKeepalive::default()),
@@ -83,9 +87,14 @@ impl TyphaAcceptor {
         self
     }
 
-    /// The snapshot that peers are judged by.
-    pub fn snapshot(&self) -> &TyphaSnapshot {
-        &self.snapshot
+    /// The snapshot in force, which peers are judged by.
+    pub fn snapshot(&self) -> Arc<TyphaSnapshot> {
+        self.snapshots.current()
+    }
+
+    /// By which the snapshot is replaced, for all clones of this acceptor. Handshakes that are under way end with the one they began with.
+    pub fn snapshots(&self) -> &TyphaSnapshotHandle {
+        &self.snapshots
     }
 
     /// Performs the handshake with one Felix over any I/O.
@@ -151,10 +160,12 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        // One for the whole handshake, whatever comes meanwhile.
+        let snapshot = self.snapshots.current();
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(io, deadline).await
+                self.handshake(&snapshot, io, deadline).await
             };
             events::observed(Role::Typha, peer_address, pin!(handshake)).await
         })
@@ -162,16 +173,18 @@ impl TyphaAcceptor {
 
     async fn handshake<IO>(
         &self,
+        snapshot: &TyphaSnapshot,
         io: IO,
         deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accept = TlsAcceptor::from(self.snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
+        let accept = TlsAcceptor::from(snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
         let Completed { stream: tls, peer, .. } =
             handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        Ok(AuthenticatedStream::new(tls, peer, facts, Acceptance::Confirmed, self.stream_timeouts))
+        let (acceptance, generation) = (Acceptance::Confirmed, snapshot.generation());
+        Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
     }
 }

@@ -4,6 +4,7 @@ use std::future::{Future, poll_fn};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::role::Role;
 use crate::snapshot::FelixSnapshot;
+use crate::snapshot_handle::FelixSnapshotHandle;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
 use crate::tcp::{self, TcpKeepalive};
 use crate::time::deadline_in;
@@ -43,7 +45,7 @@ use crate::time::deadline_in;
 /// ```
 #[derive(Clone, Debug)]
 pub struct FelixConnector {
-    snapshot: FelixSnapshot,
+    snapshots: FelixSnapshotHandle,
     timeout: Duration,
     acceptance: AcceptanceMode,
     stream_timeouts: StreamTimeouts,
@@ -76,9 +78,11 @@ impl Default for AcceptanceMode {
 impl FelixConnector {
     /// A connector with a handshake bound of 10 s, [`AcceptanceMode::Auto`], no bounds on reads and writes, and
     /// [keep-alive](TcpKeepalive) as Go has it.
-    pub fn new(snapshot: FelixSnapshot) -> Self {
+    ///
+    /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
+    pub fn new(snapshots: impl Into<FelixSnapshotHandle>) -> Self {
         Self {
-            snapshot,
+            snapshots: snapshots.into(),
             timeout: DEFAULT_TIMEOUT,
             acceptance: AcceptanceMode::default(),
             stream_timeouts: StreamTimeouts::default(),
@@ -114,9 +118,14 @@ impl FelixConnector {
         self
     }
 
-    /// The snapshot that peers are judged by.
-    pub fn snapshot(&self) -> &FelixSnapshot {
-        &self.snapshot
+    /// The snapshot in force, which peers are judged by.
+    pub fn snapshot(&self) -> Arc<FelixSnapshot> {
+        self.snapshots.current()
+    }
+
+    /// By which the snapshot is replaced, for all clones of this connector. Handshakes that are under way end with the one they began with.
+    pub fn snapshots(&self) -> &FelixSnapshotHandle {
+        &self.snapshots
     }
 
     /// Performs the handshake with a Typha over any I/O.
@@ -229,10 +238,12 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        // One for the whole handshake, whatever comes meanwhile.
+        let snapshot = self.snapshots.current();
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(io, first_message, deadline).await
+                self.handshake(&snapshot, io, first_message, deadline).await
             };
             events::observed(Role::Felix, peer_address, pin!(handshake)).await
         })
@@ -240,6 +251,7 @@ impl FelixConnector {
 
     async fn handshake<IO>(
         &self,
+        snapshot: &FelixSnapshot,
         io: IO,
         first_message: Vec<u8>,
         deadline: Instant,
@@ -248,7 +260,7 @@ impl FelixConnector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut queued = Ok(());
-        let connect = TlsConnector::from(self.snapshot.rustls().clone())
+        let connect = TlsConnector::from(snapshot.rustls().clone())
             .connect_with(no_name(), Wire::new(io), |tls| queued = queue(tls, &first_message))
             .into_fallible();
         drop(first_message);
@@ -259,7 +271,14 @@ impl FelixConnector {
         if !asked_for_certificate {
             warn!("Typha did not ask for our certificate: it lets anyone in");
             let acceptance = Acceptance::NotAsked;
-            return Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, self.stream_timeouts));
+            return Ok(AuthenticatedStream::new(
+                tls,
+                peer,
+                facts,
+                acceptance,
+                snapshot.generation(),
+                self.stream_timeouts,
+            ));
         }
         let acceptance = match self.await_acceptance(&mut tls, &facts, deadline).await {
             Ok(acceptance) => acceptance,
@@ -272,7 +291,14 @@ impl FelixConnector {
                 return Err(error);
             }
         };
-        Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, self.stream_timeouts))
+        Ok(AuthenticatedStream::new(
+            tls,
+            peer,
+            facts,
+            acceptance,
+            snapshot.generation(),
+            self.stream_timeouts,
+        ))
     }
 
     async fn await_acceptance<IO>(

@@ -39,6 +39,7 @@ pub mod material;
 pub mod policy;
 mod role;
 pub mod snapshot;
+mod snapshot_handle;
 pub mod stream;
 mod tcp;
 #[cfg(feature = "testing")]
@@ -56,6 +57,7 @@ pub use identity::RequiredIdentity;
 pub use listener::TyphaListener;
 pub use role::Role;
 pub use snapshot::{FelixSnapshot, TyphaSnapshot};
+pub use snapshot_handle::{FelixSnapshotHandle, SnapshotHandle, TyphaSnapshotHandle};
 pub use stream::AuthenticatedStream;
 pub use tcp::TcpKeepalive;
 /// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.

@@ -1,6 +1,6 @@
 //! Material, required identity and policy, built once into what every handshake shares.
 //!
-//! A snapshot never changes. New files mean a new snapshot, so that no connection is ever judged by the CA of one and the
+//! A snapshot never changes. New files mean a new snapshot, put in force by a [`SnapshotHandle`](crate::SnapshotHandle), so that no connection is ever judged by the CA of one and the
 //! identity of another.
 
 use std::fmt;
@@ -30,6 +30,7 @@ pub struct Snapshot<C> {
     rustls: Arc<C>,
     verifier: Arc<PeerVerifier>,
     own_leaf: Arc<OwnLeaf>,
+    generation: u64,
 }
 
 /// What our own leaf says of itself: whom a refusal is to be blamed on.
@@ -81,7 +82,7 @@ impl TyphaSnapshot {
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
         // As in Go. A client's order is that of its library, most often; this one somebody chose.
         rustls.ignore_client_order = true;
-        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material) })
+        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material), generation: 0 })
     }
 }
 
@@ -111,7 +112,7 @@ impl FelixSnapshot {
         // A resumed session is not judged by the verifier.
         rustls.resumption = Resumption::disabled();
         rustls.enable_sni = false;
-        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material) })
+        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material), generation: 0 })
     }
 }
 
@@ -121,7 +122,17 @@ impl<C> Snapshot<C> {
         &self.verifier
     }
 
-    pub(crate) fn own_leaf(&self) -> &OwnLeaf {
+    /// The how-manieth it is that its [handle](crate::SnapshotHandle) has put in force, from 1; 0 before that.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn of_generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    pub(crate) fn own_leaf(&self) -> &Arc<OwnLeaf> {
         &self.own_leaf
     }
 
@@ -175,12 +186,20 @@ impl StoresServerSessions for TicketsAreNotHonoured {
 
 impl<C> Clone for Snapshot<C> {
     fn clone(&self) -> Self {
-        Self { rustls: self.rustls.clone(), verifier: self.verifier.clone(), own_leaf: self.own_leaf.clone() }
+        Self {
+            rustls: self.rustls.clone(),
+            verifier: self.verifier.clone(),
+            own_leaf: self.own_leaf.clone(),
+            generation: self.generation,
+        }
     }
 }
 
 impl<C> fmt::Debug for Snapshot<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("verifier", &self.verifier).finish_non_exhaustive()
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("verifier", &self.verifier)
+            .finish_non_exhaustive()
     }
 }

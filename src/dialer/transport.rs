@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -30,7 +31,7 @@ pub(super) trait Transport: Send + Sync {
     ) -> impl Future<Output = Result<Self::Stream, HandshakeError>> + Send;
 
     /// Our own leaf, if it is not valid now: a Typha that refuses us then is right.
-    fn invalid_own_leaf(&self) -> Option<&OwnLeaf>;
+    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>>;
 }
 
 impl Transport for FelixConnector {
@@ -51,7 +52,7 @@ impl Transport for FelixConnector {
         self.connect_tcp_until(tcp, first_message, bound, deadline)
     }
 
-    fn invalid_own_leaf(&self) -> Option<&OwnLeaf> {
-        Some(self.snapshot().own_leaf()).filter(|leaf| !leaf.is_valid_at(UnixTime::now()))
+    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>> {
+        Some(self.snapshot().own_leaf().clone()).filter(|leaf| !leaf.is_valid_at(UnixTime::now()))
     }
 }

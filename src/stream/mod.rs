@@ -34,6 +34,7 @@ pub struct AuthenticatedStream<IO> {
     peer: VerifiedPeer,
     facts: TlsFacts,
     acceptance: Acceptance,
+    generation: u64,
     /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O forgets
     /// this one.
     writer: Option<Waker>,
@@ -59,12 +60,18 @@ impl<IO> AuthenticatedStream<IO> {
         peer: VerifiedPeer,
         facts: TlsFacts,
         acceptance: Acceptance,
+        generation: u64,
         timeouts: StreamTimeouts,
     ) -> Self {
         let wire = wire_mut(&mut tls);
         wire.end_handshake();
         wire.set_timeouts(timeouts);
-        Self { tls, peer, facts, acceptance, writer: None }
+        Self { tls, peer, facts, acceptance, generation, writer: None }
+    }
+
+    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot that the peer was judged by.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// The other end, as the verifier accepted it.

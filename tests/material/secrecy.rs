@@ -24,15 +24,16 @@ fn no_debug_output_shows_the_key() {
     let material = TlsFiles { ca_file, cert_file, key_file }.load(&provider()).unwrap();
     let acceptor = pki.acceptor().unwrap();
     let connector = pki.connector().unwrap();
+    let (typha, felix) = (acceptor.snapshot(), connector.snapshot());
     let shown: [&dyn std::fmt::Debug; 9] = [
         &material,
         &material.credentials,
         &acceptor,
-        acceptor.snapshot(),
-        acceptor.snapshot().verifier(),
+        &typha,
+        typha.verifier(),
         &connector,
-        connector.snapshot(),
-        connector.snapshot().verifier(),
+        &felix,
+        felix.verifier(),
         &pki,
     ];
     for secret in [Secret::of(&pki.typha), Secret::of(&pki.felix)] {

@@ -155,8 +155,8 @@ impl Transport for Network {
         }
     }
 
-    fn invalid_own_leaf(&self) -> Option<&OwnLeaf> {
-        self.invalid_leaf.as_ref()
+    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>> {
+        self.invalid_leaf.clone().map(Arc::new)
     }
 }
 

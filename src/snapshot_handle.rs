@@ -1,0 +1,67 @@
+//! The snapshot that is in force, and its replacement while connections come and go.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::snapshot::Snapshot;
+
+/// The snapshot that Typha's handshakes begin with.
+pub type TyphaSnapshotHandle = SnapshotHandle<ServerConfig>;
+/// The snapshot that Felix's handshakes begin with.
+pub type FelixSnapshotHandle = SnapshotHandle<ClientConfig>;
+
+/// The snapshot that handshakes begin with, until it is replaced. Clones are the same handle.
+///
+/// A handshake is judged by the snapshot in force when it began, as a whole, even if that is replaced before its end. Its
+/// [generation](Snapshot::generation) is what the stream [remembers](crate::AuthenticatedStream::generation). Connections that are there
+/// already stay as they are.
+///
+/// ```no_run
+/// # fn example(acceptor: typha_tls::TyphaAcceptor, renewed: typha_tls::TyphaSnapshot) {
+/// let generation = acceptor.snapshots().replace(renewed);
+/// println!("new connections are judged by generation {generation}");
+/// # }
+/// ```
+pub struct SnapshotHandle<C>(Arc<ArcSwap<Snapshot<C>>>);
+
+impl<C> SnapshotHandle<C> {
+    /// With this snapshot in force, as the first generation.
+    pub fn new(snapshot: Snapshot<C>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(snapshot.of_generation(FIRST))))
+    }
+
+    /// The snapshot in force.
+    pub fn current(&self) -> Arc<Snapshot<C>> {
+        self.0.load_full()
+    }
+
+    /// Puts another snapshot in force, and returns its generation. Nothing that was verified under the old one is remembered.
+    pub fn replace(&self, snapshot: Snapshot<C>) -> u64 {
+        let replaced = self.0.rcu(|current| snapshot.clone().of_generation(current.generation() + 1));
+        replaced.generation() + 1
+    }
+}
+
+/// 0 is a snapshot that was never in force.
+const FIRST: u64 = 1;
+
+impl<C> Clone for SnapshotHandle<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> From<Snapshot<C>> for SnapshotHandle<C> {
+    fn from(snapshot: Snapshot<C>) -> Self {
+        Self::new(snapshot)
+    }
+}
+
+impl<C> fmt::Debug for SnapshotHandle<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SnapshotHandle").field(&*self.current()).finish()
+    }
+}
