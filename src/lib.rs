@@ -37,6 +37,7 @@ pub mod identity;
 pub mod listener;
 pub mod material;
 pub mod policy;
+pub mod reload;
 mod role;
 pub mod snapshot;
 mod snapshot_handle;

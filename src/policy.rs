@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
 use thiserror::Error;
 
@@ -29,6 +30,7 @@ pub struct TlsPolicy {
     versions: Vec<&'static SupportedProtocolVersion>,
     acceptance_ticket: bool,
     chain_cache_capacity: usize,
+    time_provider: Arc<dyn TimeProvider>,
 }
 
 /// Builds a [`TlsPolicy`] from names as operators write them.
@@ -40,6 +42,7 @@ pub struct TlsPolicyBuilder {
     key_exchange_groups: Option<String>,
     acceptance_ticket: bool,
     chain_cache_capacity: usize,
+    time_provider: Arc<dyn TimeProvider>,
 }
 
 /// Why a policy can not be built.
@@ -91,6 +94,7 @@ impl TlsPolicy {
             key_exchange_groups: None,
             acceptance_ticket: true,
             chain_cache_capacity: DEFAULT_CHAIN_CACHE_CAPACITY,
+            time_provider: Arc::new(DefaultTimeProvider),
         }
     }
 
@@ -119,8 +123,24 @@ impl TlsPolicy {
         self.chain_cache_capacity
     }
 
+    /// The clock by which validity is judged; see [`TlsPolicyBuilder::time_provider`].
+    pub fn time_provider(&self) -> &Arc<dyn TimeProvider> {
+        &self.time_provider
+    }
+
     pub(crate) fn versions(&self) -> &[&'static SupportedProtocolVersion] {
         &self.versions
+    }
+
+    /// Whether peers could not tell the one from the other. Providers are compared by what they offer.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let versions =
+            |policy: &Self| policy.versions.iter().map(|version| version.version).collect::<Vec<_>>();
+        versions(self) == versions(other)
+            && self.cipher_suites().eq(other.cipher_suites())
+            && self.key_exchange_groups().eq(other.key_exchange_groups())
+            && self.acceptance_ticket == other.acceptance_ticket
+            && self.chain_cache_capacity == other.chain_cache_capacity
     }
 }
 
@@ -168,6 +188,19 @@ impl TlsPolicyBuilder {
     #[must_use]
     pub fn chain_cache_capacity(mut self, chains: usize) -> Self {
         self.chain_cache_capacity = chains;
+        self
+    }
+
+    /// The clock by which everything is judged to be valid, expired or not valid yet: peers, our own certificate, CAs and
+    /// revocation lists. The default is the system's.
+    ///
+    /// # Security
+    ///
+    /// Who turns this clock decides whether expired certificates are accepted. It is meant for tests, and for machines
+    /// with a better clock than the system's.
+    #[must_use]
+    pub fn time_provider(mut self, clock: Arc<dyn TimeProvider>) -> Self {
+        self.time_provider = clock;
         self
     }
 
@@ -219,6 +252,7 @@ impl TlsPolicyBuilder {
             versions,
             acceptance_ticket: self.acceptance_ticket,
             chain_cache_capacity: self.chain_cache_capacity,
+            time_provider: self.time_provider,
         })
     }
 }

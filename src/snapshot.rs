@@ -30,7 +30,54 @@ pub struct Snapshot<C> {
     rustls: Arc<C>,
     verifier: Arc<PeerVerifier>,
     own_leaf: Arc<OwnLeaf>,
+    parts: Arc<SnapshotParts>,
     generation: u64,
+}
+
+/// What a snapshot is made of, and what a [`SnapshotSource`](crate::reload::SnapshotSource) gives. Cheap to clone.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SnapshotParts {
+    /// CAs, chain, key and revocation lists.
+    pub material: Arc<Material>,
+    /// The identity that the other end must have.
+    pub required_peer: RequiredIdentity,
+    /// Which TLS is spoken.
+    pub policy: TlsPolicy,
+}
+
+impl SnapshotParts {
+    /// These parts.
+    pub fn new(
+        material: impl Into<Arc<Material>>,
+        required_peer: RequiredIdentity,
+        policy: TlsPolicy,
+    ) -> Self {
+        Self { material: material.into(), required_peer, policy }
+    }
+
+    /// Whether a snapshot of the one judges as one of the other does.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.required_peer == other.required_peer
+            && self.policy.is_same_as(&other.policy)
+            && self.material.is_same_as(&other.material)
+    }
+}
+
+/// The end that a snapshot is for: `ServerConfig` stands for Typha's, `ClientConfig` for Felix's.
+pub trait SnapshotEnd: sealed::Sealed + Sized + Send + Sync + 'static {
+    /// Which end it is.
+    #[doc(hidden)]
+    const LOCAL: Role;
+
+    #[doc(hidden)]
+    fn configure(parts: &SnapshotParts, verifier: &Arc<PeerVerifier>) -> Result<Self, rustls::Error>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for rustls::ServerConfig {}
+    impl Sealed for rustls::ClientConfig {}
 }
 
 /// What our own leaf says of itself: whom a refusal is to be blamed on.
@@ -58,52 +105,32 @@ impl OwnLeaf {
 #[error("the TLS policy can not be used")]
 pub struct SnapshotError(#[source] rustls::Error);
 
-impl TyphaSnapshot {
-    /// Builds Typha's snapshot: Felixes must have the identity `required`.
-    ///
-    /// What is usable but probably not meant (an expired leaf, a CA entry that is no CA) is logged as a warning.
-    ///
-    /// # Errors
-    ///
-    /// [`SnapshotError`].
-    pub fn new(
-        material: &Material,
-        required: RequiredIdentity,
-        policy: &TlsPolicy,
-    ) -> Result<Self, SnapshotError> {
-        log_warnings(material, Role::Typha);
-        let verifier = verifier(material, required, policy);
-        let mut rustls = ServerConfig::builder_with_provider(policy.provider().clone())
-            .with_protocol_versions(policy.versions())
-            .map_err(SnapshotError)?
+impl SnapshotEnd for ServerConfig {
+    const LOCAL: Role = Role::Typha;
+
+    fn configure(parts: &SnapshotParts, verifier: &Arc<PeerVerifier>) -> Result<Self, rustls::Error> {
+        let SnapshotParts { material, policy, .. } = parts;
+        let provider = policy.provider().clone();
+        let mut rustls = Self::builder_with_details(provider, policy.time_provider().clone())
+            .with_protocol_versions(policy.versions())?
             .with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier.clone())))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.credentials.certified_key())));
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
         // As in Go. A client's order is that of its library, most often; this one somebody chose.
         rustls.ignore_client_order = true;
-        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material), generation: 0 })
+        Ok(rustls)
     }
 }
 
-impl FelixSnapshot {
-    /// Builds Felix's snapshot: Typha must have the identity `required`.
-    ///
-    /// What is usable but probably not meant (an expired leaf, a CA entry that is no CA) is logged as a warning.
-    ///
-    /// # Errors
-    ///
-    /// [`SnapshotError`].
-    pub fn new(
-        material: &Material,
-        required: RequiredIdentity,
-        policy: &TlsPolicy,
-    ) -> Result<Self, SnapshotError> {
-        log_warnings(material, Role::Felix);
-        let verifier = verifier(material, required, policy);
-        let mut rustls = ClientConfig::builder_with_provider(policy.provider().clone())
-            .with_protocol_versions(policy.versions())
-            .map_err(SnapshotError)?
+impl SnapshotEnd for ClientConfig {
+    const LOCAL: Role = Role::Felix;
+
+    fn configure(parts: &SnapshotParts, verifier: &Arc<PeerVerifier>) -> Result<Self, rustls::Error> {
+        let SnapshotParts { material, policy, .. } = parts;
+        let provider = policy.provider().clone();
+        let mut rustls = Self::builder_with_details(provider, policy.time_provider().clone())
+            .with_protocol_versions(policy.versions())?
             .dangerous() // rustls's word for any verifier but its own
             .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier.clone())))
             .with_client_cert_resolver(Arc::new(ClientCertificate::new(
@@ -112,7 +139,44 @@ impl FelixSnapshot {
         // A resumed session is not judged by the verifier.
         rustls.resumption = Resumption::disabled();
         rustls.enable_sni = false;
-        Ok(Self { rustls: Arc::new(rustls), verifier, own_leaf: OwnLeaf::of(material), generation: 0 })
+        Ok(rustls)
+    }
+}
+
+impl<C: SnapshotEnd> Snapshot<C> {
+    /// Builds a snapshot for which the other end must have the identity `required`.
+    ///
+    /// What is usable but probably not meant (an expired leaf, a CA entry that is no CA) is logged as a warning.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`].
+    pub fn new(
+        material: &Material,
+        required: RequiredIdentity,
+        policy: &TlsPolicy,
+    ) -> Result<Self, SnapshotError> {
+        Self::from_parts(SnapshotParts::new(material.clone(), required, policy.clone()))
+    }
+
+    /// As [`new`](Self::new), of parts that are together already.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`].
+    pub fn from_parts(parts: SnapshotParts) -> Result<Self, SnapshotError> {
+        parts.log_warnings(C::LOCAL);
+        let SnapshotParts { material, required_peer, policy } = &parts;
+        let verifier = PeerVerifier::new(
+            material.trust_bundle.clone(),
+            material.revocation_lists.clone(),
+            required_peer.clone(),
+            policy.provider(),
+        );
+        let verifier = Arc::new(verifier.with_chain_cache_capacity(policy.chain_cache_capacity()));
+        let rustls = Arc::new(C::configure(&parts, &verifier).map_err(SnapshotError)?);
+        let own_leaf = OwnLeaf::of(material);
+        Ok(Self { rustls, verifier, own_leaf, parts: Arc::new(parts), generation: 0 })
     }
 }
 
@@ -125,6 +189,16 @@ impl<C> Snapshot<C> {
     /// The how-manieth it is that its [handle](crate::SnapshotHandle) has put in force, from 1; 0 before that.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What it is made of.
+    pub fn parts(&self) -> &SnapshotParts {
+        &self.parts
+    }
+
+    /// What its clock shows; `None` if that fails.
+    pub(crate) fn now(&self) -> Option<UnixTime> {
+        self.parts.policy.time_provider().current_time()
     }
 
     pub(crate) fn of_generation(mut self, generation: u64) -> Self {
@@ -141,21 +215,13 @@ impl<C> Snapshot<C> {
     }
 }
 
-fn verifier(material: &Material, required: RequiredIdentity, policy: &TlsPolicy) -> Arc<PeerVerifier> {
-    let verifier = PeerVerifier::new(
-        material.trust_bundle.clone(),
-        material.revocation_lists.clone(),
-        required,
-        policy.provider(),
-    );
-    Arc::new(verifier.with_chain_cache_capacity(policy.chain_cache_capacity()))
-}
-
-fn log_warnings(material: &Material, local: Role) {
-    let now = UnixTime::now();
-    let own = material.credentials.warnings(local, now);
-    for warning in own.iter().chain(&material.trust_bundle.warnings(now)) {
-        warn!(finding = warning.as_str(), "{warning}");
+impl SnapshotParts {
+    fn log_warnings(&self, local: Role) {
+        let Some(now) = self.policy.time_provider().current_time() else { return };
+        let own = self.material.credentials.warnings(local, now);
+        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)) {
+            warn!(finding = warning.as_str(), "{warning}");
+        }
     }
 }
 
@@ -190,6 +256,7 @@ impl<C> Clone for Snapshot<C> {
             rustls: self.rustls.clone(),
             verifier: self.verifier.clone(),
             own_leaf: self.own_leaf.clone(),
+            parts: self.parts.clone(),
             generation: self.generation,
         }
     }

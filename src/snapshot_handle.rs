@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::{ClientConfig, ServerConfig};
+use tokio::sync::watch;
 
 use crate::snapshot::Snapshot;
 
@@ -25,23 +26,40 @@ pub type FelixSnapshotHandle = SnapshotHandle<ClientConfig>;
 /// println!("new connections are judged by generation {generation}");
 /// # }
 /// ```
-pub struct SnapshotHandle<C>(Arc<ArcSwap<Snapshot<C>>>);
+pub struct SnapshotHandle<C>(Arc<InForce<C>>);
+
+struct InForce<C> {
+    snapshot: ArcSwap<Snapshot<C>>,
+    generation: watch::Sender<u64>,
+}
 
 impl<C> SnapshotHandle<C> {
     /// With this snapshot in force, as the first generation.
     pub fn new(snapshot: Snapshot<C>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(snapshot.of_generation(FIRST))))
+        let snapshot = ArcSwap::from_pointee(snapshot.of_generation(FIRST));
+        Self(Arc::new(InForce { snapshot, generation: watch::Sender::new(FIRST) }))
     }
 
     /// The snapshot in force.
     pub fn current(&self) -> Arc<Snapshot<C>> {
-        self.0.load_full()
+        self.0.snapshot.load_full()
     }
 
     /// Puts another snapshot in force, and returns its generation. Nothing that was verified under the old one is remembered.
     pub fn replace(&self, snapshot: Snapshot<C>) -> u64 {
-        let replaced = self.0.rcu(|current| snapshot.clone().of_generation(current.generation() + 1));
-        replaced.generation() + 1
+        let mut generation = 0;
+        // Under the lock of the watch, so that it shows generations in their order, and none before it is in force.
+        self.0.generation.send_modify(|latest| {
+            *latest += 1;
+            generation = *latest;
+            self.0.snapshot.store(Arc::new(snapshot.of_generation(generation)));
+        });
+        generation
+    }
+
+    /// The generation in force, now and whenever another one is.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.0.generation.subscribe()
     }
 }
 

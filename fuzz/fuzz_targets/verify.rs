@@ -13,7 +13,7 @@ use typha_tls::Role;
 use typha_tls::identity::{MatchedBy, PeerIdentity, RequiredIdentity};
 use typha_tls::material::RevocationLists;
 use typha_tls::testing::{FELIX_COMMON_NAME, FELIX_SPIFFE_ID};
-use typha_tls::verifier::{PeerVerifier, VerifiedPeer};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
 use typha_tls_fuzz::certificate::Parts;
 use typha_tls_fuzz::fixtures::{self, CERTIFICATES, NOW, POLICY, REVOCATION_LIST};
 use typha_tls_fuzz::input::Input;
@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
     let verdict = verifier.verify(&chain, role, now);
     // The verifier remembers what came before, at whatever time; the verdict must be that of one that remembers nothing.
     let uncached = verifier.clone().with_chain_cache_capacity(0);
-    assert_eq!(format!("{verdict:?}"), format!("{:?}", uncached.verify(&chain, role, now)));
+    assert_eq!(said(&verdict), said(&uncached.verify(&chain, role, now)));
     match verdict {
         Ok(peer) => check_accepted(&peer, verifier.required(), &chain[0], role, now),
         Err(rejection) => {
@@ -66,6 +66,12 @@ fuzz_target!(|data: &[u8]| {
         }
     }
 });
+
+/// All but until when the path holds: of several paths, another one may be known than the first that is found.
+fn said(verdict: &Result<VerifiedPeer, Rejection>) -> String {
+    let peer = verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
+    format!("{peer:?}")
+}
 
 fn time(selector: u8) -> UnixTime {
     const YEAR: u64 = 365 * 24 * 3600;

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -53,6 +52,8 @@ impl Transport for FelixConnector {
     }
 
     fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>> {
-        Some(self.snapshot().own_leaf().clone()).filter(|leaf| !leaf.is_valid_at(UnixTime::now()))
+        let snapshot = self.snapshot();
+        let now = snapshot.now()?;
+        Some(snapshot.own_leaf().clone()).filter(|leaf| !leaf.is_valid_at(now))
     }
 }

@@ -102,6 +102,10 @@ impl RevocationLists {
         Ok(Self { lists: lists.into(), next_updates: next_updates.into() })
     }
 
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.lists, &other.lists) || (self.lists.is_empty() && other.lists.is_empty())
+    }
+
     pub(crate) fn lists(&self) -> &[CertRevocationList<'static>] {
         &self.lists
     }

@@ -176,6 +176,10 @@ impl TrustBundle {
         self.entries.iter().filter_map(|entry| entry.warning(now)).collect()
     }
 
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.entries.iter().map(|entry| &entry.der).eq(other.entries.iter().map(|entry| &entry.der))
+    }
+
     pub(crate) fn entries(&self) -> &[BundleEntry] {
         &self.entries
     }

@@ -23,6 +23,7 @@ use crate::role::Role;
 pub(super) struct VerifiedChain {
     pub(super) identity: PeerIdentity,
     pub(super) leaf_not_after: UnixTime,
+    pub(super) trusted_until: UnixTime,
 }
 
 /// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
@@ -59,6 +60,10 @@ impl Validity {
             not_before: self.not_before.max(other.not_before),
             not_after: self.not_after.min(other.not_after),
         }
+    }
+
+    pub(super) fn not_after(self) -> UnixTime {
+        self.not_after
     }
 
     fn contains(self, now: UnixTime) -> bool {
@@ -235,7 +240,7 @@ mod tests {
     fn one() -> VerifiedChain {
         let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
         let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
-        VerifiedChain { identity, leaf_not_after }
+        VerifiedChain { identity, leaf_not_after, trusted_until: leaf_not_after }
     }
 
     fn verified() -> Arc<VerifiedChain> {

@@ -136,7 +136,11 @@ impl PeerVerifier {
         let leaf_not_after = leaf.certificate.not_after();
         let validity =
             path.validity.intersection(Validity::new(leaf.certificate.not_before(), leaf_not_after));
-        let chain = Arc::new(VerifiedChain { identity: leaf.identity, leaf_not_after });
+        let chain = Arc::new(VerifiedChain {
+            identity: leaf.identity,
+            leaf_not_after,
+            trusted_until: validity.not_after(),
+        });
         let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
             cache,
             digest,
@@ -216,6 +220,12 @@ impl VerifiedPeer {
     /// When the peer's leaf expires. A connection is not cut then; a reconnection after it will be refused.
     pub fn not_after(&self) -> UnixTime {
         self.chain.leaf_not_after
+    }
+
+    /// Until when the path on which the peer was verified holds, if nothing but the time changes: the earliest end of validity among
+    /// its leaf, the intermediates above it and the CA, and of the revocation lists where an expired one refuses.
+    pub fn trusted_until(&self) -> UnixTime {
+        self.chain.trusted_until
     }
 }
 

@@ -15,7 +15,14 @@ pub(crate) fn verdict(
     let verdict = uncached.verify(chain, role, now);
     let first = verifier.verify(chain, role, now);
     let again = verifier.verify(chain, role, now);
-    assert_eq!(format!("{verdict:?}"), format!("{first:?}"), "unknown chain");
-    assert_eq!(format!("{verdict:?}"), format!("{again:?}"), "known chain");
+    assert_eq!(said(&verdict), said(&first), "unknown chain");
+    assert_eq!(said(&verdict), said(&again), "known chain");
     verdict
+}
+
+/// All but until when the path holds: of several paths, another one may be known than the first that is found.
+fn said(verdict: &Result<VerifiedPeer, Rejection>) -> String {
+    let peer =
+        verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
+    format!("{peer:?}")
 }

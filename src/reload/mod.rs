@@ -1,0 +1,5 @@
+//! Follows what snapshots are made of, and replaces them.
+
+mod source;
+
+pub use source::{SnapshotSource, SourceError};

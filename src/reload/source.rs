@@ -1,0 +1,56 @@
+//! Where snapshots come from.
+
+use std::error::Error;
+use std::future::{Future, pending};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::material::MaterialError;
+use crate::snapshot::SnapshotParts;
+
+/// Where what a snapshot is made of comes from: files, the SPIFFE Workload API, a secret store of one's own.
+pub trait SnapshotSource: Send + Sync {
+    /// What there is now. It is asked at the polling interval, and when [`changed`](Self::changed) ends; the same parts
+    /// again mean that nothing has changed.
+    ///
+    /// May be dropped before its end, when it takes too long.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong. The snapshot in force stays.
+    fn load(&self) -> impl Future<Output = Result<SnapshotParts, SourceError>> + Send;
+
+    /// Ends when it is worth to [`load`](Self::load) before the next poll; by default never. It may be dropped and called
+    /// again at any time: a change since the last `load` must not be lost by that.
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        pending()
+    }
+
+    /// For how long what is new must stay the same before it is put in force, by default not at all. Files that are being
+    /// written need it: half a bundle can be a good one.
+    fn settle_time(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Where it comes from, for logs and the state.
+    fn description(&self) -> String;
+}
+
+/// Why a [`SnapshotSource`] gives nothing.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct SourceError(Box<dyn Error + Send + Sync>);
+
+impl SourceError {
+    /// An error of a source of one's own, or a text.
+    pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<MaterialError> for SourceError {
+    fn from(error: MaterialError) -> Self {
+        Self::new(error)
+    }
+}
