@@ -34,6 +34,7 @@ mod events;
 mod file;
 mod handshake;
 pub mod identity;
+pub mod lifetime;
 pub mod listener;
 pub mod material;
 pub mod policy;

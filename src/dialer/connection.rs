@@ -2,41 +2,72 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::endpoint::TyphaEndpoint;
+use super::review::Review;
 use crate::AuthenticatedStream;
+use crate::lifetime::{ConnectionLifetime, DropReason, EndableStream, Ending, Loss, Standing};
+use crate::snapshot_handle::FelixSnapshotHandle;
 use crate::stream::{Acceptance, TlsFacts};
-use crate::verifier::VerifiedPeer;
+use crate::verifier::{Rejection, VerifiedPeer};
 
 /// A connection to a Typha that was verified: an [`AuthenticatedStream`] that knows where it leads to.
+///
+/// Typha is judged again when another snapshot is in force; if it is trusted no longer, the connection is ended as its
+/// [`ConnectionLifetime`] says: the owner is told by [`dropping`](Self::dropping), and 1 s later reading and
+/// writing fail with [`io::ErrorKind::ConnectionAborted`].
 #[derive(Debug)]
 pub struct FelixConnection {
-    stream: AuthenticatedStream<TcpStream>,
+    stream: EndableStream,
     endpoint: TyphaEndpoint,
+    standing: Arc<Standing>,
+    _review: AbortOnDropHandle<()>,
 }
 
 impl FelixConnection {
-    pub(super) fn new(endpoint: TyphaEndpoint, stream: AuthenticatedStream<TcpStream>) -> Self {
-        Self { stream, endpoint }
+    pub(super) fn new(
+        endpoint: TyphaEndpoint,
+        stream: AuthenticatedStream<TcpStream>,
+        snapshots: FelixSnapshotHandle,
+        lifetime: ConnectionLifetime,
+    ) -> Self {
+        let (standing, ending) = (Arc::new(Standing::of(&stream)), Arc::<Ending>::default());
+        let review = Review {
+            endpoint: endpoint.clone(),
+            standing: standing.clone(),
+            ending: ending.clone(),
+            snapshots,
+            lifetime,
+        };
+        let review = AbortOnDropHandle::new(tokio::spawn(review.run()));
+        Self { stream: EndableStream::new(stream, ending), endpoint, standing, _review: review }
     }
 
     /// Typha, as the verifier accepted it.
     pub fn peer(&self) -> &VerifiedPeer {
-        self.stream.peer()
+        self.stream.stream().peer()
     }
 
     /// What was negotiated.
     pub fn tls(&self) -> &TlsFacts {
-        self.stream.tls()
+        self.stream.stream().tls()
     }
 
     /// Whether Typha is known to have accepted our certificate.
     pub fn acceptance(&self) -> Acceptance {
-        self.stream.acceptance()
+        self.stream.stream().acceptance()
+    }
+
+    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot by which Typha was accepted.
+    pub fn generation(&self) -> u64 {
+        self.stream.stream().generation()
     }
 
     /// Which of the Typhas it is.
@@ -44,9 +75,32 @@ impl FelixConnection {
         &self.endpoint
     }
 
+    /// Cancelled when the dialer asks for the end of this connection. Clone it to take it elsewhere.
+    pub fn dropping(&self) -> &CancellationToken {
+        self.stream.ending().told()
+    }
+
+    /// Why the dialer asked for the end, if it did.
+    pub fn drop_reason(&self) -> Option<DropReason> {
+        self.stream.ending().reason()
+    }
+
+    /// Why Typha would not be accepted any more, if so, whether or not the connection is to be [closed](ConnectionLifetime) for it.
+    pub fn lost_trust(&self) -> Option<Rejection> {
+        self.standing.loss().as_ref().map(Loss::rejection).cloned()
+    }
+
+    pub(super) fn ending(&self) -> &Arc<Ending> {
+        self.stream.ending()
+    }
+
     /// The stream alone.
+    ///
+    /// # Security
+    ///
+    /// Its peer is not judged again: a Typha that is trusted no longer stays connected.
     pub fn into_stream(self) -> AuthenticatedStream<TcpStream> {
-        self.stream
+        self.stream.into_stream()
     }
 }
 

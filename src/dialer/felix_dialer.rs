@@ -17,6 +17,7 @@ use super::search::AnySource;
 use super::state::DialerState;
 use crate::FelixConnector;
 use crate::connector::MAX_FIRST_MESSAGE;
+use crate::lifetime::ConnectionLifetime;
 use crate::time::deadline_in;
 
 /// Connects a Felix to one of several Typhas: in which order, how often, at what pace, and who is left out for a while.
@@ -43,6 +44,7 @@ use crate::time::deadline_in;
 pub struct FelixDialer {
     connector: FelixConnector,
     limits: DialerLimits,
+    lifetime: ConnectionLifetime,
     node_name: Option<String>,
     shared: Arc<Shared>,
 }
@@ -64,7 +66,13 @@ impl FelixDialer {
             known: Mutex::default(),
             state: watch::Sender::new(DialerState::idle()),
         };
-        Self { connector, limits: DialerLimits::default(), node_name: None, shared: Arc::new(shared) }
+        Self {
+            connector,
+            limits: DialerLimits::default(),
+            lifetime: ConnectionLifetime::default(),
+            node_name: None,
+            shared: Arc::new(shared),
+        }
     }
 
     /// Sets the Kubernetes node that we are on, whose Typhas are tried first. It is compared exactly with
@@ -79,6 +87,13 @@ impl FelixDialer {
     #[must_use]
     pub fn with_limits(mut self, limits: DialerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets what becomes of a connection whose Typha is trusted no longer, and how old it may get.
+    #[must_use]
+    pub fn with_lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
+        self.lifetime = lifetime;
         self
     }
 
@@ -158,7 +173,8 @@ impl FelixDialer {
         };
         let (endpoint, stream) = Connecting::new(means).connect().await?;
         debug!(%endpoint, "connected to Typha");
-        Ok(FelixConnection::new(endpoint, stream))
+        let snapshots = self.connector.snapshots().clone();
+        Ok(FelixConnection::new(endpoint, stream, snapshots, self.lifetime.clone()))
     }
 
     /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense, say. It is tried

@@ -13,6 +13,7 @@ mod known;
 #[cfg(feature = "kubernetes-core")]
 mod kubernetes;
 mod limits;
+mod review;
 mod run;
 mod search;
 mod state;

@@ -12,6 +12,7 @@ use super::connecting::Progress;
 use super::connection::FelixConnection;
 use super::felix_dialer::FelixDialer;
 use super::state::{DialerError, DialerPhase, Reporter};
+use crate::lifetime::DropReason;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
@@ -77,6 +78,7 @@ impl FelixDialer {
                 Ok(connection) => {
                     let (endpoint, since) = (connection.endpoint().clone(), Instant::now());
                     let peer = connection.peer().identity().clone();
+                    let ending = connection.ending().clone();
                     reporter.phase(DialerPhase::Connected { endpoint: endpoint.clone(), peer });
                     let mut handled = pin!(handler(connection));
                     let ended = tokio::select! {
@@ -94,6 +96,11 @@ impl FelixDialer {
                     match ended {
                         Ok(()) => {
                             info!(%endpoint, "the connection to Typha has ended");
+                            None
+                        }
+                        // Reading or writing has failed by our own doing, and Typha is as good as it was.
+                        Err(_) if ending.reason() == Some(DropReason::MaxAge) => {
+                            info!(%endpoint, "the connection to Typha has reached its maximum age");
                             None
                         }
                         Err(error) => {

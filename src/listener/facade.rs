@@ -58,6 +58,10 @@ impl Facade {
         counter!("typha_connections_dropped", "reason" => reason).increment(connections);
     }
 
+    pub(super) fn lost_trust(&self, reason: &'static str) {
+        counter!("typha_connections_lost_trust", "reason" => reason).increment(1);
+    }
+
     pub(super) fn probed(&self) {
         self.probed.increment(1);
     }
@@ -79,6 +83,10 @@ fn describe() {
 
     describe_counter!("typha_connections_accepted", "connections that were authenticated");
     describe_counter!("typha_connections_dropped", "connections that were told to go, by reason");
+    describe_counter!(
+        "typha_connections_lost_trust",
+        "live connections whose peer is trusted no longer, by reason"
+    );
     describe_counter!("typha_connections_matched", "accepted connections, by what matched");
     describe_counter!("typha_connections_probed", "connections that ended without having sent a byte");
     describe_counter!("typha_connections_shed", "connections given up without a verdict, by cause");
@@ -122,6 +130,8 @@ impl Facade {
     pub(super) fn shed(&self, _cause: &'static str) {}
 
     pub(super) fn dropped(&self, _reason: &'static str, _connections: u64) {}
+
+    pub(super) fn lost_trust(&self, _reason: &'static str) {}
 
     pub(super) fn probed(&self) {}
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::connection::DropReason;
 use super::shared::Shared;
 use super::shutdown::{ShutdownReport, shut_down};
 use super::stats::ListenerStats;
+use crate::lifetime::DropReason;
 
 /// A listener seen from elsewhere: its counts, and its reins. Cheap to clone; it does not keep the listener alive.
 #[derive(Clone)]

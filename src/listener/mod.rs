@@ -15,6 +15,7 @@ mod limits;
 mod pacing_tests;
 mod place;
 mod rebalance;
+mod review;
 mod roll;
 mod shared;
 mod shed;
@@ -33,16 +34,21 @@ use futures_core::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::mpsc;
 
-pub use connection::{DropReason, TyphaConnection};
+pub use connection::TyphaConnection;
 pub use handle::ListenerHandle;
 pub use histogram::DurationHistogram;
 pub use limits::ListenerLimits;
+pub use review::LostTrust;
 pub use shared::FailedHandshake;
 pub use shed::ShedCause;
 pub use shutdown::ShutdownReport;
 pub use stats::ListenerStats;
 
+pub use crate::lifetime::DropReason;
+
 use crate::TyphaAcceptor;
+use crate::lifetime::ConnectionLifetime;
+use review::TrustObserver;
 use shared::{Observer, Shared};
 
 /// Accepts Felixes at scale: yields authenticated connections, and nothing else.
@@ -82,7 +88,13 @@ const WAITING_CONNECTIONS: usize = 256;
 impl TyphaListener {
     /// A listener whose peers this acceptor judges, with its timeouts and keep-alive.
     pub fn builder(acceptor: TyphaAcceptor) -> TyphaListenerBuilder {
-        TyphaListenerBuilder { acceptor, limits: ListenerLimits::default(), observer: None }
+        TyphaListenerBuilder {
+            acceptor,
+            limits: ListenerLimits::default(),
+            lifetime: ConnectionLifetime::default(),
+            observer: None,
+            trust_observer: None,
+        }
     }
 
     /// The next connection; `None` when the listener has been shut down.
@@ -129,13 +141,28 @@ impl fmt::Debug for TyphaListener {
 pub struct TyphaListenerBuilder {
     acceptor: TyphaAcceptor,
     limits: ListenerLimits,
+    lifetime: ConnectionLifetime,
     observer: Option<Observer>,
+    trust_observer: Option<TrustObserver>,
 }
 
 impl TyphaListenerBuilder {
     /// Sets how much it takes on.
     pub fn limits(mut self, limits: ListenerLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets what becomes of connections whose peer is trusted no longer, and how old they may get.
+    pub fn lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// Calls this with every live connection whose peer would not be accepted any more. It runs within the listener's tasks, so that it
+    /// must not block.
+    pub fn on_lost_trust(mut self, observer: impl Fn(LostTrust) + Send + Sync + 'static) -> Self {
+        self.trust_observer = Some(Box::new(observer));
         self
     }
 
@@ -178,11 +205,13 @@ impl TyphaListenerBuilder {
 
     fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
         let local_addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(self.acceptor, self.limits, self.observer));
+        let shared = Arc::new(Shared::new(self));
         let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
         shared.tasks.spawn(accepting::accept_all(shared.clone(), listener, owners));
         shared.tasks.spawn(rebalance::rebalance(shared.clone()));
         shared.tasks.spawn(shared.clone().keep_moving());
+        // Not among the tasks that end with the listener: its connections outlive it.
+        tokio::spawn(review::review(shared.clone()));
         let handle = ListenerHandle::new(shared.clone(), local_addr);
         Ok(TyphaListener { connections, handle, shared })
     }

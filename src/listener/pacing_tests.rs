@@ -1,27 +1,50 @@
 //! Shutdown and rebalancing on a clock that stands still, with connections that are only counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::connection::DropReason;
+use rustls_pki_types::UnixTime;
+
+use super::TyphaListener;
 use super::limits::ListenerLimits;
 use super::rebalance::rebalance;
+use super::roll::Entry;
 use super::shared::Shared;
 use super::shutdown::{ShutdownReport, shut_down};
-use crate::testing::TestPki;
+use crate::Role;
+use crate::lifetime::{DropReason, Standing};
+use crate::testing::{TestLeaf, TestPki};
+use crate::verifier::VerifiedPeer;
 
 fn shared(limits: ListenerLimits) -> Arc<Shared> {
-    Arc::new(Shared::new(TestPki::new().unwrap().acceptor().unwrap(), limits, None))
+    let acceptor = TestPki::new().unwrap().acceptor().unwrap();
+    Arc::new(Shared::new(TyphaListener::builder(acceptor).limits(limits)))
+}
+
+static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
+    let pki = TestPki::new().unwrap();
+    let acceptor = pki.acceptor().unwrap();
+    let now = UnixTime::now();
+    (acceptor.snapshot().verifier().verify(pki.felix.chain(), Role::Felix, now).unwrap(), pki.felix)
+});
+
+/// One that is only counted.
+fn enter(shared: &Shared) -> Arc<Entry> {
+    let (peer, felix) = &*FELIX;
+    let standing = Standing::new(peer.clone(), felix.chain(), 1);
+    let entry = Arc::new(Entry::new(([127, 0, 0, 1], 1).into(), standing, &shared.lifetime));
+    shared.roll.add(&entry);
+    entry
 }
 
 /// An owner that takes so long to let go. Returns when it was told.
 fn connection(shared: &Arc<Shared>, takes: Duration) -> JoinHandle<Instant> {
-    let (shared, entry) = (shared.clone(), shared.roll.add());
+    let (shared, entry) = (shared.clone(), enter(shared));
     tokio::spawn(async move {
-        entry.told.cancelled().await;
+        entry.ending.told().cancelled().await;
         let told = Instant::now();
         sleep(takes).await;
         shared.roll.remove(&entry);
@@ -89,13 +112,13 @@ async fn owners_that_do_not_let_go_are_left_behind_at_the_timeout() {
 #[tokio::test(start_paused = true)]
 async fn their_use_ends_after_the_grace() {
     let shared = shared(ListenerLimits::default());
-    let entry = shared.roll.add();
+    let entry = enter(&shared);
     assert_eq!(shared.drop_random(1, DropReason::Requested, Duration::from_secs(1)), 1);
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(999)).await;
-    assert!(entry.told.is_cancelled() && !entry.is_cut());
+    assert!(entry.ending.told().is_cancelled() && !entry.ending.is_cut());
     sleep(Duration::from_millis(2)).await;
-    assert!(entry.is_cut());
+    assert!(entry.ending.is_cut());
 }
 
 #[tokio::test(start_paused = true)]

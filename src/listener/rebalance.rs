@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::info;
 
-use super::connection::DropReason;
 use super::shared::Shared;
+use crate::lifetime::DropReason;
 use crate::time::FAR;
 
 /// Drops a connection every now and then while there are more than wanted.

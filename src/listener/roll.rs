@@ -1,14 +1,13 @@
 //! The connections in service, and who of them is told to go.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::Waker;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atomic_waker::AtomicWaker;
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::connection::DropReason;
+use crate::lifetime::{ConnectionLifetime, DropReason, Ending, Standing};
 
 /// All connections in service.
 #[derive(Debug, Default)]
@@ -27,38 +26,26 @@ struct Lists {
 }
 
 /// One connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
     /// Where it is in its list; changed only with the lists locked.
     index: AtomicUsize,
-    pub(super) told: CancellationToken,
-    reason: OnceLock<DropReason>,
-    cut: AtomicBool,
-    pub(super) reader: AtomicWaker,
-    pub(super) writer: AtomicWaker,
+    pub(super) ending: Arc<Ending>,
+    pub(super) standing: Standing,
+    pub(super) peer_address: SocketAddr,
+    /// When it is too old.
+    pub(super) retires_at: Option<Instant>,
 }
 
 impl Entry {
-    pub(super) fn reason(&self) -> Option<DropReason> {
-        self.reason.get().copied()
-    }
-
-    /// Whether it may not be used any longer.
-    pub(super) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire)
-    }
-
-    /// Ends its use: whoever reads or writes is woken to learn of it.
-    pub(super) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
-        self.reader.wake();
-        self.writer.wake();
-    }
-
-    /// Remembers who waits; `true` if that came too late.
-    pub(super) fn is_cut_now(&self, waiting: &AtomicWaker, waker: &Waker) -> bool {
-        waiting.register(waker);
-        self.is_cut()
+    pub(super) fn new(peer_address: SocketAddr, standing: Standing, lifetime: &ConnectionLifetime) -> Self {
+        Self {
+            index: AtomicUsize::default(),
+            ending: Arc::default(),
+            standing,
+            peer_address,
+            retires_at: lifetime.age_limit().map(|age| Instant::now() + age),
+        }
     }
 }
 
@@ -77,12 +64,15 @@ impl Roll {
         self.lists().staying.len()
     }
 
-    pub(super) fn add(&self) -> Arc<Entry> {
-        let entry = Arc::new(Entry::default());
+    /// Those that nobody has told to go.
+    pub(super) fn staying_entries(&self) -> Vec<Arc<Entry>> {
+        self.lists().staying.clone()
+    }
+
+    pub(super) fn add(&self, entry: &Arc<Entry>) {
         let mut lists = self.lists();
         push(&mut lists.staying, entry.clone());
         self.active.fetch_add(1, Ordering::AcqRel);
-        entry
     }
 
     /// Takes one out that has ended.
@@ -104,23 +94,27 @@ impl Roll {
         for _ in 0..count {
             let Some(chosen) = random_index(lists.staying.len()) else { break };
             let Some(entry) = lists.staying.get(chosen).cloned() else { break };
-            take(&mut lists.staying, &entry);
-            push(&mut lists.leaving, entry.clone());
+            lists.leave(&entry);
             told.push(entry);
         }
         drop(lists);
-        for entry in &told {
-            let _ = entry.reason.set(reason);
-            entry.told.cancel();
-        }
+        tell_all(&told, reason);
         told
+    }
+
+    /// Tells these to go, except for those that have gone or been told already, who are taken out.
+    pub(super) fn tell_these(&self, entries: &mut Vec<Arc<Entry>>, reason: DropReason) {
+        let mut lists = self.lists();
+        entries.retain(|entry| lists.leave(entry));
+        drop(lists);
+        tell_all(entries, reason);
     }
 
     /// Ends the use of all that were told to go.
     pub(super) fn cut_leaving(&self) {
         let leaving = self.lists().leaving.clone();
         for entry in leaving {
-            entry.cut();
+            entry.ending.cut();
         }
     }
 
@@ -137,6 +131,23 @@ impl Roll {
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lists {
+    /// Whether it was staying.
+    fn leave(&mut self, entry: &Arc<Entry>) -> bool {
+        let stayed = take(&mut self.staying, entry);
+        if stayed {
+            push(&mut self.leaving, entry.clone());
+        }
+        stayed
+    }
+}
+
+fn tell_all(entries: &[Arc<Entry>], reason: DropReason) {
+    for entry in entries {
+        entry.ending.tell(reason);
     }
 }
 

@@ -7,19 +7,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::TyphaListenerBuilder;
 use super::admission::Admission;
-use super::connection::DropReason;
 use super::limits::ListenerLimits;
-use super::roll::Roll;
+use super::review::{LostTrust, TrustObserver};
+use super::roll::{Entry, Roll};
 use super::shutdown::ShutdownReport;
 use super::stats::{Counters, ListenerStats};
 use crate::TyphaAcceptor;
 use crate::error::HandshakeError;
+use crate::lifetime::{ConnectionLifetime, DropReason};
 
 /// A handshake that did not lead to a connection.
 #[derive(Debug)]
@@ -39,7 +41,9 @@ pub(super) type Observer = Box<dyn Fn(FailedHandshake) + Send + Sync>;
 pub(super) struct Shared {
     pub(super) acceptor: TyphaAcceptor,
     pub(super) limits: ListenerLimits,
+    pub(super) lifetime: ConnectionLifetime,
     pub(super) observer: Option<Observer>,
+    pub(super) trust_observer: Option<TrustObserver>,
     pub(super) admission: Arc<Admission>,
     pub(super) roll: Roll,
     pub(super) counters: Counters,
@@ -50,6 +54,8 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
     pub(super) stop: CancellationToken,
+    /// A connection has come that was judged by a snapshot that is not in force any more.
+    pub(super) late: Notify,
     /// How many connections rebalancing leaves.
     pub(super) target: watch::Sender<usize>,
     shutdown_began: AtomicBool,
@@ -58,7 +64,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(acceptor: TyphaAcceptor, limits: ListenerLimits, observer: Option<Observer>) -> Self {
+    pub(super) fn new(builder: TyphaListenerBuilder) -> Self {
+        let TyphaListenerBuilder { acceptor, limits, lifetime, observer, trust_observer } = builder;
         let limits = limits.at_least_one();
         let roll = Roll::default();
         Self {
@@ -68,7 +75,10 @@ impl Shared {
             counters: Counters::new(),
             gauging: Mutex::default(),
             runtime: Handle::current(),
+            lifetime,
             observer,
+            trust_observer,
+            late: Notify::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             target: watch::Sender::new(limits.connections),
@@ -97,18 +107,50 @@ impl Shared {
         !self.shutdown_began.swap(true, Ordering::AcqRel)
     }
 
+    /// A connection comes into service.
+    pub(super) fn enter(&self, entry: &Arc<Entry>) {
+        self.roll.add(entry);
+        // If it is replaced after this, the review finds the connection in the roll.
+        let generation = self.acceptor.snapshot().generation();
+        if entry.standing.generation() != generation {
+            self.late.notify_one();
+        }
+    }
+
     /// Tells so many connections to go, and ends their use when the grace is over. Returns how many there were.
     pub(super) fn drop_random(&self, count: usize, reason: DropReason, grace: Duration) -> usize {
         let told = self.roll.tell(count, reason);
+        self.dropping(told, reason, grace)
+    }
+
+    /// Tells these to go if they are still there, and ends their use when the grace is over. Returns how many there were.
+    pub(super) fn drop_these(&self, mut entries: Vec<Arc<Entry>>, reason: DropReason) -> usize {
+        self.roll.tell_these(&mut entries, reason);
+        self.dropping(entries, reason, self.limits.drop_grace)
+    }
+
+    fn dropping(&self, told: Vec<Arc<Entry>>, reason: DropReason, grace: Duration) -> usize {
         let number = told.len();
         if number > 0 {
             self.counters.dropped(reason, number);
             self.runtime.spawn(async move {
                 sleep(grace).await;
-                told.iter().for_each(|entry| entry.cut());
+                told.iter().for_each(|entry| entry.ending.cut());
             });
         }
         number
+    }
+
+    /// The peer of a connection has lost our trust.
+    pub(super) fn lost(&self, lost: LostTrust) {
+        let (peer_address, reason) = (lost.peer_address, lost.rejection.reason());
+        tracing::debug!(%peer_address, reason, detail = %lost.rejection, generation = lost.generation, closes = lost.closes, "trusted no longer");
+        self.counters.lost_trust(reason);
+        if let Some(observer) = &self.trust_observer
+            && catch_unwind(AssertUnwindSafe(|| observer(lost))).is_err()
+        {
+            tracing::error!(%peer_address, "the observer of lost trust panicked");
+        }
     }
 
     pub(super) fn failed(&self, peer_address: SocketAddr, error: HandshakeError, since: Instant) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::info;
 
-use super::connection::DropReason;
 use super::shared::Shared;
+use crate::lifetime::DropReason;
 use crate::time::{FAR, deadline_in};
 
 /// What came of a graceful shutdown.

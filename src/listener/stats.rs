@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::connection::DropReason;
 use super::facade::Facade;
 use super::histogram::{DurationHistogram, Filling};
 use super::shed::ShedCause;
 use crate::error::HandshakeError;
 use crate::identity::MatchedBy;
+use crate::lifetime::DropReason;
 
 /// What a listener has counted since it began, and what there is at the moment of the call.
 ///
@@ -26,6 +26,9 @@ pub struct ListenerStats {
     /// Connections that were told to go, by the [reason](DropReason::as_str). `typha_connections_dropped{reason}`, as in Calico, which has
     /// no reason.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Live connections whose peer would not be accepted any more, by the [reason](crate::verifier::Rejection::reason): each when it is found,
+    /// whether or not it is [closed](crate::lifetime::ConnectionLifetime). `typha_connections_lost_trust{reason}`.
+    pub lost_trust: BTreeMap<&'static str, u64>,
     /// Accepted connections by what matched: `common_name`, `uri_san` or `both`. A migration from Common Name to URI SAN is over
     /// when `common_name` grows no more. `typha_connections_matched{by}`.
     pub matched: BTreeMap<&'static str, u64>,
@@ -72,6 +75,7 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct Rare {
     dropped: BTreeMap<&'static str, u64>,
+    lost_trust: BTreeMap<&'static str, u64>,
     refused: BTreeMap<&'static str, u64>,
     failed: BTreeMap<&'static str, u64>,
     timed_out: BTreeMap<&'static str, u64>,
@@ -132,6 +136,11 @@ impl Counters {
         self.facade.dropped(reason.as_str(), connections);
     }
 
+    pub(super) fn lost_trust(&self, reason: &'static str) {
+        self.rare(|rare| count(&mut rare.lost_trust, reason));
+        self.facade.lost_trust(reason);
+    }
+
     pub(super) fn probed(&self) {
         self.probed.fetch_add(1, Ordering::Relaxed);
         self.facade.probed();
@@ -155,6 +164,7 @@ impl Counters {
             accepted: load(&self.accepted),
             active,
             dropped: rare.dropped.clone(),
+            lost_trust: rare.lost_trust.clone(),
             matched: matched.collect(),
             refused: rare.refused.clone(),
             failed: rare.failed.clone(),

@@ -11,6 +11,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 pub use facts::TlsFacts;
@@ -77,6 +78,12 @@ impl<IO> AuthenticatedStream<IO> {
     /// The other end, as the verifier accepted it.
     pub fn peer(&self) -> &VerifiedPeer {
         &self.peer
+    }
+
+    /// The chain as the peer sent it, leaf first: what to have
+    /// [judged again](crate::verifier::PeerVerifier::verify) when another snapshot is in force. A listener and a dialer do so by themselves.
+    pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        self.tls.get_ref().1.peer_certificates().unwrap_or_default()
     }
 
     /// What was negotiated.

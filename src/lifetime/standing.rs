@@ -1,0 +1,154 @@
+//! Whether the peer of a live connection would still be accepted.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::snapshot::Snapshot;
+use crate::stream::AuthenticatedStream;
+use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+
+/// What a live connection's peer was judged by, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    peer: VerifiedPeer,
+    /// The chain, as the peer sent it.
+    chain: Box<[CertificateDer<'static>]>,
+    latest: Mutex<Latest>,
+}
+
+/// The latest judgement.
+#[derive(Debug)]
+struct Latest {
+    generation: u64,
+    /// The end of the time for which the peer was accepted last.
+    trusted_until: UnixTime,
+    loss: Option<Loss>,
+}
+
+/// Why a peer that was accepted once would not be any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Loss {
+    /// It is only the time: something has expired.
+    Expired(Box<Rejection>),
+    /// It is only the time, but nothing has expired: a clock was turned back.
+    NotYetValid(Box<Rejection>),
+    Trust(Box<Rejection>),
+}
+
+impl Loss {
+    pub(crate) fn rejection(&self) -> &Rejection {
+        match self {
+            Self::Expired(rejection) | Self::NotYetValid(rejection) | Self::Trust(rejection) => rejection,
+        }
+    }
+}
+
+/// What a judgement says, for all who present the same chain.
+pub(crate) type Judgement = Result<UnixTime, Loss>;
+
+impl Standing {
+    /// Of a peer that this generation has accepted.
+    pub(crate) fn new(peer: VerifiedPeer, chain: &[CertificateDer<'static>], generation: u64) -> Self {
+        let latest = Latest { generation, trusted_until: peer.trusted_until(), loss: None };
+        Self { peer, chain: chain.into(), latest: Mutex::new(latest) }
+    }
+
+    pub(crate) fn of<IO>(stream: &AuthenticatedStream<IO>) -> Self {
+        Self::new(stream.peer().clone(), stream.peer_certificates(), stream.generation())
+    }
+
+    pub(crate) fn peer(&self) -> &VerifiedPeer {
+        &self.peer
+    }
+
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// The generation that has judged last.
+    pub(crate) fn generation(&self) -> u64 {
+        self.latest().generation
+    }
+
+    /// The last moment for which the peer was accepted.
+    pub(crate) fn trusted_until(&self) -> UnixTime {
+        self.latest().trusted_until
+    }
+
+    /// Why the peer would not be accepted, by the latest judgement.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.latest().loss.clone()
+    }
+
+    /// Whether the latest judgement may not hold under this generation at this time.
+    pub(crate) fn is_due(&self, generation: u64, now: UnixTime) -> bool {
+        let latest = self.latest();
+        let in_time = now <= latest.trusted_until;
+        latest.generation != generation
+            || match latest.loss {
+                None => !in_time,
+                Some(Loss::Expired(_)) => in_time,
+                Some(Loss::NotYetValid(_)) => true,
+                Some(Loss::Trust(_)) => false,
+            }
+    }
+
+    /// Judges the peer as the verifier of `snapshot` would in a handshake.
+    pub(crate) fn judge<C>(&self, snapshot: &Snapshot<C>, now: UnixTime) -> Judgement {
+        judge(snapshot.verifier(), &self.chain, &self.peer, now, self.trusted_until())
+    }
+
+    /// Notes a judgement by a generation. `Some` if it is a loss that was not known before.
+    pub(crate) fn note(&self, generation: u64, judgement: &Judgement) -> Option<Loss> {
+        let mut latest = self.latest();
+        latest.generation = generation;
+        match judgement {
+            Ok(trusted_until) => {
+                (latest.trusted_until, latest.loss) = (*trusted_until, None);
+                None
+            }
+            Err(loss) => {
+                let is_new = latest
+                    .loss
+                    .as_ref()
+                    .is_none_or(|known| std::mem::discriminant(known) != std::mem::discriminant(loss));
+                latest.loss = Some(loss.clone());
+                is_new.then(|| loss.clone())
+            }
+        }
+    }
+
+    fn latest(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn judge(
+    verifier: &PeerVerifier,
+    chain: &[CertificateDer<'_>],
+    peer: &VerifiedPeer,
+    now: UnixTime,
+    last_good: UnixTime,
+) -> Judgement {
+    let verify = |at| verifier.verify(chain, peer.role(), at);
+    let rejection = match verify(now) {
+        Ok(peer) => return Ok(peer.trusted_until()),
+        Err(rejection) => rejection,
+    };
+    let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
+    // That something has expired must not hide that the CA is gone.
+    match verify(last_good) {
+        Err(rejection) if time_alone(&rejection).is_none() => Err(Loss::Trust(Box::new(rejection))),
+        _ => Err(loss(Box::new(rejection))),
+    }
+}
+
+/// What kind of loss it is, if it is one that time alone makes and may undo.
+fn time_alone(rejection: &Rejection) -> Option<fn(Box<Rejection>) -> Loss> {
+    match rejection {
+        Rejection::Expired { .. } | Rejection::RevocationListUnusable { .. } => Some(Loss::Expired),
+        Rejection::NotYetValid { .. } => Some(Loss::NotYetValid),
+        _ => None,
+    }
+}
