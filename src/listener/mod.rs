@@ -16,6 +16,8 @@ mod pacing_tests;
 mod place;
 mod rebalance;
 mod review;
+#[cfg(test)]
+mod review_tests;
 mod roll;
 mod shared;
 mod shed;

@@ -37,11 +37,13 @@
 //! Made for tests: the keys are in memory and handed out freely.
 
 mod certificates;
+mod clock;
 
 use rustls::crypto::CryptoProvider;
 use tokio::io::DuplexStream;
 
 pub use certificates::{CertificateSpec, KeyType, PkiError, Purpose, StringType, TestCa, TestLeaf};
+pub use clock::TestClock;
 
 use crate::error::HandshakeError;
 use crate::identity::RequiredIdentity;

@@ -1,0 +1,369 @@
+//! The review on a clock that stands still, with connections that are only counted.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::UnixTime;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::TyphaListener;
+use super::review::{LostTrust, review};
+use super::roll::Entry;
+use super::shared::Shared;
+use crate::identity::RequiredIdentity;
+use crate::lifetime::{ConnectionLifetime, DropReason, ExpiryPolicy, LostTrustPolicy, Standing};
+use crate::material::TrustBundle;
+use crate::policy::TlsPolicy;
+use crate::snapshot::{SnapshotParts, TyphaSnapshot};
+use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
+use crate::{Role, TyphaAcceptor};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Two CAs, and a listener without a socket that trusts both.
+struct Site {
+    cas: [TestCa; 2],
+    typha: TestLeaf,
+    clock: TestClock,
+    shared: Arc<Shared>,
+    reported: Arc<Mutex<Vec<LostTrust>>>,
+}
+
+impl Site {
+    fn new(lifetime: ConnectionLifetime) -> Self {
+        let now = SystemTime::now();
+        let ca = |name| TestCa::new(CertificateSpec::ca(name).valid(now - HOUR, now + 1000 * HOUR)).unwrap();
+        let cas = [ca("one"), ca("two")];
+        let (typha, clock) = (cas[0].issue(CertificateSpec::leaf("typha")).unwrap(), TestClock::new());
+        let acceptor = TyphaAcceptor::new(snapshot(&[&cas[0], &cas[1]], &typha, &clock, "felix"));
+        let reported = Arc::<Mutex<Vec<_>>>::default();
+        let sink = reported.clone();
+        let builder = TyphaListener::builder(acceptor)
+            .lifetime(lifetime)
+            .on_lost_trust(move |lost| sink.lock().unwrap().push(lost));
+        Self { cas, typha, clock, shared: Arc::new(Shared::new(builder)), reported }
+    }
+
+    /// Puts in force what trusts these CAs only.
+    fn trust(&self, cas: &[usize]) -> u64 {
+        self.require(cas, "felix")
+    }
+
+    fn require(&self, cas: &[usize], name: &str) -> u64 {
+        let cas: Vec<_> = cas.iter().map(|&index| &self.cas[index]).collect();
+        self.shared.acceptor.snapshots().replace(snapshot(&cas, &self.typha, &self.clock, name))
+    }
+
+    fn leaf(&self, ca: usize, valid_for: Duration) -> TestLeaf {
+        let now = SystemTime::now();
+        let spec = CertificateSpec::leaf("felix").valid(now - HOUR, now + valid_for);
+        self.cas[ca].issue(spec).unwrap()
+    }
+
+    /// A connection that the snapshot in force has accepted.
+    fn standing(&self, leaf: &TestLeaf) -> Standing {
+        let snapshot = self.shared.acceptor.snapshot();
+        let peer = snapshot.verifier().verify(leaf.chain(), Role::Felix, self.clock.now()).unwrap();
+        Standing::new(peer, leaf.chain(), snapshot.generation())
+    }
+
+    fn enter(&self, standing: Standing) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(([127, 0, 0, 1], 1).into(), standing, &self.shared.lifetime));
+        self.shared.enter(&entry);
+        entry
+    }
+
+    fn connect(&self, leaf: &TestLeaf) -> Arc<Entry> {
+        self.enter(self.standing(leaf))
+    }
+
+    fn many(&self, leaf: &TestLeaf, count: usize) -> Vec<Arc<Entry>> {
+        (0..count).map(|_| self.connect(leaf)).collect()
+    }
+
+    fn start(&self) -> JoinHandle<()> {
+        tokio::spawn(review(self.shared.clone()))
+    }
+
+    /// The reasons reported since it was last asked.
+    fn reported(&self) -> Vec<(&'static str, bool)> {
+        let reported = std::mem::take(&mut *self.reported.lock().unwrap());
+        reported.iter().map(|lost| (lost.rejection.reason(), lost.closes)).collect()
+    }
+}
+
+fn snapshot(cas: &[&TestCa], typha: &TestLeaf, clock: &TestClock, name: &str) -> TyphaSnapshot {
+    let policy = TlsPolicy::builder().time_provider(Arc::new(clock.clone())).build().unwrap();
+    let mut material = material(cas[0], typha, policy.provider()).unwrap();
+    material.trust_bundle = TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap();
+    let required = RequiredIdentity::common_name(name).unwrap();
+    TyphaSnapshot::from_parts(SnapshotParts::new(material, required, policy)).unwrap()
+}
+
+fn lifetime(on_lost_trust: LostTrustPolicy, on_expiry: ExpiryPolicy) -> ConnectionLifetime {
+    ConnectionLifetime { on_lost_trust, on_expiry, ..ConnectionLifetime::default() }
+}
+
+fn told(entries: &[Arc<Entry>]) -> usize {
+    entries.iter().filter(|entry| entry.ending.reason().is_some()).count()
+}
+
+/// The clock stands still otherwise: lets everything happen that happens at once.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_trust_is_closed_evenly_within_a_minute() {
+    let site = Site::new(ConnectionLifetime::default());
+    let [stay, go] = [0, 1].map(|ca| site.leaf(ca, HOUR));
+    let [stay, go] = [site.many(&stay, 20), site.many(&go, 100)];
+    site.start();
+    settle().await;
+    assert_eq!((told(&stay), told(&go)), (0, 0));
+
+    let generation = site.trust(&[0]);
+    let began = Instant::now();
+    settle().await;
+    assert_eq!(
+        site.reported.lock().unwrap().iter().filter(|lost| lost.generation == generation).count(),
+        100
+    );
+    assert_eq!(site.reported(), [("unknown_ca", true); 100]);
+    // 100 in 60 s: one each 600 ms, the first at once.
+    for number in 1..=100 {
+        assert_eq!(told(&go), number, "after {:?}", began.elapsed());
+        if number == 100 {
+            assert_eq!(began.elapsed().as_millis(), 99 * 600 + 1);
+        }
+        sleep(Duration::from_millis(600)).await;
+    }
+    assert!(go.iter().all(|entry| entry.ending.reason() == Some(DropReason::LostTrust)));
+    sleep(HOUR).await;
+    assert_eq!(told(&stay), 0);
+    let stats = site.shared.stats();
+    assert_eq!(stats.lost_trust, BTreeMap::from([("unknown_ca", 100)]));
+    assert_eq!(stats.dropped, BTreeMap::from([("lost_trust", 100)]));
+    assert!(site.reported().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn owners_have_their_grace() {
+    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let entry = site.connect(&site.leaf(1, HOUR));
+    site.start();
+    site.trust(&[0]);
+    settle().await;
+    assert!(entry.ending.told().is_cancelled() && !entry.ending.is_cut());
+    sleep(Duration::from_millis(990)).await;
+    assert!(!entry.ending.is_cut());
+    sleep(Duration::from_millis(10)).await;
+    assert!(entry.ending.is_cut());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_at_once_or_never() {
+    for (policy, reason) in
+        [(LostTrustPolicy::CloseAtOnce, Some(DropReason::LostTrust)), (LostTrustPolicy::ReportOnly, None)]
+    {
+        let site = Site::new(lifetime(policy, ExpiryPolicy::ReportOnly));
+        let go = site.many(&site.leaf(1, HOUR), 50);
+        site.start();
+        site.trust(&[0]);
+        settle().await;
+        if reason.is_none() {
+            sleep(100 * HOUR).await;
+        }
+        assert!(go.iter().all(|entry| entry.ending.reason() == reason), "{policy:?}");
+        assert_eq!(site.reported(), vec![("unknown_ca", reason.is_some()); 50], "{policy:?}");
+        assert_eq!(go[0].standing.loss().unwrap().rejection().reason(), "unknown_ca");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_required_identity_counts() {
+    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let entry = site.connect(&site.leaf(0, HOUR));
+    site.start();
+    site.require(&[0, 1], "somebody else");
+    settle().await;
+    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert_eq!(site.reported(), [("identity_mismatch", true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_trusted_again_before_its_turn_stays() {
+    let site = Site::new(ConnectionLifetime::default());
+    let go = site.many(&site.leaf(1, HOUR), 10);
+    site.start();
+    site.trust(&[0]);
+    sleep(13 * Duration::from_secs(1)).await;
+    assert_eq!(told(&go), 3, "at 0, 6 and 12 s");
+    site.trust(&[0, 1]);
+    sleep(5 * MINUTE).await;
+    assert_eq!(told(&go), 3);
+    assert_eq!(go.iter().filter(|entry| entry.standing.loss().is_none()).count(), 7);
+    // And anew.
+    site.reported();
+    site.trust(&[0]);
+    sleep(MINUTE).await;
+    assert_eq!(told(&go), 10);
+    assert_eq!(site.reported(), [("unknown_ca", true); 7]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiry_is_reported_once_and_closed_only_by_policy() {
+    for (policy, reason) in
+        [(ExpiryPolicy::ReportOnly, None), (ExpiryPolicy::CloseAtExpiry, Some(DropReason::Expired))]
+    {
+        let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, policy));
+        let [short, long] = [HOUR, 2 * HOUR].map(|valid_for| site.connect(&site.leaf(0, valid_for)));
+        site.start();
+        // The last second in which it is valid.
+        site.clock.set(short.standing.trusted_until());
+        sleep(MINUTE).await;
+        assert!(site.reported().is_empty());
+        site.clock.advance(Duration::from_secs(1));
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(site.reported(), [("expired", reason.is_some())]);
+        sleep(HOUR).await;
+        assert_eq!((short.ending.reason(), long.ending.reason()), (reason, None));
+        assert!(site.reported().is_empty(), "{policy:?}");
+        assert_eq!(site.shared.stats().lost_trust, BTreeMap::from([("expired", 1)]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_and_forth() {
+    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::CloseAtExpiry));
+    let entry = site.connect(&site.leaf(0, HOUR));
+    let now = site.clock.now();
+    site.start();
+    // Before everything was valid, and a new snapshot.
+    site.clock.set(UnixTime::since_unix_epoch(HOUR));
+    site.trust(&[0]);
+    sleep(MINUTE).await;
+    assert_eq!(site.reported(), [("not_yet_valid", false)]);
+    site.clock.set(now);
+    sleep(MINUTE).await;
+    assert_eq!((entry.standing.loss(), entry.ending.reason()), (None, None));
+
+    // Far ahead: without closing, it would be trusted again.
+    let site = Site::new(ConnectionLifetime::default());
+    let entry = site.connect(&site.leaf(0, HOUR));
+    site.start();
+    for _ in 0..3 {
+        site.clock.advance(100 * HOUR);
+        sleep(MINUTE).await;
+        assert_eq!(site.reported(), [("expired", false)]);
+        site.clock.set(now);
+        sleep(MINUTE).await;
+        assert_eq!((entry.standing.loss(), entry.ending.reason()), (None, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiry_does_not_hide_that_the_ca_is_gone() {
+    let site = Site::new(ConnectionLifetime::default());
+    let entry = site.connect(&site.leaf(1, HOUR));
+    site.start();
+    site.clock.advance(2 * HOUR);
+    sleep(MINUTE).await;
+    assert_eq!(site.reported(), [("expired", false)]);
+    site.trust(&[0]);
+    settle().await;
+    assert_eq!(site.reported(), [("unknown_ca", true)]);
+    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+
+    // The same if both come together.
+    let site = Site::new(ConnectionLifetime::default());
+    let entry = site.connect(&site.leaf(1, HOUR));
+    site.clock.advance(2 * HOUR);
+    site.trust(&[0]);
+    site.start();
+    settle().await;
+    assert_eq!(site.reported(), [("unknown_ca", true)]);
+    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+}
+
+/// A handshake that began with the old snapshot and ends when the review has gone over the others.
+#[tokio::test(start_paused = true)]
+async fn who_comes_late_is_judged_at_once() {
+    let site = Site::new(ConnectionLifetime::default());
+    let [good, bad] = [0, 1].map(|ca| site.standing(&site.leaf(ca, HOUR)));
+    site.start();
+    site.trust(&[0]);
+    sleep(Duration::from_secs(1)).await;
+    let [good, bad] = [good, bad].map(|standing| site.enter(standing));
+    settle().await;
+    assert_eq!((good.ending.reason(), bad.ending.reason()), (None, Some(DropReason::LostTrust)));
+    assert_eq!(good.standing.generation(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_retire_at_their_age() {
+    let lifetime = ConnectionLifetime { max_age: Some(100 * MINUTE), ..ConnectionLifetime::default() };
+    let site = Site::new(lifetime);
+    let old = site.many(&site.leaf(0, HOUR), 200);
+    site.start();
+    sleep(45 * MINUTE).await;
+    let young = site.connect(&site.leaf(0, HOUR));
+    sleep(45 * MINUTE - Duration::from_secs(1)).await;
+    assert_eq!(told(&old), 0);
+    // The last tenth of the age, at random.
+    sleep(5 * MINUTE).await;
+    let half = told(&old);
+    assert!((50..150).contains(&half), "{half}");
+    sleep(5 * MINUTE + Duration::from_secs(1)).await;
+    assert!(old.iter().all(|entry| entry.ending.reason() == Some(DropReason::MaxAge)));
+    assert_eq!(young.ending.reason(), None);
+    assert_eq!(site.shared.stats().dropped, BTreeMap::from([("max_age", 200)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_review_outlives_the_listener_but_not_the_connections() {
+    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let entry = site.connect(&site.leaf(1, HOUR));
+    let review = site.start();
+    settle().await;
+    site.shared.stop();
+    site.trust(&[0]);
+    settle().await;
+    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert!(!review.is_finished());
+    site.shared.roll.remove(&entry);
+    review.await.unwrap();
+}
+
+/// Processor time of this thread, which runs everything here.
+#[cfg(target_os = "linux")]
+fn processor_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.unsigned_abs() as u32)
+}
+
+/// What the documentation says of the cost: `cargo test --release --lib -- --ignored --nocapture judged_again`.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+#[ignore = "it measures, and is slow unless optimised"]
+async fn ten_thousand_are_judged_again_within_a_second_of_processor_time() {
+    let site = Site::new(ConnectionLifetime::default());
+    let entries: Vec<_> = (0..10_000).map(|_| site.connect(&site.leaf(0, HOUR))).collect();
+    let one = site.leaf(1, HOUR);
+    let same: Vec<_> = (0..10_000).map(|_| site.connect(&one)).collect();
+    site.start();
+    settle().await;
+    for (what, cas) in [("all stay", &[0, 1][..]), ("the 10,000 with one chain go", &[0])] {
+        let generation = site.trust(cas);
+        let began = processor_time();
+        while entries.iter().chain(&same).any(|entry| entry.standing.generation() != generation) {
+            tokio::task::yield_now().await;
+        }
+        let took = processor_time() - began;
+        println!("{what}: {took:?} for 10,000 different chains and 10,000 times the same one");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
