@@ -56,11 +56,17 @@ impl SnapshotParts {
         Self { material: material.into(), required_peer, policy }
     }
 
-    /// Whether a snapshot of the one judges as one of the other does.
+    /// Whether snapshots of the one and of the other can not be told apart.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        self.judges_as(other) && self.material.credentials.chain() == other.material.credentials.chain()
+    }
+
+    /// Whether a snapshot of the one judges as one of the other does; what it presents itself may differ.
+    fn judges_as(&self, other: &Self) -> bool {
         self.required_peer == other.required_peer
             && self.policy.is_same_as(&other.policy)
-            && self.material.is_same_as(&other.material)
+            && self.material.trust_bundle.is_same_as(&other.material.trust_bundle)
+            && self.material.revocation_lists.is_same_as(&other.material.revocation_lists)
     }
 }
 
@@ -177,6 +183,19 @@ impl<C: SnapshotEnd> Snapshot<C> {
         let rustls = Arc::new(C::configure(&parts, &verifier).map_err(SnapshotError)?);
         let own_leaf = OwnLeaf::of(material);
         Ok(Self { rustls, verifier, own_leaf, parts: Arc::new(parts), generation: 0 })
+    }
+
+    /// With the verifier of another one, and so what that remembers, if both judge alike: our own renewal is no reason to check every
+    /// peer's signatures again.
+    pub(crate) fn inheriting(self, other: &Self) -> Self {
+        if !self.parts.judges_as(&other.parts) {
+            return self;
+        }
+        let verifier = other.verifier.clone();
+        match C::configure(&self.parts, &verifier) {
+            Ok(rustls) => Self { rustls: Arc::new(rustls), verifier, ..self },
+            Err(_) => self,
+        }
     }
 }
 

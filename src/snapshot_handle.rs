@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, SnapshotEnd};
 
 /// The snapshot that Typha's handshakes begin with.
 pub type TyphaSnapshotHandle = SnapshotHandle<ServerConfig>;
@@ -45,14 +45,21 @@ impl<C> SnapshotHandle<C> {
         self.0.snapshot.load_full()
     }
 
-    /// Puts another snapshot in force, and returns its generation. Nothing that was verified under the old one is remembered.
-    pub fn replace(&self, snapshot: Snapshot<C>) -> u64 {
+    /// Puts another snapshot in force, and returns its generation.
+    ///
+    /// What was verified under the old one is remembered only if the new one has the same CAs, revocation lists, required identity
+    /// and policy, so that its verdict would be the same.
+    pub fn replace(&self, snapshot: Snapshot<C>) -> u64
+    where
+        C: SnapshotEnd,
+    {
         let mut generation = 0;
         // Under the lock of the watch, so that it shows generations in their order, and none before it is in force.
         self.0.generation.send_modify(|latest| {
             *latest += 1;
             generation = *latest;
-            self.0.snapshot.store(Arc::new(snapshot.of_generation(generation)));
+            let snapshot = snapshot.inheriting(&self.current()).of_generation(generation);
+            self.0.snapshot.store(Arc::new(snapshot));
         });
         generation
     }

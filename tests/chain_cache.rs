@@ -365,6 +365,44 @@ async fn a_new_snapshot_knows_nobody() {
     }
 }
 
+/// What is remembered outlives a snapshot only if the next one judges alike.
+#[tokio::test]
+async fn our_own_renewal_does_not_cost_the_peers_signatures() {
+    let pair = pair();
+    let (policy, checks) = counting_policy();
+    let other = TestCa::new(CertificateSpec::ca("other")).unwrap();
+    let now = SystemTime::now();
+    let of = |ca: &TestCa, required: RequiredIdentity, bundle: &[&TestCa], lists| {
+        let trust_bundle = TrustBundle::from_der(bundle.iter().map(|ca| ca.root().clone())).unwrap();
+        let material =
+            Material { trust_bundle, revocation_lists: lists, ..material(ca, &peer(&pair.root), &policy) };
+        TyphaSnapshot::new(&material, required, &policy).unwrap()
+    };
+    let none = RevocationLists::none;
+    let root = &pair.root;
+    let either = RequiredIdentity::either("peer", "spiffe://cluster.local/peer").unwrap();
+    let list = root.revocation_list(&[], now + Duration::from_secs(3600)).unwrap();
+    let lists = RevocationLists::from_der([list]).unwrap();
+    let acceptor = TyphaAcceptor::new(of(root, required(), &[root], none()));
+    for (what, next, is_known) in [
+        ("first", of(root, required(), &[root], none()), false),
+        ("our leaf", of(root, required(), &[root], none()), true),
+        ("another CA beside it", of(root, required(), &[root, &other], none()), false),
+        ("our leaf again", of(root, required(), &[root, &other], none()), true),
+        ("the required identity", of(root, either.clone(), &[root, &other], none()), false),
+        ("revocation lists", of(root, either.clone(), &[root, &other], lists.clone()), false),
+        ("no revocation lists", of(root, either, &[root, &other], none()), false),
+        ("what it was at first", of(root, required(), &[root], none()), false),
+    ] {
+        acceptor.snapshots().replace(next);
+        checks.take();
+        let (typha, felix) = handshake(&acceptor, &pair.connector).await;
+        drop((typha.unwrap(), felix.unwrap()));
+        // A known peer still proves that it holds its key.
+        assert_eq!(checks.take() == 1, is_known, "{what}");
+    }
+}
+
 #[tokio::test]
 async fn a_policy_switches_it_off() {
     let pair = pair();

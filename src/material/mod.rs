@@ -43,15 +43,6 @@ pub struct Material {
     pub revocation_lists: RevocationLists,
 }
 
-impl Material {
-    /// Whether it is the same CAs, the same chain and the same lists. The key is the leaf's, and so the same with it.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        self.trust_bundle.is_same_as(&other.trust_bundle)
-            && self.credentials.chain() == other.credentials.chain()
-            && self.revocation_lists.is_same_as(&other.revocation_lists)
-    }
-}
-
 impl TlsFiles {
     /// Reads and checks the three files. Blocks on file I/O; the files of a node are small and local.
     ///
