@@ -144,6 +144,7 @@ pub struct CertificateSpec {
     key_type: KeyType,
     is_ca: IsCa,
     key_usages: Vec<KeyUsagePurpose>,
+    serial_number: Option<Vec<u8>>,
     extensions: Vec<(Vec<u64>, bool, Vec<u8>)>,
 }
 
@@ -176,6 +177,7 @@ impl CertificateSpec {
             key_type: KeyType::default(),
             is_ca: IsCa::NoCa,
             key_usages: vec![KeyUsagePurpose::DigitalSignature],
+            serial_number: None,
             extensions: Vec::new(),
         }
     }
@@ -257,6 +259,20 @@ impl CertificateSpec {
         self
     }
 
+    /// Of a CA: drops cRLSign from the key usage.
+    #[must_use]
+    pub fn without_crl_sign(mut self) -> Self {
+        self.key_usages.retain(|usage| *usage != KeyUsagePurpose::CrlSign);
+        self
+    }
+
+    /// Sets the serial number, a positive number in octets; it follows from the key otherwise.
+    #[must_use]
+    pub fn serial_number(mut self, octets: &[u8]) -> Self {
+        self.serial_number = Some(octets.to_vec());
+        self
+    }
+
     /// Adds an extension: object identifier, criticality, DER value.
     #[must_use]
     pub fn extension(mut self, oid: &[u64], critical: bool, value: &[u8]) -> Self {
@@ -284,6 +300,7 @@ impl CertificateSpec {
         params.subject_alt_names.extend(self.ip_sans.iter().copied().map(SanType::IpAddress));
         params.is_ca = self.is_ca;
         params.key_usages = self.key_usages.clone();
+        params.serial_number = self.serial_number.as_deref().map(SerialNumber::from_slice);
         params.extended_key_usages = self.purposes.iter().copied().map(Into::into).collect();
         params.use_authority_key_identifier_extension = true;
         for (oid, critical, value) in &self.extensions {
@@ -335,7 +352,7 @@ impl TestCa {
     /// [`PkiError::Certificate`].
     pub fn issue(&self, spec: CertificateSpec) -> Result<TestLeaf, PkiError> {
         let (mut params, key) = (spec.params()?, spec.key_type.generate()?);
-        let serial = serial_number(&params, &key);
+        let serial = params.serial_number.take().unwrap_or_else(|| serial_number(&params, &key));
         params.serial_number = Some(serial.clone());
         let leaf = params.signed_by(&key, &self.issuer)?.der().clone();
         let chain = std::iter::once(leaf).chain(self.path.iter().cloned()).collect();
