@@ -107,6 +107,14 @@ impl<'a> Certificate<'a> {
         if may_sign { Ok(()) } else { Err(NotAnIssuer::NoKeyCertSign) }
     }
 
+    /// Whether the key may sign revocation lists: cRLSign, where there is a key usage (RFC 5280 section 4.2.1.3).
+    pub(crate) fn can_sign_lists(&self) -> bool {
+        self.extensions().all(|extension| match extension.parsed_extension() {
+            ParsedExtension::KeyUsage(usage) => usage.crl_sign(),
+            _ => true,
+        })
+    }
+
     /// Whether the basic constraints mark it as a CA.
     pub(crate) fn is_ca(&self) -> bool {
         matches!(self.basic_constraints(), Some((true, _)))
@@ -344,7 +352,8 @@ fn read_name(der: &[u8]) -> Result<Vec<NameAttribute<'_>>, DerError> {
 /// Attributes of a name that are shown; enough to tell any two CAs apart that a cluster has.
 const SHOWN_ATTRIBUTES: usize = 4;
 
-fn name_text(der: &[u8]) -> String {
+/// A DER name for people; escaped and cut.
+pub(crate) fn name_text(der: &[u8]) -> String {
     let Ok(attributes) = read_name(der) else { return "(unreadable name)".to_owned() };
     let mut text = String::new();
     // The last attributes are the most specific ones.
@@ -381,10 +390,11 @@ fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
-/// The nextUpdate of a DER revocation list, which `webpki` checks but does not tell.
-pub(crate) fn revocation_list_next_update(der: &[u8]) -> Option<UnixTime> {
+/// The thisUpdate and, if there is one, the nextUpdate of a DER revocation list, which `webpki` does not tell.
+pub(crate) fn revocation_list_times(der: &[u8]) -> Option<(UnixTime, Option<UnixTime>)> {
     let (_, list) = CertificateRevocationList::from_der(der).ok()?;
-    list.next_update().map(|time| unix_time(time.timestamp()))
+    let next_update = list.next_update().map(|time| unix_time(time.timestamp()));
+    Some((unix_time(list.last_update().timestamp()), next_update))
 }
 
 fn unix_time(seconds: i64) -> UnixTime {

@@ -15,7 +15,9 @@ pub(crate) enum DerError {
     Value,
 }
 
+pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const BOOLEAN: u8 = 0x01;
+pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
@@ -56,6 +58,21 @@ impl<'a> DerReader<'a> {
         let (contents, rest) = rest.split_at_checked(length).ok_or(DerError::Length)?;
         self.0 = rest;
         Ok(Some((tag, contents)))
+    }
+
+    /// The next element whole, with its header; `None` at the end.
+    pub(crate) fn next_whole(&mut self) -> Result<Option<&'a [u8]>, DerError> {
+        let before = self.0;
+        let Some(_) = self.next_element()? else { return Ok(None) };
+        Ok(before.get(..before.len() - self.0.len()))
+    }
+
+    /// The contents of the next element, which must be a BIT STRING of whole octets.
+    pub(crate) fn octets_of_bit_string(&mut self) -> Result<&'a [u8], DerError> {
+        match self.expect(BIT_STRING)?.split_first() {
+            Some((0, octets)) => Ok(octets),
+            _ => Err(DerError::Value),
+        }
     }
 
     /// Checks that nothing is left.
@@ -129,6 +146,23 @@ mod tests {
         assert_eq!(reader.next_element(), Ok(Some((0x0c, &b"ab"[..]))));
         assert_eq!(reader.next_element(), Ok(Some((0x86, &b""[..]))));
         assert_eq!(reader.next_element(), Ok(None));
+    }
+
+    #[test]
+    fn whole_elements_and_bit_strings() {
+        let mut reader = DerReader::new(&[0x0c, 2, b'a', b'b', 0x86, 0]);
+        assert_eq!(reader.next_whole(), Ok(Some(&[0x0c, 2, b'a', b'b'][..])));
+        assert_eq!(reader.next_whole(), Ok(Some(&[0x86, 0][..])));
+        assert_eq!(reader.next_whole(), Ok(None));
+        for (bytes, octets) in [
+            (&[3, 2, 0, 7][..], Ok(&[7][..])),
+            (&[3, 1, 0], Ok(&[])),
+            (&[3, 0], Err(DerError::Value)),
+            (&[3, 2, 1, 6], Err(DerError::Value)),
+            (&[4, 2, 0, 7], Err(DerError::Tag)),
+        ] {
+            assert_eq!(DerReader::new(bytes).octets_of_bit_string(), octets, "{bytes:x?}");
+        }
     }
 
     #[test]

@@ -238,7 +238,8 @@ impl SnapshotParts {
     fn log_warnings(&self, local: Role) {
         let Some(now) = self.policy.time_provider().current_time() else { return };
         let own = self.material.credentials.warnings(local, now);
-        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)) {
+        let lists = self.material.revocation_lists.warnings(now);
+        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)).chain(&lists) {
             warn!(finding = warning.as_str(), "{warning}");
         }
     }

@@ -46,8 +46,9 @@ fn cases(role: Role) -> Vec<Case> {
     let revoked = {
         let trusted = ca();
         let leaf = trusted.issue(good()).unwrap();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
         let list = trusted.revocation_list(&[&leaf], now + hour).unwrap();
-        let lists = RevocationLists::from_der([list]).unwrap();
+        let lists = RevocationLists::from_der([list], &trusted.trust_bundle().unwrap(), &provider).unwrap();
         Case { leaf, trusted, lists, reason: "revoked", alert: AlertDescription::CertificateRevoked }
     };
     vec![

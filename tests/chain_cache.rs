@@ -13,7 +13,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, Material, RevocationLists, TrustBundle};
+use typha_tls::material::{
+    Credentials, ExpiredList, Material, RevocationLists, RevocationPolicy, TrustBundle,
+};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf, handshake};
 use typha_tls::verifier::{PeerVerifier, Rejection};
@@ -27,6 +29,16 @@ fn required() -> RequiredIdentity {
 fn verifier(bundle: TrustBundle, lists: RevocationLists) -> (PeerVerifier, Checks) {
     let (policy, checks) = counting_policy();
     (PeerVerifier::new(bundle, lists, required(), policy.provider()), checks)
+}
+
+fn provider() -> CryptoProvider {
+    rustls::crypto::aws_lc_rs::default_provider()
+}
+
+fn refusing_expired() -> RevocationPolicy {
+    let mut policy = RevocationPolicy::default();
+    policy.expired_list = ExpiredList::Refuse;
+    policy
 }
 
 fn ca() -> TestCa {
@@ -178,8 +190,10 @@ fn a_stale_list_of_another_issuer_changes_nothing() {
     let minute = Duration::from_secs(60);
     for due in [now + minute, now - minute] {
         let lists = [root.revocation_list(&[], now + minute), other.revocation_list(&[], due)];
-        let lists = RevocationLists::from_der(lists.map(Result::unwrap)).unwrap();
         let bundle = TrustBundle::from_der([root.root().clone(), other.root().clone()]).unwrap();
+        let lists = RevocationLists::from_der(lists.map(Result::unwrap), &bundle, &provider())
+            .unwrap()
+            .with_policy(refusing_expired());
         let (verifier, checks) = verifier(bundle, lists);
         verdict(&verifier, leaf.chain(), Role::Felix, unix_time(now)).unwrap();
         checks.take();
@@ -206,10 +220,15 @@ fn validity_is_checked_each_time() {
         let root = TestCa::new(valid(CertificateSpec::ca("ca"), period(0))).unwrap();
         let issuer = root.intermediate(valid(CertificateSpec::ca("intermediate"), period(1))).unwrap();
         let leaf = issuer.issue(valid(CertificateSpec::leaf("peer"), period(2))).unwrap();
+        let intermediate = &leaf.chain()[1];
         let lists = match shortest {
             3 | 4 => {
                 let list = if shortest == 3 { &issuer } else { &root }.revocation_list(&[], hours(0, 2).1);
-                RevocationLists::from_der([list.unwrap()]).unwrap()
+                let pem = [("CERTIFICATE", &**intermediate), ("X509 CRL", &**list.as_ref().unwrap())]
+                    .map(|(label, der)| pem::encode(&pem::Pem::new(label, der)));
+                RevocationLists::from_pem(pem.concat().as_bytes(), &root.trust_bundle().unwrap(), &provider())
+                    .unwrap()
+                    .with_policy(refusing_expired())
             }
             _ => RevocationLists::none(),
         };
@@ -431,13 +450,18 @@ fn a_known_chain_costs_no_allocation() {
     let policy = TlsPolicy::builder().build().unwrap();
     let required =
         RequiredIdentity::either("peer", "spiffe://cluster.local/ns/calico-system/sa/calico-node").unwrap();
-    let verifier =
-        PeerVerifier::new(root.trust_bundle().unwrap(), RevocationLists::none(), required, policy.provider());
-    let judge = || verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
-    let unknown = allocation_counter::measure(|| drop(judge()));
-    assert!(unknown.count_total > 0, "what counts does count");
-    let known = allocation_counter::measure(|| drop(judge()));
-    assert_eq!(known.count_total, 0);
+    let bundle = root.trust_bundle().unwrap();
+    let due = SystemTime::now() + Duration::from_secs(3600);
+    let list = root.revocation_list(&[], due).unwrap();
+    let lists = RevocationLists::from_der([list], &bundle, policy.provider()).unwrap();
+    for lists in [RevocationLists::none(), lists.with_policy(refusing_expired())] {
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required.clone(), policy.provider());
+        let judge = || verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
+        let unknown = allocation_counter::measure(|| drop(judge()));
+        assert!(unknown.count_total > 0, "what counts does count");
+        let known = allocation_counter::measure(|| drop(judge()));
+        assert_eq!(known.count_total, 0);
+    }
 }
 
 /// For the thief, who does not care whom it talks to.

@@ -10,8 +10,6 @@
 
 mod common_material;
 
-use std::path::PathBuf;
-
 use common_material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
 use typha_tls::config::{ConfigError, FelixConfig, SetupError, Source, Sources, TlsSettings};
@@ -187,11 +185,7 @@ fn tls_settings(dir: &Dir) -> [(&'static str, String); 5] {
 
 fn assert_tls(config: &FelixConfig, dir: &Dir) {
     let tls = config.tls.as_ref().unwrap();
-    let files = TlsFiles {
-        ca_file: dir.path("ca.pem"),
-        cert_file: dir.path("cert.pem"),
-        key_file: dir.path("key.pem"),
-    };
+    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
     assert_eq!(tls.files, files);
     assert_eq!(tls.required_peer, RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap());
 }
@@ -358,11 +352,7 @@ fn built_in_code() {
     let dir = Dir::new();
     let pki = TestPki::new().unwrap();
     dir.write_material(&pki.ca, &pki.felix);
-    let files = TlsFiles {
-        ca_file: PathBuf::from(dir.text("ca.pem")),
-        cert_file: PathBuf::from(dir.text("cert.pem")),
-        key_file: PathBuf::from(dir.text("key.pem")),
-    };
+    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
     let required = RequiredIdentity::common_name("typha-server").unwrap();
     let mut config = FelixConfig::default();
     config.tls = Some(TlsSettings::new(files, required.clone(), TlsPolicy::builder().build().unwrap()));

@@ -9,7 +9,6 @@
 
 mod common_material;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use common_material::{Dir, PLACES, Place, assert_unusable};
@@ -242,8 +241,7 @@ fn the_tls_parameters_from_each_place() {
     ];
     for place in PLACES {
         let tls = load(&place.only(&dir, PREFIX, &settings)).unwrap().tls.unwrap();
-        let (ca_file, cert_file, key_file) = (PathBuf::from(&ca), PathBuf::from(&cert), PathBuf::from(&key));
-        assert_eq!(tls.files, TlsFiles { ca_file, cert_file, key_file }, "{place:?}");
+        assert_eq!(tls.files, TlsFiles::new(&ca, &cert, &key), "{place:?}");
         let required = RequiredIdentity::either("typha-client", "spiffe://td/felix").unwrap();
         assert_eq!(tls.required_peer, required, "{place:?}");
     }
@@ -285,11 +283,7 @@ fn built_in_code() {
     let dir = Dir::new();
     let pki = TestPki::new().unwrap();
     dir.write_material(&pki.ca, &pki.typha);
-    let files = TlsFiles {
-        ca_file: dir.path("ca.pem"),
-        cert_file: dir.path("cert.pem"),
-        key_file: dir.path("key.pem"),
-    };
+    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
     let required = RequiredIdentity::uri_san("spiffe://td/felix").unwrap();
     let mut config = TyphaConfig::default();
     config.tls = Some(TlsSettings::new(files, required.clone(), TlsPolicy::builder().build().unwrap()));

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::Role;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{RevocationLists, TrustBundle};
+use typha_tls::material::{RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf};
 use typha_tls::verifier::{CaProblem, ChainPosition, PeerVerifier, Rejection, VerifiedPeer};
@@ -430,44 +430,36 @@ fn revocation() {
     let (ca, other) = (ca(), TestCa::new(CertificateSpec::ca("other")).unwrap());
     let (revoked, good) = (ca.issue(leaf_spec()).unwrap(), ca.issue(leaf_spec()).unwrap());
     let unlisted = other.issue(leaf_spec()).unwrap();
-    let bundle = || TrustBundle::from_der([ca.root().clone(), other.root().clone()]).unwrap();
-    let judge = |next_update, leaf: &TestLeaf| {
-        let list = ca.revocation_list(&[&revoked], next_update).unwrap();
-        verdict(
-            &verifier(bundle(), RevocationLists::from_der([list]).unwrap()),
-            leaf.chain(),
-            Role::Felix,
-            UnixTime::now(),
-        )
+    let bundle = TrustBundle::from_der([ca.root().clone(), other.root().clone()]).unwrap();
+    let due = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let list = ca.revocation_list(&[&revoked], due).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let lists = RevocationLists::from_der([list], &bundle, &provider).unwrap();
+    let judge = |policy, leaf: &TestLeaf| {
+        let verifier = verifier(bundle.clone(), lists.clone().with_policy(policy));
+        verdict(&verifier, leaf.chain(), Role::Felix, UnixTime::now())
     };
-    let (current, stale) = (SystemTime::now() + HOUR, SystemTime::now() - HOUR);
-    judge(current, &good).unwrap();
-    // A CA that publishes no list is not refused for want of one.
-    judge(current, &unlisted).unwrap();
+    let (default, strict) = (RevocationPolicy::default(), RevocationPolicy::strict());
+    judge(default, &good).unwrap();
+    judge(default, &unlisted).unwrap();
+    for policy in [default, strict] {
+        assert_refused(
+            judge(policy, &revoked),
+            "revoked",
+            "the leaf certificate CN=\"typha-client\" has been revoked by its issuer: give its owner a new one",
+        );
+    }
     assert_refused(
-        judge(current, &revoked),
-        "revoked",
-        "a certificate in the chain of CN=\"typha-client\" has been revoked",
-    );
-    assert_refused(
-        judge(stale, &good),
+        judge(strict, &good),
         "revocation_list_unusable",
-        "a revocation list for the chain of CN=\"typha-client\" can not be relied on: it is past its nextUpdate; \
-         install a current one",
-    );
-    // A list by another CA of the same name.
-    let forged = self::ca().revocation_list(&[], current).unwrap();
-    let outcome = verdict(
-        &verifier(bundle(), RevocationLists::from_der([forged]).unwrap()),
-        good.chain(),
-        Role::Felix,
-        UnixTime::now(),
+        "the revocation list for the certificate of CN=\"typha-client\" can not be relied on: that of CN=\"ca\" was to \
+         be replaced by 2023-11-14T22:13:20Z; install a current one",
     );
     assert_refused(
-        outcome,
-        "revocation_list_unusable",
-        "a revocation list for the chain of CN=\"typha-client\" can not be relied on: its issuer did not sign it; \
-         install a current one",
+        judge(strict, &unlisted),
+        "revocation_status_unknown",
+        "whether the certificate of CN=\"typha-client\" has been revoked is not known: there is no revocation list of \
+         its issuer CN=\"other\"; add it to the configured lists",
     );
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use libfuzzer_sys::fuzz_target;
 use typha_tls::identity::PeerIdentity;
 use typha_tls::material::{Credentials, RevocationLists, TrustBundle};
-use typha_tls_fuzz::fixtures::{FELIX, FELIX_KEY, POLICY};
+use typha_tls_fuzz::fixtures::{self, FELIX, FELIX_KEY, POLICY};
 
 fuzz_target!(|data: &[u8]| {
     let provider = POLICY.provider();
@@ -33,7 +33,7 @@ fuzz_target!(|data: &[u8]| {
         }
         Err(error) => assert!(error.to_string().len() < 1024),
     }
-    if let Ok(lists) = RevocationLists::from_pem(data) {
+    if let Ok(lists) = RevocationLists::from_pem(data, &fixtures::trust_bundle(), provider) {
         assert_eq!(format!("{lists:?}"), format!("RevocationLists({})", blocks(data, "X509 CRL").len()));
     }
 });

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::Role;
 use typha_tls::identity::{MatchedBy, PeerIdentity, RequiredIdentity};
-use typha_tls::material::RevocationLists;
+use typha_tls::material::{RevocationLists, RevocationPolicy};
 use typha_tls::testing::{FELIX_COMMON_NAME, FELIX_SPIFFE_ID};
 use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
 use typha_tls_fuzz::certificate::Parts;
@@ -21,18 +21,23 @@ use typha_tls_fuzz::names::Names;
 use x509_cert::der::Decode as _;
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 
-/// By what is required: names, and with or without revocation lists.
+/// By what is required: names, and without revocation lists, with them, and strictly by them.
 static VERIFIERS: LazyLock<Vec<PeerVerifier>> = LazyLock::new(|| {
     let required = [
         RequiredIdentity::either(FELIX_COMMON_NAME, FELIX_SPIFFE_ID),
         RequiredIdentity::common_name(FELIX_COMMON_NAME),
         RequiredIdentity::uri_san(FELIX_SPIFFE_ID),
     ];
-    let lists = RevocationLists::from_pem(REVOCATION_LIST).expect("the fixtures are usable");
+    let lists =
+        RevocationLists::from_pem(REVOCATION_LIST, &fixtures::trust_bundle(), POLICY.provider())
+            .expect("the fixtures are usable");
+    let strict = lists.clone().with_policy(RevocationPolicy::strict());
     required
         .into_iter()
         .map(|required| required.expect("it requires something"))
-        .flat_map(|required| [(required.clone(), RevocationLists::none()), (required, lists.clone())])
+        .flat_map(|required| {
+            [RevocationLists::none(), lists.clone(), strict.clone()].map(|lists| (required.clone(), lists))
+        })
         .map(|(required, lists)| {
             PeerVerifier::new(fixtures::trust_bundle(), lists, required, POLICY.provider())
         })

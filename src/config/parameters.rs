@@ -13,7 +13,7 @@ use crate::policy::{PolicyError, TlsPolicy};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsSettings {
-    /// The three files.
+    /// The files. Revocation lists are not among Calico's parameters: set [`TlsFiles::crl_files`] for them.
     pub files: TlsFiles,
     /// The identity that the other end must have.
     pub required_peer: RequiredIdentity,
@@ -78,11 +78,11 @@ impl TlsParameters {
             }
             return Err(ConfigError::Incomplete { names: self.either_name, set, missing });
         };
-        let files = TlsFiles {
-            ca_file: file(self.ca_file, ca_file)?,
-            cert_file: file(self.cert_file, cert_file)?,
-            key_file: file(self.key_file, key_file)?,
-        };
+        let files = TlsFiles::new(
+            file(self.ca_file, ca_file)?,
+            file(self.cert_file, cert_file)?,
+            file(self.key_file, key_file)?,
+        );
         let required_peer = self.identity(common_name, uri_san)?;
         Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)? }))
     }

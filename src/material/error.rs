@@ -56,12 +56,23 @@ pub enum MaterialError {
         /// What is wrong with it.
         source: MalformedCertificate,
     },
-    /// A certificate revocation list can not be used.
+    /// A certificate revocation list can not be used: damaged, of a form that is not supported, or not signed by a CA of the
+    /// bundle.
     #[error("{origin}: revocation list {position} is unusable: {problem}")]
     RevocationList {
         /// Where it stands.
         origin: Origin,
         /// Its place among the lists there, counted from 1.
+        position: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate among the revocation lists is not that of a CA below a trusted one.
+    #[error("{origin}: certificate {position} can not vouch for a revocation list: {problem}")]
+    RevocationListIssuer {
+        /// Where it stands.
+        origin: Origin,
+        /// Its place among the certificates there, counted from 1.
         position: usize,
         /// What is wrong with it.
         problem: String,
@@ -99,7 +110,7 @@ pub enum MaterialError {
     )]
     NoPrivateKey(Origin),
     /// There is no revocation list in it.
-    #[error("{0}: there is no revocation list (a PEM block X509 CRL) in it")]
+    #[error("{0}: there is no revocation list (a PEM block X509 CRL, or DER) in it")]
     NoRevocationList(Origin),
     /// The file can not be read, is larger than 16 MiB, or is a directory, a pipe or a device.
     #[error("{}: it can not be read", path.display())]

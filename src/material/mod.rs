@@ -7,6 +7,7 @@ mod credentials;
 mod error;
 mod pem;
 mod revocation;
+mod signed;
 mod trust_bundle;
 mod warning;
 
@@ -16,13 +17,16 @@ use rustls::crypto::CryptoProvider;
 
 pub use credentials::Credentials;
 pub use error::{MaterialError, Origin};
-pub use revocation::RevocationLists;
+pub use revocation::{
+    ExpiredList, RevocationDepth, RevocationList, RevocationLists, RevocationPolicy, UnknownStatus,
+};
 pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;
 pub use warning::MaterialWarning;
 
-/// The three files that each end of the connection needs.
+/// The files that each end of the connection needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
 pub struct TlsFiles {
     /// PEM bundle of the CAs trusted for the **other** end: `CAFile` on Typha, `TyphaCAFile` on Felix.
     pub ca_file: PathBuf,
@@ -30,6 +34,11 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// PEM private key of the leaf: `ServerKeyFile` on Typha, `TyphaKeyFile` on Felix.
     pub key_file: PathBuf,
+    /// Revocation lists of the CAs of the **other** end, each PEM or DER; see [`RevocationLists::from_files`]. None by
+    /// default, since Calico has no parameter for them.
+    pub crl_files: Vec<PathBuf>,
+    /// How the lists are asked. The default is that of [`RevocationPolicy`]; without lists it refuses nobody.
+    pub revocation: RevocationPolicy,
 }
 
 /// What one end of the connection needs beside the rule for its peer.
@@ -44,18 +53,48 @@ pub struct Material {
 }
 
 impl TlsFiles {
-    /// Reads and checks the three files. Blocks on file I/O; the files of a node are small and local.
+    /// These three files, without revocation lists.
+    pub fn new(
+        ca_file: impl Into<PathBuf>,
+        cert_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            ca_file: ca_file.into(),
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            crl_files: Vec::new(),
+            revocation: RevocationPolicy::default(),
+        }
+    }
+
+    /// The same, with these files of revocation lists in place of those before.
+    #[must_use]
+    pub fn with_crl_files(mut self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        self.crl_files = files.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The same, with revocation lists asked by this policy.
+    #[must_use]
+    pub fn with_revocation_policy(mut self, policy: RevocationPolicy) -> Self {
+        self.revocation = policy;
+        self
+    }
+
+    /// Reads and checks the files, the bundle first. Blocks on file I/O; the files of a node are small and local.
     ///
-    /// `provider` loads the private key; [`TlsPolicy::provider`](crate::policy::TlsPolicy::provider) gives it.
+    /// `provider` loads the private key and verifies the signatures of the revocation lists;
+    /// [`TlsPolicy::provider`](crate::policy::TlsPolicy::provider) gives it.
     ///
     /// # Errors
     ///
     /// [`MaterialError`], with the file and what is wrong in it.
     pub fn load(&self, provider: &CryptoProvider) -> Result<Material, MaterialError> {
-        Ok(Material {
-            trust_bundle: TrustBundle::from_pem_file(&self.ca_file)?,
-            credentials: Credentials::from_pem_files(&self.cert_file, &self.key_file, provider)?,
-            revocation_lists: RevocationLists::none(),
-        })
+        let trust_bundle = TrustBundle::from_pem_file(&self.ca_file)?;
+        let credentials = Credentials::from_pem_files(&self.cert_file, &self.key_file, provider)?;
+        let revocation_lists = RevocationLists::from_files(&self.crl_files, &trust_bundle, provider)?
+            .with_policy(self.revocation);
+        Ok(Material { trust_bundle, credentials, revocation_lists })
     }
 }

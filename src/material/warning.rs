@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use rustls_pki_types::UnixTime;
 
+use super::revocation::ExpiredList;
 use crate::text::Timestamp;
 
 /// Something about usable material that its owner should know. The text says what it means and what to do.
@@ -58,12 +59,30 @@ pub enum MaterialWarning {
         /// The begin of its validity.
         not_before: UnixTime,
     },
+    /// There is no revocation list, and who is on none is to be refused: that is everybody.
+    NoRevocationList,
     /// An entry of the bundle is no CA.
     NotACa {
         /// Its subject.
         subject: String,
         /// What it lacks.
         why: &'static str,
+    },
+    /// A revocation list is past its nextUpdate.
+    RevocationListExpired {
+        /// The CA that it is of.
+        issuer: String,
+        /// When it should have been replaced.
+        next_update: UnixTime,
+        /// What that means.
+        policy: ExpiredList,
+    },
+    /// A revocation list says that it will be made in the future.
+    RevocationListNotYetValid {
+        /// The CA that it is of.
+        issuer: String,
+        /// When it says that it will be made.
+        this_update: UnixTime,
     },
 }
 
@@ -78,7 +97,10 @@ impl MaterialWarning {
             Self::LeafIsCa { .. } => "leaf_is_ca",
             Self::LeafLacksPurpose { .. } => "leaf_lacks_purpose",
             Self::LeafNotYetValid { .. } => "leaf_not_yet_valid",
+            Self::NoRevocationList => "no_revocation_list",
             Self::NotACa { .. } => "not_a_ca",
+            Self::RevocationListExpired { .. } => "revocation_list_expired",
+            Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
         }
     }
 }
@@ -122,10 +144,27 @@ impl fmt::Display for MaterialWarning {
                 "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the clock",
                 Timestamp(*not_before)
             ),
+            Self::NoRevocationList => f.write_str(
+                "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; \
+                 add the lists of the CAs",
+            ),
             Self::NotACa { subject, why } => write!(
                 f,
                 "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; \
                  put the CA that issued it there"
+            ),
+            Self::RevocationListExpired { issuer, next_update, policy } => {
+                let meaning = match policy {
+                    ExpiredList::Refuse => "every peer with a certificate of that CA will be refused",
+                    ExpiredList::Warn => "it is still used, but does not know who was revoked since",
+                };
+                let due = Timestamp(*next_update);
+                write!(f, "the revocation list of {issuer} was to be replaced by {due}: {meaning}; install a current one")
+            }
+            Self::RevocationListNotYetValid { issuer, this_update } => write!(
+                f,
+                "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
+                Timestamp(*this_update)
             ),
         }
     }

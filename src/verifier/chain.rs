@@ -4,9 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
-    EndEntityCert, ExpirationPolicy, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
-    RequiredEkuNotFoundContext, RevocationCheckDepth, RevocationOptions, RevocationOptionsBuilder,
-    UnknownStatusPolicy, VerifiedPath,
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext, VerifiedPath,
 };
 
 use super::cache::Validity;
@@ -25,7 +24,6 @@ impl PeerVerifier {
     ) -> Result<Path, Rejection> {
         let sent = intermediates;
         let intermediates = &*distinct(sent);
-        let lists: Vec<_> = self.revocation_lists.lists().iter().collect();
         let refused = RefCell::new(None);
         let accepted = Cell::new(None);
         let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now) {
@@ -47,7 +45,8 @@ impl PeerVerifier {
                     intermediates,
                     now,
                     Purpose::new(role, intermediates),
-                    revocation_options(&lists),
+                    // webpki takes the first list of a name, whatever key signed it; `check_path` knows better.
+                    None,
                     Some(&check_path),
                 )
                 .map(drop)
@@ -71,16 +70,15 @@ impl PeerVerifier {
         role: Role,
         now: UnixTime,
     ) -> Result<Path, Rejection> {
-        let mut validity = self.revocation_validity(path.end_entity().issuer());
+        let mut validity = Validity::ALWAYS;
         let mut straight = sent.iter();
         let mut is_straight = true;
         for intermediate in path.intermediate_certificates() {
             let der = intermediate.der();
             let certificate = Certificate::parse(&der)?;
             certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
-            validity = validity
-                .intersection(Validity::new(certificate.not_before(), certificate.not_after()))
-                .intersection(self.revocation_validity(intermediate.issuer()));
+            validity =
+                validity.intersection(Validity::new(certificate.not_before(), certificate.not_after()));
             is_straight &= straight.next() == Some(&der);
         }
         // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
@@ -89,7 +87,9 @@ impl PeerVerifier {
             .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()))
             .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
         check_ca(entry, path, role, now)?;
-        validity = validity.intersection(Validity::new(entry.not_before, entry.not_after));
+        validity = validity
+            .intersection(Validity::new(entry.not_before, entry.not_after))
+            .intersection(self.check_revocation(path, entry, now)?);
         // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
         is_straight &= match straight.as_slice() {
             [] => true,
@@ -102,11 +102,6 @@ impl PeerVerifier {
             _ => false,
         };
         Ok(Path { validity, is_straight })
-    }
-
-    /// How long the list of this issuer, if there is one, says what it says.
-    fn revocation_validity(&self, issuer: &[u8]) -> Validity {
-        self.revocation_lists.next_update(issuer).map_or(Validity::ALWAYS, Validity::before)
     }
 }
 
@@ -169,20 +164,6 @@ fn unusable(subject: String, why: NotAnIssuer) -> Rejection {
 
 pub(super) fn leaf_subject(leaf: &CertificateDer<'_>) -> String {
     Certificate::parse(leaf).map_or_else(|_| "(unreadable)".to_owned(), |leaf| leaf.subject_text())
-}
-
-fn revocation_options<'a>(
-    lists: &'a [&'a webpki::CertRevocationList<'static>],
-) -> Option<RevocationOptions<'a>> {
-    // Fails if there is no list: nothing to look up then.
-    let options = RevocationOptionsBuilder::new(lists).ok()?;
-    Some(
-        options
-            .with_depth(RevocationCheckDepth::Chain)
-            .with_status_policy(UnknownStatusPolicy::Allow)
-            .with_expiration_policy(ExpirationPolicy::Enforce)
-            .build(),
-    )
 }
 
 /// The same certificate twice gives no other path, but would be tried again.

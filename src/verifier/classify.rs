@@ -45,13 +45,6 @@ impl PeerVerifier {
                 let (position, subject) = find(leaf_der, intermediates, |c| c.not_before() == not_before);
                 Rejection::NotYetValid { position, subject, not_before, now }
             }
-            Error::CertRevoked => Rejection::Revoked { subject },
-            Error::CrlExpired { .. } => {
-                Rejection::RevocationListUnusable { subject, why: "it is past its nextUpdate".to_owned() }
-            }
-            Error::InvalidCrlSignatureForPublicKey | Error::IssuerNotCrlSigner => {
-                Rejection::RevocationListUnusable { subject, why: "its issuer did not sign it".to_owned() }
-            }
             Error::EndEntityUsedAsCa => {
                 let (_, subject) = find(&CertificateDer::from(&[][..]), intermediates, |c| !c.is_ca());
                 Rejection::CaUnusable { subject, why: CaProblem::NotACa }
@@ -90,11 +83,6 @@ impl PeerVerifier {
                         algorithm_text(&context.public_key_algorithm_id)
                     ),
                 }
-            }
-            Error::UnsupportedCrlSignatureAlgorithmContext(_)
-            | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
-                let why = "its signature algorithm is not supported".to_owned();
-                Rejection::RevocationListUnusable { subject, why }
             }
             other => {
                 // The names of errors are short; what some of them carry is not.

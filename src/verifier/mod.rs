@@ -8,7 +8,8 @@
 //!    constraints, key usages, the CA's own validity and extensions (`webpki`, and what it leaves out of what Go checks);
 //! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and its
 //!    key can be used in a handshake;
-//! 3. no certificate of the chain is revoked, where revocation lists are configured;
+//! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the revocation
+//!    lists asks for it;
 //! 4. the leaf's subject and extensions are strictly valid, and its Common Name or a URI SAN is the one required.
 //!
 //! What it does not check: Typha's host name or address (by design: any Typha of the cluster will do), certificate
@@ -19,6 +20,7 @@ mod cache;
 mod chain;
 mod classify;
 mod rejection;
+mod revocation;
 
 use std::fmt;
 use std::sync::Arc;

@@ -109,21 +109,34 @@ pub enum Rejection {
         /// The leaf.
         subject: String,
     },
-    /// A certificate of the chain has been revoked.
-    #[error("a certificate in the chain of {subject} has been revoked")]
+    /// A certificate of the chain has been revoked: it is on the list of its issuer.
+    #[error("the {position} certificate {subject} has been revoked by its issuer: give its owner a new one")]
     Revoked {
-        /// The leaf.
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
         subject: String,
     },
-    /// The revocation list of an issuer is past its `nextUpdate`, or not signed by the issuer.
+    /// The revocation list of an issuer is past its `nextUpdate`, and the policy wants a current one.
     #[error(
-        "a revocation list for the chain of {subject} can not be relied on: {why}; install a current one"
+        "the revocation list for the certificate of {subject} can not be relied on: {why}; install a current one"
     )]
     RevocationListUnusable {
-        /// The leaf.
+        /// The certificate.
         subject: String,
-        /// What is wrong with it.
+        /// What is wrong with the list.
         why: String,
+    },
+    /// There is no revocation list of an issuer, and the policy wants one.
+    #[error(
+        "whether the certificate of {subject} has been revoked is not known: there is no revocation list of its \
+         issuer {issuer}; add it to the configured lists"
+    )]
+    RevocationStatusUnknown {
+        /// The certificate.
+        subject: String,
+        /// Its issuer.
+        issuer: String,
     },
     /// Finding a path to a trusted CA would take more work than an honest chain ever does.
     #[error("the chain of {subject} is too complex to verify: send the leaf and its issuers only")]
@@ -263,6 +276,7 @@ impl Rejection {
             Self::PathTooLong { .. } => "path_too_long",
             Self::Revoked { .. } => "revoked",
             Self::RevocationListUnusable { .. } => "revocation_list_unusable",
+            Self::RevocationStatusUnknown { .. } => "revocation_status_unknown",
             Self::TooComplex { .. } => "too_complex",
             Self::UnhandledCriticalExtension { .. } => "unhandled_critical_extension",
             Self::UnknownCa { .. } => "unknown_ca",
@@ -306,6 +320,7 @@ impl Rejection {
             Self::NameConstraintViolation { .. }
             | Self::PathTooLong { .. }
             | Self::RevocationListUnusable { .. }
+            | Self::RevocationStatusUnknown { .. }
             | Self::TooComplex { .. }
             | Self::UnhandledCriticalExtension { .. }
             | Self::UriNameConstraint { .. } => {

@@ -9,6 +9,8 @@
 )]
 
 mod bundles_and_chains;
+#[path = "../common_lists/mod.rs"]
+mod common_lists;
 #[path = "../common_material/mod.rs"]
 mod common_material;
 mod keys;
@@ -24,11 +26,12 @@ use std::time::{Duration, SystemTime};
 
 use common_material::Dir;
 use common_material::secret::{Log, Secret};
-use rcgen::{CertificateParams, CertificateRevocationListParams, KeyPair, RevokedCertParams, SerialNumber};
+use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use typha_tls::material::{
-    Credentials, MaterialError, MaterialWarning, Origin, RevocationLists, TlsFiles, TrustBundle,
+    Credentials, MaterialError, MaterialWarning, Origin, RevocationLists, RevocationPolicy, TlsFiles,
+    TrustBundle,
 };
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf, TestPki};
 use typha_tls::{RequiredIdentity, Role};

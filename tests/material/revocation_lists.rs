@@ -1,101 +1,353 @@
-//! Revocation lists, good and damaged.
+//! Revocation lists: good and damaged ones, and whose signature they must carry.
 
+use rustls_pki_types::CertificateRevocationListDer;
+
+use super::common_lists::{List, certificate_pem, list_pem};
 use super::*;
 
-/// A list of the CA `issuer`, by a key of its own; of all its certificates, or only those of a distribution point.
-fn revocation_list(issuer: &str, distribution_point: Option<&str>) -> CertificateRevocationListDer<'static> {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, issuer);
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    params.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+fn spec(name: &str) -> CertificateSpec {
     let (begin, end) = year();
-    let revoked = RevokedCertParams {
-        serial_number: SerialNumber::from(1),
-        revocation_time: begin.into(),
-        reason_code: None,
-        invalidity_date: None,
-    };
-    let list = CertificateRevocationListParams {
-        this_update: begin.into(),
-        next_update: end.into(),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: distribution_point.map(|uri| rcgen::CrlIssuingDistributionPoint {
-            distribution_point: rcgen::CrlDistributionPoint { uris: vec![uri.to_owned()] },
-            scope: None,
-        }),
-        revoked_certs: vec![revoked],
-        key_identifier_method: rcgen::KeyIdMethod::Sha256,
-    };
-    list.signed_by(&rcgen::Issuer::new(params, key)).unwrap().der().clone()
+    CertificateSpec::ca(name).valid(begin, end)
+}
+
+fn bundle(cas: &[&TestCa]) -> TrustBundle {
+    TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap()
+}
+
+fn intermediate_of(ca: &TestCa) -> String {
+    certificate_pem(&ca.issue(CertificateSpec::leaf("x")).unwrap().chain()[1])
+}
+
+fn from_pem(text: &str, bundle: &TrustBundle) -> Result<RevocationLists, MaterialError> {
+    RevocationLists::from_pem(text.as_bytes(), bundle, &provider())
+}
+
+#[track_caller]
+fn issuers(lists: &RevocationLists) -> Vec<&str> {
+    lists.iter().map(|list| list.issuer()).collect()
+}
+
+/// What is wrong with the only list in `text`.
+#[track_caller]
+fn problem(text: &str, bundle: &TrustBundle) -> String {
+    match from_pem(text, bundle).unwrap_err() {
+        MaterialError::RevocationList { origin: Origin::Memory, position: 1, problem, .. } => problem,
+        other => panic!("{other}"),
+    }
 }
 
 #[test]
-fn revocation_lists_good_and_damaged() {
-    let dir = Dir::new();
-    let lists = [revocation_list("a", None), revocation_list("b", None)];
-    let [first, second] = lists.each_ref().map(|list| pem("X509 CRL", list));
-    let load = |text: String| RevocationLists::from_pem_file(dir.write("crl.pem", text));
-    for (text, count) in [
-        (first.clone(), 1),
-        (format!("# comment\n{first}\n{second}"), 2),
-        (format!("{first}{second}").replace('\r', "").replace('\n', "\r\n"), 2),
-    ] {
-        assert_eq!(format!("{:?}", load(text).unwrap()), format!("RevocationLists({count})"));
-    }
-    assert_eq!(format!("{:?}", RevocationLists::from_der(lists.clone()).unwrap()), "RevocationLists(2)");
-    assert_eq!(format!("{:?}", RevocationLists::none()), "RevocationLists(0)");
+fn files_of_each_kind() {
+    let (dir, a, b) = (Dir::new(), ca("a"), ca("b"));
+    let bundle = bundle(&[&a, &b]);
+    let (of_a, of_b) = (List::new().signed_by(&a, "a"), List::new().signed_by(&b, "b"));
+    let (pem_a, pem_b) = (list_pem(&of_a), list_pem(&of_b));
+    let load = |contents: &[&[u8]]| {
+        let paths = contents.iter().enumerate().map(|(i, bytes)| dir.write(&format!("{i}.crl"), bytes));
+        RevocationLists::from_files(paths, &bundle, &provider()).unwrap()
+    };
+    let (name_a, name_b) = ("CN=\"a\"", "CN=\"b\"");
+    assert!(issuers(&load(&[])).is_empty());
+    assert_eq!(issuers(&load(&[pem_a.as_bytes()])), [name_a]);
+    assert_eq!(issuers(&load(&[&of_a])), [name_a]);
+    assert_eq!(issuers(&load(&[&of_b, pem_a.as_bytes()])), [name_b, name_a]);
+    // Text that begins with the first octet of DER.
+    assert_eq!(issuers(&load(&[format!("0 a list\n{pem_a}{pem_b}").as_bytes()])), [name_a, name_b]);
+    let dos = format!("{pem_a}{pem_b}").replace('\r', "").replace('\n', "\r\n");
+    assert_eq!(issuers(&load(&[dos.as_bytes()])), [name_a, name_b]);
+    // The certificate of a CA that is in the bundle anyway does no harm.
+    assert_eq!(issuers(&load(&[format!("{}{pem_a}", a.root_pem()).as_bytes()])), [name_a]);
 
+    let lists = RevocationLists::from_der([of_a, of_b], &bundle, &provider()).unwrap();
+    assert_eq!(issuers(&lists), [name_a, name_b]);
+    assert_eq!(format!("{lists:?}"), "RevocationLists(2)");
+    assert_eq!(format!("{:?}", RevocationLists::none()), "RevocationLists(0)");
+}
+
+#[test]
+fn a_file_without_a_list() {
+    let (dir, a) = (Dir::new(), ca("a"));
     let file = dir.text("crl.pem");
-    for text in ["", "no list"] {
-        let error = load(text.to_owned()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("{file}: there is no revocation list (a PEM block X509 CRL) in it")
-        );
+    for text in ["", "0", "no list", &a.root_pem()] {
+        let path = dir.write("crl.pem", text);
+        let error = RevocationLists::from_files([path], &bundle(&[&a]), &provider()).unwrap_err();
+        let expected = format!("{file}: there is no revocation list (a PEM block X509 CRL, or DER) in it");
+        assert_eq!(error.to_string(), expected);
         assert!(matches!(error, MaterialError::NoRevocationList(Origin::File(_))));
     }
-    assert!(matches!(RevocationLists::from_der([]), Err(MaterialError::NoRevocationList(Origin::Memory))));
+    let none = RevocationLists::from_der([], &bundle(&[&a]), &provider()).unwrap_err();
+    assert!(matches!(none, MaterialError::NoRevocationList(Origin::Memory)));
+}
 
-    for damaged in [&b""[..], b"\x30\x00", &lists[1][..lists[1].len() - 1], &lists[1][1..], ca("ca").root()] {
-        let error = load(first.clone() + &pem("X509 CRL", damaged)).unwrap_err();
+#[test]
+fn the_files_of_an_end() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    dir.write_material(&pki.ca, &pki.typha);
+    let list = dir.write("ca.crl", List::new().signed_by(&pki.ca, "calico-typha-ca"));
+    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
+    assert_eq!((files.crl_files.len(), files.revocation), (0, RevocationPolicy::default()));
+    let loaded = files.load(&provider()).unwrap().revocation_lists;
+    assert_eq!((loaded.iter().len(), loaded.policy()), (0, RevocationPolicy::default()));
+    let files = files.with_crl_files([&list]).with_revocation_policy(RevocationPolicy::strict());
+    let loaded = files.load(&provider()).unwrap().revocation_lists;
+    assert_eq!((loaded.iter().len(), loaded.policy()), (1, RevocationPolicy::strict()));
+    dir.write("ca.pem", ca("calico-typha-ca").root_pem());
+    let error = files.load(&provider()).unwrap_err();
+    assert!(
+        error.to_string().starts_with(&format!(
+            "{}: revocation list 1 is unusable: it is signed with another key",
+            list.display()
+        )),
+        "{error}"
+    );
+}
+
+#[test]
+fn damaged_lists() {
+    let (dir, a) = (Dir::new(), ca("a"));
+    let bundle = bundle(&[&a]);
+    let list = List::new().signed_by(&a, "a");
+    let (first, file) = (list_pem(&list), dir.text("crl.pem"));
+    for damaged in [&b""[..], b"\x30\x00", &list[..list.len() - 1], &list[1..], a.root()] {
+        let path = dir.write("crl.pem", first.clone() + &pem("X509 CRL", damaged));
+        let error = RevocationLists::from_files([path], &bundle, &provider()).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with(&format!("{file}: revocation list 2 is unusable: ")), "{text}");
         assert!(matches!(error, MaterialError::RevocationList { position: 2, .. }), "{error:?}");
     }
-    let error = load(first.clone() + &ca("ca").root_pem()).unwrap_err();
+    let error = from_pem(&(first.clone() + &pem("PRIVATE KEY", b"")), &bundle).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{file}: found a PEM block \"CERTIFICATE\", but only X509 CRL blocks may stand here")
+        "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE blocks \
+         (intermediate CAs that signed them) may stand here"
     );
-
-    let text = format!("{first}{second}");
+    let text = format!("{first}{}", a.root_pem());
     for length in 0..text.trim_end().len() {
-        if let Ok(lists) = RevocationLists::from_pem(&text.as_bytes()[..length]) {
-            assert_eq!(format!("{lists:?}"), "RevocationLists(1)");
+        if let Ok(lists) = from_pem(&text[..length], &bundle) {
+            assert_eq!(lists.iter().len(), 1);
             let range = first.trim_end().len()..first.len() + "-----BEGIN".len();
             assert!(range.contains(&length), "{length}");
         }
     }
 }
 
-/// webpki looks at one list of an issuer only, by its name: a superseded one beside the current one would hide what that
-/// revokes.
+/// In DER, whatever is cut off or changed is found: a list never says less than its CA has signed.
 #[test]
-fn an_issuer_has_one_list_for_all_its_certificates() {
-    let whole = || revocation_list("a", None);
-    for (lists, problem) in [
-        (
-            vec![whole(), revocation_list("b", None), whole()],
-            "the given bytes: revocation list 3 is unusable: it is the second list of the same issuer; leave only the \
-             current one",
-        ),
-        (
-            vec![revocation_list("a", Some("http://ca.example/1.crl"))],
-            "the given bytes: revocation list 1 is unusable: it covers only a part of its issuer's certificates (issuing \
-             distribution point), which is not supported",
-        ),
-    ] {
-        assert_eq!(RevocationLists::from_der(lists).unwrap_err().to_string(), problem);
+fn every_truncation_and_every_other_byte() {
+    let a = ca("a");
+    let bundle = bundle(&[&a]);
+    let dir = Dir::new();
+    let list = List::new().serial(&[7], None).serial(&[0x80, 1], None).signed_by(&a, "a");
+    let of_der = |der: &[u8]| {
+        RevocationLists::from_der([CertificateRevocationListDer::from(der.to_vec())], &bundle, &provider())
+    };
+    of_der(&list).unwrap();
+    for length in 0..list.len() {
+        of_der(&list[..length]).unwrap_err();
+        let path = dir.write("crl.der", &list[..length]);
+        RevocationLists::from_files([path], &bundle, &provider()).unwrap_err();
     }
+    of_der(&[&list[..], &[0]].concat()).unwrap_err();
+    let mut changed = list.to_vec();
+    for position in 0..list.len() {
+        for other in (1..=255).map(|difference| list[position] ^ difference) {
+            changed[position] = other;
+            let error = of_der(&changed).err();
+            assert!(error.is_some(), "byte {position} as {other:#x}");
+        }
+        changed[position] = list[position];
+    }
+}
+
+#[test]
+fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
+    let a = ca("a");
+    let list = list_pem(&List::new().signed_by(&a, "a"));
+    assert_eq!(
+        problem(&list, &bundle(&[&ca("b")])),
+        "its issuer CN=\"a\" is no CA of the CA file: put the certificate of the CA that signed it into the CA file; or, \
+         if peers send it as an intermediate, into this file"
+    );
+    assert_eq!(
+        problem(&list, &bundle(&[&ca("a")])),
+        "it is signed with another key than that of the CA CN=\"a\" in the CA file, or was altered: if that CA was made \
+         anew under its name, put its other certificate into the CA file, too; otherwise leave this list out"
+    );
+    let not_for_lists = TestCa::new(spec("a").without_crl_sign()).unwrap();
+    assert_eq!(
+        problem(&list_pem(&List::new().signed_by(&not_for_lists, "a")), &bundle(&[&not_for_lists])),
+        "its issuer CN=\"a\" may not sign lists, since its key usage does not include cRLSign: issue that CA's \
+         certificate anew with it"
+    );
+    // A pinned leaf is no CA, whatever it signs.
+    let pinned = TestCa::new(CertificateSpec::leaf("a")).unwrap();
+    let text = problem(&list_pem(&List::new().signed_by(&pinned, "a")), &bundle(&[&pinned]));
+    assert!(text.starts_with("its issuer CN=\"a\" is no CA of the CA file"), "{text}");
+
+    // A CA with a P-256 key, and a provider that knows RSA only.
+    let mut rsa_only = provider();
+    let algorithms = rsa_only.signature_verification_algorithms.mapping.iter();
+    let (_, known) =
+        *algorithms.clone().find(|(scheme, _)| *scheme == rustls::SignatureScheme::RSA_PKCS1_SHA256).unwrap();
+    rsa_only.signature_verification_algorithms.all = known;
+    let error = RevocationLists::from_pem(list.as_bytes(), &bundle(&[&a]), &rsa_only).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the given bytes: revocation list 1 is unusable: its signature algorithm 1.2.840.10045.4.3.2 is not supported \
+         with the key of its issuer CN=\"a\""
+    );
+}
+
+#[test]
+fn every_kind_of_key_signs_lists() {
+    for key_type in [KeyType::Ed25519, KeyType::P256, KeyType::P384, KeyType::Rsa2048] {
+        let a = TestCa::new(CertificateSpec::ca("a").key_type(key_type)).unwrap();
+        from_pem(&list_pem(&List::new().signed_by(&a, "a")), &bundle(&[&a])).unwrap();
+    }
+}
+
+#[test]
+fn two_cas_of_one_name() {
+    let (old, new) = (ca("a"), ca("a"));
+    let both = bundle(&[&old, &new]);
+    let [of_old, of_new] = [&old, &new].map(|ca| list_pem(&List::new().signed_by(ca, "a")));
+    assert_eq!(from_pem(&(of_old.clone() + &of_new), &both).unwrap().iter().len(), 2);
+    let error = from_pem(&(of_old.clone() + &of_new + &of_old), &both).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the given bytes: revocation list 3 is unusable: it is the second list of the same issuer, CN=\"a\"; leave only \
+         the current one"
+    );
+    // Without the CA that was left behind, its list is nobody's.
+    let error = from_pem(&(of_old + &of_new), &bundle(&[&new])).unwrap_err();
+    assert!(matches!(error, MaterialError::RevocationList { position: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_second_list_in_another_file() {
+    let (dir, a) = (Dir::new(), ca("a"));
+    let list = List::new().signed_by(&a, "a");
+    let paths = [dir.write("1.crl", &list), dir.write("2.crl", list_pem(&list))];
+    let error = RevocationLists::from_files(paths, &bundle(&[&a]), &provider()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{}: revocation list 1 is unusable: it is the second list of the same issuer, CN=\"a\"; leave only the \
+             current one",
+            dir.text("2.crl")
+        )
+    );
+}
+
+#[test]
+fn lists_of_intermediates() {
+    let root = ca("root");
+    let first = root.intermediate(CertificateSpec::ca("first")).unwrap();
+    let second = first.intermediate(CertificateSpec::ca("second")).unwrap();
+    let bundle = bundle(&[&root]);
+    let list = list_pem(&List::new().signed_by(&second, "second"));
+    let text = problem(&list, &bundle);
+    assert!(text.starts_with("its issuer CN=\"second\" is no CA of the CA file"), "{text}");
+
+    let (first_pem, second_pem) = (intermediate_of(&first), intermediate_of(&second));
+    for text in [
+        format!("{first_pem}{second_pem}{list}"),
+        format!("{second_pem}{first_pem}{list}"),
+        format!("{list}{second_pem}{first_pem}{first_pem}"),
+    ] {
+        assert_eq!(issuers(&from_pem(&text, &bundle).unwrap()), ["CN=\"second\""]);
+    }
+    // In a file of its own kind, too, as long as there is a list in each.
+    let dir = Dir::new();
+    let of_first = List::new().signed_by(&first, "first");
+    let files = [
+        dir.write("1.crl", first_pem.clone() + &list_pem(&of_first)),
+        dir.write("2.crl", second_pem.clone() + &list),
+    ];
+    let lists = RevocationLists::from_files(files, &bundle, &provider()).unwrap();
+    assert_eq!(issuers(&lists), ["CN=\"first\"", "CN=\"second\""]);
+
+    let error = from_pem(&format!("{second_pem}{list}"), &bundle).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the given bytes: certificate 1 can not vouch for a revocation list: CN=\"second\" is issued by CN=\"first\", and \
+         not by a CA of the CA file: put the certificate of the CA that issued it into the CA file; or, if that is an \
+         intermediate too, into this file"
+    );
+    // Neither is one that claims it, nor one that is no CA.
+    let forged = intermediate_of(&ca("root").intermediate(CertificateSpec::ca("second")).unwrap());
+    let error = from_pem(&format!("{forged}{list}"), &bundle).unwrap_err();
+    assert!(matches!(error, MaterialError::RevocationListIssuer { position: 1, .. }), "{error}");
+    let leaf = certificate_pem(&root.issue(CertificateSpec::leaf("second")).unwrap().chain()[0]);
+    assert_eq!(
+        from_pem(&format!("{first_pem}{leaf}{list}"), &bundle).unwrap_err().to_string(),
+        "the given bytes: certificate 2 can not vouch for a revocation list: CN=\"second\" is no CA (basic constraints do \
+         not mark it as a CA)"
+    );
+    let not_for_lists = root.intermediate(CertificateSpec::ca("second").without_crl_sign()).unwrap();
+    let list = list_pem(&List::new().signed_by(&not_for_lists, "second"));
+    let text = problem(&(intermediate_of(&not_for_lists) + &list), &bundle);
+    assert!(text.starts_with("its issuer CN=\"second\" may not sign lists"), "{text}");
+}
+
+#[test]
+fn lists_that_do_not_cover_all() {
+    let a = ca("a");
+    let list = List::new().of_a_distribution_point().signed_by(&a, "a");
+    assert_eq!(
+        problem(&list_pem(&list), &bundle(&[&a])),
+        "it covers only a part of its issuer's certificates (issuing distribution point), which is not supported"
+    );
+}
+
+#[test]
+fn warnings_about_lists() {
+    let a = ca("a");
+    let bundle = bundle(&[&a]);
+    let (begin, end) = year();
+    let list = List::new().of(begin, end).signed_by(&a, "a");
+    let lists = RevocationLists::from_der([list], &bundle, &provider()).unwrap();
+    let unix_time =
+        |time: SystemTime| UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+    let warnings = |lists: &RevocationLists, now: SystemTime| -> Vec<_> {
+        let warnings = lists.warnings(unix_time(now));
+        warnings.iter().map(|warning| (warning.as_str(), warning.to_string())).collect()
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(
+        lists.iter().next().map(|list| (list.this_update(), list.next_update())),
+        Some((unix_time(begin), unix_time(end)))
+    );
+    assert_eq!(warnings(&lists, begin), []);
+    assert_eq!(warnings(&lists, end - second), []);
+    assert_eq!(
+        warnings(&lists, begin - second),
+        [(
+            "revocation_list_not_yet_valid",
+            "the revocation list of CN=\"a\" is of 2025-01-01T00:00:00Z, which is in the future: it is used all the \
+             same; check the clock"
+                .to_owned()
+        )]
+    );
+    let expired = |meaning: &str| {
+        let text = format!(
+            "the revocation list of CN=\"a\" was to be replaced by 2026-01-01T00:00:00Z: {meaning}; install a current one"
+        );
+        [("revocation_list_expired", text)]
+    };
+    assert_eq!(warnings(&lists, end), expired("it is still used, but does not know who was revoked since"));
+    let strict = lists.with_policy(RevocationPolicy::strict());
+    assert_eq!(warnings(&strict, end), expired("every peer with a certificate of that CA will be refused"));
+
+    let none = RevocationLists::none();
+    assert_eq!(warnings(&none, begin), []);
+    assert_eq!(
+        warnings(&none.with_policy(RevocationPolicy::strict()), begin),
+        [(
+            "no_revocation_list",
+            "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; add \
+             the lists of the CAs"
+                .to_owned()
+        )]
+    );
 }

@@ -20,8 +20,8 @@ fn a_secret_is_found_where_it_is() {
 fn no_debug_output_shows_the_key() {
     let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
     dir.write_material(&pki.ca, &pki.typha);
-    let (ca_file, cert_file, key_file) = (dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
-    let material = TlsFiles { ca_file, cert_file, key_file }.load(&provider()).unwrap();
+    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
+    let material = files.load(&provider()).unwrap();
     let acceptor = pki.acceptor().unwrap();
     let connector = pki.connector().unwrap();
     let (typha, felix) = (acceptor.snapshot(), connector.snapshot());
@@ -78,6 +78,7 @@ fn spoilt_key_files(key: &str) -> Vec<String> {
 fn no_error_shows_the_key() {
     let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
     let (ca, chain, key) = (pki.ca.root_pem(), pki.felix.chain_pem(), pki.felix.key_pem());
+    let bundle = pki.ca.trust_bundle().unwrap();
     let secret = Secret::of(&pki.felix);
     let check = |error: MaterialError| {
         let cause = error.source().map(ToString::to_string);
@@ -88,7 +89,7 @@ fn no_error_shows_the_key() {
         check(load_key(&dir, &chain, &spoilt).unwrap_err());
         check(load_key(&dir, &spoilt, &key).unwrap_err());
         check(TrustBundle::from_pem(format!("{ca}{spoilt}").as_bytes()).unwrap_err());
-        check(RevocationLists::from_pem(spoilt.as_bytes()).unwrap_err());
+        check(RevocationLists::from_pem(spoilt.as_bytes(), &bundle, &provider()).unwrap_err());
     }
 }
 

@@ -8,24 +8,20 @@ fn assert_unreadable(error: MaterialError, file: &Path, kind: ErrorKind) {
     assert_eq!((&*path, source.kind()), (file, kind));
 }
 
-/// Reads `bad` in the place of each of the four files.
+/// Reads `bad` in the place of each of the files.
 fn assert_unreadable_everywhere(dir: &Dir, pki: &TestPki, bad: &Path, kind: ErrorKind) {
     dir.write_material(&pki.ca, &pki.typha);
-    let files = || TlsFiles {
-        ca_file: dir.path("ca.pem"),
-        cert_file: dir.path("cert.pem"),
-        key_file: dir.path("key.pem"),
-    };
-    assert!(files().load(&provider()).is_ok());
-    let bad_path = bad.to_owned();
+    let (ca, cert, key) = (&*dir.path("ca.pem"), &*dir.path("cert.pem"), &*dir.path("key.pem"));
+    let good = TlsFiles::new(ca, cert, key);
+    good.load(&provider()).unwrap();
     for files in [
-        TlsFiles { ca_file: bad_path.clone(), ..files() },
-        TlsFiles { cert_file: bad_path.clone(), ..files() },
-        TlsFiles { key_file: bad_path.clone(), ..files() },
+        TlsFiles::new(bad, cert, key),
+        TlsFiles::new(ca, bad, key),
+        TlsFiles::new(ca, cert, bad),
+        good.with_crl_files([bad]),
     ] {
         assert_unreadable(files.load(&provider()).unwrap_err(), bad, kind);
     }
-    assert_unreadable(RevocationLists::from_pem_file(bad).unwrap_err(), bad, kind);
 }
 
 #[test]

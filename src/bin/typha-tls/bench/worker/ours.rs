@@ -93,11 +93,7 @@ fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStre
 
 fn material(setup: &Setup, policy: &TlsPolicy) -> Result<Material, Failure> {
     let files = &setup.files;
-    let files = TlsFiles {
-        ca_file: files.ca.clone().into(),
-        cert_file: files.chain.clone().into(),
-        key_file: files.key.clone().into(),
-    };
+    let files = TlsFiles::new(&files.ca, &files.chain, &files.key);
     Ok(files.load(policy.provider())?)
 }
 

@@ -1,0 +1,124 @@
+//! Who may sign revocation lists: the CAs of the bundle, and intermediates below them.
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls_pki_types::CertificateDer;
+
+use super::loading::Found;
+use crate::certificate::{Certificate, algorithm_text, name_text};
+use crate::material::error::MaterialError;
+use crate::material::signed::{SignatureProblem, Signed};
+use crate::material::trust_bundle::TrustBundle;
+
+/// The CAs of a bundle, and the intermediate CAs that are known to be below them.
+///
+/// The validity of the certificates does not matter here: what an expired CA has signed is still what it has signed. Whether
+/// a path may use it is for the verifier to say.
+pub(super) struct Issuers<'a> {
+    known: Vec<Certificate<'a>>,
+    algorithms: &'a WebPkiSupportedAlgorithms,
+}
+
+impl<'a> Issuers<'a> {
+    pub(super) fn of_bundle(bundle: &'a TrustBundle, algorithms: &'a WebPkiSupportedAlgorithms) -> Self {
+        // A pinned leaf issues nothing, no lists either.
+        let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
+        let known = cas.filter_map(|entry| Certificate::parse(&entry.der).ok()).collect();
+        Self { known, algorithms }
+    }
+
+    /// Adds intermediates, in whatever order they stand. Each must be a CA that is known, or one that a known CA issued.
+    pub(super) fn add(
+        &mut self,
+        certificates: &'a [Found<CertificateDer<'static>>],
+    ) -> Result<(), MaterialError> {
+        let mut pending = Vec::new();
+        for found in certificates {
+            let unusable = |source| MaterialError::Certificate {
+                origin: found.origin.clone(),
+                position: found.position,
+                source,
+            };
+            let certificate = Certificate::parse(&found.der).map_err(unusable)?;
+            certificate.can_issue().map_err(|why| {
+                found.unusable_issuer(format!("{} is no CA ({})", certificate.subject_text(), why.as_str()))
+            })?;
+            pending.push((found, certificate));
+        }
+        loop {
+            let before = pending.len();
+            let mut left = Vec::new();
+            for (found, certificate) in pending {
+                if self.have_issued(&found.der, &certificate) {
+                    self.known.push(certificate);
+                } else {
+                    left.push((found, certificate));
+                }
+            }
+            match left.first() {
+                None => return Ok(()),
+                Some((found, certificate)) if left.len() == before => {
+                    return Err(found.unusable_issuer(format!(
+                        "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued \
+                         it into the CA file; or, if that is an intermediate too, into this file",
+                        certificate.subject_text(),
+                        certificate.issuer_text()
+                    )));
+                }
+                Some(_) => pending = left,
+            }
+        }
+    }
+
+    /// Whether the certificate is one of these, or one of these has issued it.
+    fn have_issued(&self, der: &[u8], certificate: &Certificate<'_>) -> bool {
+        let is_known = self.known.iter().any(|known| {
+            known.subject_der() == certificate.subject_der()
+                && known.public_key_info() == certificate.public_key_info()
+        });
+        let Ok(signed) = Signed::parse(der) else { return false };
+        is_known || self.named(signed.issuer).any(|issuer| self.is_signed_by(&signed, issuer).is_ok())
+    }
+
+    /// The one that has signed a list, or why none of them can be taken to have.
+    pub(super) fn signer(&self, list: &Signed<'_>) -> Result<&Certificate<'a>, String> {
+        let issuer = name_text(list.issuer);
+        let mut problem = None;
+        let mut may_not_sign = false;
+        for named in self.named(list.issuer) {
+            match self.is_signed_by(list, named) {
+                // RFC 5280 sections 4.2.1.3 and 6.3.3 (f)
+                Ok(()) if named.can_sign_lists() => return Ok(named),
+                Ok(()) => may_not_sign = true,
+                Err(SignatureProblem::Unsupported) if problem.is_some() => {}
+                Err(other) => problem = Some(other),
+            }
+        }
+        Err(match problem {
+            _ if may_not_sign => format!(
+                "its issuer {issuer} may not sign lists, since its key usage does not include cRLSign: issue that CA's \
+                 certificate anew with it"
+            ),
+            None => format!(
+                "its issuer {issuer} is no CA of the CA file: put the certificate of the CA that signed it into the CA \
+                 file; or, if peers send it as an intermediate, into this file"
+            ),
+            Some(SignatureProblem::Unsupported) => format!(
+                "its signature algorithm {} is not supported with the key of its issuer {issuer}",
+                algorithm_text(list.algorithm)
+            ),
+            Some(SignatureProblem::Invalid) => format!(
+                "it is signed with another key than that of the CA {issuer} in the CA file, or was altered: if that CA \
+                 was made anew under its name, put its other certificate into the CA file, too; otherwise leave this \
+                 list out"
+            ),
+        })
+    }
+
+    fn named(&self, name: &[u8]) -> impl Iterator<Item = &Certificate<'a>> {
+        self.known.iter().filter(move |known| known.subject_der() == name)
+    }
+
+    fn is_signed_by(&self, signed: &Signed<'_>, issuer: &Certificate<'_>) -> Result<(), SignatureProblem> {
+        signed.verify(issuer.public_key_info(), self.algorithms.all)
+    }
+}

@@ -1,0 +1,169 @@
+//! From files to revocation lists whose signatures are verified.
+
+use std::path::Path;
+
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::pem::SectionKind;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
+use webpki::{CertRevocationList, OwnedCertRevocationList};
+
+use super::RevocationList;
+use super::issuers::Issuers;
+use crate::certificate::{name_text, revocation_list_times};
+use crate::der::{DerError, DerReader, INTEGER, SEQUENCE};
+use crate::material::error::{MaterialError, Origin};
+use crate::material::pem::{self, Expected};
+use crate::material::signed::Signed;
+use crate::material::trust_bundle::TrustBundle;
+
+const EXPECTED: Expected = Expected {
+    labels: &["X509 CRL", "CERTIFICATE"],
+    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) may stand",
+};
+
+/// Something that was found in a file, and where.
+pub(super) struct Found<T> {
+    pub(super) origin: Origin,
+    /// Its place among its kind there, counted from 1.
+    pub(super) position: usize,
+    pub(super) der: T,
+}
+
+impl<T> Found<T> {
+    fn new(origin: &Origin, index: usize, der: T) -> Self {
+        Self { origin: origin.clone(), position: index + 1, der }
+    }
+
+    fn unusable_list(&self, problem: impl Into<String>) -> MaterialError {
+        let (origin, position) = (self.origin.clone(), self.position);
+        MaterialError::RevocationList { origin, position, problem: problem.into() }
+    }
+
+    pub(super) fn unusable_issuer(&self, problem: String) -> MaterialError {
+        let (origin, position) = (self.origin.clone(), self.position);
+        MaterialError::RevocationListIssuer { origin, position, problem }
+    }
+}
+
+/// What the files hold, before anything in it is believed.
+#[derive(Default)]
+pub(super) struct Unverified {
+    lists: Vec<Found<CertificateRevocationListDer<'static>>>,
+    certificates: Vec<Found<CertificateDer<'static>>>,
+}
+
+impl Unverified {
+    /// Adds what a file holds. A file without a list is an error: one that was named must have been meant to hold one.
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), MaterialError> {
+        let (bytes, _) = pem::read_file(path)?;
+        let origin = Origin::file(path);
+        if is_der(&bytes) {
+            self.lists.push(Found::new(&origin, 0, bytes.into()));
+            return Ok(());
+        }
+        self.add_pem(&bytes, &origin)
+    }
+
+    pub(super) fn add_pem(&mut self, pem: &[u8], origin: &Origin) -> Result<(), MaterialError> {
+        let (mut lists, mut certificates) = (0, 0);
+        for (kind, der) in pem::decode(pem, origin, &EXPECTED)? {
+            if kind == SectionKind::Crl {
+                self.lists.push(Found::new(origin, lists, der.into()));
+                lists += 1;
+            } else if kind == SectionKind::Certificate {
+                self.certificates.push(Found::new(origin, certificates, der.into()));
+                certificates += 1;
+            }
+        }
+        if lists == 0 { Err(MaterialError::NoRevocationList(origin.clone())) } else { Ok(()) }
+    }
+
+    pub(super) fn add_list(&mut self, list: &CertificateRevocationListDer<'_>) {
+        let index = self.lists.len();
+        self.lists.push(Found::new(&Origin::Memory, index, list.to_vec().into()));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lists.is_empty()
+    }
+
+    /// Believes what CAs of the bundle, or CAs below them, have signed; anything else is an error.
+    pub(super) fn verify(
+        self,
+        bundle: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Vec<RevocationList>, MaterialError> {
+        let algorithms = provider.signature_verification_algorithms;
+        let mut issuers = Issuers::of_bundle(bundle, &algorithms);
+        issuers.add(&self.certificates)?;
+        let mut lists: Vec<RevocationList> = Vec::new();
+        for found in &self.lists {
+            let list = verify(&found.der, &issuers).map_err(|problem| found.unusable_list(problem))?;
+            if lists.iter().any(|earlier| earlier.is_of(list.issuer_name(), &list.issuer_key)) {
+                let problem = format!(
+                    "it is the second list of the same issuer, {}; leave only the current one",
+                    list.issuer
+                );
+                return Err(found.unusable_list(problem));
+            }
+            lists.push(list);
+        }
+        Ok(lists)
+    }
+}
+
+/// Whether this is DER and not PEM: a SEQUENCE of 128 bytes or more, as each list is, begins with two bytes that no text
+/// begins with.
+fn is_der(bytes: &[u8]) -> bool {
+    matches!(bytes, [SEQUENCE, 0x80..=0xff, ..])
+}
+
+fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Result<RevocationList, String> {
+    let signed = Signed::parse(der).map_err(|error| match error {
+        DerError::Value => "it names two different signature algorithms (RFC 5280 section 5.1.1.2)",
+        _ => "it is not a DER-encoded certificate revocation list",
+    })?;
+    let signer = issuers.signer(&signed)?;
+    if DerReader::new(signed.contents).expect(INTEGER).is_err() {
+        // RFC 5280 section 5.1.2.1; what `openssl ca -gencrl` makes unless it is told otherwise.
+        return Err("it is of version 1; have the CA write version 2 (crl_extensions in the configuration of openssl ca)"
+            .to_owned());
+    }
+    let (this_update, next_update) =
+        revocation_list_times(der).ok_or("it is not a DER-encoded certificate revocation list")?;
+    let next_update = next_update.ok_or("it does not say when the next one is due (nextUpdate)")?;
+    let list = OwnedCertRevocationList::from_der(der).map_err(problem)?;
+    let list = CertRevocationList::Owned(list);
+    if list.issuing_distribution_point().is_some() {
+        return Err(PARTIAL.to_owned());
+    }
+    let issuer_key = DerReader::single(signer.public_key_info(), SEQUENCE)
+        .map_err(|_| "the key of its issuer is not valid DER")?;
+    Ok(RevocationList {
+        list,
+        issuer: name_text(signed.issuer),
+        issuer_key: issuer_key.into(),
+        signature: signed.signature.into(),
+        this_update,
+        next_update,
+    })
+}
+
+const PARTIAL: &str =
+    "it covers only a part of its issuer's certificates (issuing distribution point), which is not supported";
+
+/// webpki's reasons in words, where it has one that an operator can act on.
+fn problem(error: webpki::Error) -> String {
+    match error {
+        webpki::Error::UnsupportedDeltaCrl => {
+            "it has only what changed since another one (delta list), which is not supported; take the whole one".to_owned()
+        }
+        webpki::Error::UnsupportedIndirectCrl => {
+            "it covers certificates of other issuers (indirect list), which is not supported".to_owned()
+        }
+        webpki::Error::UnsupportedCrlIssuingDistributionPoint
+        | webpki::Error::UnsupportedRevocationReasonsPartitioning => PARTIAL.to_owned(),
+        webpki::Error::UnsupportedCriticalExtension => "it has a critical extension that is not supported".to_owned(),
+        other => other.to_string(),
+    }
+}

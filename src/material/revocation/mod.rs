@@ -1,0 +1,220 @@
+//! Certificate revocation lists (RFC 5280 section 5).
+
+mod issuers;
+mod loading;
+mod policy;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use webpki::CertRevocationList;
+
+use loading::Unverified;
+pub use policy::{ExpiredList, RevocationDepth, RevocationPolicy, UnknownStatus};
+
+use super::error::{MaterialError, Origin};
+use super::trust_bundle::TrustBundle;
+use super::warning::MaterialWarning;
+
+/// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
+///
+/// Every list here was signed by the CA that it is of: a CA of the bundle, or an intermediate below one whose certificate
+/// stands in one of the list files. Where it has a key usage, that must include cRLSign (RFC 5280 section 4.2.1.3). A list
+/// counts for the certificates of that name **and** key, so that a CA that was made anew under its name has a list of its own.
+///
+/// A list covers all certificates of its issuer. One that covers a part of them (issuing distribution point), that tells
+/// only what changed (delta list) or that tells of other issuers (indirect list) is an error, and so are a second list of the
+/// same issuer and one that does not say when the next is due (nextUpdate). An entry counts whatever its reason:
+/// removeFromCRL has a meaning in delta lists only.
+#[derive(Clone, Default)]
+pub struct RevocationLists {
+    lists: Arc<[RevocationList]>,
+    policy: RevocationPolicy,
+}
+
+impl RevocationLists {
+    /// No list, and the default policy: nothing is looked up. Calico has no parameter for lists, so this is what its
+    /// parameters give.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reads files with the lists of the CAs in `issuers`; no file gives no list. `provider` verifies the signatures.
+    ///
+    /// A file is PEM or DER, whichever it is. PEM may hold several lists (`X509 CRL`), and the certificates (`CERTIFICATE`)
+    /// of intermediate CAs that are not in the bundle but signed one of the lists.
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`] if a file can not be read or holds no list, if any list is damaged or can not be attributed to a
+    /// CA of the bundle, or if there are two of the same CA.
+    pub fn from_files(
+        paths: impl IntoIterator<Item = impl AsRef<Path>>,
+        issuers: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let mut unverified = Unverified::default();
+        for path in paths {
+            unverified.add_file(path.as_ref())?;
+        }
+        Self::verified(unverified, issuers, provider)
+    }
+
+    /// Reads PEM lists, and certificates of intermediate CAs, from memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_files`](Self::from_files).
+    pub fn from_pem(
+        pem: &[u8],
+        issuers: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let mut unverified = Unverified::default();
+        unverified.add_pem(pem, &Origin::Memory)?;
+        Self::verified(unverified, issuers, provider)
+    }
+
+    /// Takes DER lists, all of CAs of the bundle.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_files`](Self::from_files); no list is an error, too.
+    pub fn from_der<'a>(
+        lists: impl IntoIterator<Item = CertificateRevocationListDer<'a>>,
+        issuers: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let mut unverified = Unverified::default();
+        lists.into_iter().for_each(|list| unverified.add_list(&list));
+        if unverified.is_empty() {
+            return Err(MaterialError::NoRevocationList(Origin::Memory));
+        }
+        Self::verified(unverified, issuers, provider)
+    }
+
+    fn verified(
+        unverified: Unverified,
+        issuers: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let lists = unverified.verify(issuers, provider)?;
+        Ok(Self { lists: lists.into(), policy: RevocationPolicy::default() })
+    }
+
+    /// The same lists under another policy.
+    #[must_use]
+    pub fn with_policy(self, policy: RevocationPolicy) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// The policy by which the lists are asked.
+    pub fn policy(&self) -> RevocationPolicy {
+        self.policy
+    }
+
+    /// The lists, in the order in which they were read.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &RevocationList> {
+        self.lists.iter()
+    }
+
+    /// What is likely not meant: lists that should have been replaced or are of the future, and a policy that refuses
+    /// everybody for want of lists.
+    pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
+        let missing = self.lists.is_empty() && self.policy.unknown_status == UnknownStatus::Refuse;
+        let missing = missing.then_some(MaterialWarning::NoRevocationList);
+        let of_lists = self.lists.iter().filter_map(|list| list.warning(self.policy, now));
+        missing.into_iter().chain(of_lists).collect()
+    }
+
+    /// Whether they answer alike.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let signatures = |lists: &'_ Self| {
+            let signed = |list: &RevocationList| (list.issuer_key.clone(), list.signature.clone());
+            lists.iter().map(signed).collect::<Vec<_>>()
+        };
+        self.policy == other.policy && signatures(self) == signatures(other)
+    }
+
+    /// The list of the issuer of this name and key, the contents of a Name and of a SubjectPublicKeyInfo.
+    pub(crate) fn list_of(&self, name: &[u8], key: &[u8]) -> Option<&RevocationList> {
+        self.lists.iter().find(|list| list.is_of(name, key))
+    }
+}
+
+/// One list, whose signature is verified.
+pub struct RevocationList {
+    list: CertRevocationList<'static>,
+    issuer: String,
+    /// The contents of the issuer's SubjectPublicKeyInfo.
+    issuer_key: Box<[u8]>,
+    /// Verified, so that with the same key it stands for the same contents.
+    signature: Box<[u8]>,
+    this_update: UnixTime,
+    next_update: UnixTime,
+}
+
+impl RevocationList {
+    /// The CA that it is of, for people: `O="example", CN="ca"`.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// When it was made (thisUpdate).
+    pub fn this_update(&self) -> UnixTime {
+        self.this_update
+    }
+
+    /// When it is to be replaced at the latest (nextUpdate).
+    pub fn next_update(&self) -> UnixTime {
+        self.next_update
+    }
+
+    /// Whether it is past its nextUpdate.
+    pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
+        now >= self.next_update
+    }
+
+    /// Whether a certificate of its issuer, by the contents of its serial number, is on it.
+    pub(crate) fn revokes(&self, serial: &[u8]) -> bool {
+        // Nothing in it is malformed: that was found when it was read.
+        !matches!(self.list.find_serial(serial), Ok(None))
+    }
+
+    fn issuer_name(&self) -> &[u8] {
+        self.list.issuer()
+    }
+
+    fn is_of(&self, name: &[u8], key: &[u8]) -> bool {
+        self.issuer_name() == name && *self.issuer_key == *key
+    }
+
+    fn warning(&self, policy: RevocationPolicy, now: UnixTime) -> Option<MaterialWarning> {
+        let issuer = self.issuer.clone();
+        if self.is_expired(now) {
+            let (next_update, policy) = (self.next_update, policy.expired_list);
+            return Some(MaterialWarning::RevocationListExpired { issuer, next_update, policy });
+        }
+        let this_update = self.this_update;
+        (now < this_update).then_some(MaterialWarning::RevocationListNotYetValid { issuer, this_update })
+    }
+}
+
+impl fmt::Debug for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RevocationList")
+            .field("issuer", &self.issuer)
+            .field("this_update", &self.this_update)
+            .field("next_update", &self.next_update)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RevocationLists {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RevocationLists({})", self.lists.len())
+    }
+}

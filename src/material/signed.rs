@@ -1,0 +1,88 @@
+//! What CAs sign: certificates (RFC 5280 section 4.1.1) and revocation lists (section 5.1.1).
+
+use rustls_pki_types::SignatureVerificationAlgorithm;
+
+use crate::der::{DerError, DerReader, SEQUENCE};
+
+/// A certificate or a revocation list, taken apart into what is signed and the signature. Nothing in it is trusted yet.
+pub(super) struct Signed<'a> {
+    /// The contents of tbsCertificate or tbsCertList.
+    pub(super) contents: &'a [u8],
+    /// The DER name of who claims to have signed it.
+    pub(super) issuer: &'a [u8],
+    /// The contents of the AlgorithmIdentifier.
+    pub(super) algorithm: &'a [u8],
+    /// The tbsCertificate or tbsCertList with its header, as it was signed.
+    message: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
+/// Why a signature can not be attributed to a key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SignatureProblem {
+    /// It was made with another key, or over something else.
+    Invalid,
+    /// The provider does not know its algorithm, or not with this kind of key.
+    Unsupported,
+}
+
+impl<'a> Signed<'a> {
+    /// # Errors
+    ///
+    /// [`DerError`]: [`Value`](DerError::Value) if what is signed names another algorithm than the signature, which
+    /// sections 4.1.1.2 and 5.1.1.2 forbid.
+    pub(super) fn parse(der: &'a [u8]) -> Result<Self, DerError> {
+        let mut outer = DerReader::new(DerReader::single(der, SEQUENCE)?);
+        let message = outer.next_whole()?.ok_or(DerError::Length)?;
+        let algorithm = outer.expect(SEQUENCE)?;
+        let signature = outer.octets_of_bit_string()?;
+        outer.end()?;
+        let contents = DerReader::single(message, SEQUENCE)?;
+        let mut fields = DerReader::new(contents);
+        // Both have a version and a certificate its serial number first, and then the algorithm and the issuer.
+        let inner_algorithm = loop {
+            match fields.next_element()?.ok_or(DerError::Length)? {
+                (SEQUENCE, algorithm) => break algorithm,
+                _ => continue,
+            }
+        };
+        if inner_algorithm != algorithm {
+            return Err(DerError::Value);
+        }
+        let issuer = fields.next_whole()?.ok_or(DerError::Length)?;
+        DerReader::single(issuer, SEQUENCE)?;
+        Ok(Self { contents, issuer, algorithm, message, signature })
+    }
+
+    /// Checks that the signature was made with the key in `key_info`, a SubjectPublicKeyInfo.
+    pub(super) fn verify(
+        &self,
+        key_info: &[u8],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), SignatureProblem> {
+        let (key_algorithm, key) = key(key_info).map_err(|_| SignatureProblem::Unsupported)?;
+        let mut outcome = Err(SignatureProblem::Unsupported);
+        for algorithm in algorithms {
+            if algorithm.signature_alg_id().as_ref() == self.algorithm
+                && algorithm.public_key_alg_id().as_ref() == key_algorithm
+            {
+                outcome = algorithm
+                    .verify_signature(key, self.message, self.signature)
+                    .map_err(|_| SignatureProblem::Invalid);
+                if outcome.is_ok() {
+                    break;
+                }
+            }
+        }
+        outcome
+    }
+}
+
+/// The contents of the AlgorithmIdentifier, and the key.
+fn key(key_info: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
+    let mut fields = DerReader::new(DerReader::single(key_info, SEQUENCE)?);
+    let algorithm = fields.expect(SEQUENCE)?;
+    let key = fields.octets_of_bit_string()?;
+    fields.end()?;
+    Ok((algorithm, key))
+}
