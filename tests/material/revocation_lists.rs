@@ -2,6 +2,8 @@
 
 use rustls_pki_types::CertificateRevocationListDer;
 
+use typha_tls::material::RevocationList;
+
 use super::common_lists::{List, certificate_pem, list_pem};
 use super::*;
 
@@ -24,7 +26,7 @@ fn from_pem(text: &str, bundle: &TrustBundle) -> Result<RevocationLists, Materia
 
 #[track_caller]
 fn issuers(lists: &RevocationLists) -> Vec<&str> {
-    lists.iter().map(|list| list.issuer()).collect()
+    lists.iter().map(RevocationList::issuer).collect()
 }
 
 /// What is wrong with the only list in `text`.

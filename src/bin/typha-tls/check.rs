@@ -10,10 +10,10 @@ use typha_tls::Role;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, RevocationLists, TrustBundle};
+use typha_tls::material::{Credentials, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::verifier::{PeerVerifier, Rejection};
 
-use crate::options::{FelixOptions, TyphaOptions};
+use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
 use crate::output::{self, FOUND, SUCCESS};
 
 /// Checks the configuration and the files of one end, and says what to do about each finding
@@ -32,6 +32,8 @@ enum End {
     Felix {
         #[command(flatten)]
         tls: FelixOptions,
+        #[command(flatten)]
+        revocation: RevocationOptions,
         /// Typha's INI file: also says whether that Typha would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
@@ -40,6 +42,8 @@ enum End {
     Typha {
         #[command(flatten)]
         tls: TyphaOptions,
+        #[command(flatten)]
+        revocation: RevocationOptions,
         /// Felix's INI file: also says whether that Felix would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
@@ -48,15 +52,16 @@ enum End {
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
     let mut report = Report::default();
-    let (local, sources, against) = match &arguments.end {
-        End::Felix { tls, against } => (Role::Felix, tls.sources(), against),
-        End::Typha { tls, against } => (Role::Typha, tls.sources(), against),
+    let (local, sources, revocation, against) = match &arguments.end {
+        End::Felix { tls, revocation, against } => (Role::Felix, tls.sources(), revocation, against),
+        End::Typha { tls, revocation, against } => (Role::Typha, tls.sources(), revocation, against),
     };
-    let credentials = report
-        .settings(settings(local, &sources), "configuration")
-        .and_then(|settings| report.files(local, &settings));
-    if let (Some(credentials), Some(file)) = (credentials, against) {
-        report.against(local, &credentials, file);
+    let own = report.settings(settings(local, &sources), "configuration").and_then(|mut settings| {
+        revocation.apply(&mut settings.files);
+        report.files(local, &settings)
+    });
+    if let (Some(own), Some(file)) = (own, against) {
+        report.against(local, &own, file);
     }
     if report.found { FOUND } else { SUCCESS }
 }
@@ -66,6 +71,13 @@ fn settings(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, ConfigE
         Role::Felix => FelixConfig::load(sources)?.tls,
         Role::Typha => TyphaConfig::load(sources)?.tls,
     })
+}
+
+/// What this end presents, and the revocation lists that it was given. Those are meant for the other end's certificates; with
+/// one CA for both ends they cover ours, too.
+struct Own {
+    credentials: Credentials,
+    lists: RevocationLists,
 }
 
 #[derive(Default)]
@@ -106,8 +118,8 @@ impl Report {
         settings
     }
 
-    /// Looks at all three files, also if what one of them holds can not be used.
-    fn files(&mut self, local: Role, settings: &TlsSettings) -> Option<Credentials> {
+    /// Looks at all files, also if what one of them holds can not be used.
+    fn files(&mut self, local: Role, settings: &TlsSettings) -> Option<Own> {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let now = UnixTime::now();
         self.info("required_peer", &format!("{} must present {}", local.peer(), settings.required_peer));
@@ -121,6 +133,7 @@ impl Report {
                 self.warning(warning.as_str(), &warning.to_string());
             }
         }
+        let lists = bundle.as_ref().and_then(|bundle| self.revocation_lists(bundle, settings, now));
 
         let credentials = Credentials::from_pem_files(&files.cert_file, &files.key_file, provider);
         let credentials = self.usable(credentials, "cert_file_and_key_file")?;
@@ -128,10 +141,31 @@ impl Report {
             self.warning(warning.as_str(), &warning.to_string());
         }
         self.own_leaf(local, &credentials, now);
+        // That nothing is known of our own certificate is for the other end to mind: only proof of a revocation counts here.
+        let lists = lists.unwrap_or_default().with_policy(RevocationPolicy::default());
+        let own = Own { credentials, lists };
         if let Some(bundle) = bundle {
-            self.own_chain(local, &credentials, bundle, settings, now);
+            self.own_chain(local, &own, bundle, settings, now);
         }
-        Some(credentials)
+        Some(own)
+    }
+
+    fn revocation_lists(
+        &mut self,
+        bundle: &TrustBundle,
+        settings: &TlsSettings,
+        now: UnixTime,
+    ) -> Option<RevocationLists> {
+        let files = &settings.files;
+        let lists = RevocationLists::from_files(&files.crl_files, bundle, settings.policy.provider());
+        let lists = self.usable(lists, "crl_file")?.with_policy(files.revocation);
+        for list in lists.iter() {
+            self.info("revocation_list", &list.to_string());
+        }
+        for warning in lists.warnings(now) {
+            self.warning(warning.as_str(), &warning.to_string());
+        }
+        Some(lists)
     }
 
     fn own_leaf(&mut self, local: Role, credentials: &Credentials, now: UnixTime) {
@@ -159,15 +193,14 @@ impl Report {
     fn own_chain(
         &mut self,
         local: Role,
-        credentials: &Credentials,
+        own: &Own,
         bundle: TrustBundle,
         settings: &TlsSettings,
         now: UnixTime,
     ) {
-        let Some(identity) = own_identity(credentials) else { return };
-        let verifier =
-            PeerVerifier::new(bundle, RevocationLists::none(), identity, settings.policy.provider());
-        match verifier.verify(credentials.chain(), local, now) {
+        let Some(identity) = own_identity(&own.credentials) else { return };
+        let verifier = PeerVerifier::new(bundle, own.lists.clone(), identity, settings.policy.provider());
+        match verifier.verify(own.credentials.chain(), local, now) {
             Ok(_) => self.info("own_chain", "our chain leads to a CA of our own CA file"),
             Err(Rejection::UnknownCa { issuer, .. } | Rejection::CaKeyMismatch { issuer, .. }) => self.info(
                 "own_chain",
@@ -182,8 +215,8 @@ impl Report {
         }
     }
 
-    /// Judges our chain as the other end would.
-    fn against(&mut self, local: Role, credentials: &Credentials, file: &PathBuf) {
+    /// Judges our chain as the other end would, if it had the revocation lists that we have.
+    fn against(&mut self, local: Role, own: &Own, file: &PathBuf) {
         let peer = local.peer();
         let sources = Sources::none().with_file(file);
         let theirs = match settings(peer, &sources) {
@@ -204,11 +237,11 @@ impl Report {
         };
         let verifier = PeerVerifier::new(
             bundle,
-            RevocationLists::none(),
+            own.lists.clone(),
             theirs.required_peer.clone(),
             theirs.policy.provider(),
         );
-        match verifier.verify(credentials.chain(), local, UnixTime::now()) {
+        match verifier.verify(own.credentials.chain(), local, UnixTime::now()) {
             Ok(ours) => {
                 self.info("against", &format!("{peer} would accept us, matched by {}", ours.matched_by()));
             }

@@ -13,7 +13,7 @@ use typha_tls::config::{FelixConfig, SetupError};
 use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
 use typha_tls::error::WithCauses;
 
-use crate::options::{self, FelixOptions};
+use crate::options::{self, FelixOptions, RevocationOptions};
 use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 
 /// Connects to a Typha: stdin goes to it, what it sends goes to stdout
@@ -42,6 +42,8 @@ pub(crate) struct Arguments {
     tries: Option<NonZeroUsize>,
     #[command(flatten)]
     tls: FelixOptions,
+    #[command(flatten)]
+    revocation: RevocationOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
@@ -80,6 +82,9 @@ fn prepare(arguments: Arguments) -> Result<(FelixDialer, String), Box<dyn Error>
         Some(name) => sources.with_value("FelixHostname", &name),
         None => sources,
     })?;
+    if let Some(tls) = &mut config.tls {
+        arguments.revocation.apply(&mut tls.files);
+    }
     if let Some((namespace, name)) = arguments.kubernetes_service {
         (config.typha_k8s_namespace, config.typha_k8s_service_name) = (namespace, Some(name));
         config.typha_addr = None;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use typha_tls::config::Sources;
+use typha_tls::material::{RevocationDepth, RevocationPolicy, TlsFiles};
 
 /// The TLS parameters of Typha. They win over the environment (TYPHA_...) and the file.
 #[derive(Args)]
@@ -82,6 +83,40 @@ impl FelixOptions {
                 ("TyphaURISAN", &self.typha_uri_san),
             ],
         )
+    }
+}
+
+/// Which revocation lists are asked about the other end, and how. Calico has no parameters for them.
+#[derive(Args)]
+pub(crate) struct RevocationOptions {
+    /// Revocation lists of CAs of the other end, PEM or DER; may be given several times
+    #[arg(long = "crl-file", value_name = "FILE")]
+    crl_files: Vec<PathBuf>,
+    /// Also refuse whom no current list covers: one of each issuer in the chain is needed, and none past its nextUpdate
+    #[arg(long, requires = "crl_files")]
+    crl_strict: bool,
+    /// Look the leaf up alone, and not the intermediates
+    #[arg(long, requires = "crl_files")]
+    crl_leaf_only: bool,
+}
+
+impl RevocationOptions {
+    pub(crate) fn apply(&self, files: &mut TlsFiles) {
+        files.crl_files.clone_from(&self.crl_files);
+        files.revocation = self.policy();
+    }
+
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.crl_files
+    }
+
+    pub(crate) fn policy(&self) -> RevocationPolicy {
+        let mut policy =
+            if self.crl_strict { RevocationPolicy::strict() } else { RevocationPolicy::default() };
+        if self.crl_leaf_only {
+            policy.depth = RevocationDepth::Leaf;
+        }
+        policy
     }
 }
 

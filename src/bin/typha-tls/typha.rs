@@ -17,7 +17,7 @@ use typha_tls::listener::{
     ListenerHandle, ListenerLimits, ListenerStats, TyphaConnection, TyphaListenerBuilder,
 };
 
-use crate::options::{self, TyphaOptions};
+use crate::options::{self, RevocationOptions, TyphaOptions};
 use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 
 /// Accepts Felixes and echoes what they send
@@ -37,6 +37,8 @@ pub(crate) struct Arguments {
     stats_interval: Option<Duration>,
     #[command(flatten)]
     tls: TyphaOptions,
+    #[command(flatten)]
+    revocation: RevocationOptions,
 }
 
 /// How much Typha takes on.
@@ -81,13 +83,16 @@ impl LimitOptions {
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
-    let config = match TyphaConfig::load(&arguments.tls.sources()) {
+    let mut config = match TyphaConfig::load(&arguments.tls.sources()) {
         Ok(config) => config,
         Err(error) => {
             output::complain(&error);
             return UNUSABLE;
         }
     };
+    if let Some(tls) = &mut config.tls {
+        arguments.revocation.apply(&mut tls.files);
+    }
     let builder = match config.listener() {
         Ok(Some(builder)) => builder.limits(arguments.limits.apply(config.limits())),
         Ok(None) => {

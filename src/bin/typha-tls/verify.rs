@@ -19,6 +19,7 @@ use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::PeerVerifier;
 use typha_tls::{HandshakeError, Role};
 
+use crate::options::RevocationOptions;
 use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
 
 /// Judges a certificate chain as it would be judged in a handshake
@@ -43,6 +44,8 @@ pub(crate) struct Arguments {
     /// URI SAN required of that peer; with --cn, either suffices
     #[arg(long, value_name = "URI", group = "identity")]
     uri_san: Option<String>,
+    #[command(flatten)]
+    revocation: RevocationOptions,
     /// The time to judge at, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
@@ -100,7 +103,10 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let bundle = TrustBundle::from_pem_file(&arguments.ca_file)?;
     let chain =
         read_chain(&arguments.chain).map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
-    let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
+    let revocation = &arguments.revocation;
+    let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
+    let lists = lists.with_policy(revocation.policy());
+    let verifier = PeerVerifier::new(bundle, lists, required, policy.provider());
     Ok((verifier, chain))
 }
 

@@ -18,6 +18,7 @@ pub use policy::{ExpiredList, RevocationDepth, RevocationPolicy, UnknownStatus};
 use super::error::{MaterialError, Origin};
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
+use crate::text::Timestamp;
 
 /// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
 ///
@@ -200,6 +201,13 @@ impl RevocationList {
         }
         let this_update = self.this_update;
         (now < this_update).then_some(MaterialWarning::RevocationListNotYetValid { issuer, this_update })
+    }
+}
+
+impl fmt::Display for RevocationList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (this_update, next_update) = (Timestamp(self.this_update), Timestamp(self.next_update));
+        write!(f, "the list of {} of {this_update}, to be replaced by {next_update}", self.issuer)
     }
 }
 
