@@ -1,0 +1,145 @@
+//! Which certificate is looked up in which list.
+
+use rcgen::RevocationReason;
+use rustls_pki_types::UnixTime;
+use typha_tls::Role;
+use typha_tls::testing::Purpose;
+use typha_tls::verifier::Rejection;
+
+use super::common_lists::{List, certificate_pem, list_pem};
+use super::verdict::verdict;
+use super::*;
+
+fn reason(verifier: &PeerVerifier, leaf: &TestLeaf) -> &'static str {
+    let outcome = verdict(verifier, leaf.chain(), Role::Felix, UnixTime::now());
+    outcome.as_ref().map_or_else(Rejection::reason, |_| "accepted")
+}
+
+fn numbered(ca: &TestCa, serial: &[u8]) -> TestLeaf {
+    ca.issue(CertificateSpec::leaf("peer").serial_number(serial)).unwrap()
+}
+
+/// A serial number whose first bit is set has an octet of zero before it in DER, in the certificate as on the list.
+#[test]
+fn serial_numbers() {
+    let root = ca("root");
+    let bundle = bundle(&[&root]);
+    let serials: [&[u8]; 7] = [&[1], &[0x7f], &[0x80], &[0x80, 1], &[0, 0x85], &[1, 0x80], &[0xff; 20]];
+    for listed in serials {
+        let text = list_pem(&List::new().serial(&[0x55], None).serial(listed, None).signed_by(&root, "root"));
+        let verifier = verifier(&text, &bundle, RevocationPolicy::default());
+        for serial in serials {
+            let expected = if serial == listed { "revoked" } else { "accepted" };
+            assert_eq!(reason(&verifier, &numbered(&root, serial)), expected, "{serial:x?} {listed:x?}");
+        }
+    }
+}
+
+/// The reason is the CA's affair; removeFromCRL, which takes an entry back, has a meaning in delta lists only.
+#[test]
+fn every_reason_revokes() {
+    let root = ca("root");
+    let reasons = [
+        RevocationReason::Unspecified,
+        RevocationReason::KeyCompromise,
+        RevocationReason::Superseded,
+        RevocationReason::CertificateHold,
+        RevocationReason::RemoveFromCrl,
+    ];
+    for code in reasons {
+        let text = list_pem(&List::new().serial(&[9], Some(code)).signed_by(&root, "root"));
+        let verifier = verifier(&text, &bundle(&[&root]), RevocationPolicy::default());
+        assert_eq!(reason(&verifier, &numbered(&root, &[9])), "revoked", "{code:?}");
+    }
+}
+
+/// The migration of a CA: the new one has the name of the old one, and may give the same serial numbers again.
+#[test]
+fn two_cas_of_one_name_have_a_list_each() {
+    let (old, new) = (ca("root"), ca("root"));
+    let [of_old, of_new] = [&old, &new].map(|ca| numbered(ca, &[9]));
+    let both = bundle(&[&old, &new]);
+    let revoking = list_pem(&List::new().serial(&[9], None).signed_by(&old, "root"));
+    let empty = list_pem(&List::new().signed_by(&new, "root"));
+    for text in [format!("{revoking}{empty}"), format!("{empty}{revoking}")] {
+        let verifier = verifier(&text, &both, RevocationPolicy::strict());
+        assert_eq!((reason(&verifier, &of_old), reason(&verifier, &of_new)), ("revoked", "accepted"));
+    }
+    // The list of the one says nothing of the other's certificates.
+    let strict = verifier(&revoking, &both, RevocationPolicy::strict());
+    assert_eq!(
+        (reason(&strict, &of_old), reason(&strict, &of_new)),
+        ("revoked", "revocation_status_unknown")
+    );
+    let default = verifier(&revoking, &both, RevocationPolicy::default());
+    assert_eq!((reason(&default, &of_old), reason(&default, &of_new)), ("revoked", "accepted"));
+}
+
+#[test]
+fn two_intermediates_of_one_name_have_a_list_each() {
+    let root = ca("root");
+    let [old, new] = [(); 2].map(|()| root.intermediate(CertificateSpec::ca("issuer")).unwrap());
+    let [of_old, of_new] = [&old, &new].map(|ca| numbered(ca, &[9]));
+    let revoking = list_pem(&List::new().serial(&[9], None).signed_by(&old, "issuer"));
+    let empty = list_pem(&List::new().signed_by(&new, "issuer"));
+    let certificates = certificate_pem(&of_old.chain()[1]) + &certificate_pem(&of_new.chain()[1]);
+    for lists in [format!("{revoking}{empty}"), format!("{empty}{revoking}")] {
+        let text = format!("{certificates}{lists}");
+        let verifier = verifier(&text, &bundle(&[&root]), RevocationPolicy::default());
+        assert_eq!((reason(&verifier, &of_old), reason(&verifier, &of_new)), ("revoked", "accepted"));
+    }
+}
+
+/// A deep chain: each certificate is looked up in the list of its own issuer.
+#[test]
+fn every_intermediate_is_looked_up() {
+    let root = ca("root");
+    let upper = root.intermediate(CertificateSpec::ca("upper")).unwrap();
+    let lower = upper.intermediate(CertificateSpec::ca("lower")).unwrap();
+    let leaf = peer(&lower);
+    let [_, lower_der, upper_der] = leaf.chain() else { panic!("the chain has two intermediates") };
+    let certificates = certificate_pem(lower_der) + &certificate_pem(upper_der);
+    for (revoked, refused) in [(lower_der, "CN=\"lower\""), (upper_der, "CN=\"upper\"")] {
+        let list = |ca: &TestCa, name: &str| list_pem(&List::new().revoking(revoked).signed_by(ca, name));
+        let text =
+            [&certificates, &*list(&lower, "lower"), &list(&upper, "upper"), &list(&root, "root")].concat();
+        let verifier = verifier(&text, &bundle(&[&root]), RevocationPolicy::strict());
+        let text = verdict(&verifier, leaf.chain(), Role::Felix, UnixTime::now()).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            format!(
+                "the intermediate certificate {refused} has been revoked by its issuer: give its owner a new one"
+            )
+        );
+    }
+}
+
+/// Whoever is in the CA file is trusted as it is.
+#[test]
+fn what_is_in_the_bundle_is_not_looked_up() {
+    let strict = RevocationPolicy::strict();
+    let pinned = TestLeaf::self_signed(CertificateSpec::leaf("peer").purpose(Purpose::ClientAuth)).unwrap();
+    let bundle = TrustBundle::from_der([pinned.chain()[0].clone()]).unwrap();
+    assert_eq!(reason(&verifier("", &bundle, strict), &pinned), "accepted");
+
+    let root = ca("root");
+    let issuer = root.intermediate(CertificateSpec::ca("issuer")).unwrap();
+    let leaf = peer(&issuer);
+    let issuer_der = &leaf.chain()[1];
+    let of_root = list_pem(&List::new().revoking(issuer_der).signed_by(&root, "root"));
+    let of_issuer = list_pem(&List::new().signed_by(&issuer, "issuer"));
+    let both = TrustBundle::from_der([root.root().clone(), issuer_der.clone()]).unwrap();
+    let verifier = verifier(&format!("{of_root}{of_issuer}"), &both, strict);
+    assert_eq!(reason(&verifier, &leaf), "accepted");
+}
+
+/// A strict policy without lists is no policy without effect.
+#[test]
+fn nobody_is_refused_without_a_list_and_everybody_with_the_strict_policy() {
+    let root = ca("root");
+    let leaf = peer(&root);
+    let bundle = bundle(&[&root]);
+    assert_eq!(reason(&verifier("", &bundle, RevocationPolicy::default()), &leaf), "accepted");
+    let strict = verifier("", &bundle, RevocationPolicy::strict());
+    assert_eq!(reason(&strict, &leaf), "revocation_status_unknown");
+}
