@@ -172,6 +172,11 @@ impl<C: SnapshotEnd> Snapshot<C> {
     /// [`SnapshotError`].
     pub fn from_parts(parts: SnapshotParts) -> Result<Self, SnapshotError> {
         parts.log_warnings(C::LOCAL);
+        Self::build(parts)
+    }
+
+    /// As [`from_parts`](Self::from_parts), without a word in the log.
+    pub(crate) fn build(parts: SnapshotParts) -> Result<Self, SnapshotError> {
         let SnapshotParts { material, required_peer, policy } = &parts;
         let verifier = PeerVerifier::new(
             material.trust_bundle.clone(),
@@ -235,7 +240,7 @@ impl<C> Snapshot<C> {
 }
 
 impl SnapshotParts {
-    fn log_warnings(&self, local: Role) {
+    pub(crate) fn log_warnings(&self, local: Role) {
         let Some(now) = self.policy.time_provider().current_time() else { return };
         let own = self.material.credentials.warnings(local, now);
         let lists = self.material.revocation_lists.warnings(now);

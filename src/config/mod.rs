@@ -1,4 +1,5 @@
-//! Calico's parameters: [`TyphaConfig`] and [`FelixConfig`], from the environment, an INI file and the program.
+//! Calico's parameters: [`TyphaConfig`] and [`FelixConfig`], from the environment, an INI file and the program; [`TyphaConfigSource`] and
+//! [`FelixConfigSource`] follow them.
 //!
 //! | parameter of Typha | parameter of Felix | meaning | default |
 //! | --- | --- | --- | --- |
@@ -35,6 +36,7 @@
 
 mod error;
 mod felix;
+mod following;
 mod ini_file;
 mod parameters;
 mod sources;
@@ -42,6 +44,7 @@ mod typha;
 
 pub use error::{ConfigError, SetupError, Source};
 pub use felix::FelixConfig;
+pub use following::{FelixConfigSource, TyphaConfigSource};
 pub use parameters::TlsSettings;
 pub use sources::Sources;
 pub use typha::TyphaConfig;

@@ -117,6 +117,14 @@ impl Sources {
         self
     }
 
+    /// The file that is read, if there is one.
+    pub(super) fn file_path(&self) -> Option<&Path> {
+        match &self.file {
+            File::None => None,
+            File::IfItExists(path) | File::Required(path) => Some(path),
+        }
+    }
+
     pub(super) fn provider(&self) -> Option<&Arc<CryptoProvider>> {
         self.provider.as_ref()
     }

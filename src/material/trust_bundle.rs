@@ -195,7 +195,7 @@ impl TrustBundle {
 }
 
 impl BundleEntry {
-    fn warning(&self, now: UnixTime) -> Option<MaterialWarning> {
+    pub(crate) fn warning(&self, now: UnixTime) -> Option<MaterialWarning> {
         let subject = self.subject.clone();
         if let Err(why) = self.can_issue {
             return Some(MaterialWarning::NotACa { subject, why: why.as_str() });

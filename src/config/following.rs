@@ -1,0 +1,151 @@
+//! Calico's parameters as a source of snapshots.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::error::ConfigError;
+use super::felix::FelixConfig;
+use super::parameters::TlsSettings;
+use super::sources::Sources;
+use super::typha::TyphaConfig;
+use crate::reload::{FileSource, PlannedFiles, SnapshotSource, SourceError};
+use crate::snapshot::SnapshotParts;
+
+/// Typha's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader).
+///
+/// The configuration file is read anew at each look, and then the files that it names, so that what is changed there comes into force, too:
+/// the identity that the other end must have, the names of files. The environment and the values that the program sets stay what they
+/// were when the [`Sources`] were made. Of the other parameters (ports, limits, timeouts) nothing is followed: they need a restart. All
+/// parameters must be usable nevertheless, or nothing new comes into force.
+///
+/// # Security
+///
+/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into plain text.
+#[derive(Debug)]
+pub struct TyphaConfigSource(FileSource);
+
+/// Felix's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader); in all else as [`TyphaConfigSource`].
+#[derive(Debug)]
+pub struct FelixConfigSource(FileSource);
+
+/// The parameters no longer say anything of TLS.
+#[derive(Debug, Error)]
+#[error(
+    "TLS is no longer configured: none of {ca_file} and the other TLS parameters is set any more; set them again, or restart if that is meant"
+)]
+struct NoLongerConfigured {
+    ca_file: &'static str,
+}
+
+type Adjust = Box<dyn Fn(&mut TlsSettings) + Send + Sync>;
+
+impl TyphaConfigSource {
+    /// What these sources give.
+    pub fn new(sources: Sources) -> Self {
+        Self::with_adjusted_tls(sources, |_| {})
+    }
+
+    /// What these sources give, adjusted each time: for what is no parameter of Calico, such as a policy of one's own.
+    ///
+    /// ```no_run
+    /// use typha_tls::config::{Sources, TyphaConfigSource};
+    /// use typha_tls::policy::TlsPolicy;
+    ///
+    /// let policy = TlsPolicy::builder().min_version("1.3").build()?;
+    /// let source = TyphaConfigSource::with_adjusted_tls(Sources::typha(), move |tls| tls.policy = policy.clone());
+    /// # Ok::<(), typha_tls::policy::PolicyError>(())
+    /// ```
+    pub fn with_adjusted_tls(
+        sources: Sources,
+        adjust: impl Fn(&mut TlsSettings) + Send + Sync + 'static,
+    ) -> Self {
+        let load = |sources: &Sources| Ok(TyphaConfig::load(sources)?.tls);
+        Self(source("Typha's parameters and files", "CAFile", sources, load, Box::new(adjust)))
+    }
+
+    /// As [`FileSource::with_settle_time`].
+    #[must_use]
+    pub fn with_settle_time(self, settle_time: Duration) -> Self {
+        Self(self.0.with_settle_time(settle_time))
+    }
+}
+
+impl FelixConfigSource {
+    /// What these sources give.
+    pub fn new(sources: Sources) -> Self {
+        Self::with_adjusted_tls(sources, |_| {})
+    }
+
+    /// As [`TyphaConfigSource::with_adjusted_tls`].
+    pub fn with_adjusted_tls(
+        sources: Sources,
+        adjust: impl Fn(&mut TlsSettings) + Send + Sync + 'static,
+    ) -> Self {
+        let load = |sources: &Sources| Ok(FelixConfig::load(sources)?.tls);
+        Self(source("Felix's parameters and files", "TyphaCAFile", sources, load, Box::new(adjust)))
+    }
+
+    /// As [`FileSource::with_settle_time`].
+    #[must_use]
+    pub fn with_settle_time(self, settle_time: Duration) -> Self {
+        Self(self.0.with_settle_time(settle_time))
+    }
+}
+
+fn source(
+    description: &str,
+    ca_file: &'static str,
+    sources: Sources,
+    load: fn(&Sources) -> Result<Option<TlsSettings>, ConfigError>,
+    adjust: Adjust,
+) -> FileSource {
+    let configuration = sources.file_path().map(ToOwned::to_owned);
+    let description = match &configuration {
+        Some(path) => format!("{description} ({})", path.display()),
+        None => description.to_owned(),
+    };
+    FileSource::of_plan(description, configuration, move || {
+        let settings = load(&sources).map_err(SourceError::new)?;
+        let mut settings = settings.ok_or_else(|| SourceError::new(NoLongerConfigured { ca_file }))?;
+        adjust(&mut settings);
+        let TlsSettings { files, required_peer, policy } = settings;
+        Ok(PlannedFiles { files, required_peer, policy })
+    })
+}
+
+impl SnapshotSource for TyphaConfigSource {
+    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+        self.0.load().await
+    }
+
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+
+    fn settle_time(&self) -> Duration {
+        self.0.settle_time()
+    }
+
+    fn description(&self) -> String {
+        self.0.description()
+    }
+}
+
+impl SnapshotSource for FelixConfigSource {
+    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+        self.0.load().await
+    }
+
+    async fn changed(&self) {
+        self.0.changed().await;
+    }
+
+    fn settle_time(&self) -> Duration {
+        self.0.settle_time()
+    }
+
+    fn description(&self) -> String {
+        self.0.description()
+    }
+}

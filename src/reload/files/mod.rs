@@ -1,0 +1,101 @@
+//! Files as a source.
+
+mod fingerprint;
+mod reader;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+pub(crate) use reader::PlannedFiles;
+use reader::Reader;
+
+use super::source::{SnapshotSource, SourceError};
+use crate::identity::RequiredIdentity;
+use crate::material::TlsFiles;
+use crate::policy::TlsPolicy;
+use crate::snapshot::SnapshotParts;
+
+/// For how long files must stay the same; see [`FileSource::with_settle_time`].
+const SETTLE_TIME: Duration = Duration::from_secs(1);
+
+/// The files of one end, with an identity and a policy that stay the same. [`TyphaConfigSource`](crate::config::TyphaConfigSource) and
+/// [`FelixConfigSource`](crate::config::FelixConfigSource) follow Calico's parameters as a whole.
+///
+/// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the same is not parsed
+/// again. Files that change while they are read are read again, so that no pair is taken half from before a change and half from after it.
+///
+/// Where files are mounted from a Kubernetes secret or renamed into place, nothing half-written is ever seen. Of a file that is written in
+/// place, a part that is good in itself (half of the CAs) can be taken for the whole if the writer pauses for longer than the
+/// [settle time](Self::with_settle_time).
+pub struct FileSource {
+    reader: Arc<Reader>,
+    description: String,
+    settle_time: Duration,
+    /// One that a look gave up on goes on: nothing can stop a read from a file server that is gone. The next look waits for it, rather than
+    /// to leave one more thread behind.
+    reading: Mutex<Option<JoinHandle<Result<SnapshotParts, SourceError>>>>,
+}
+
+impl FileSource {
+    /// These files.
+    pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
+        let paths = reader::paths(&files);
+        let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        let planned = PlannedFiles { files, required_peer, policy };
+        Self::of_plan(names.join(", "), None, move || Ok(planned.clone()))
+    }
+
+    /// Files that are found out anew each time, by means of a file `configuration` perhaps.
+    pub(crate) fn of_plan(
+        description: String,
+        configuration: Option<PathBuf>,
+        plan: impl Fn() -> Result<PlannedFiles, SourceError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            reader: Arc::new(Reader::new(configuration, Box::new(plan))),
+            description,
+            settle_time: SETTLE_TIME,
+            reading: Mutex::new(None),
+        }
+    }
+
+    /// Sets for how long new contents must stay the same before they are used; 1 s by default, which is longer than a tool takes to write a
+    /// few files, and of no account for what was issued days ahead. Zero is for files that only ever change all at once.
+    #[must_use]
+    pub fn with_settle_time(mut self, settle_time: Duration) -> Self {
+        self.settle_time = settle_time;
+        self
+    }
+}
+
+impl SnapshotSource for FileSource {
+    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+        let mut reading = self.reading.lock().await;
+        if let Some(given_up) = reading.as_mut() {
+            // What it read is old by now.
+            let _ = given_up.await;
+        }
+        let reader = self.reader.clone();
+        let read = reading.insert(spawn_blocking(move || reader.read())).await;
+        *reading = None;
+        read.unwrap_or_else(|error| Err(SourceError::new(error)))
+    }
+
+    fn settle_time(&self) -> Duration {
+        self.settle_time
+    }
+
+    fn description(&self) -> String {
+        self.description.clone()
+    }
+}
+
+impl std::fmt::Debug for FileSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileSource").field("description", &self.description).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! One look at a source: what it gives, judged.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::timeout;
+
+use super::error::ReloadError;
+use super::source::{SnapshotSource, SourceError};
+use super::validation;
+use crate::snapshot::{Snapshot, SnapshotEnd};
+use crate::snapshot_handle::SnapshotHandle;
+
+/// What a look finds.
+pub(super) enum Found<C> {
+    Bad(Arc<ReloadError>),
+    New(Snapshot<C>),
+    Unchanged,
+}
+
+impl<C> Found<C> {
+    /// Whether two looks found the same.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Bad(one), Self::Bad(other)) => one.reads_as(other),
+            (Self::New(one), Self::New(other)) => one.parts().is_same_as(other.parts()),
+            (Self::Unchanged, Self::Unchanged) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Asks the source, within `at_most`. A panic of its code is an error like another.
+pub(super) async fn look<C: SnapshotEnd>(
+    source: &impl SnapshotSource,
+    snapshots: &SnapshotHandle<C>,
+    at_most: Duration,
+) -> Found<C> {
+    let judged = async {
+        let parts = match timeout(at_most, source.load()).await {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(ReloadError::TimedOut(at_most)),
+        };
+        let in_force = snapshots.current();
+        if parts.is_same_as(in_force.parts()) {
+            return Ok(Found::Unchanged);
+        }
+        validation::check(&parts, in_force.parts(), C::LOCAL)?;
+        Ok(Found::New(Snapshot::build(parts)?))
+    };
+    match AssertUnwindSafe(judged).catch_unwind().await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Found::Bad(Arc::new(error)),
+        Err(panic) => Found::Bad(Arc::new(SourceError::new(text_of(&*panic)).into())),
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("the source panicked: {}", text.unwrap_or("no text"))
+}

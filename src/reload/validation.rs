@@ -1,0 +1,48 @@
+//! What is new must be right; what is in force may stay.
+//!
+//! So a slip is not put in force, while an expired leaf that is there already keeps nobody from removing a CA.
+
+use rustls_pki_types::UnixTime;
+
+use super::error::ReloadError;
+use crate::material::{Material, MaterialWarning};
+use crate::role::Role;
+use crate::snapshot::SnapshotParts;
+
+/// Judges by what is in force what is to take its place.
+pub(super) fn check(new: &SnapshotParts, in_force: &SnapshotParts, local: Role) -> Result<(), ReloadError> {
+    let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
+    let (new, in_force) = (&*new.material, &*in_force.material);
+    // What a kind of material adds to the rule is one more function here.
+    match leaf(new, in_force, local, now).or_else(|| bundle(new, in_force, now)) {
+        None => Ok(()),
+        Some(problem) => Err(ReloadError::Unsuitable(problem)),
+    }
+}
+
+/// A new leaf must be one that peers accept now.
+fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Option<MaterialWarning> {
+    if new.credentials.chain().first() == in_force.credentials.chain().first() {
+        return None;
+    }
+    new.credentials.warnings(local, now).into_iter().find(|warning| {
+        matches!(
+            warning,
+            MaterialWarning::LeafExpired { .. }
+                | MaterialWarning::LeafIsCa { .. }
+                | MaterialWarning::LeafLacksPurpose { .. }
+                | MaterialWarning::LeafNotYetValid { .. }
+        )
+    })
+}
+
+/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm.
+fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
+    let old = in_force.trust_bundle.entries();
+    new.trust_bundle
+        .entries()
+        .iter()
+        .filter(|entry| !old.iter().any(|known| known.der == entry.der))
+        .filter_map(|entry| entry.warning(now))
+        .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
+}
