@@ -398,10 +398,13 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
         TyphaSnapshot::new(&material, required, &policy).unwrap()
     };
     let none = RevocationLists::none;
+    let mut strict = RevocationPolicy::default();
+    strict.expired_list = ExpiredList::Refuse;
     let root = &pair.root;
     let either = RequiredIdentity::either("peer", "spiffe://cluster.local/peer").unwrap();
     let list = root.revocation_list(&[], now + Duration::from_secs(3600)).unwrap();
-    let lists = RevocationLists::from_der([list]).unwrap();
+    let issuers = root.trust_bundle().unwrap();
+    let lists = || RevocationLists::from_der([list.clone()], &issuers, policy.provider()).unwrap();
     let acceptor = TyphaAcceptor::new(of(root, required(), &[root], none()));
     for (what, next, is_known) in [
         ("first", of(root, required(), &[root], none()), false),
@@ -409,7 +412,9 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
         ("another CA beside it", of(root, required(), &[root, &other], none()), false),
         ("our leaf again", of(root, required(), &[root, &other], none()), true),
         ("the required identity", of(root, either.clone(), &[root, &other], none()), false),
-        ("revocation lists", of(root, either.clone(), &[root, &other], lists.clone()), false),
+        ("revocation lists", of(root, either.clone(), &[root, &other], lists()), false),
+        ("the same ones, read anew", of(root, either.clone(), &[root, &other], lists()), true),
+        ("their policy", of(root, either.clone(), &[root, &other], lists().with_policy(strict)), false),
         ("no revocation lists", of(root, either, &[root, &other], none()), false),
         ("what it was at first", of(root, required(), &[root], none()), false),
     ] {
