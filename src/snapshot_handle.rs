@@ -17,8 +17,8 @@ pub type FelixSnapshotHandle = SnapshotHandle<ClientConfig>;
 /// The snapshot that handshakes begin with, until it is replaced. Clones are the same handle.
 ///
 /// A handshake is judged by the snapshot in force when it began, as a whole, even if that is replaced before its end. Its
-/// [generation](Snapshot::generation) is what the stream [remembers](crate::AuthenticatedStream::generation). Connections that are there
-/// already stay as they are.
+/// [generation](Snapshot::generation) is what the stream [remembers](crate::AuthenticatedStream::generation). The live connections of a listener
+/// or a dialer are [judged again](crate::lifetime).
 ///
 /// ```no_run
 /// # fn example(acceptor: typha_tls::TyphaAcceptor, renewed: typha_tls::TyphaSnapshot) {

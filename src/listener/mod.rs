@@ -50,6 +50,7 @@ pub use crate::lifetime::DropReason;
 
 use crate::TyphaAcceptor;
 use crate::lifetime::ConnectionLifetime;
+use crate::snapshot_handle::TyphaSnapshotHandle;
 use review::TrustObserver;
 use shared::{Observer, Shared};
 
@@ -149,6 +150,11 @@ pub struct TyphaListenerBuilder {
 }
 
 impl TyphaListenerBuilder {
+    /// By which the snapshot is replaced, as a [`Reloader`](crate::reload::Reloader) does it.
+    pub fn snapshots(&self) -> &TyphaSnapshotHandle {
+        self.acceptor.snapshots()
+    }
+
     /// Sets how much it takes on.
     pub fn limits(mut self, limits: ListenerLimits) -> Self {
         self.limits = limits;

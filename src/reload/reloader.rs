@@ -47,7 +47,8 @@ use crate::snapshot_handle::SnapshotHandle;
 ///
 /// # Security
 ///
-/// Connections that are there already stay as they are, also when their peer's CA has been removed.
+/// Live connections of a [`TyphaListener`](crate::TyphaListener) or a [`FelixDialer`](crate::FelixDialer) are [judged again](crate::lifetime). What
+/// an acceptor or a connector alone has yielded stays connected whatever comes: that is for its owner to judge.
 #[derive(Clone)]
 pub struct Reloader(Arc<Inner>);
 
