@@ -14,6 +14,8 @@ mod known;
 mod kubernetes;
 mod limits;
 mod review;
+#[cfg(test)]
+mod review_tests;
 mod run;
 mod search;
 mod state;

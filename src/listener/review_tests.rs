@@ -305,6 +305,7 @@ async fn who_comes_late_is_judged_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_retire_at_their_age() {
+    fastrand::seed(7);
     let lifetime = ConnectionLifetime { max_age: Some(100 * MINUTE), ..ConnectionLifetime::default() };
     let site = Site::new(lifetime);
     let old = site.many(&site.leaf(0, HOUR), 200);
