@@ -13,6 +13,7 @@ mod bundles_and_chains;
 mod common_lists;
 #[path = "../common_material/mod.rs"]
 mod common_material;
+mod crafted_lists;
 mod keys;
 mod revocation_lists;
 mod secrecy;

@@ -8,6 +8,7 @@ use typha_tls::testing::{HandshakeResult, TestPki, handshake};
 use typha_tls::{FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
 
 use super::common_lists::{List, list_pem};
+use super::common_material::secret::Log;
 use super::*;
 
 const CA: &str = "calico-typha-ca";
@@ -25,6 +26,31 @@ fn refused(judge: HandshakeResult, judged: HandshakeResult) -> (&'static str, Al
     match judged.unwrap_err() {
         HandshakeError::RefusedByPeer { alert } => (reason, alert),
         other => panic!("{other}"),
+    }
+}
+
+/// What the owner of a daemon is told when it starts.
+#[test]
+fn a_snapshot_logs_the_warnings() {
+    let pki = TestPki::new().unwrap();
+    let bundle = pki.ca.trust_bundle().unwrap();
+    let list = list_pem(&List::expired().signed_by(&pki.ca, CA));
+    let policy = TlsPolicy::builder().build().unwrap();
+    for (text, revocation, label) in [
+        (&*list, RevocationPolicy::default(), Some("revocation_list_expired")),
+        ("", RevocationPolicy::strict(), Some("no_revocation_list")),
+        ("", RevocationPolicy::default(), None),
+    ] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let material = material(&pki, &pki.typha, lists(text, &bundle, revocation));
+        tracing::subscriber::with_default(subscriber, || {
+            TyphaSnapshot::new(&material, RequiredIdentity::common_name("x").unwrap(), &policy).unwrap()
+        });
+        let text = log.text();
+        let expected = label.map(|label| format!("finding=\"{label}\""));
+        assert!(expected.map_or(text.is_empty(), |expected| text.contains(&expected)), "{label:?}: {text}");
     }
 }
 

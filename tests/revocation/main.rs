@@ -5,6 +5,8 @@
 mod command;
 #[path = "../common_lists/mod.rs"]
 mod common_lists;
+#[path = "../common_material/mod.rs"]
+mod common_material;
 mod handshakes;
 mod lookups;
 mod policies;
