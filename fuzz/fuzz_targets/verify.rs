@@ -35,9 +35,8 @@ static VERIFIERS: LazyLock<Vec<PeerVerifier>> = LazyLock::new(|| {
     required
         .into_iter()
         .map(|required| required.expect("it requires something"))
-        .flat_map(|required| {
-            [RevocationLists::none(), lists.clone(), strict.clone()].map(|lists| (required.clone(), lists))
-        })
+        .flat_map(|required| [(required.clone(), RevocationLists::none()), (required, lists.clone())])
+        .chain([(fixtures::required_felix(), strict)])
         .map(|(required, lists)| {
             PeerVerifier::new(fixtures::trust_bundle(), lists, required, POLICY.provider())
         })
