@@ -90,6 +90,30 @@ fn two_intermediates_of_one_name_have_a_list_each() {
     }
 }
 
+/// One key under two names is two CAs, whose serial numbers have nothing to do with each other.
+#[test]
+fn a_list_counts_under_its_own_name_only() {
+    let root = ca("root");
+    let key = rcgen::KeyPair::from_pem(&root.key_pem()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "other");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let other = params.self_signed(&key).unwrap().der().clone();
+    let both = TrustBundle::from_der([root.root().clone(), other]).unwrap();
+    let mut leaf = rcgen::CertificateParams::default();
+    leaf.distinguished_name = rcgen::DistinguishedName::new();
+    leaf.distinguished_name.push(rcgen::DnType::CommonName, "peer");
+    leaf.serial_number = Some(rcgen::SerialNumber::from_slice(&[9]));
+    let leaf_key = rcgen::KeyPair::generate().unwrap();
+    let leaf = leaf.signed_by(&leaf_key, &rcgen::Issuer::new(params, key)).unwrap().der().clone();
+
+    let text = list_pem(&List::new().serial(&[9], None).signed_by(&root, "root"));
+    let verifier = verifier(&text, &both, RevocationPolicy::default());
+    verdict(&verifier, &[leaf], Role::Felix, UnixTime::now()).unwrap();
+    assert_eq!(reason(&verifier, &numbered(&root, &[9])), "revoked");
+}
+
 /// A deep chain: each certificate is looked up in the list of its own issuer.
 #[test]
 fn every_intermediate_is_looked_up() {
