@@ -3,9 +3,8 @@
 use rustls_pki_types::UnixTime;
 use webpki::VerifiedPath;
 
-use super::cache::Validity;
 use super::chain::leaf_subject;
-use super::{ChainPosition, PeerVerifier, Rejection};
+use super::{ChainPosition, PeerVerifier, Rejection, Validity};
 use crate::certificate::{Certificate, MalformedCertificate};
 use crate::der::{DerReader, SEQUENCE};
 use crate::material::{BundleEntry, ExpiredList, RevocationDepth, UnknownStatus};
@@ -25,8 +24,9 @@ impl PeerVerifier {
         let lists = &self.revocation_lists;
         let policy = lists.policy();
         let leaf = path.end_entity();
+        let intermediates = || path.intermediate_certificates();
         // A pinned leaf is its own CA.
-        let is_pinned = leaf.der() == anchor.der;
+        let is_pinned = leaf.der() == anchor.der && intermediates().next().is_none();
         let answers_nothing = lists.iter().len() == 0 && policy.unknown_status == UnknownStatus::Allow;
         if is_pinned || answers_nothing {
             return Ok(Validity::ALWAYS);
@@ -36,7 +36,6 @@ impl PeerVerifier {
             RevocationDepth::Leaf => 1,
         };
         let leaf = std::iter::once((ChainPosition::Leaf, &**leaf));
-        let intermediates = || path.intermediate_certificates();
         let certificates = leaf.chain(intermediates().map(|ca| (ChainPosition::Intermediate, ca)));
         let mut issuers = intermediates();
         let mut validity = Validity::ALWAYS;

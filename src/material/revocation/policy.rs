@@ -22,8 +22,8 @@ pub struct RevocationPolicy {
     /// CA without revocation publishes none, and most bundles have such a CA.
     pub unknown_status: UnknownStatus,
     /// What happens when the list that is asked should have been replaced. The default is [`ExpiredList::Warn`]: what it
-    /// says of the revoked still holds, and nothing that it says of the others is likely to be wrong at the first second
-    /// after it.
+    /// says of the revoked still holds, and that the next one is late is seldom a sign of an attack, but would stop a
+    /// cluster.
     pub expired_list: ExpiredList,
 }
 
