@@ -82,7 +82,7 @@ fn forms_that_are_not_supported() {
     for (list, problem) in [
         (
             Crafted { version: Vec::new(), ..Crafted::new() },
-            "it is of version 1; have the CA write version 2 (crl_extensions in the configuration of openssl ca)",
+            "it is of version 1; have the CA write version 2 (crlnumber in the configuration of openssl ca)",
         ),
         (
             Crafted { inner_algorithm: SHA384, ..Crafted::new() },

@@ -126,8 +126,10 @@ fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Resu
     let signer = issuers.signer(&signed)?;
     if DerReader::new(signed.contents).expect(INTEGER).is_err() {
         // RFC 5280 section 5.1.2.1; what `openssl ca -gencrl` makes unless it is told otherwise.
-        return Err("it is of version 1; have the CA write version 2 (crl_extensions in the configuration of openssl ca)"
-            .to_owned());
+        return Err(
+            "it is of version 1; have the CA write version 2 (crlnumber in the configuration of openssl ca)"
+                .to_owned(),
+        );
     }
     let (this_update, next_update) =
         revocation_list_times(der).ok_or("it is not a DER-encoded certificate revocation list")?;
@@ -160,6 +162,12 @@ fn problem(error: webpki::Error) -> String {
         }
         webpki::Error::UnsupportedIndirectCrl => {
             "it covers certificates of other issuers (indirect list), which is not supported".to_owned()
+        }
+        webpki::Error::MalformedExtensions => {
+            // RFC 5280 section 5.2 wants a number and the key of the issuer in each list.
+            "its extensions are malformed, or it has none; have the CA number its lists (crlnumber in the configuration \
+             of openssl ca)"
+                .to_owned()
         }
         webpki::Error::UnsupportedCrlIssuingDistributionPoint
         | webpki::Error::UnsupportedRevocationReasonsPartitioning => PARTIAL.to_owned(),
