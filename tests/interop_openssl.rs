@@ -17,8 +17,11 @@ use interop::{
     assert_they_refuse, assert_we_refuse, is_installed, our_payload, pki,
 };
 use rustls::AlertDescription;
-use typha_tls::Role;
-use typha_tls::testing::KeyType;
+use rustls_pki_types::UnixTime;
+use typha_tls::material::{MaterialError, RevocationLists, RevocationPolicy};
+use typha_tls::testing::{CertificateSpec, KeyType, TestCa};
+use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::{RequiredIdentity, Role};
 
 /// `None` without OpenSSL.
 fn openssl() -> Option<OpenSsl> {
@@ -163,5 +166,59 @@ fn s_server_refuses_our_felix_without_a_usable_certificate() {
     {
         let end = End::new(Role::Typha, version, Some(&pki.typha), &pki.ca);
         assert_refused(&ours, &openssl, &end, alert, "peer did not return a certificate", version);
+    }
+}
+
+/// `openssl ca` as the CA that revokes: what it writes is read, in both formats.
+#[test]
+fn revocation_lists_of_openssl() {
+    if openssl().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+    let issue = || ca.issue(CertificateSpec::leaf("peer")).unwrap();
+    let (revoked, good) = (issue(), issue());
+    let settings =
+        "[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\ndefault_md = sha256\ndefault_crl_days = 30\n";
+    for (name, contents) in [
+        ("ca.pem", &*ca.root_pem()),
+        ("ca-key.pem", &ca.key_pem()),
+        ("revoked.pem", &revoked.chain_pem()),
+        ("index.txt", ""),
+        ("number", "01\n"),
+        ("1.cnf", settings),
+        ("2.cnf", &format!("{settings}crlnumber = number\n")),
+    ] {
+        fs::write(dir.path().join(name), contents).unwrap();
+    }
+    let run = |arguments: &str| {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(&dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let by = "-keyfile ca-key.pem -cert ca.pem";
+    run(&format!("ca -config 1.cnf {by} -gencrl -out version1.pem"));
+    run(&format!("ca -config 2.cnf {by} -revoke revoked.pem -crl_reason keyCompromise"));
+    // Of version 2 for the sake of the reason in it.
+    run(&format!("ca -config 1.cnf {by} -gencrl -out unnumbered.pem"));
+    run(&format!("ca -config 2.cnf {by} -gencrl -out list.pem"));
+    run("crl -in list.pem -outform DER -out list.der");
+
+    let (bundle, provider) = (ca.trust_bundle().unwrap(), rustls::crypto::aws_lc_rs::default_provider());
+    let load = |name| RevocationLists::from_files([dir.path().join(name)], &bundle, &provider);
+    for name in ["list.pem", "list.der"] {
+        let lists = load(name).unwrap().with_policy(RevocationPolicy::strict());
+        let required = RequiredIdentity::common_name("peer").unwrap();
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required, &provider);
+        verifier.verify(good.chain(), Role::Felix, UnixTime::now()).unwrap();
+        let refusal = verifier.verify(revoked.chain(), Role::Felix, UnixTime::now()).unwrap_err();
+        assert!(matches!(refusal, Rejection::Revoked { .. }), "{refusal}");
+    }
+    for (name, why) in [("version1.pem", "it is of version 1; "), ("unnumbered.pem", "its extensions are ")] {
+        let MaterialError::RevocationList { problem, .. } = load(name).unwrap_err() else {
+            panic!("{name} is an unusable list")
+        };
+        assert!(problem.starts_with(why), "{problem}");
+        assert!(problem.ends_with("(crlnumber in the configuration of openssl ca)"), "{problem}");
     }
 }
