@@ -158,6 +158,21 @@ fn verify_with_lists() {
     }
 }
 
+#[test]
+fn verify_looks_the_leaf_up_alone_if_told_to() {
+    let site = Site::new();
+    let issuer = site.pki.ca.intermediate(CertificateSpec::ca("issuer")).unwrap();
+    let leaf = issuer.issue(CertificateSpec::leaf("typha-client")).unwrap();
+    site.write("felix.pem", leaf.chain_pem());
+    let list = site.list("issuer.crl", &List::new().revoking(&leaf.chain()[1]));
+    let (code, lines) = site.verify(&["--crl-file", &list]);
+    assert_eq!((code, &lines[0]["reason"]), (Some(1), &json!("revoked")));
+    let (code, lines) = site.verify(&["--crl-file", &list, "--crl-leaf-only"]);
+    assert_eq!((code, &lines[0]["verdict"]), (Some(0), &json!("accepted")));
+    let (code, lines) = site.verify(&["--crl-file", &list, "--crl-leaf-only", "--crl-strict"]);
+    assert_eq!((code, &lines[0]["reason"]), (Some(1), &json!("revocation_status_unknown")));
+}
+
 /// Levels and findings, with facts about lists, and the exit code.
 fn check(arguments: &[&str]) -> (Option<i32>, Vec<(String, String)>) {
     let output = run(&[&["check"], arguments].concat());
