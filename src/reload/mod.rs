@@ -11,6 +11,8 @@ mod reloader;
 mod source;
 mod state;
 mod validation;
+#[cfg(feature = "spiffe")]
+mod spiffe;
 
 pub use error::ReloadError;
 pub use expiry::ExpiryWarnings;
@@ -20,3 +22,5 @@ pub use options::ReloadOptions;
 pub use reloader::{Reloaded, Reloader};
 pub use source::{SnapshotSource, SourceError};
 pub use state::{CertificateKind, CertificateLifetime, ReloadState};
+#[cfg(feature = "spiffe")]
+pub use spiffe::{SpiffeError, SpiffeSource, SpiffeSourceBuilder};
