@@ -79,11 +79,11 @@ impl SpiffeSource {
 impl SnapshotSource for SpiffeSource {
     /// What the agent said last.
     async fn load(&self) -> Result<SnapshotParts, SourceError> {
+        let known = self.known.borrow();
+        self.loaded.fetch_max(known.revision, Ordering::Relaxed);
         if self.follower.is_finished() {
             return Err(SourceError::new(SpiffeError::Stopped));
         }
-        let known = self.known.borrow();
-        self.loaded.fetch_max(known.revision, Ordering::Relaxed);
         match &known.answer {
             Some(answer) => answer.clone().map_err(SourceError::new),
             // There is no source before the first answer.
