@@ -1,5 +1,7 @@
 //! An agent that goes away and comes back, and a source that does.
 
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use tempfile::tempdir;
 use tokio::time::timeout;
@@ -64,6 +66,32 @@ async fn errors_that_are_no_answer_change_nothing() {
     );
     assert!(source.changed().now_or_never().is_none());
     assert_gives(&source.load().await.unwrap(), &typha, &["ca"]);
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_given_up() {
+    let (dir, domain) = (tempdir().unwrap(), Domain::example("ca"));
+    let [typha, renewed] = [TYPHA; 2].map(|id| domain.svid(id));
+    let agent = Agent::start(dir.path(), Says::Svids((&typha).into()));
+    let source = source_in(dir.path(), FELIX).connect().await.unwrap();
+    source.load().await.unwrap();
+    agent.kill().await;
+    let agent = Agent::start(dir.path(), Says::Nothing);
+    agent.until_asked(1).await;
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(30)).await;
+    tokio::time::resume();
+    until(&source, |problem| matches!(problem, Some(SpiffeError::Silent { .. }))).await;
+    assert_eq!(
+        source.problem().unwrap().to_string(),
+        "the SPIFFE agent takes connections and has not answered for 30s; see why it hangs"
+    );
+    assert_gives(&source.load().await.unwrap(), &typha, &["ca"]);
+    // It is another stream that brings the next.
+    agent.until_asked(2).await;
+    agent.until_open(1).await;
+    agent.has(&renewed);
+    assert_gives(&changed(&source).await, &renewed, &["ca"]);
 }
 
 #[tokio::test]

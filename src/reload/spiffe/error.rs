@@ -99,7 +99,7 @@ pub enum SpiffeError {
         offered: Vec<String>,
     },
     /// The agent takes connections and does not answer.
-    #[error("the SPIFFE agent has not answered for {after:?}")]
+    #[error("the SPIFFE agent takes connections and has not answered for {after:?}; see why it hangs")]
     Silent {
         /// The bound that was exceeded.
         after: Duration,
