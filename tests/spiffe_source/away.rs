@@ -62,7 +62,7 @@ async fn errors_that_are_no_answer_change_nothing() {
     let problem = source.problem().unwrap();
     assert_eq!(
         WithCauses(&problem).to_string(),
-        r#"no connection with the SPIFFE agent: "unavailable: shutting\ndown"; see that it runs and that the directory of its socket is mounted here"#
+        r#"nothing comes from the SPIFFE agent: "unavailable: shutting\ndown"; see that it runs and that the directory of its socket is mounted here"#
     );
     assert!(source.changed().now_or_never().is_none());
     assert_gives(&source.load().await.unwrap(), &typha, &["ca"]);

@@ -53,7 +53,7 @@ async fn given_up(says: Option<Says>) -> String {
 #[tokio::test]
 async fn without_an_agent() {
     let text = given_up(None).await;
-    assert!(text.starts_with(": no connection with the SPIFFE agent: "), "{text}");
+    assert!(text.starts_with(": nothing comes from the SPIFFE agent: "), "{text}");
     assert!(text.contains("No such file or directory"), "{text}");
     assert!(
         text.ends_with("; see that it runs and that the directory of its socket is mounted here"),

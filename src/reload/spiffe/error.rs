@@ -13,9 +13,9 @@ use crate::text::{Quoted, QuotedList};
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum SpiffeError {
-    /// The agent can not be reached, or it ended the connection.
+    /// The agent can not be reached, it ended the connection, or it failed to answer.
     #[error(
-        "no connection with the SPIFFE agent: {}; see that it runs and that the directory of its socket is mounted here",
+        "nothing comes from the SPIFFE agent: {}; see that it runs and that the directory of its socket is mounted here",
         Quoted(cause)
     )]
     Disconnected {
