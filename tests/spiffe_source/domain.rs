@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
 use typha_tls::error::WithCauses;
 use typha_tls::reload::{SnapshotSource as _, SpiffeError, SpiffeSource};
@@ -108,6 +109,8 @@ pub(crate) fn assert_gives(parts: &SnapshotParts, issued: &Issued, cas: &[&str])
     let subjects: Vec<_> = parts.material.trust_bundle.subjects().collect();
     let expected: Vec<_> = cas.iter().map(|ca| format!("CN={ca:?}")).collect();
     assert_eq!(subjects, expected);
+    // None is needed, and none was installed on the way.
+    assert!(CryptoProvider::get_default().is_none());
 }
 
 /// Waits for a change, and loads.
