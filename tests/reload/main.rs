@@ -1,0 +1,19 @@
+//! `Reloader` and its sources: what is put in force, when, and what is said of the rest.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+mod asking;
+mod bad_sources;
+mod configuration;
+mod files;
+mod looking;
+mod rig;
+mod torn_files;
+mod unreadable_files;
+mod validation;
