@@ -1,1 +1,128 @@
-//! x
+//! Parameters that change while the program runs.
+
+use std::time::Duration;
+
+use typha_tls::TyphaSnapshot;
+use typha_tls::config::{FelixConfig, FelixConfigSource, Sources, TyphaConfig, TyphaConfigSource};
+use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SnapshotSource as _};
+
+use crate::rig::*;
+
+struct Configured {
+    pki: Pki,
+    files: Files,
+    sources: Sources,
+}
+
+impl Configured {
+    fn new() -> Self {
+        let pki = Pki::new();
+        let files = Files::new(&[&pki.a], &pki.leaf);
+        let sources = Sources::none().with_file(files.path("typha.cfg"));
+        let configured = Self { pki, files, sources };
+        configured.set("ClientCN = felix", ["ca.pem", "cert.pem", "key.pem"]);
+        configured
+    }
+
+    fn set(&self, identity: &str, names: [&str; 3]) {
+        let [ca, cert, key] = names.map(|name| self.files.path(name).display().to_string());
+        let text = format!("CAFile = {ca}\nServerCertFile = {cert}\nServerKeyFile = {key}\n{identity}\n");
+        self.files.write("typha.cfg", text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_typhas_configuration_says() {
+    let configured = Configured::new();
+    let config = TyphaConfig::load(&configured.sources).unwrap();
+    let acceptor = config.acceptor().unwrap().unwrap();
+    let log = Log::start();
+    let source = TyphaConfigSource::new(configured.sources.clone());
+    let path = configured.files.path("typha.cfg");
+    assert_eq!(source.description(), format!("Typha's parameters and files ({})", path.display()));
+    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    let mut state = reloader.state();
+    seconds(100.0).await;
+    assert_eq!(state.borrow().generation, 1);
+
+    configured.set("ClientURISAN = spiffe://td/felix", ["ca.pem", "cert.pem", "key.pem"]);
+    until(&mut state, |state| state.generation == 2).await;
+    let required = || acceptor.snapshots().current().parts().required_peer.to_string();
+    assert_eq!(required(), "URI SAN \"spiffe://td/felix\"");
+    let lines = log.take();
+    assert!(
+        lines[0].ends_with("changes=required identity: from CN \"felix\" to URI SAN \"spiffe://td/felix\""),
+        "{lines:?}"
+    );
+
+    // Another file.
+    let other = configured.pki.b.root_pem();
+    configured.files.write("other.pem", other);
+    configured.set("ClientURISAN = spiffe://td/felix", ["other.pem", "cert.pem", "key.pem"]);
+    until(&mut state, |state| state.generation == 3).await;
+
+    // The end of TLS is not the end of TLS.
+    configured.files.write("typha.cfg", "ServerPort = 5473\n");
+    let failed = until(&mut state, |state| state.failures == 1).await;
+    assert_eq!(
+        failed.last_error.unwrap().to_string(),
+        "TLS is no longer configured: none of CAFile and the other TLS parameters is set any more; set them again, or restart if \
+         that is meant"
+    );
+    for (text, begin) in [
+        ("CAFile = /nowhere\n", "if any Felix-Typha TLS config parameters are specified, they _all_ must be"),
+        ("ServerPort = many\n", "the parameter ServerPort"),
+        ("odd", "the configuration file"),
+    ] {
+        configured.files.write("typha.cfg", text);
+        let failed = reloader.reload_now().await.unwrap_err();
+        assert!(failed.to_string().starts_with(begin), "{failed}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let failed = reloader.reload_now().await.unwrap_err();
+    assert!(failed.to_string().ends_with("typha.cfg can not be read"), "{failed}");
+    assert_eq!(
+        (required(), acceptor.snapshots().current().generation()),
+        ("URI SAN \"spiffe://td/felix\"".into(), 3)
+    );
+    configured.set("ClientCN = felix", ["ca.pem", "cert.pem", "key.pem"]);
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 4 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_parameter_is_set_each_time() {
+    let configured = Configured::new();
+    let clock = configured.pki.policy();
+    let adjusted = TyphaConfigSource::with_adjusted_tls(configured.sources.clone(), move |tls| {
+        tls.policy = clock.clone();
+    });
+    let adjusted = adjusted.with_settle_time(Duration::ZERO);
+    let parts = adjusted.load().await.unwrap();
+    let snapshots = handle(parts.clone());
+    let reloader = Reloader::start(&snapshots, adjusted, ReloadOptions::default());
+    configured.files.write_all(&[&configured.pki.a, &configured.pki.b], &configured.pki.leaf);
+    reloader.reload_now().await.unwrap();
+    let current: std::sync::Arc<TyphaSnapshot> = snapshots.current();
+    let time_provider = current.parts().policy.time_provider();
+    assert!(std::sync::Arc::ptr_eq(time_provider, parts.policy.time_provider()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_felixs_configuration_says() {
+    let pki = Pki::new();
+    let leaf = pki.a.issue(typha_tls::testing::CertificateSpec::leaf("felix")).unwrap();
+    let files = Files::new(&[&pki.a], &leaf);
+    let [ca, cert, key] = NAMES.map(|name| files.path(name).display().to_string());
+    let sources = Sources::none()
+        .with_value("TyphaCAFile", &ca)
+        .with_value("TyphaCertFile", &cert)
+        .with_value("TyphaKeyFile", &key)
+        .with_value("TyphaCN", "typha");
+    let connector = FelixConfig::load(&sources).unwrap().connector().unwrap().unwrap();
+    let source = FelixConfigSource::new(sources);
+    assert_eq!(source.description(), "Felix's parameters and files");
+    let reloader = Reloader::start(connector.snapshots(), source, ReloadOptions::default());
+    files.write_all(&[&pki.a, &pki.b], &leaf);
+    until(&mut reloader.state(), |state| state.generation == 2).await;
+    assert_eq!(connector.snapshots().current().parts().material.trust_bundle.len(), 2);
+}

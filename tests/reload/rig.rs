@@ -288,7 +288,7 @@ impl Files {
 
     /// Writes in place.
     pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), contents).unwrap();
+        write_one(&self.path(name), contents.as_ref());
     }
 
     pub(crate) fn write_all(&self, cas: &[&TestCa], leaf: &TestLeaf) {
@@ -307,6 +307,15 @@ pub(crate) fn contents(cas: &[&TestCa], leaf: &TestLeaf) -> [String; 3] {
 
 pub(crate) fn write_to(dir: &Path, cas: &[&TestCa], leaf: &TestLeaf) {
     for (name, contents) in NAMES.iter().zip(contents(cas, leaf)) {
-        std::fs::write(dir.join(name), contents).unwrap();
+        write_one(&dir.join(name), contents.as_bytes());
     }
+}
+
+/// Accessible by us alone: others would be warned of.
+fn write_one(path: &Path, contents: &[u8]) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).unwrap();
+    file.write_all(contents).unwrap();
 }
