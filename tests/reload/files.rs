@@ -80,7 +80,7 @@ async fn a_renewed_pair_that_is_renamed_into_place() {
 }
 
 /// What the kubelet does with a volume: a new directory, then a link that is renamed over the old one.
-fn publish(volume: &Path, version: &str, cas: &[&TestCa], leaf: &TestLeaf) {
+pub(crate) fn publish(volume: &Path, version: &str, cas: &[&TestCa], leaf: &TestLeaf) {
     let data = volume.join(version);
     std::fs::create_dir(&data).unwrap();
     write_to(&data, cas, leaf);

@@ -12,6 +12,7 @@ mod asking;
 mod bad_sources;
 mod configuration;
 mod files;
+mod hints;
 mod looking;
 mod rig;
 mod torn_files;

@@ -1,6 +1,7 @@
 //! Files as a source.
 
 mod fingerprint;
+mod hints;
 mod reader;
 
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// [`FelixConfigSource`](crate::config::FelixConfigSource) follow Calico's parameters as a whole.
 ///
 /// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the same is not parsed
-/// again. Files that change while they are read are read again, so that no pair is taken half from before a change and half from after it.
+/// again. Where the file system tells of changes, there is a look at once. Files that change while they are read are read again, so that no pair is taken half from before a change and half from after it.
 ///
 /// Where files are mounted from a Kubernetes secret or renamed into place, nothing half-written is ever seen. Of a file that is written in
 /// place, a part that is good in itself (half of the CAs) can be taken for the whole if the writer pauses for longer than the
@@ -83,6 +84,10 @@ impl SnapshotSource for FileSource {
         let read = reading.insert(spawn_blocking(move || reader.read())).await;
         *reading = None;
         read.unwrap_or_else(|error| Err(SourceError::new(error)))
+    }
+
+    async fn changed(&self) {
+        self.reader.hints.changed().await;
     }
 
     fn settle_time(&self) -> Duration {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::source::SourceError;
 use super::fingerprint::{Fingerprint, Fingerprints};
+use super::hints::Hints;
 use crate::identity::RequiredIdentity;
 use crate::material::{Material, MaterialError, TlsFiles};
 use crate::policy::TlsPolicy;
@@ -29,6 +30,9 @@ pub(super) struct Reader {
     configuration: Option<PathBuf>,
     plan: Plan,
     fingerprints: Fingerprints,
+    pub(super) hints: Hints,
+    /// The files of the last plan that there was.
+    watched: Mutex<Vec<PathBuf>>,
     last: Mutex<Option<Last>>,
 }
 
@@ -44,7 +48,14 @@ const ATTEMPTS: usize = 3;
 
 impl Reader {
     pub(super) fn new(configuration: Option<PathBuf>, plan: Plan) -> Self {
-        Self { configuration, plan, fingerprints: Fingerprints::default(), last: Mutex::default() }
+        Self {
+            configuration,
+            plan,
+            fingerprints: Fingerprints::default(),
+            hints: Hints::default(),
+            watched: Mutex::default(),
+            last: Mutex::default(),
+        }
     }
 
     /// Blocks, for ever if the file system does.
@@ -63,9 +74,13 @@ impl Reader {
     fn attempt(&self) -> (Result<SnapshotParts, SourceError>, bool) {
         let planned = match (self.plan)() {
             Ok(planned) => planned,
-            Err(error) => return (Err(error), true),
+            Err(error) => {
+                self.watch(None);
+                return (Err(error), true);
+            }
         };
         let paths = paths(&planned.files);
+        self.watch(Some(&paths));
         let before = self.fingerprints.of(&paths);
         if let Some(material) = self.parsed_before(&before, &planned.policy) {
             let is_of_one_moment = before.iter().all(Fingerprint::has_same_stamp);
@@ -81,6 +96,16 @@ impl Reader {
             planned.with(material)
         });
         (read.map_err(SourceError::from), is_of_one_moment)
+    }
+
+    /// Watches the configuration file and these files, or those of before if it is not known which ones now.
+    fn watch(&self, files: Option<&[&Path]>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(files) = files {
+            *watched = files.iter().map(|path| path.to_path_buf()).collect();
+        }
+        let paths: Vec<_> = self.configuration.iter().chain(&*watched).map(PathBuf::as_path).collect();
+        self.hints.watch(&paths);
     }
 
     /// The configuration file as it is now.

@@ -1,0 +1,190 @@
+//! Tells at once that files may have changed.
+//!
+//! A hint and no more: a mounted volume is swapped by a link somewhere on the way to its files, file servers tell nothing, and there may be
+//! too few watches. What counts is what is read at the polling interval.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tracing::debug;
+
+/// Watches the directories on the way to some files.
+#[derive(Default)]
+pub(super) struct Hints {
+    changed: Arc<Notify>,
+    watching: Mutex<Watching>,
+}
+
+#[derive(Default)]
+struct Watching {
+    places: Places,
+    watcher: Option<RecommendedWatcher>,
+    said_impossible: bool,
+}
+
+/// What to watch for: names in directories. A directory that was made anew is another one.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Places {
+    names: BTreeSet<(PathBuf, OsString)>,
+    directories: BTreeMap<PathBuf, Option<(u64, u64)>>,
+}
+
+impl Hints {
+    /// Ends when something has happened since it ended last.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Watches what lies on the way to these files now. To be called before they are read, or a change would be missed.
+    pub(super) fn watch(&self, paths: &[&Path]) {
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = Places::default();
+        paths.iter().for_each(|path| places.add(path));
+        if watching.places == places && watching.watcher.is_some() {
+            return;
+        }
+        match watcher(&places, &self.changed) {
+            Ok(watcher) => watching.watcher = Some(watcher),
+            Err(error) => {
+                watching.watcher = None;
+                if !std::mem::replace(&mut watching.said_impossible, true) {
+                    debug!(%error, "files can not be watched; they are polled only");
+                }
+            }
+        }
+        watching.places = places;
+    }
+}
+
+fn watcher(places: &Places, changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+    let (relevant, changed) = (places.clone(), changed.clone());
+    let on_event = move |event: notify::Result<Event>| {
+        // Of an error, the next poll makes up.
+        if event.is_ok_and(|event| relevant.are_touched_by(&event)) {
+            changed.notify_one();
+        }
+    };
+    let mut watcher = RecommendedWatcher::new(on_event, Config::default())?;
+    for directory in places.directories.keys() {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+/// As many as the kernel follows.
+const MAX_LINKS: usize = 40;
+
+impl Places {
+    /// Adds every link on the way to a file, and the file itself, or what is missing first.
+    fn add(&mut self, path: &Path) {
+        let Ok(path) = std::path::absolute(path) else { return };
+        let mut ahead = reversed(&path);
+        let mut directory = PathBuf::new();
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            let here = directory.join(&name);
+            let kind = here.symlink_metadata().map(|metadata| metadata.file_type());
+            if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && !ahead.is_empty() {
+                // Also `/` and `..`, which stand for themselves: the way was resolved up to here.
+                directory = if name == ".." { parent(&directory) } else { here };
+                continue;
+            }
+            self.add_name(&directory, name);
+            match here.read_link() {
+                Ok(target) if links < MAX_LINKS => {
+                    links += 1;
+                    ahead.extend(reversed(&target));
+                    if target.is_absolute() {
+                        directory = PathBuf::new();
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn add_name(&mut self, directory: &Path, name: OsString) {
+        self.directories.insert(directory.to_owned(), inode(directory));
+        self.names.insert((directory.to_owned(), name));
+    }
+
+    fn are_touched_by(&self, event: &Event) -> bool {
+        // What is only looked at, by ourselves above all, does not count.
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        if event.kind.is_access() && event.kind != written {
+            return false;
+        }
+        let is_relevant = |path: &PathBuf| {
+            let name = path.parent().zip(path.file_name());
+            self.directories.contains_key(path)
+                || name.is_some_and(|(directory, name)| {
+                    self.names.contains(&(directory.to_owned(), name.to_owned()))
+                })
+        };
+        event.need_rescan() || event.paths.iter().any(is_relevant)
+    }
+}
+
+/// The parts of a path, the first one last.
+fn reversed(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.rev().map(|part| part.as_os_str().to_owned()).collect()
+}
+
+fn parent(directory: &Path) -> PathBuf {
+    directory.parent().unwrap_or(directory).to_owned()
+}
+
+#[cfg(unix)]
+fn inode(directory: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    directory.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn inode(_: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(path: &Path) -> Vec<PathBuf> {
+        let mut places = Places::default();
+        places.add(path);
+        let mut names: Vec<_> =
+            places.names.into_iter().map(|(directory, name)| directory.join(name)).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_link_on_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let at = |name: &str| dir.join(name);
+        std::fs::create_dir_all(at("volume/..1")).unwrap();
+        std::fs::write(at("volume/..1/ca.pem"), "").unwrap();
+        symlink("..1", at("volume/..data")).unwrap();
+        symlink("..data/ca.pem", at("volume/ca.pem")).unwrap();
+        symlink(at("volume"), at("absolute")).unwrap();
+        symlink("volume/../volume/ca.pem", at("up")).unwrap();
+        let volume = [at("volume/..1/ca.pem"), at("volume/..data"), at("volume/ca.pem")];
+        assert_eq!(names(&at("volume/ca.pem")), volume);
+        assert_eq!(names(&at("absolute/ca.pem")), [vec![at("absolute")], volume.to_vec()].concat());
+        assert_eq!(names(&at("up")), [vec![at("up")], volume.to_vec()].concat());
+        assert_eq!(names(&at("volume/./..1/../ca.pem")), volume);
+        // What is not there yet.
+        assert_eq!(names(&at("volume/absent/ca.pem")), [at("volume/absent")]);
+        symlink("loop", at("loop")).unwrap();
+        assert_eq!(names(&at("loop")), [at("loop")]);
+    }
+}
