@@ -156,3 +156,96 @@ impl fmt::Display for Rounded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3600;
+    /// When everything begins.
+    const BEGIN: u64 = 1_800_000_000;
+
+    fn certificate(kind: CertificateKind, days: u64) -> CertificateLifetime {
+        CertificateLifetime {
+            subject: "CN=\"one\"".to_owned(),
+            kind,
+            not_before: at(0),
+            not_after: at(days * 24),
+        }
+    }
+
+    fn at(hours: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(BEGIN + hours * HOUR))
+    }
+
+    /// How many hours before its end there are warnings, if it is looked at every hour until three days after.
+    fn warned(warnings: ExpiryWarnings, days: u64) -> Vec<i64> {
+        let certificates = [certificate(CertificateKind::OwnLeaf, days)];
+        let mut watch = ExpiryWatch::new(warnings);
+        let end = days * 24;
+        (0..end + 3 * 24)
+            .filter(|&hour| !watch.due(&certificates, at(hour)).is_empty())
+            .map(|hour| end.cast_signed() - hour.cast_signed())
+            .collect()
+    }
+
+    #[test]
+    fn once_at_each_threshold_then_daily() {
+        // The first hour after the end is -1, since at the end itself it is still valid.
+        let after = [-1, -24, -48];
+        assert_eq!(warned(ExpiryWarnings::default(), 365), [[720, 168, 24], after].concat());
+        assert_eq!(warned(ExpiryWarnings::default(), 90), [[720, 168, 24], after].concat());
+        // A day: eight hours, four, and two.
+        assert_eq!(warned(ExpiryWarnings::default(), 1), [[8, 4, 2], after].concat());
+        assert_eq!(warned(ExpiryWarnings::default(), 89), [[712, 356, 178], after].concat());
+        assert_eq!(warned(ExpiryWarnings::before([]), 365), after);
+        assert_eq!(warned(ExpiryWarnings::before([2 * DAY]), 1), [&[24], &after[..]].concat());
+        let zero = ExpiryWarnings { before: vec![DAY], short_lived: vec![0] };
+        assert_eq!(warned(zero, 10), [&[24], &after[..]].concat());
+    }
+
+    #[test]
+    fn several_thresholds_at_once_are_one_warning() {
+        let mut watch = ExpiryWatch::new(ExpiryWarnings::default());
+        let one = [certificate(CertificateKind::Ca, 365)];
+        let end = 365 * 24;
+        assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
+        assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
+        // A clock that is set back tells nothing again.
+        assert_eq!(watch.due(&one, at(0)).len(), 0);
+        assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
+        assert_eq!(watch.due(&one, at(end + 1)).len(), 1);
+    }
+
+    #[test]
+    fn a_renewed_one_starts_afresh() {
+        let mut watch = ExpiryWatch::new(ExpiryWarnings::default());
+        let [old, new] = [100, 200].map(|days| [certificate(CertificateKind::OwnLeaf, days)]);
+        assert_eq!(watch.due(&old, at(99 * 24 + 1)).len(), 1);
+        assert_eq!(watch.due(&new, at(99 * 24 + 1)).len(), 0);
+        assert_eq!(watch.due(&new, at(199 * 24 + 1)).len(), 1);
+        // What comes back was forgotten.
+        assert_eq!(watch.due(&old, at(99 * 24 + 1)).len(), 1);
+    }
+
+    #[test]
+    fn the_text_says_what_when_and_what_to_do() {
+        let text = |kind, hours| Expiring { certificate: &certificate(kind, 10), now: at(hours) }.to_string();
+        assert_eq!(
+            text(CertificateKind::OwnLeaf, 24),
+            "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: issue a new one, \
+             and see why it was not renewed"
+        );
+        assert_eq!(
+            text(CertificateKind::Ca, 14 * 24),
+            "the CA CN=\"one\" expired 4 days ago, at 2027-01-25T08:00:00Z; nothing it issued is accepted: add its successor to the CA \
+             file, then issue the certificates of the other end by that"
+        );
+        let rounded = [1, 119, 120, 7199, 7200, 172_799, 172_800]
+            .map(|seconds| Rounded(Duration::from_secs(seconds)).to_string());
+        assert_eq!(
+            rounded,
+            ["1 seconds", "119 seconds", "2 minutes", "119 minutes", "2 hours", "47 hours", "2 days"]
+        );
+    }
+}

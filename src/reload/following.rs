@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::changes::Changes;
 use super::error::ReloadError;
 use super::expiry::ExpiryWatch;
+use super::facade::Facade;
 use super::look::{Found, look};
 use super::options::ReloadOptions;
 use super::reloader::{Reloaded, Request};
@@ -41,6 +42,7 @@ pub(super) struct Following<C, S> {
     options: ReloadOptions,
     state: watch::Sender<ReloadState>,
     expiry: ExpiryWatch,
+    facade: Facade,
     settling: Option<Settling<C>>,
 }
 
@@ -82,7 +84,16 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         let receiver = state.subscribe();
         let expiry = ExpiryWatch::new(options.expiry_warnings.clone());
         let description = source.description();
-        let following = Self { snapshots, source, description, options, state, expiry, settling: None };
+        let following = Self {
+            snapshots,
+            source,
+            description,
+            options,
+            state,
+            expiry,
+            facade: Facade::new(),
+            settling: None,
+        };
         (following, receiver)
     }
 
@@ -94,6 +105,7 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         let mut gives_hints = true;
         loop {
             self.follow_generation();
+            self.facade.tell(&self.state.borrow());
             if let Some(now) = self.snapshots.current().now() {
                 self.expiry.warn(&self.state.borrow().certificates, now);
             }

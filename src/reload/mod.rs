@@ -3,6 +3,7 @@
 mod changes;
 mod error;
 mod expiry;
+mod facade;
 mod files;
 mod following;
 mod look;

@@ -11,9 +11,11 @@
 mod asking;
 mod bad_sources;
 mod configuration;
+mod expiry;
 mod files;
 mod hints;
 mod looking;
+mod metrics_facade;
 mod rig;
 mod torn_files;
 mod unreadable_files;
