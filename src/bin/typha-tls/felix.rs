@@ -9,10 +9,11 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use typha_tls::HandshakeError;
-use typha_tls::config::{FelixConfig, SetupError};
+use typha_tls::config::{FelixConfig, FelixConfigSource, SetupError};
 use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
 use typha_tls::error::WithCauses;
 
+use crate::following::{FollowOptions, Follower};
 use crate::options::{self, FelixOptions, RevocationOptions};
 use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 
@@ -23,6 +24,9 @@ use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 /// One JSON line on stderr says how it went, with every attempt that failed. Exit code: 0 accepted and closed cleanly, 2 bad usage or
 /// configuration, 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. After several attempts, the last
 /// refusal counts, by whichever end. A Typha that sends nothing for 30 s (TyphaReadTimeout) is given up.
+///
+/// Certificates, CAs and the configuration file are followed, for the tries that are left: lines {"event":"reloaded",...} and
+/// {"event":"reload_failed",...} on stderr say what came of it. SIGHUP makes it look at once, and prints one in any case.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// A Typha to connect to, by all of its addresses; may be given several times [default: TyphaAddr]
@@ -41,13 +45,20 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     tries: Option<NonZeroUsize>,
     #[command(flatten)]
+    following: FollowOptions,
+    #[command(flatten)]
     tls: FelixOptions,
     #[command(flatten)]
     revocation: RevocationOptions,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
-    let (dialer, wanted) = match prepare(arguments) {
+    let prepared = prepare(&arguments).and_then(|(dialer, wanted)| {
+        let source = FelixConfigSource::new(arguments.tls.sources());
+        let follower = Follower::start(dialer.connector().snapshots(), source, &arguments.following)?;
+        Ok((dialer, wanted, follower))
+    });
+    let (dialer, wanted, follower) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output::print_outcome(&json!({
@@ -58,6 +69,13 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
+    tokio::select! {
+        code = connect_and_talk(&dialer, &wanted) => code,
+        () = follower.tell(|line| output::print_outcome(&line)) => FAILED,
+    }
+}
+
+async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
     match dialer.connect().await {
         Ok(connection) => {
             let peer = connection.endpoint().address.to_string();
@@ -68,7 +86,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             code
         }
         Err(error) => {
-            let (line, code) = not_connected(&wanted, &error);
+            let (line, code) = not_connected(wanted, &error);
             output::print_outcome(&line);
             code
         }
@@ -76,21 +94,21 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 }
 
 /// The dialer, and what it connects to in words.
-fn prepare(arguments: Arguments) -> Result<(FelixDialer, String), Box<dyn Error>> {
+fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String), Box<dyn Error>> {
     let sources = arguments.tls.sources();
-    let mut config = FelixConfig::load(&match arguments.node_name {
-        Some(name) => sources.with_value("FelixHostname", &name),
+    let mut config = FelixConfig::load(&match &arguments.node_name {
+        Some(name) => sources.with_value("FelixHostname", name),
         None => sources,
     })?;
     if let Some(tls) = &mut config.tls {
         arguments.revocation.apply(&mut tls.files);
     }
-    if let Some((namespace, name)) = arguments.kubernetes_service {
+    if let Some((namespace, name)) = arguments.kubernetes_service.clone() {
         (config.typha_k8s_namespace, config.typha_k8s_service_name) = (namespace, Some(name));
         config.typha_addr = None;
     }
     let no_tls = "TLS is not configured: set the five TLS parameters (see --help)";
-    let names: Vec<_> = arguments.connect.into_iter().chain(arguments.dns).collect();
+    let names: Vec<_> = arguments.connect.iter().chain(&arguments.dns).cloned().collect();
     let (dialer, wanted) = if names.is_empty() {
         let service = config.typha_k8s_service_name.as_ref();
         let service = service.map(|service| format!("{}/{service}", config.typha_k8s_namespace));

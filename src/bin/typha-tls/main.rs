@@ -7,6 +7,7 @@ mod check;
 #[cfg(target_os = "linux")]
 mod descriptors;
 mod felix;
+mod following;
 #[cfg(target_os = "linux")]
 mod interrupted;
 mod options;

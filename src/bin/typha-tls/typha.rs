@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use typha_tls::TyphaListener;
-use typha_tls::config::TyphaConfig;
+use typha_tls::config::{TyphaConfig, TyphaConfigSource};
 use typha_tls::listener::{
     ListenerHandle, ListenerLimits, ListenerStats, TyphaConnection, TyphaListenerBuilder,
 };
+use typha_tls::{TyphaListener, TyphaSnapshotHandle};
 
+use crate::following::{FollowOptions, Follower};
 use crate::options::{self, RevocationOptions, TyphaOptions};
 use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 
@@ -24,7 +25,8 @@ use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 ///
 /// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM and
 /// SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A second
-/// signal ends it at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address can not be used.
+/// signal ends it at once. Certificates, CAs and the configuration file are followed: {"event":"reloaded",...} is printed when others are in
+/// force, {"event":"reload_failed",...} when what is new can not be used, and either one on SIGHUP, which makes it look at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one [default: ServerHost and ServerPort]
@@ -35,6 +37,8 @@ pub(crate) struct Arguments {
     /// Print a line with all counts every so many seconds, and one at the end
     #[arg(long, value_name = "SECS", value_parser = options::positive_seconds)]
     stats_interval: Option<Duration>,
+    #[command(flatten)]
+    following: FollowOptions,
     #[command(flatten)]
     tls: TyphaOptions,
     #[command(flatten)]
@@ -93,8 +97,11 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     if let Some(tls) = &mut config.tls {
         arguments.revocation.apply(&mut tls.files);
     }
-    let builder = match config.listener() {
-        Ok(Some(builder)) => builder.limits(arguments.limits.apply(config.limits())),
+    let (snapshots, builder) = match config.acceptor() {
+        Ok(Some(acceptor)) => {
+            let limits = arguments.limits.apply(config.limits());
+            (acceptor.snapshots().clone(), TyphaListener::builder(acceptor).limits(limits))
+        }
         Ok(None) => {
             output::complain(&io::Error::other(
                 "TLS is not configured: set the five TLS parameters (see --help)",
@@ -106,7 +113,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
-    match serve(&config, &arguments, builder).await {
+    match serve(&config, &arguments, &snapshots, builder).await {
         Ok(()) => SUCCESS,
         Err(error) => {
             output::complain(&error);
@@ -115,7 +122,12 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     }
 }
 
-async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
+async fn serve(
+    config: &TyphaConfig,
+    arguments: &Arguments,
+    snapshots: &TyphaSnapshotHandle,
+    builder: TyphaListenerBuilder,
+) -> io::Result<()> {
     // As Go's runtime does: a soft limit of 1024 is for programs that know no better.
     #[cfg(target_os = "linux")]
     if let Err(error) = crate::descriptors::raise_limit() {
@@ -133,11 +145,14 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         None => builder.bind(config.listen_address()).await,
     }?;
     let handle = listener.handle();
+    let source = TyphaConfigSource::new(arguments.tls.sources());
+    let follower = Follower::start(snapshots, source, &arguments.following)?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {
         let serving = accept_all(&mut listener, &lines);
         // Goes on during the shutdown, and never ends.
         let reporting = report(&handle, &lines, arguments.stats_interval);
+        let following = follower.tell(|line| lines.try_send(line));
         let until_signals = async {
             signals.recv().await;
             tokio::select! {
@@ -147,7 +162,7 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         };
         tokio::select! {
             report = until_signals => report,
-            ((), ()) = async { tokio::join!(serving, reporting) } => None,
+            ((), (), ()) = async { tokio::join!(serving, reporting, following) } => None,
         }
     };
     if let Some(report) = report {

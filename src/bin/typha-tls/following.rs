@@ -1,0 +1,124 @@
+//! Follows the files and parameters, and prints what comes of it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use typha_tls::SnapshotHandle;
+use typha_tls::error::WithCauses;
+use typha_tls::reload::{ReloadError, ReloadOptions, ReloadState, Reloader, SnapshotSource};
+use typha_tls::snapshot::SnapshotEnd;
+
+use crate::options;
+
+/// How files and parameters are followed.
+#[derive(Args)]
+pub(crate) struct FollowOptions {
+    /// Look this often whether the files or the configuration file changed, in seconds; 0: only on SIGHUP, which makes it look at once
+    #[arg(long, value_name = "SECS", value_parser = options::seconds, default_value = "30")]
+    reload_interval: Duration,
+}
+
+/// Follows, and tells.
+pub(crate) struct Follower {
+    reloader: Reloader,
+    state: watch::Receiver<ReloadState>,
+    hangup: Hangup,
+    /// What was told last.
+    generation: u64,
+    failures: u64,
+}
+
+impl Follower {
+    pub(crate) fn start<C: SnapshotEnd>(
+        snapshots: &SnapshotHandle<C>,
+        source: impl SnapshotSource + 'static,
+        options: &FollowOptions,
+    ) -> io::Result<Self> {
+        let hangup = Hangup::new()?;
+        let generation = snapshots.current().generation();
+        let mut reload = ReloadOptions::default();
+        reload.poll_interval = options.reload_interval;
+        let reloader = Reloader::start(snapshots, source, reload);
+        Ok(Self { state: reloader.state(), reloader, hangup, generation, failures: 0 })
+    }
+
+    /// Prints a line for each change, and for each SIGHUP. Never ends.
+    pub(crate) async fn tell(mut self, print: impl Fn(Value)) {
+        loop {
+            tokio::select! {
+                () = self.hangup.recv() => {
+                    let outcome = self.reloader.reload_now().await;
+                    let [replaced, failed] = self.tell_news(&print);
+                    match outcome {
+                        Ok(_) if !replaced => print(reloaded(self.generation, false)),
+                        Err(error) if !failed => print(reload_failed(self.generation, &error)),
+                        _ => {}
+                    }
+                }
+                changed = self.state.changed() => match changed {
+                    Ok(()) => drop(self.tell_news(&print)),
+                    Err(_) => std::future::pending().await,
+                },
+            }
+        }
+    }
+
+    /// Whether it told of a new generation, and of a failure.
+    fn tell_news(&mut self, print: &impl Fn(Value)) -> [bool; 2] {
+        let state = self.state.borrow_and_update().clone();
+        let replaced = std::mem::replace(&mut self.generation, state.generation) != state.generation;
+        if replaced {
+            print(reloaded(state.generation, true));
+        }
+        let failed = std::mem::replace(&mut self.failures, state.failures) != state.failures;
+        match state.last_error.filter(|_| failed) {
+            Some(error) => print(reload_failed(state.generation, &error)),
+            None => return [replaced, false],
+        }
+        [replaced, true]
+    }
+}
+
+fn reloaded(generation: u64, changed: bool) -> Value {
+    json!({ "event": "reloaded", "generation": generation, "changed": changed })
+}
+
+fn reload_failed(generation: u64, error: &Arc<ReloadError>) -> Value {
+    json!({
+        "event": "reload_failed",
+        "generation": generation,
+        "reason": error.as_str(),
+        "detail": WithCauses(&**error).to_string(),
+    })
+}
+
+/// SIGHUP, which does not end the process from then on. Elsewhere it never comes.
+struct Hangup {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangup {
+    #[cfg(unix)]
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { signal: signal(SignalKind::hangup())? })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn recv(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
