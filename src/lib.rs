@@ -10,6 +10,7 @@
 //! - [`TyphaAcceptor`] and [`FelixConnector`] are the two ends alone, for connections that come from elsewhere.
 //! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`] make a
 //!   [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
+//! - [`reload::Reloader`] follows the files and puts what is new in force.
 //! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
 //! - [`HandshakeError`] and [`verifier::Rejection`] say why a connection did not come about.
 //!

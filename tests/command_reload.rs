@@ -1,7 +1,7 @@
 //! The command, while its files change: what it prints, and that SIGHUP makes it look and does not end it.
 
 #![cfg(unix)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::PathBuf;

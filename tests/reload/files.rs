@@ -28,7 +28,7 @@ impl Followed {
     pub(crate) async fn start() -> Self {
         let pki = Pki::new();
         let files = Files::new(&[&pki.a], &pki.leaf);
-        Self::of(pki, files, |files| files.tls()).await
+        Self::of(pki, files, Files::tls).await
     }
 
     pub(crate) async fn of(pki: Pki, files: Files, tls: impl Fn(&Files) -> TlsFiles) -> Self {

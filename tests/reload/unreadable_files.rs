@@ -91,7 +91,7 @@ async fn truncated_anywhere() {
             errors += 1;
             match followed.reloader.reload_now().await {
                 Err(error) => {
-                    assert!(error.to_string().starts_with(&followed.files.path(name).display().to_string()))
+                    assert!(error.to_string().starts_with(&followed.files.path(name).display().to_string()));
                 }
                 Ok(reloaded) => panic!("{name} of {length} bytes: {reloaded:?}"),
             }
