@@ -10,10 +10,10 @@ mod look;
 mod options;
 mod reloader;
 mod source;
-mod state;
-mod validation;
 #[cfg(feature = "spiffe")]
 mod spiffe;
+mod state;
+mod validation;
 
 pub use error::ReloadError;
 pub use expiry::ExpiryWarnings;
@@ -22,6 +22,6 @@ pub(crate) use files::PlannedFiles;
 pub use options::ReloadOptions;
 pub use reloader::{Reloaded, Reloader};
 pub use source::{SnapshotSource, SourceError};
-pub use state::{CertificateKind, CertificateLifetime, ReloadState};
 #[cfg(feature = "spiffe")]
 pub use spiffe::{SpiffeError, SpiffeSource, SpiffeSourceBuilder};
+pub use state::{CertificateKind, CertificateLifetime, ReloadState};

@@ -127,7 +127,7 @@ async fn a_directory_that_vanishes_and_returns() {
     write_to(&dir, &[&pki.a], &pki.leaf);
     let tls = |files: &Files| {
         let [ca_file, cert_file, key_file] = NAMES.map(|name| files.path("tls").join(name));
-        TlsFiles { ca_file, cert_file, key_file }
+        TlsFiles::new(ca_file, cert_file, key_file)
     };
     let followed = Followed::of(pki, files, tls).await;
     for round in 1..4 {

@@ -297,7 +297,7 @@ impl Files {
 
     pub(crate) fn tls(&self) -> TlsFiles {
         let [ca_file, cert_file, key_file] = NAMES.map(|name| self.path(name));
-        TlsFiles { ca_file, cert_file, key_file }
+        TlsFiles::new(ca_file, cert_file, key_file)
     }
 }
 
