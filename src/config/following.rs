@@ -38,30 +38,12 @@ struct NoLongerConfigured {
     ca_file: &'static str,
 }
 
-type Adjust = Box<dyn Fn(&mut TlsSettings) + Send + Sync>;
-
 impl TyphaConfigSource {
-    /// What these sources give.
-    pub fn new(sources: Sources) -> Self {
-        Self::with_adjusted_tls(sources, |_| {})
-    }
-
-    /// What these sources give, adjusted each time: for what is no parameter of Calico, such as a policy of one's own.
-    ///
-    /// ```no_run
-    /// use typha_tls::config::{Sources, TyphaConfigSource};
-    /// use typha_tls::policy::TlsPolicy;
-    ///
-    /// let policy = TlsPolicy::builder().min_version("1.3").build()?;
-    /// let source = TyphaConfigSource::with_adjusted_tls(Sources::typha(), move |tls| tls.policy = policy.clone());
-    /// # Ok::<(), typha_tls::policy::PolicyError>(())
-    /// ```
-    pub fn with_adjusted_tls(
-        sources: Sources,
-        adjust: impl Fn(&mut TlsSettings) + Send + Sync + 'static,
-    ) -> Self {
+    /// What these sources give, beginning with `config`, which was loaded from them. What is no parameter of Calico stays as it is
+    /// there: the files and the policy of revocation, the TLS policy.
+    pub fn new(sources: Sources, config: &TyphaConfig) -> Self {
         let load = |sources: &Sources| Ok(TyphaConfig::load(sources)?.tls);
-        Self(source("Typha's parameters and files", "CAFile", sources, load, Box::new(adjust)))
+        Self(source("Typha's parameters and files", "CAFile", sources, load, config.tls.clone()))
     }
 
     /// As [`FileSource::with_settle_time`].
@@ -72,18 +54,10 @@ impl TyphaConfigSource {
 }
 
 impl FelixConfigSource {
-    /// What these sources give.
-    pub fn new(sources: Sources) -> Self {
-        Self::with_adjusted_tls(sources, |_| {})
-    }
-
-    /// As [`TyphaConfigSource::with_adjusted_tls`].
-    pub fn with_adjusted_tls(
-        sources: Sources,
-        adjust: impl Fn(&mut TlsSettings) + Send + Sync + 'static,
-    ) -> Self {
+    /// As [`TyphaConfigSource::new`].
+    pub fn new(sources: Sources, config: &FelixConfig) -> Self {
         let load = |sources: &Sources| Ok(FelixConfig::load(sources)?.tls);
-        Self(source("Felix's parameters and files", "TyphaCAFile", sources, load, Box::new(adjust)))
+        Self(source("Felix's parameters and files", "TyphaCAFile", sources, load, config.tls.clone()))
     }
 
     /// As [`FileSource::with_settle_time`].
@@ -98,7 +72,7 @@ fn source(
     ca_file: &'static str,
     sources: Sources,
     load: fn(&Sources) -> Result<Option<TlsSettings>, ConfigError>,
-    adjust: Adjust,
+    first: Option<TlsSettings>,
 ) -> FileSource {
     let configuration = sources.file_path().map(ToOwned::to_owned);
     let description = match &configuration {
@@ -108,7 +82,11 @@ fn source(
     FileSource::of_plan(description, configuration, move || {
         let settings = load(&sources).map_err(SourceError::new)?;
         let mut settings = settings.ok_or_else(|| SourceError::new(NoLongerConfigured { ca_file }))?;
-        adjust(&mut settings);
+        if let Some(first) = &first {
+            settings.policy = first.policy.clone();
+            settings.files.crl_files.clone_from(&first.files.crl_files);
+            settings.files.revocation = first.files.revocation;
+        }
         let TlsSettings { files, required_peer, policy } = settings;
         Ok(PlannedFiles { files, required_peer, policy })
     })

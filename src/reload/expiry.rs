@@ -7,6 +7,7 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use super::state::{CertificateKind, CertificateLifetime};
+use crate::material::{MaterialWarning, RevocationLists};
 use crate::text::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -67,11 +68,13 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
 pub(super) struct ExpiryWatch {
     warnings: ExpiryWarnings,
     told: Vec<(CertificateLifetime, u64)>,
+    /// What was told of the revocation lists.
+    of_lists: Vec<MaterialWarning>,
 }
 
 impl ExpiryWatch {
     pub(super) fn new(warnings: ExpiryWarnings) -> Self {
-        Self { warnings, told: Vec::new() }
+        Self { warnings, told: Vec::new(), of_lists: Vec::new() }
     }
 
     /// The certificates to warn of now. Of several thresholds that were crossed meanwhile, there is one warning.
@@ -94,6 +97,20 @@ impl ExpiryWatch {
             due.push(certificate);
         }
         due
+    }
+
+    /// Notes what is known of new lists: it was said when they were put in force.
+    pub(super) fn begin_lists(&mut self, lists: &RevocationLists, now: UnixTime) {
+        self.of_lists = lists.warnings(now);
+    }
+
+    /// Warns of lists that have expired since.
+    pub(super) fn warn_of_lists(&mut self, lists: &RevocationLists, now: UnixTime) {
+        let warnings = lists.warnings(now);
+        for warning in warnings.iter().filter(|warning| !self.of_lists.contains(warning)) {
+            warn!(finding = warning.as_str(), "{warning}");
+        }
+        self.of_lists = warnings;
     }
 
     pub(super) fn warn(&mut self, certificates: &[CertificateLifetime], now: UnixTime) {

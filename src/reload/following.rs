@@ -82,7 +82,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             certificates: CertificateLifetime::all_of(current.parts()),
         });
         let receiver = state.subscribe();
-        let expiry = ExpiryWatch::new(options.expiry_warnings.clone());
+        let mut expiry = ExpiryWatch::new(options.expiry_warnings.clone());
+        expiry.begin_lists(&current.parts().material.revocation_lists, now(&current));
         let description = source.description();
         let following = Self {
             snapshots,
@@ -106,8 +107,10 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         loop {
             self.follow_generation();
             self.facade.tell(&self.state.borrow());
-            if let Some(now) = self.snapshots.current().now() {
+            let current = self.snapshots.current();
+            if let Some(now) = current.now() {
                 self.expiry.warn(&self.state.borrow().certificates, now);
+                self.expiry.warn_of_lists(&current.parts().material.revocation_lists, now);
             }
             // While something settles it is looked at soon enough, and that does not have to wait for the last of many changes.
             let takes_hints = by_itself && gives_hints && self.settling.is_none();
@@ -252,6 +255,7 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             );
         }
         new.parts().log_warnings(C::LOCAL);
+        self.expiry.begin_lists(&new.parts().material.revocation_lists, now(&new));
         self.state.send_modify(|state| {
             state.reloads += 1;
             state.last_error = None;

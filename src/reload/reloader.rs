@@ -24,7 +24,7 @@ use crate::snapshot_handle::SnapshotHandle;
 /// let sources = Sources::typha();
 /// let config = TyphaConfig::load(&sources)?;
 /// let acceptor = config.acceptor()?.ok_or("TLS is not configured")?;
-/// let reloader = Reloader::start(acceptor.snapshots(), TyphaConfigSource::new(sources), ReloadOptions::default());
+/// let reloader = Reloader::start(acceptor.snapshots(), TyphaConfigSource::new(sources, &config), ReloadOptions::default());
 /// # Ok(())
 /// # }
 /// ```

@@ -5,7 +5,7 @@
 use rustls_pki_types::UnixTime;
 
 use super::error::ReloadError;
-use crate::material::{Material, MaterialWarning};
+use crate::material::{ExpiredList, Material, MaterialWarning};
 use crate::role::Role;
 use crate::snapshot::SnapshotParts;
 
@@ -13,8 +13,10 @@ use crate::snapshot::SnapshotParts;
 pub(super) fn check(new: &SnapshotParts, in_force: &SnapshotParts, local: Role) -> Result<(), ReloadError> {
     let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
     let (new, in_force) = (&*new.material, &*in_force.material);
-    // What a kind of material adds to the rule is one more function here.
-    match leaf(new, in_force, local, now).or_else(|| bundle(new, in_force, now)) {
+    let problem = leaf(new, in_force, local, now)
+        .or_else(|| bundle(new, in_force, now))
+        .or_else(|| lists(new, in_force, now));
+    match problem {
         None => Ok(()),
         Some(problem) => Err(ReloadError::Unsuitable(problem)),
     }
@@ -45,4 +47,16 @@ fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<Material
         .filter(|entry| !old.iter().any(|known| known.der == entry.der))
         .filter_map(|entry| entry.warning(now))
         .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
+}
+
+/// New lists must not refuse everybody. Expired ones do only where the policy says so.
+fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
+    let old = in_force.revocation_lists.warnings(now);
+    new.revocation_lists.warnings(now).into_iter().filter(|warning| !old.contains(warning)).find(|warning| {
+        matches!(
+            warning,
+            MaterialWarning::NoRevocationList
+                | MaterialWarning::RevocationListExpired { policy: ExpiredList::Refuse, .. }
+        )
+    })
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use typha_tls::TyphaSnapshot;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources, TyphaConfig, TyphaConfigSource};
+use typha_tls::material::RevocationPolicy;
 use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SnapshotSource as _};
+use typha_tls::testing::TestLeaf;
 
 use crate::rig::*;
 
@@ -37,7 +38,7 @@ async fn what_typhas_configuration_says() {
     let config = TyphaConfig::load(&configured.sources).unwrap();
     let acceptor = config.acceptor().unwrap().unwrap();
     let log = Log::start();
-    let source = TyphaConfigSource::new(configured.sources.clone());
+    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
     let path = configured.files.path("typha.cfg");
     assert_eq!(source.description(), format!("Typha's parameters and files ({})", path.display()));
     let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
@@ -89,22 +90,31 @@ async fn what_typhas_configuration_says() {
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 4 });
 }
 
+/// The clock of the policy, and revocation lists, which would be lost otherwise with the first look.
 #[tokio::test(start_paused = true)]
-async fn what_is_no_parameter_is_set_each_time() {
+async fn what_is_no_parameter_stays() {
     let configured = Configured::new();
-    let clock = configured.pki.policy();
-    let adjusted = TyphaConfigSource::with_adjusted_tls(configured.sources.clone(), move |tls| {
-        tls.policy = clock.clone();
-    });
-    let adjusted = adjusted.with_settle_time(Duration::ZERO);
-    let parts = adjusted.load().await.unwrap();
-    let snapshots = handle(parts.clone());
-    let reloader = Reloader::start(&snapshots, adjusted, ReloadOptions::default());
-    configured.files.write_all(&[&configured.pki.a, &configured.pki.b], &configured.pki.leaf);
-    reloader.reload_now().await.unwrap();
-    let current: std::sync::Arc<TyphaSnapshot> = snapshots.current();
-    let time_provider = current.parts().policy.time_provider();
-    assert!(std::sync::Arc::ptr_eq(time_provider, parts.policy.time_provider()));
+    let (ca, files) = (&configured.pki.a, &configured.files);
+    let due = std::time::SystemTime::now() + Duration::from_secs(3600);
+    let list = |revoked: &[&TestLeaf]| ca.revocation_list(revoked, due).unwrap().to_vec();
+    files.write("list.der", list(&[]));
+    let mut config = TyphaConfig::load(&configured.sources).unwrap();
+    let tls = config.tls.as_mut().unwrap();
+    tls.policy = configured.pki.policy();
+    tls.files.crl_files = vec![files.path("list.der")];
+    tls.files.revocation = RevocationPolicy::strict();
+    let (acceptor, policy) =
+        (config.acceptor().unwrap().unwrap(), config.tls.as_ref().unwrap().policy.clone());
+    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
+    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
+
+    files.write("list.der", list(&[&configured.pki.leaf]));
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
+    let parts = acceptor.snapshot().parts().clone();
+    assert!(std::sync::Arc::ptr_eq(parts.policy.time_provider(), policy.time_provider()));
+    assert_eq!(parts.material.revocation_lists.iter().len(), 1);
+    assert_eq!(parts.material.revocation_lists.policy(), RevocationPolicy::strict());
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,8 +128,9 @@ async fn what_felixs_configuration_says() {
         .with_value("TyphaCertFile", &cert)
         .with_value("TyphaKeyFile", &key)
         .with_value("TyphaCN", "typha");
-    let connector = FelixConfig::load(&sources).unwrap().connector().unwrap().unwrap();
-    let source = FelixConfigSource::new(sources);
+    let config = FelixConfig::load(&sources).unwrap();
+    let connector = config.connector().unwrap().unwrap();
+    let source = FelixConfigSource::new(sources, &config);
     assert_eq!(source.description(), "Felix's parameters and files");
     let reloader = Reloader::start(connector.snapshots(), source, ReloadOptions::default());
     files.write_all(&[&pki.a, &pki.b], &leaf);

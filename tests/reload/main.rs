@@ -16,6 +16,7 @@ mod files;
 mod hints;
 mod looking;
 mod metrics_facade;
+mod revocation_lists;
 mod rig;
 mod torn_files;
 mod unreadable_files;

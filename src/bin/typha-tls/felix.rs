@@ -53,8 +53,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
-    let prepared = prepare(&arguments).and_then(|(dialer, wanted)| {
-        let source = FelixConfigSource::new(arguments.tls.sources());
+    let prepared = prepare(&arguments).and_then(|(dialer, wanted, config)| {
+        let source = FelixConfigSource::new(arguments.tls.sources(), &config);
         let follower = Follower::start(dialer.connector().snapshots(), source, &arguments.following)?;
         Ok((dialer, wanted, follower))
     });
@@ -93,8 +93,8 @@ async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
     }
 }
 
-/// The dialer, and what it connects to in words.
-fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String), Box<dyn Error>> {
+/// The dialer, what it connects to in words, and the configuration of both.
+fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), Box<dyn Error>> {
     let sources = arguments.tls.sources();
     let mut config = FelixConfig::load(&match &arguments.node_name {
         Some(name) => sources.with_value("FelixHostname", name),
@@ -118,7 +118,7 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String), Box<dyn Error
             }
             dialer => dialer?.ok_or(no_tls)?,
         };
-        (dialer, config.typha_addr.or(service).unwrap_or_default())
+        (dialer, config.typha_addr.clone().or(service).unwrap_or_default())
     } else {
         // Names know no nodes: ours does not matter.
         let connector = config.connector()?.ok_or(no_tls)?;
@@ -130,7 +130,7 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String), Box<dyn Error
         // An operator is told at once; no deployment has more Typhas than that.
         None => (limits.max_rounds, limits.max_tries) = (Some(1), Some(usize::MAX)),
     }
-    Ok((dialer.with_limits(limits), wanted))
+    Ok((dialer.with_limits(limits), wanted, config))
 }
 
 /// The outcome line and the exit code when no Typha could be connected to.

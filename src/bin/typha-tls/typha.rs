@@ -145,7 +145,7 @@ async fn serve(
         None => builder.bind(config.listen_address()).await,
     }?;
     let handle = listener.handle();
-    let source = TyphaConfigSource::new(arguments.tls.sources());
+    let source = TyphaConfigSource::new(arguments.tls.sources(), config);
     let follower = Follower::start(snapshots, source, &arguments.following)?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {

@@ -7,7 +7,7 @@ use super::super::source::SourceError;
 use super::fingerprint::{Fingerprint, Fingerprints};
 use super::hints::Hints;
 use crate::identity::RequiredIdentity;
-use crate::material::{Material, MaterialError, TlsFiles};
+use crate::material::{Material, MaterialError, RevocationPolicy, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::snapshot::SnapshotParts;
 
@@ -21,7 +21,8 @@ pub(crate) struct PlannedFiles {
 
 /// All files that are read.
 pub(super) fn paths(files: &TlsFiles) -> Vec<&Path> {
-    vec![&files.ca_file, &files.cert_file, &files.key_file]
+    let three = [&files.ca_file, &files.cert_file, &files.key_file];
+    three.into_iter().chain(&files.crl_files).map(PathBuf::as_path).collect()
 }
 
 pub(super) type Plan = Box<dyn Fn() -> Result<PlannedFiles, SourceError> + Send + Sync>;
@@ -40,6 +41,7 @@ pub(super) struct Reader {
 struct Last {
     contents: Vec<Fingerprint>,
     policy: TlsPolicy,
+    revocation: RevocationPolicy,
     material: Arc<Material>,
 }
 
@@ -82,7 +84,7 @@ impl Reader {
         let paths = paths(&planned.files);
         self.watch(Some(&paths));
         let before = self.fingerprints.of(&paths);
-        if let Some(material) = self.parsed_before(&before, &planned.policy) {
+        if let Some(material) = self.parsed_before(&before, &planned) {
             let is_of_one_moment = before.iter().all(Fingerprint::has_same_stamp);
             return (Ok(planned.with(material)), is_of_one_moment);
         }
@@ -91,7 +93,8 @@ impl Reader {
         let read = loaded.map(|material| {
             let (material, policy) = (Arc::new(material), planned.policy.clone());
             if is_of_one_moment {
-                self.remember(Last { contents: before, policy, material: material.clone() });
+                let revocation = planned.files.revocation;
+                self.remember(Last { contents: before, policy, revocation, material: material.clone() });
             }
             planned.with(material)
         });
@@ -114,11 +117,12 @@ impl Reader {
         self.fingerprints.of(&[path]).pop()
     }
 
-    fn parsed_before(&self, contents: &[Fingerprint], policy: &TlsPolicy) -> Option<Arc<Material>> {
+    fn parsed_before(&self, contents: &[Fingerprint], planned: &PlannedFiles) -> Option<Arc<Material>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref()
             .filter(|last| {
-                last.policy.is_same_as(policy)
+                last.policy.is_same_as(&planned.policy)
+                    && last.revocation == planned.files.revocation
                     && last.contents.len() == contents.len()
                     && last.contents.iter().zip(contents).all(|(one, other)| one.has_same_contents_as(other))
             })

@@ -1,0 +1,160 @@
+//! Revocation lists that change, expire, or are of the wrong CA.
+
+use std::time::{Duration, SystemTime};
+
+use typha_tls::Role;
+use typha_tls::material::{MaterialWarning, RevocationPolicy};
+use typha_tls::reload::{FileSource, ReloadError, ReloadOptions, Reloaded, Reloader};
+use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
+use typha_tls::{RequiredIdentity, TyphaSnapshot, TyphaSnapshotHandle};
+
+use crate::rig::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A Typha that follows a list of its CA.
+struct Listed {
+    pki: Pki,
+    felix: TestLeaf,
+    files: Files,
+    snapshots: TyphaSnapshotHandle,
+    reloader: Reloader,
+}
+
+impl Listed {
+    async fn start(policy: RevocationPolicy) -> Self {
+        let pki = Pki::new();
+        let felix = pki.a.issue(CertificateSpec::leaf("felix")).unwrap();
+        let files = Files::new(&[&pki.a], &pki.leaf);
+        files.write("list.pem", list(&pki.a, &[], pki.clock.system_time() + HOUR));
+        let tls = files.tls().with_crl_files([files.path("list.pem")]).with_revocation_policy(policy);
+        let (required, tls_policy) = (RequiredIdentity::common_name("felix").unwrap(), pki.policy());
+        let material = tls.load(tls_policy.provider()).unwrap();
+        let snapshot = TyphaSnapshot::new(&material, required.clone(), &tls_policy).unwrap();
+        let snapshots = TyphaSnapshotHandle::new(snapshot);
+        let source = FileSource::new(tls, required, tls_policy);
+        let reloader = Reloader::start(&snapshots, source, ReloadOptions::default());
+        assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
+        Self { pki, felix, files, snapshots, reloader }
+    }
+
+    fn write(&self, ca: &TestCa, revoked: &[&TestLeaf], next_update: SystemTime) {
+        self.files.write("list.pem", list(ca, revoked, next_update));
+    }
+
+    /// Whether Felix is accepted, or why not.
+    fn verdict(&self) -> Result<(), &'static str> {
+        let snapshot = self.snapshots.current();
+        let now = snapshot.parts().policy.time_provider().current_time().unwrap();
+        let verdict = snapshot.verifier().verify(self.felix.chain(), Role::Felix, now);
+        verdict.map(drop).map_err(|rejection| rejection.reason())
+    }
+
+    async fn reload(&self) -> Result<Reloaded, String> {
+        self.reloader.reload_now().await.map_err(|error| typha_tls::error::WithCauses(&*error).to_string())
+    }
+
+    fn soon(&self) -> SystemTime {
+        self.pki.clock.system_time() + HOUR
+    }
+}
+
+fn list(ca: &TestCa, revoked: &[&TestLeaf], next_update: SystemTime) -> String {
+    let list = ca.revocation_list(revoked, next_update).unwrap();
+    pem::encode(&pem::Pem::new("X509 CRL", list.to_vec()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_list_takes_effect() {
+    let listed = Listed::start(RevocationPolicy::default()).await;
+    assert_eq!(listed.verdict(), Ok(()));
+    listed.write(&listed.pki.a, &[&listed.felix], listed.soon());
+    // By itself, as all files.
+    until(&mut listed.reloader.state(), |state| state.generation == 2).await;
+    assert_eq!(listed.verdict(), Err("revoked"));
+    listed.write(&listed.pki.a, &[], listed.soon());
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
+    assert_eq!(listed.verdict(), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_can_not_be_used_changes_nothing() {
+    let listed = Listed::start(RevocationPolicy::default()).await;
+    listed.write(&listed.pki.a, &[&listed.felix], listed.soon());
+    listed.reload().await.unwrap();
+    let path = listed.files.path("list.pem").display().to_string();
+    listed.write(&listed.pki.b, &[], listed.soon());
+    let error = listed.reload().await.unwrap_err();
+    assert!(error.starts_with(&format!("{path}: ")) && error.contains("CN=\"b\""), "{error}");
+    let good = list(&listed.pki.a, &[], listed.soon());
+    for damaged in [&good[..good.len() / 2], "", "no list"] {
+        listed.files.write("list.pem", damaged);
+        let error = listed.reload().await.unwrap_err();
+        assert!(error.starts_with(&format!("{path}: ")), "{error}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = listed.reload().await.unwrap_err();
+    assert!(error.starts_with(&format!("{path}: it can not be read")), "{error}");
+    assert_eq!((listed.verdict(), listed.snapshots.current().generation()), (Err("revoked"), 2));
+    listed.files.write("list.pem", &good);
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
+}
+
+/// Its list can not be verified any more: both have to go together.
+#[tokio::test(start_paused = true)]
+async fn a_ca_goes_with_its_list() {
+    let listed = Listed::start(RevocationPolicy::default()).await;
+    let leaf = listed.pki.b.issue(typha_spec()).unwrap();
+    listed.files.write_all(&[&listed.pki.b], &leaf);
+    let error = listed.reload().await.unwrap_err();
+    assert!(
+        error.contains("list.pem: revocation list 1 is unusable") && error.contains("CN=\"a\""),
+        "{error}"
+    );
+    assert_eq!(listed.snapshots.current().generation(), 1);
+    listed.write(&listed.pki.b, &[], listed.soon());
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_force() {
+    for (policy, is_strict) in [(RevocationPolicy::default(), false), (RevocationPolicy::strict(), true)] {
+        let listed = Listed::start(policy).await;
+        listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
+        let log = Log::start();
+        let outcome = listed.reloader.reload_now().await;
+        let lines = log.take().join("\n");
+        if is_strict {
+            let error = outcome.unwrap_err();
+            let found =
+                matches!(&*error, ReloadError::Unsuitable(MaterialWarning::RevocationListExpired { .. }));
+            assert!(found, "{error:?}");
+            assert_eq!(listed.snapshots.current().generation(), 1);
+        } else {
+            assert_eq!(outcome.unwrap(), Reloaded::Replaced { generation: 2 });
+            assert!(lines.contains("finding=revocation_list_expired"), "{lines}");
+        }
+        assert_eq!(listed.verdict(), Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_expires_in_force_is_told_of_once() {
+    for (policy, verdict) in
+        [(RevocationPolicy::default(), Ok(())), (RevocationPolicy::strict(), Err("revocation_list_unusable"))]
+    {
+        let listed = Listed::start(policy).await;
+        let log = Log::start();
+        seconds(200.0).await;
+        assert_eq!(log.take(), [""; 0]);
+        listed.pki.clock.turn(2 * HOUR);
+        seconds(600.0).await;
+        let lines = log.take();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("finding=revocation_list_expired"), "{lines:?}");
+        assert_eq!(listed.verdict(), verdict);
+        // It stays, and keeps nothing else from coming into force.
+        listed.files.write_all(&[&listed.pki.a, &listed.pki.b], &listed.pki.leaf);
+        assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+    }
+}
