@@ -425,6 +425,18 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
         // A known peer still proves that it holds its key.
         assert_eq!(checks.take() == 1, is_known, "{what}");
     }
+
+    let forgetful = TlsPolicy::builder().provider(policy.provider().clone()).chain_cache_capacity(0);
+    let snapshot = acceptor.snapshot();
+    let mut parts = snapshot.parts().clone();
+    parts.policy = forgetful.build().unwrap();
+    acceptor.snapshots().replace(TyphaSnapshot::from_parts(parts).unwrap());
+    for _ in 0..2 {
+        checks.take();
+        let (typha, felix) = handshake(&acceptor, &pair.connector).await;
+        drop((typha.unwrap(), felix.unwrap()));
+        assert_eq!(checks.take(), 2, "another policy");
+    }
 }
 
 #[tokio::test]
