@@ -1,5 +1,6 @@
 //! `Reloader` and its sources: what is put in force, when, and what is said of the rest.
 
+#![cfg(unix)]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -18,6 +19,7 @@ mod looking;
 mod metrics_facade;
 mod revocation_lists;
 mod rig;
+mod swaps;
 mod torn_files;
 mod unreadable_files;
 mod validation;

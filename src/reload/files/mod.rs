@@ -104,3 +104,48 @@ impl std::fmt::Debug for FileSource {
         f.debug_struct("FileSource").field("description", &self.description).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_hangs_holds_one_thread() {
+        let (release, released) = mpsc::channel();
+        let (released, started) = (std::sync::Mutex::new(released), Arc::new(AtomicU32::new(0)));
+        let counted = started.clone();
+        let source = FileSource::of_plan("test".to_owned(), None, move || {
+            let first = counted.fetch_add(1, Ordering::Relaxed) == 0;
+            if first {
+                let _ = released.lock().unwrap().recv();
+            }
+            Err(SourceError::new(if first { "of the first" } else { "of the second" }))
+        });
+        for _ in 0..5 {
+            let given_up = tokio::time::timeout(Duration::from_millis(50), source.load()).await;
+            assert!(given_up.is_err());
+        }
+        assert_eq!(started.load(Ordering::Relaxed), 1);
+        release.send(()).unwrap();
+        // What the first one read in the end is old.
+        assert_eq!(source.load().await.unwrap_err().to_string(), "of the second");
+        assert_eq!(started.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn a_configuration_that_changes_each_time_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("configuration");
+        let (read, times) = (path.clone(), AtomicU32::new(0));
+        let source = FileSource::of_plan("test".to_owned(), Some(path), move || {
+            let times = times.fetch_add(1, Ordering::Relaxed);
+            std::fs::write(&read, times.to_string()).unwrap();
+            Err(SourceError::new("of what was read"))
+        });
+        let error = source.load().await.unwrap_err().to_string();
+        assert_eq!(error, "the files changed each time while they were read");
+    }
+}
