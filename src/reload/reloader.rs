@@ -80,7 +80,7 @@ impl Reloader {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime, which must have its clock enabled.
     #[must_use = "nothing is followed once it is dropped"]
     pub fn start<C: SnapshotEnd>(
         snapshots: &SnapshotHandle<C>,
