@@ -23,7 +23,7 @@ async fn nothing_is_read_half_from_before_a_swap_and_half_from_after_it() {
     });
     publish(&volume, "..0", &[&sets[0].0], &sets[0].1);
     let [ca_file, cert_file, key_file] = NAMES.map(|name| volume.join("..data").join(name));
-    let source = source(&pki, &TlsFiles { ca_file, cert_file, key_file });
+    let source = source(&pki, &TlsFiles::new(ca_file, cert_file, key_file));
     let done = Arc::new(AtomicBool::new(false));
     let swapping = {
         let (done, volume) = (done.clone(), volume.clone());
