@@ -9,9 +9,10 @@ use std::process::ExitCode;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
-use typha_tls::config::{FelixConfig, Sources};
+use typha_tls::config::{FelixConfig, FelixConfigSource, Sources};
 use typha_tls::dialer::FelixConnection;
 use typha_tls::error::WithCauses;
+use typha_tls::reload::{ReloadOptions, Reloader};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,8 +26,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let config = FelixConfig::load(&Sources::felix())?;
+    let sources = Sources::felix();
+    let config = FelixConfig::load(&sources)?;
     let dialer = config.dialer()?.ok_or("TLS is not configured")?;
+    // Renewed certificates and changed CAs come into force by themselves.
+    let source = FelixConfigSource::new(sources, &config);
+    let _reloader = Reloader::start(dialer.connector().snapshots(), source, ReloadOptions::default());
     let cancel = CancellationToken::new();
     let mut state = dialer.state();
     let watched = async {

@@ -47,6 +47,11 @@ impl SourceError {
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(error.into())
     }
+
+    /// The error of the source, to be told by its type: `error.get_ref().downcast_ref::<MaterialError>()`.
+    pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
 }
 
 impl From<MaterialError> for SourceError {
