@@ -215,6 +215,22 @@ async fn who_is_trusted_again_before_its_turn_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_loses_it_again_gets_another_turn() {
+    let site = Site::new(ConnectionLifetime::default());
+    let go = site.many(&site.leaf(1, HOUR), 10);
+    site.start();
+    for cas in [&[0][..], &[0, 1], &[0]] {
+        site.trust(cas);
+        sleep(Duration::from_secs(1)).await;
+    }
+    // One at 0 s, then nine from 2 s on, each 6.67 s. Of the first turns, the next would have been at 6 s.
+    sleep(Duration::from_millis(5600)).await;
+    assert_eq!(told(&go), 2);
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(told(&go), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn expiry_is_reported_once_and_closed_only_by_policy() {
     for (policy, reason) in
         [(ExpiryPolicy::ReportOnly, None), (ExpiryPolicy::CloseAtExpiry, Some(DropReason::Expired))]
