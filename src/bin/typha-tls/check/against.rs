@@ -1,0 +1,49 @@
+//! Whether the other end, by its own configuration, would accept us.
+
+use std::path::Path;
+
+use rustls_pki_types::UnixTime;
+use typha_tls::Role;
+use typha_tls::config::{ConfigError, Sources};
+use typha_tls::material::TrustBundle;
+use typha_tls::verifier::PeerVerifier;
+
+use super::current::{self, Current};
+use super::report::Report;
+
+/// Judges our chain as the other end would, if it had the revocation lists that we have.
+pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: UnixTime) {
+    let Some(credentials) = &current.credentials else { return };
+    let peer = current.local.peer();
+    let sources = Sources::none().with_file(file);
+    let theirs = match current::load(peer, &sources) {
+        complete @ (Ok(_) | Err(ConfigError::Incomplete { .. })) => complete,
+        // Of the other end only its CAs and its rule count; its key is not for us to read.
+        Err(_) => {
+            let readable = file.to_string_lossy();
+            let (cert, key) = match peer {
+                Role::Felix => ("TyphaCertFile", "TyphaKeyFile"),
+                Role::Typha => ("ServerCertFile", "ServerKeyFile"),
+            };
+            current::load(peer, &sources.with_value(cert, &readable).with_value(key, &readable))
+        }
+    };
+    let Some(theirs) = current::usable(report, theirs, "against") else { return };
+    let bundle = TrustBundle::from_pem_file(&theirs.files.ca_file);
+    let Some(bundle) = report.usable(bundle, "against") else { return };
+    let verifier = PeerVerifier::new(
+        bundle,
+        current.own_lists(),
+        theirs.required_peer.clone(),
+        theirs.policy.provider(),
+    );
+    match verifier.verify(credentials.chain(), current.local, now) {
+        Ok(ours) => {
+            report.info("against", &format!("{peer} would accept us, matched by {}", ours.matched_by()));
+        }
+        Err(rejection) => {
+            let reason = rejection.reason();
+            report.error("against", &format!("{peer} would refuse us ({reason}): {rejection}"));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `typha-tls check`: everything that can be known before connecting.
+
+mod against;
+mod current;
+mod report;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use rustls_pki_types::UnixTime;
+use typha_tls::Role;
+
+use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
+use current::Current;
+use report::Report;
+
+/// Checks the configuration and the files of one end, and says what to do about each finding
+///
+/// Prints a JSON line for each fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 clean,
+/// 1 findings, 2 bad usage.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    end: End,
+}
+
+#[derive(Subcommand)]
+enum End {
+    /// Checks Felix's end
+    Felix {
+        #[command(flatten)]
+        tls: FelixOptions,
+        #[command(flatten)]
+        revocation: RevocationOptions,
+        /// Typha's INI file: also says whether that Typha would accept us
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+    /// Checks Typha's end
+    Typha {
+        #[command(flatten)]
+        tls: TyphaOptions,
+        #[command(flatten)]
+        revocation: RevocationOptions,
+        /// Felix's INI file: also says whether that Felix would accept us
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments) -> u8 {
+    let mut report = Report::default();
+    let (local, sources, revocation, against) = match &arguments.end {
+        End::Felix { tls, revocation, against } => (Role::Felix, tls.sources(), revocation, against),
+        End::Typha { tls, revocation, against } => (Role::Typha, tls.sources(), revocation, against),
+    };
+    let now = UnixTime::now();
+    let settings = current::usable(&mut report, current::load(local, &sources), "configuration");
+    if let Some(mut settings) = settings {
+        revocation.apply(&mut settings.files);
+        let current = Current::check(&mut report, local, settings, now);
+        if let Some(file) = against {
+            against::check(&mut report, &current, file, now);
+        }
+    }
+    report.exit_code()
+}
