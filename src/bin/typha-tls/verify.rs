@@ -130,7 +130,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error
     Ok(chain)
 }
 
-fn parse_time(text: &str) -> Result<UnixTime, String> {
+pub(crate) fn parse_time(text: &str) -> Result<UnixTime, String> {
     let time = OffsetDateTime::parse(text, &Rfc3339)
         .map_err(|error| format!("{error}; a time is written 2026-01-31T12:00:00Z"))?;
     let seconds = u64::try_from(time.unix_timestamp()).map_err(|_| "it lies before 1970".to_owned())?;

@@ -112,6 +112,13 @@ impl Current {
     pub(super) fn own_lists(&self) -> RevocationLists {
         self.lists.as_ref().map(for_own_chain).unwrap_or_default()
     }
+
+    /// By whom peers are judged now; `None` if the configuration could not be loaded.
+    pub(super) fn verifier(&self) -> Option<PeerVerifier> {
+        let (bundle, lists) = (self.bundle.clone()?, self.lists.clone()?);
+        let required = self.settings.required_peer.clone();
+        Some(PeerVerifier::new(bundle, lists, required, self.settings.policy.provider()))
+    }
 }
 
 /// That nothing is known of our own certificate is for the other end to mind: only proof of a revocation counts here.

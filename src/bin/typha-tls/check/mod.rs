@@ -1,7 +1,13 @@
 //! `typha-tls check`: everything that can be known before connecting.
 
+mod advice;
 mod against;
+mod ca_changes;
+mod chain_file;
 mod current;
+mod peers;
+mod plan;
+mod regular_file;
 mod report;
 
 use std::path::PathBuf;
@@ -12,12 +18,15 @@ use typha_tls::Role;
 
 use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
 use current::Current;
+use plan::PlanOptions;
 use report::Report;
 
 /// Checks the configuration and the files of one end, and says what to do about each finding
 ///
 /// Prints a JSON line for each fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 clean,
 /// 1 findings, 2 bad usage.
+///
+/// With --peers and --with-..., judges a change before it is made: who of the peers would be cut off, and why.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -35,6 +44,8 @@ enum End {
         /// Typha's INI file: also says whether that Typha would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
+        #[command(flatten)]
+        plan: PlanOptions,
     },
     /// Checks Typha's end
     Typha {
@@ -45,14 +56,20 @@ enum End {
         /// Felix's INI file: also says whether that Felix would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
+        #[command(flatten)]
+        plan: PlanOptions,
     },
 }
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
     let mut report = Report::default();
-    let (local, sources, revocation, against) = match &arguments.end {
-        End::Felix { tls, revocation, against } => (Role::Felix, tls.sources(), revocation, against),
-        End::Typha { tls, revocation, against } => (Role::Typha, tls.sources(), revocation, against),
+    let (local, sources, revocation, against, plan) = match &arguments.end {
+        End::Felix { tls, revocation, against, plan } => {
+            (Role::Felix, tls.sources(), revocation, against, plan)
+        }
+        End::Typha { tls, revocation, against, plan } => {
+            (Role::Typha, tls.sources(), revocation, against, plan)
+        }
     };
     let now = UnixTime::now();
     let settings = current::usable(&mut report, current::load(local, &sources), "configuration");
@@ -62,6 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         if let Some(file) = against {
             against::check(&mut report, &current, file, now);
         }
+        plan::check(&mut report, &current, plan, now);
     }
     report.exit_code()
 }

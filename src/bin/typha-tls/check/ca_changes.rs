@@ -1,0 +1,100 @@
+//! Which CAs go and which come when a CA file is replaced.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use typha_tls::material::TrustBundle;
+
+use super::regular_file::{self, Contents};
+use super::report::Report;
+
+/// A certificate of a CA file.
+struct Authority {
+    der: CertificateDer<'static>,
+    subject: String,
+    name: Vec<u8>,
+    key: Vec<u8>,
+}
+
+/// The largest CA file that the library reads.
+const MAX_SIZE: u64 = 16 * 1024 * 1024;
+
+/// Reports the differences between two files that are known to be good CA files.
+pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path) {
+    let (old, new) = match (authorities(old_file), authorities(new_file)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (Err(problem), _) | (_, Err(problem)) => return report.error("with_ca_file", &problem),
+    };
+    let stays = |authority: &Authority, others: &[Authority]| others.iter().any(|a| a.der == authority.der);
+    let gone: Vec<_> = old.iter().filter(|authority| !stays(authority, &new)).collect();
+    let come: Vec<_> = new.iter().filter(|authority| !stays(authority, &old)).collect();
+    if gone.is_empty() && come.is_empty() {
+        report.info("cas_unchanged", &format!("{} has the same CAs as now", new_file.display()));
+    }
+    for authority in gone {
+        let subject = &authority.subject;
+        let same_name = || new.iter().filter(|other| other.name == authority.name);
+        if same_name().any(|other| other.key == authority.key) {
+            report.info(
+                "ca_renewed",
+                &format!(
+                    "{subject} gets another certificate of the same name and key: what it issued stays good"
+                ),
+            );
+        } else if same_name().next().is_some() {
+            report.warning(
+                "ca_replaced",
+                &format!(
+                    "{subject} is replaced by a CA of the same name and another key: what the old one issued will be \
+                     refused; keep both in {} until everything is issued anew",
+                    new_file.display()
+                ),
+            );
+        } else {
+            let detail =
+                format!("{subject}: what it issued will be refused, unless another CA vouches for it");
+            report.info("ca_removed", &detail);
+        }
+    }
+    for authority in come {
+        let subject = &authority.subject;
+        let same_name = || old.iter().filter(|other| other.name == authority.name);
+        if same_name().next().is_none() {
+            report.info("ca_added", subject);
+        } else if same_name().all(|other| other.key != authority.key) {
+            report.info("ca_added", &format!("{subject}, of the same name and another key"));
+        } else if same_name().any(|other| stays(other, &new)) {
+            report.info("ca_added", &format!("{subject}, another certificate of the same name and key"));
+        }
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Authority>, String> {
+    let unusable = |problem: &str| format!("{}: {problem}", path.display());
+    let bytes = match regular_file::read(path, MAX_SIZE).map_err(|error| unusable(&error.to_string()))? {
+        Contents::Whole(bytes) => bytes,
+        Contents::Beginning(_) => return Err(unusable("it is larger than 16 MiB")),
+    };
+    let mut seen = HashSet::new();
+    let mut authorities = Vec::new();
+    for der in CertificateDer::pem_slice_iter(&bytes) {
+        let der = der.map_err(|_| unusable("a PEM block in it is damaged"))?;
+        if seen.insert(der.clone()) {
+            authorities.push(Authority::new(der).map_err(|problem| unusable(&problem))?);
+        }
+    }
+    Ok(authorities)
+}
+
+impl Authority {
+    fn new(der: CertificateDer<'static>) -> Result<Self, String> {
+        let text = |error: &dyn std::error::Error| error.to_string();
+        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|error| text(&error))?;
+        let (name, key) = (anchor.subject.to_vec(), anchor.subject_public_key_info.to_vec());
+        let bundle = TrustBundle::from_der([der.clone()]).map_err(|error| text(&error))?;
+        let subject = bundle.subjects().collect();
+        Ok(Self { der, subject, name, key })
+    }
+}

@@ -1,0 +1,236 @@
+//! The configuration as it will be: what goes, what comes, and whether we fit in.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use rustls_pki_types::UnixTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use typha_tls::RequiredIdentity;
+use typha_tls::error::WithCauses;
+use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::verifier::{PeerVerifier, Rejection};
+
+use super::current::Current;
+use super::report::Report;
+use super::{ca_changes, peers};
+use crate::verify::parse_time;
+
+/// What is planned. What is not named stays as it is.
+#[derive(Args)]
+pub(super) struct PlanOptions {
+    /// Directory with one PEM chain of the other end per file, leaf first: says who of them would be cut off
+    #[arg(long, value_name = "DIR")]
+    peers: Option<PathBuf>,
+    /// The CA file as it will be
+    #[arg(long, value_name = "NEW")]
+    with_ca_file: Option<PathBuf>,
+    /// The revocation lists as they will be, in place of those of --crl-file; may be given several times, `none` for none
+    #[arg(long = "with-crl-file", value_name = "FILE")]
+    with_crl_files: Vec<PathBuf>,
+    /// The lists will be asked as by --crl-strict
+    #[arg(long, requires = "with_crl_files")]
+    with_crl_strict: bool,
+    /// The Common Name that the other end will have to have; `none` for none
+    #[arg(long, value_name = "CN", requires = "peers", value_parser = NonEmptyStringValueParser::new())]
+    with_cn: Option<String>,
+    /// The URI SAN that the other end will have to have; `none` for none
+    #[arg(long, value_name = "URI", requires = "peers", value_parser = NonEmptyStringValueParser::new())]
+    with_uri_san: Option<String>,
+    /// The time to judge the plan at, such as 2026-01-31T12:00:00Z; the configuration as it is is judged now [default: now]
+    #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
+    at: Option<UnixTime>,
+}
+
+/// The configuration as it will be, as far as it can be used.
+pub(super) struct Plan<'a> {
+    pub(super) options: &'a PlanOptions,
+    pub(super) current: &'a Current,
+    pub(super) now: UnixTime,
+    pub(super) at: UnixTime,
+}
+
+impl PlanOptions {
+    /// The CA file as it will be, if it is to change.
+    pub(super) fn ca_file(&self) -> Option<&Path> {
+        self.with_ca_file.as_deref()
+    }
+
+    /// `None` if they stay as they are.
+    fn crl_files(&self) -> Option<&[PathBuf]> {
+        match &*self.with_crl_files {
+            [] => None,
+            [none] if none.to_str().is_some_and(is_none) => Some(&[]),
+            files => Some(files),
+        }
+    }
+
+    fn changes_something(&self) -> bool {
+        self.with_ca_file.is_some() || !self.with_crl_files.is_empty() || self.at.is_some()
+    }
+}
+
+/// As in Calico's parameters: explicitly unset.
+fn is_none(value: &str) -> bool {
+    value.eq_ignore_ascii_case("none")
+}
+
+pub(super) fn check(report: &mut Report, current: &Current, options: &PlanOptions, now: UnixTime) {
+    let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
+    let bundle = plan.bundle(report);
+    let lists = bundle.as_ref().and_then(|bundle| plan.lists(report, bundle));
+    if options.changes_something() {
+        plan.own_leaf(report);
+        if let (Some(bundle), Some(lists)) = (&bundle, &lists) {
+            plan.own_chain(report, bundle, lists);
+        }
+    }
+    let Some(dir) = &options.peers else { return };
+    let required = plan.required(report);
+    let after = match (bundle, lists, required) {
+        (Some(bundle), Some(lists), Some(required)) => {
+            Some(PeerVerifier::new(bundle, lists, required, current.settings.policy.provider()))
+        }
+        _ => None,
+    };
+    match (current.verifier(), after) {
+        (Some(before), Some(after)) => peers::judge(report, &plan, dir, &before, &after),
+        _ => report.error("peers", "nobody was judged: what is said above must be mended first"),
+    }
+}
+
+impl Plan<'_> {
+    fn bundle(&self, report: &mut Report) -> Option<TrustBundle> {
+        let Some(file) = self.options.ca_file() else {
+            let bundle = self.current.bundle.clone()?;
+            self.new_warnings(report, &bundle.warnings(self.now), bundle.warnings(self.at));
+            return Some(bundle);
+        };
+        let bundle = report.usable(TrustBundle::from_pem_file(file), "with_ca_file")?;
+        report.warnings(&format!("{}: {}", file.display(), self.then()), bundle.warnings(self.at));
+        if self.current.bundle.is_some() {
+            ca_changes::report(report, &self.current.settings.files.ca_file, file);
+        }
+        Some(bundle)
+    }
+
+    fn lists(&self, report: &mut Report, bundle: &TrustBundle) -> Option<RevocationLists> {
+        let settings = &self.current.settings;
+        let planned = self.options.crl_files();
+        let files = planned.unwrap_or(&settings.files.crl_files);
+        // Reported with the configuration as it is; with the same CA file it can not be otherwise.
+        if planned.is_none() && self.options.ca_file().is_none() && self.current.lists.is_none() {
+            return None;
+        }
+        let lists = match RevocationLists::from_files(files, bundle, settings.policy.provider()) {
+            Ok(lists) => lists.with_policy(self.revocation_policy()),
+            Err(error) => {
+                let advice = match planned {
+                    Some(_) => "",
+                    None => {
+                        "; with this the new configuration will not load: change the lists together with the CA file \
+                         (--with-crl-file)"
+                    }
+                };
+                report.error("with_crl_file", &format!("{}{advice}", WithCauses(&error)));
+                return None;
+            }
+        };
+        if planned.is_some() {
+            for list in lists.iter() {
+                report.info("planned_revocation_list", &list.to_string());
+            }
+            report.warnings(&self.then(), lists.warnings(self.at));
+        } else {
+            self.new_warnings(report, &lists.warnings(self.now), lists.warnings(self.at));
+        }
+        Some(lists)
+    }
+
+    fn revocation_policy(&self) -> RevocationPolicy {
+        let mut policy = self.current.settings.files.revocation;
+        if self.options.with_crl_strict {
+            let strict = RevocationPolicy::strict();
+            (policy.unknown_status, policy.expired_list) = (strict.unknown_status, strict.expired_list);
+        }
+        policy
+    }
+
+    fn required(&self, report: &mut Report) -> Option<RequiredIdentity> {
+        let (options, required) = (self.options, &self.current.settings.required_peer);
+        if options.with_cn.is_none() && options.with_uri_san.is_none() {
+            return Some(required.clone());
+        }
+        let common_name = planned_name(options.with_cn.as_deref(), required.required_common_name());
+        let uri_san = planned_name(options.with_uri_san.as_deref(), required.required_uri_san());
+        let planned = RequiredIdentity::new(common_name, uri_san);
+        let planned = report.usable(planned, "with_identity")?;
+        report.info("planned_peer", &format!("{} will have to present {planned}", self.current.local.peer()));
+        Some(planned)
+    }
+
+    fn own_leaf(&self, report: &mut Report) {
+        let Some(credentials) = &self.current.credentials else { return };
+        let warnings = |at| credentials.warnings(self.current.local, at);
+        self.new_warnings(report, &warnings(self.now), warnings(self.at));
+    }
+
+    /// Whether our own chain leads to the CA file as it will be: peers with the same file judge us by it.
+    fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
+        let current = self.current;
+        let Some(after) = current.own_verdict(bundle, lists, self.at) else { return };
+        let before = current.bundle.as_ref();
+        let before = before.and_then(|bundle| current.own_verdict(bundle, &current.own_lists(), self.now));
+        let peer = current.local.peer();
+        match (before, after) {
+            (_, Ok(())) => {
+                report.info("planned_own_chain", "our chain leads to a CA of our CA file as it will be");
+            }
+            (Some(Ok(())), Err(rejection)) => report.warning(
+                "planned_own_chain",
+                &format!(
+                    "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}; {}",
+                    rejection.reason(),
+                    self.advice(&rejection)
+                ),
+            ),
+            (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => report.info(
+                "planned_own_chain",
+                &format!("our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"),
+            ),
+            (_, Err(rejection)) => {
+                report.info("planned_own_chain", &format!("our own chain would be refused: {rejection}"));
+            }
+        }
+    }
+
+    /// Warnings that the time alone brings.
+    fn new_warnings(&self, report: &mut Report, before: &[MaterialWarning], after: Vec<MaterialWarning>) {
+        let new = after.into_iter().filter(|warning| !before.contains(warning));
+        report.warnings(&self.then(), new);
+    }
+
+    /// The head of what is only said of the time of the plan.
+    fn then(&self) -> String {
+        if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
+    }
+
+    /// What to do so that a certificate is not refused.
+    pub(super) fn advice(&self, rejection: &Rejection) -> String {
+        super::advice::text(rejection, self.options.ca_file())
+    }
+}
+
+fn planned_name<'a>(planned: Option<&'a str>, current: Option<&'a str>) -> Option<&'a str> {
+    match planned {
+        Some(value) => Some(value).filter(|value| !is_none(value)),
+        None => current,
+    }
+}
+
+fn moment(time: UnixTime) -> String {
+    let moment = i64::try_from(time.as_secs()).ok().and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok());
+    let text = moment.and_then(|moment| moment.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| format!("{} s after 1970", time.as_secs()))
+}
