@@ -268,37 +268,26 @@ impl FelixConnector {
         let Completed { stream: mut tls, peer, asked_for_certificate } =
             handshake::run(pin!(connect), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        if !asked_for_certificate {
+        let acceptance = if asked_for_certificate {
+            self.await_acceptance(&mut tls, &facts, deadline).await
+        } else {
             warn!("Typha did not ask for our certificate: it lets anyone in");
-            let acceptance = Acceptance::NotAsked;
-            return Ok(AuthenticatedStream::new(
-                tls,
-                peer,
-                facts,
-                acceptance,
-                snapshot.generation(),
-                self.stream_timeouts,
-            ));
-        }
-        let acceptance = match self.await_acceptance(&mut tls, &facts, deadline).await {
-            Ok(acceptance) => acceptance,
+            Ok(Acceptance::NotAsked)
+        };
+        match acceptance {
+            Ok(acceptance) => {
+                let generation = snapshot.generation();
+                Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
+            }
             Err(error) => {
                 let wire = match *tls {
                     TlsStream::Client(tls) => tls.into_inner().0,
                     TlsStream::Server(tls) => tls.into_inner().0,
                 };
                 handshake::tell(&error, wire, deadline).await;
-                return Err(error);
+                Err(error)
             }
-        };
-        Ok(AuthenticatedStream::new(
-            tls,
-            peer,
-            facts,
-            acceptance,
-            snapshot.generation(),
-            self.stream_timeouts,
-        ))
+        }
     }
 
     async fn await_acceptance<IO>(
