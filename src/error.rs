@@ -190,7 +190,9 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",
         AlertDescription::CertificateRevoked => " (our certificate has been revoked)",
-        AlertDescription::UnknownCA => " (the peer does not trust the CA of our certificate)",
+        AlertDescription::UnknownCA => {
+            " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or add its CA there)"
+        }
         AlertDescription::UnsupportedCertificate => {
             " (our certificate is not for this role: see its extended key usage)"
         }
@@ -217,5 +219,13 @@ mod tests {
         ] {
             assert_eq!(alert_name(alert), name);
         }
+    }
+
+    #[test]
+    fn who_is_not_trusted_is_told_what_to_do() {
+        let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
+        let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it issued by a CA that is in the \
+                    CA file of the peer, or add its CA there)";
+        assert_eq!(error.to_string(), text);
     }
 }
