@@ -118,6 +118,7 @@ fn report(shared: &Shared, snapshot: &TyphaSnapshot, losses: &Losses) {
     for (reason, (connections, example)) in reasons {
         let next = match shared.lifetime.closing(example) {
             None => "they stay connected, and will be refused when they come back".to_owned(),
+            Some(_) if shared.lifetime.spread().is_zero() => "they are closed at once".to_owned(),
             Some(_) => format!("they are closed within {:?}", shared.lifetime.spread()),
         };
         warn!(
