@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use crate::certificate::Certificate;
-use crate::material::{BundleEntry, Material};
+use rustls_pki_types::UnixTime;
+
+use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
+use crate::role::Role;
 use crate::snapshot::SnapshotParts;
 use crate::text::Timestamp;
+use crate::verifier::{PeerVerifier, Rejection};
 
 /// What differs between the parts in force before and now.
 pub(super) struct Changes<'a> {
@@ -21,29 +24,65 @@ impl<'a> Changes<'a> {
         Self { old, new }
     }
 
-    /// Who issued our own leaf, if the old bundle had a CA that our chain leads to and the new one has none. Where all ends have the
-    /// same CA file, it shows that a CA went before its leaves did.
-    pub(super) fn issuer_that_went(&self) -> Option<String> {
-        if is_anchored(&self.new.material) || !is_anchored(&self.old.material) {
+    /// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one has none for the
+    /// chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves did, or came after them.
+    pub(super) fn own_issuer(&self, local: Role, now: UnixTime) -> Option<OwnIssuer> {
+        let (old, new) = (&*self.old.material, &*self.new.material);
+        let missing = |chain, bundle| missing_issuer(chain, bundle, self.new, local, now);
+        let issuer = missing(&new.credentials, &new.trust_bundle)?;
+        if missing(&old.credentials, &old.trust_bundle).is_some() {
             return None;
         }
-        let chain = self.new.material.credentials.chain();
-        let top = chain.iter().rev().find_map(|certificate| Certificate::parse(certificate).ok())?;
-        let entries = self.old.material.trust_bundle.entries();
-        let issuer = entries.iter().find(|entry| entry.is_named(top.issuer_der()));
-        Some(issuer.map_or_else(|| "its CA".to_owned(), |issuer| issuer.subject.clone()))
+        Some(match missing(&new.credentials, &old.trust_bundle) {
+            None => OwnIssuer::Went(issuer),
+            Some(_) => OwnIssuer::NotThere(issuer),
+        })
     }
 }
 
-/// Whether the bundle has a CA by the name that our own chain leads to.
-fn is_anchored(material: &Material) -> bool {
-    let entries = material.trust_bundle.entries();
-    material
-        .credentials
-        .chain()
-        .iter()
-        .filter_map(|certificate| Certificate::parse(certificate).ok())
-        .any(|certificate| entries.iter().any(|entry| entry.is_named(certificate.issuer_der())))
+/// A CA that issued our own leaf, and that our own CA file does not hold.
+pub(super) enum OwnIssuer {
+    /// The leaf came before it.
+    NotThere(String),
+    /// It was there.
+    Went(String),
+}
+
+impl fmt::Display for OwnIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotThere(issuer) => write!(
+                f,
+                "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA file will refuse us; \
+                 add that CA to the CA file of every end, or put the certificate of before back until then"
+            ),
+            Self::Went(issuer) => write!(
+                f,
+                "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same CA file will refuse us; \
+                 issue our certificate by a CA that is left, or put that one back until then"
+            ),
+        }
+    }
+}
+
+/// The CA that a chain of ours leads to, if the bundle does not hold it. By the signature, since a CA that is made anew often keeps its name.
+fn missing_issuer(
+    own: &Credentials,
+    bundle: &TrustBundle,
+    parts: &SnapshotParts,
+    local: Role,
+    now: UnixTime,
+) -> Option<String> {
+    // Which identity is required comes after the chain, and so does not matter.
+    let (lists, required) = (RevocationLists::none(), parts.required_peer.clone());
+    let verifier = PeerVerifier::new(bundle.clone(), lists, required, parts.policy.provider());
+    match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, now) {
+        Err(Rejection::UnknownCa { issuer, .. }) => Some(issuer),
+        Err(Rejection::CaKeyMismatch { issuer, .. }) => {
+            Some(format!("{issuer} (but one of that name with another key)"))
+        }
+        _ => None,
+    }
 }
 
 impl fmt::Display for Changes<'_> {

@@ -247,12 +247,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         let generation = self.snapshots.replace(snapshot);
         let changes = Changes::between(old.parts(), new.parts());
         info!(generation, source = self.description, changes = %changes, "snapshot replaced");
-        if let Some(issuer) = changes.issuer_that_went() {
-            warn!(
-                generation,
-                "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same CA file will refuse us; \
-                 issue our certificate by a CA that is left, or put that one back until then"
-            );
+        if let Some(issuer) = changes.own_issuer(C::LOCAL, now(&new)) {
+            warn!(generation, "{issuer}");
         }
         new.parts().log_warnings(C::LOCAL);
         self.expiry.begin_lists(&new.parts().material.revocation_lists, now(&new));
