@@ -152,8 +152,8 @@ impl Typha {
     }
 }
 
-/// Accepting, rebalancing, and looking after those in line.
-pub(crate) const RESTING_TASKS: u64 = 3;
+/// Accepting, rebalancing, looking after those in line, judging peers again, and following the files.
+pub(crate) const RESTING_TASKS: u64 = 5;
 
 impl Drop for Typha {
     fn drop(&mut self) {
