@@ -50,6 +50,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 matched_by = stream.peer().matched_by().as_str(),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
                 uri_sans = %QuotedList(identity.uri_san_list()),
+                ca = stream.peer().ca(),
                 tls_version = stream.tls().version(),
                 cipher_suite = stream.tls().cipher_suite(),
                 group = stream.tls().group(),

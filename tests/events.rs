@@ -74,8 +74,12 @@ fn assert_event(events: &[Recorded], level: Level, expected: &[(&str, &str)]) {
     assert_eq!(events.len(), 1, "{events:?}");
     for event in events {
         assert_eq!((event.level, event.span), (level, Some("handshake")));
-        let found: Vec<_> = event.fields.iter().map(|(name, value)| (*name, &**value)).collect();
+        let (ca, found): (Vec<_>, Vec<_>) =
+            event.fields.iter().map(|(name, value)| (*name, &**value)).partition(|(name, _)| *name == "ca");
         assert_eq!(found, expected);
+        // Its name ends in something of the key.
+        assert!(ca.iter().all(|(_, ca)| ca.starts_with("CN=\"calico-typha-ca\" (key ")), "{ca:?}");
+        assert_eq!(ca.len(), usize::from(level == Level::INFO));
     }
 }
 

@@ -11,7 +11,6 @@ use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer};
 /// What a live connection's peer was judged by, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    peer: VerifiedPeer,
     /// The chain, as the peer sent it.
     chain: Box<[CertificateDer<'static>]>,
     latest: Mutex<Latest>,
@@ -21,8 +20,8 @@ pub(crate) struct Standing {
 #[derive(Debug)]
 struct Latest {
     generation: u64,
-    /// The end of the time for which the peer was accepted last.
-    trusted_until: UnixTime,
+    /// The peer, as it was accepted last.
+    peer: VerifiedPeer,
     loss: Option<Loss>,
 }
 
@@ -45,21 +44,21 @@ impl Loss {
 }
 
 /// What a judgement says, for all who present the same chain.
-pub(crate) type Judgement = Result<UnixTime, Loss>;
+pub(crate) type Judgement = Result<VerifiedPeer, Loss>;
 
 impl Standing {
     /// Of a peer that this generation has accepted.
     pub(crate) fn new(peer: VerifiedPeer, chain: &[CertificateDer<'static>], generation: u64) -> Self {
-        let latest = Latest { generation, trusted_until: peer.trusted_until(), loss: None };
-        Self { peer, chain: chain.into(), latest: Mutex::new(latest) }
+        Self { chain: chain.into(), latest: Mutex::new(Latest { generation, peer, loss: None }) }
     }
 
     pub(crate) fn of<IO>(stream: &AuthenticatedStream<IO>) -> Self {
         Self::new(stream.peer().clone(), stream.peer_certificates(), stream.generation())
     }
 
-    pub(crate) fn peer(&self) -> &VerifiedPeer {
-        &self.peer
+    /// The peer, as it was accepted last.
+    pub(crate) fn peer(&self) -> VerifiedPeer {
+        self.latest().peer.clone()
     }
 
     pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
@@ -73,7 +72,7 @@ impl Standing {
 
     /// The last moment for which the peer was accepted.
     pub(crate) fn trusted_until(&self) -> UnixTime {
-        self.latest().trusted_until
+        self.latest().peer.trusted_until()
     }
 
     /// Why the peer would not be accepted, by the latest judgement.
@@ -84,7 +83,7 @@ impl Standing {
     /// Whether the latest judgement may not hold under this generation at this time.
     pub(crate) fn is_due(&self, generation: u64, now: UnixTime) -> bool {
         let latest = self.latest();
-        let in_time = now <= latest.trusted_until;
+        let in_time = now <= latest.peer.trusted_until();
         latest.generation != generation
             || match latest.loss {
                 None => !in_time,
@@ -96,7 +95,7 @@ impl Standing {
 
     /// Judges the peer as the verifier of `snapshot` would in a handshake.
     pub(crate) fn judge<C>(&self, snapshot: &Snapshot<C>, now: UnixTime) -> Judgement {
-        judge(snapshot.verifier(), &self.chain, &self.peer, now, self.trusted_until())
+        judge(snapshot.verifier(), &self.chain, &self.peer(), now)
     }
 
     /// Notes a judgement by a generation. `Some` if it is a loss that was not known before.
@@ -104,8 +103,8 @@ impl Standing {
         let mut latest = self.latest();
         latest.generation = generation;
         match judgement {
-            Ok(trusted_until) => {
-                (latest.trusted_until, latest.loss) = (*trusted_until, None);
+            Ok(peer) => {
+                (latest.peer, latest.loss) = (peer.clone(), None);
                 None
             }
             Err(loss) => {
@@ -129,16 +128,15 @@ fn judge(
     chain: &[CertificateDer<'_>],
     peer: &VerifiedPeer,
     now: UnixTime,
-    last_good: UnixTime,
 ) -> Judgement {
     let verify = |at| verifier.verify(chain, peer.role(), at);
     let rejection = match verify(now) {
-        Ok(peer) => return Ok(peer.trusted_until()),
+        Ok(peer) => return Ok(peer),
         Err(rejection) => rejection,
     };
     let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
     // That something has expired must not hide that the CA is gone.
-    match verify(last_good) {
+    match verify(peer.trusted_until()) {
         Err(rejection) if time_alone(&rejection).is_none() => Err(Loss::Trust(Box::new(rejection))),
         _ => Err(loss(Box::new(rejection))),
     }

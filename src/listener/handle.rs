@@ -1,5 +1,6 @@
 //! What can be done with a listener from elsewhere.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,6 +35,16 @@ impl ListenerHandle {
     /// How many connections are in service.
     pub fn active(&self) -> usize {
         self.shared.roll.count()
+    }
+
+    /// How many connections are in service by the [CA](crate::verifier::VerifiedPeer::ca) that their peer was accepted by, at the handshake or when
+    /// it was judged again. While a CA is among them, removing it ends connections.
+    pub fn active_by_ca(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for entry in self.shared.roll.staying_entries() {
+            *counts.entry(entry.standing.peer().ca().to_owned()).or_default() += 1;
+        }
+        counts
     }
 
     /// Tells so many connections, chosen at random, to go. Returns how many there were to be told.

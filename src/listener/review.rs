@@ -111,7 +111,7 @@ fn report(shared: &Shared, snapshot: &TyphaSnapshot, losses: &Losses) {
     for (entry, loss) in losses {
         let rejection = loss.rejection().clone();
         reasons.entry(rejection.reason()).or_insert((0, loss)).0 += 1;
-        let (peer_address, peer) = (entry.peer_address, entry.standing.peer().clone());
+        let (peer_address, peer) = (entry.peer_address, entry.standing.peer());
         let closes = shared.lifetime.closing(loss).is_some();
         shared.lost(LostTrust { peer_address, peer, rejection, generation, closes });
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustls::DistinguishedName;
 use rustls_pki_types::pem::SectionKind;
@@ -27,6 +28,8 @@ pub struct TrustBundle {
 pub(crate) struct BundleEntry {
     pub(crate) der: CertificateDer<'static>,
     pub(crate) subject: String,
+    /// The subject with something of the key, to tell it from another CA of that name.
+    pub(crate) label: Arc<str>,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
     pub(crate) can_issue: Result<(), NotAnIssuer>,
@@ -140,6 +143,7 @@ impl TrustBundle {
         let certificate = Certificate::parse(&der)?;
         let entry = BundleEntry {
             subject: certificate.subject_text(),
+            label: label(&certificate),
             not_before: certificate.not_before(),
             not_after: certificate.not_after(),
             can_issue: certificate.can_issue(),
@@ -192,6 +196,15 @@ impl TrustBundle {
     pub(crate) fn distinguished_names(&self) -> Vec<DistinguishedName> {
         self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject)).collect()
     }
+}
+
+fn label(certificate: &Certificate<'_>) -> Arc<str> {
+    let (what, bytes) = match certificate.subject_key_identifier() {
+        Some(key) => ("key", key),
+        None => ("serial", certificate.serial()),
+    };
+    let digits: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{} ({what} {digits})", certificate.subject_text()).into()
 }
 
 impl BundleEntry {

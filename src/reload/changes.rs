@@ -120,10 +120,14 @@ impl fmt::Display for Changes<'_> {
     }
 }
 
+/// By their subjects, with the key where the same subject comes and goes.
 fn missing<'a>(of: &'a [BundleEntry], not_in: &[BundleEntry]) -> Vec<&'a str> {
     of.iter()
         .filter(|entry| !not_in.iter().any(|other| other.der == entry.der))
-        .map(|entry| &*entry.subject)
+        .map(|entry| match not_in.iter().any(|other| other.subject == entry.subject) {
+            true => &*entry.label,
+            false => &*entry.subject,
+        })
         .collect()
 }
 

@@ -24,6 +24,8 @@ pub(super) struct VerifiedChain {
     pub(super) identity: PeerIdentity,
     pub(super) leaf_not_after: UnixTime,
     pub(super) trusted_until: UnixTime,
+    /// The label of the CA that its path leads to.
+    pub(super) ca: Arc<str>,
 }
 
 /// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
@@ -240,7 +242,7 @@ mod tests {
     fn one() -> VerifiedChain {
         let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
         let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
-        VerifiedChain { identity, leaf_not_after, trusted_until: leaf_not_after }
+        VerifiedChain { identity, leaf_not_after, trusted_until: leaf_not_after, ca: "ca".into() }
     }
 
     fn verified() -> Arc<VerifiedChain> {

@@ -1,6 +1,7 @@
 //! The chain: webpki's check, and what it leaves out of what Go, and so Calico, checks.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
@@ -25,10 +26,10 @@ impl PeerVerifier {
         let sent = intermediates;
         let intermediates = &*distinct(sent);
         let refused = RefCell::new(None);
-        let accepted = Cell::new(None);
+        let accepted = RefCell::new(None);
         let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now) {
             Ok(path) => {
-                accepted.set(Some(path));
+                accepted.replace(Some(path));
                 Ok(())
             }
             Err(rejection) => {
@@ -51,7 +52,7 @@ impl PeerVerifier {
                 )
                 .map(drop)
         });
-        match (outcome, accepted.get()) {
+        match (outcome, accepted.take()) {
             (Ok(()), Some(path)) => Ok(path),
             (Ok(()), None) => Err(MalformedCertificate::new("its path was not checked").into()),
             (Err(error), _) => Err(match refused.take() {
@@ -101,13 +102,14 @@ impl PeerVerifier {
             }
             _ => false,
         };
-        Ok(Path { validity, is_straight })
+        Ok(Path { ca: entry.label.clone(), validity, is_straight })
     }
 }
 
 /// What is known of an accepted path.
-#[derive(Clone, Copy)]
 pub(super) struct Path {
+    /// The label of the CA that it leads to.
+    pub(super) ca: Arc<str>,
     /// When its CA, its intermediates and their revocation lists are valid.
     pub(super) validity: Validity,
     /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.

@@ -142,6 +142,7 @@ impl PeerVerifier {
             identity: leaf.identity,
             leaf_not_after,
             trusted_until: validity.not_after(),
+            ca: path.ca,
         });
         let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
             cache,
@@ -222,6 +223,12 @@ impl VerifiedPeer {
     /// When the peer's leaf expires. A connection is not cut then; a reconnection after it will be refused.
     pub fn not_after(&self) -> UnixTime {
         self.chain.leaf_not_after
+    }
+
+    /// The CA of the bundle that the peer's path leads to, for people: `CN="calico-typha-ca" (key 1f0c88a2)`, with the beginning of its subject key
+    /// identifier, or else its serial number, since a CA that is made anew often keeps its name.
+    pub fn ca(&self) -> &str {
+        &self.chain.ca
     }
 
     /// Until when the path on which the peer was verified holds, if nothing but the time changes: the earliest end of validity among

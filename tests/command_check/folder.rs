@@ -169,7 +169,17 @@ fn every_file_gets_its_line() {
         }),
     ];
     for (line, expected) in lines[first..].iter().zip(&expected) {
-        assert_eq!(line, expected);
+        let mut line = line.clone();
+        // Who is accepted by whom: the names end in something of the key.
+        if let Some(ca) = line.as_object_mut().unwrap().remove("ca") {
+            assert!(
+                ["CN=\"kept\" (key ", "CN=\"new\" (key ", "CN=\"gone\" (key "]
+                    .iter()
+                    .any(|name| ca.as_str().unwrap().starts_with(name)),
+                "{ca}"
+            );
+        }
+        assert_eq!(line, *expected);
     }
     assert_eq!((code, lines.len() - first), (Some(1), expected.len()));
 }

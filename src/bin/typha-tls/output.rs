@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
+use typha_tls::listener::LostTrust;
 use typha_tls::verifier::VerifiedPeer;
 use typha_tls::{AuthenticatedStream, HandshakeError};
 
@@ -64,6 +65,7 @@ pub(crate) fn peer(peer: &VerifiedPeer) -> Value {
         "matched_by": peer.matched_by().as_str(),
         "common_name": identity.common_name(),
         "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
+        "ca": peer.ca(),
     })
 }
 
@@ -75,6 +77,22 @@ pub(crate) fn accepted<IO>(address: &str, stream: &AuthenticatedStream<IO>) -> V
         merge(
             peer(stream.peer()),
             json!({ "tls_version": tls.version(), "cipher_suite": tls.cipher_suite(), "group": tls.group() }),
+        ),
+    )
+}
+
+/// A connection whose peer is trusted no longer.
+pub(crate) fn lost_trust(lost: &LostTrust) -> Value {
+    merge(
+        json!({ "event": "lost_trust", "peer": lost.peer_address.to_string() }),
+        merge(
+            peer(&lost.peer),
+            json!({
+                "generation": lost.generation,
+                "reason": lost.rejection.reason(),
+                "detail": lost.rejection.to_string(),
+                "closes": lost.closes,
+            }),
         ),
     )
 }

@@ -12,9 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
-use typha_tls::listener::{
-    ListenerHandle, ListenerLimits, ListenerStats, TyphaConnection, TyphaListenerBuilder,
-};
+use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaConnection, TyphaListenerBuilder};
 use typha_tls::{TyphaListener, TyphaSnapshotHandle};
 
 use crate::following::{FollowOptions, Follower};
@@ -137,6 +135,8 @@ async fn serve(
     let printer = Printer::start();
     let lines = Lines { sender: printer.lines(), lost: Arc::default() };
     let refused_lines = lines.clone();
+    let lost_lines = lines.clone();
+    let builder = builder.on_lost_trust(move |lost| lost_lines.try_send(output::lost_trust(&lost)));
     let builder = builder.on_failed_handshake(move |handshake| {
         refused_lines.try_send(output::refused(&handshake.peer_address.to_string(), &handshake.error));
     });
@@ -170,7 +170,7 @@ async fn serve(
         let _ = timeout(LAST_LINES, lines.send(line)).await;
     }
     if arguments.stats_interval.is_some() {
-        lines.try_send(stats_line(&handle.stats(), &lines));
+        lines.try_send(stats_line(&handle, &lines));
     }
     drop((listener, lines));
     printer.finish(LAST_LINES).await;
@@ -189,17 +189,19 @@ async fn report(handle: &ListenerHandle, lines: &Lines, every: Option<Duration>)
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lines.try_send(stats_line(&handle.stats(), lines));
+        lines.try_send(stats_line(handle, lines));
     }
 }
 
-fn stats_line(stats: &ListenerStats, lines: &Lines) -> Value {
+fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
+    let stats = handle.stats();
     let seconds = &stats.handshake_seconds;
     let buckets = seconds.buckets.iter().map(|(bound, count)| json!([bound, count]));
     json!({
         "event": "stats",
         "accepted": stats.accepted,
         "active": stats.active,
+        "active_by_ca": handle.active_by_ca(),
         "queued": stats.queued,
         "in_handshake": stats.in_handshake,
         "matched": stats.matched,
@@ -209,6 +211,7 @@ fn stats_line(stats: &ListenerStats, lines: &Lines) -> Value {
         "shed": stats.shed,
         "probed": stats.probed,
         "dropped": stats.dropped,
+        "lost_trust": stats.lost_trust,
         "accept_errors": stats.accept_errors,
         "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         "handshake_seconds": { "count": seconds.count(), "sum": seconds.sum.as_secs_f64(), "buckets": buckets.collect::<Vec<_>>() },
