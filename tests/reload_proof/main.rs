@@ -1,0 +1,20 @@
+//! That reloading is a non-event: storms of handshakes across it, peers that try to carry trust over it, short-lived certificates, clocks
+//! that jump, processes that are killed in it.
+//!
+//! The storms have a small form, which `cargo test` runs, and one of the real size:
+//! `cargo test --release --test reload_proof -- --ignored --test-threads 1 --nocapture` runs those, and prints what it counted.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking"
+)]
+
+mod by_turns;
+mod felix_reloads;
+mod held;
+mod in_files;
+mod typha_reloads;
+mod whereabouts;
