@@ -1,6 +1,5 @@
 //! A source of snapshots in memory, and a reloader that looks only when it is told to.
 
-use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ impl SnapshotSource for Held {
 }
 
 /// Looks only on [`Reloader::reload_now`].
-pub(crate) fn follow<C: SnapshotEnd + Debug>(
+pub(crate) fn follow<C: SnapshotEnd>(
     snapshots: &SnapshotHandle<C>,
     source: impl SnapshotSource + 'static,
 ) -> Reloader {

@@ -13,8 +13,13 @@
 )]
 
 mod by_turns;
+mod changes;
 mod felix_reloads;
+mod half_open;
 mod held;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod in_files;
+mod kept_sessions;
 mod typha_reloads;
 mod whereabouts;
