@@ -21,5 +21,7 @@ mod held;
 mod hostile;
 mod in_files;
 mod kept_sessions;
+mod recorded;
+mod short_lives;
 mod typha_reloads;
 mod whereabouts;
