@@ -14,6 +14,8 @@
 
 mod by_turns;
 mod changes;
+mod clock_of_connections;
+mod clock_of_handshakes;
 mod felix_reloads;
 mod half_open;
 mod held;
@@ -24,4 +26,5 @@ mod kept_sessions;
 mod recorded;
 mod short_lives;
 mod typha_reloads;
+mod validities;
 mod whereabouts;
