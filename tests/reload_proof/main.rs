@@ -23,6 +23,8 @@ mod held;
 mod hostile;
 mod in_files;
 mod kept_sessions;
+#[cfg(unix)]
+mod killed;
 mod recorded;
 mod short_lives;
 mod typha_reloads;
