@@ -209,7 +209,7 @@ pub(crate) async fn storm(
             Peer::NeverForItsCa | Peer::NeverForItsName => assert_eq!(accepted, 0),
             // Of each four generations one accepts.
             Peer::ByTurns(..) => {
-                assert!(accepted >= exact_at_least / 4 - 1 && refused > accepted, "{peer:?}")
+                assert!(accepted >= exact_at_least / 4 - 1 && refused > accepted, "{peer:?}");
             }
         }
     }

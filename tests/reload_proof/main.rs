@@ -4,6 +4,7 @@
 //! The storms have a small form, which `cargo test` runs, and one of the real size:
 //! `cargo test --release --test reload_proof -- --ignored --test-threads 1 --nocapture` runs those, and prints what it counted.
 
+#![cfg(target_os = "linux")]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -23,9 +24,9 @@ mod held;
 mod hostile;
 mod in_files;
 mod kept_sessions;
-#[cfg(unix)]
 mod killed;
 mod recorded;
+mod short_lived;
 mod short_lives;
 mod typha_reloads;
 mod validities;
