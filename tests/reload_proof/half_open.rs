@@ -1,12 +1,14 @@
 //! Handshakes that are held half-open across a reload: judged as a whole by the snapshot that they began with, and then by the new one at once.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use rustls::{Error, ProtocolVersion, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use typha_tls::dialer::{FelixDialer, FixedEndpoints};
 use typha_tls::lifetime::{ConnectionLifetime, DropReason, LostTrustPolicy};
 use typha_tls::listener::{FailedHandshake, ListenerLimits, LostTrust};
@@ -15,6 +17,9 @@ use typha_tls::{FelixConnector, Role, TyphaAcceptor, TyphaListener, TyphaSnapsho
 use crate::changes::{Change, Judge};
 use crate::held::bounded;
 use crate::hostile::{Outcome, RawPeer, VERSIONS, client_config, server_config};
+
+/// The review looks every 5 s by itself.
+const BEFORE_THE_NEXT_LOOK: Duration = Duration::from_secs(4);
 
 fn at_once() -> ConnectionLifetime {
     let mut lifetime = ConnectionLifetime::default();
@@ -34,7 +39,7 @@ impl Typha {
         let (failed_sender, failed) = mpsc::unbounded_channel();
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let mut limits = ListenerLimits::default();
-        limits.drop_grace = std::time::Duration::ZERO;
+        limits.drop_grace = Duration::ZERO;
         let builder = TyphaListener::builder(TyphaAcceptor::new(snapshots.clone()))
             .limits(limits)
             .lifetime(at_once())
@@ -79,7 +84,7 @@ async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Chang
     felix.handshake().await.unwrap();
     let mut connection = typha.listener.accept().await.unwrap();
     assert_eq!(connection.generation(), 1);
-    connection.dropping().cancelled().await;
+    timeout(BEFORE_THE_NEXT_LOOK, connection.dropping().cancelled()).await.unwrap();
     assert_eq!(connection.drop_reason(), Some(DropReason::LostTrust));
     let (reason, alert) = change.refusal();
     assert_eq!(connection.lost_trust().unwrap().reason(), reason);
