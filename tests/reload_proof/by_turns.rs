@@ -207,9 +207,12 @@ pub(crate) async fn storm(
         match peer {
             Peer::Always => assert_eq!(refused, 0),
             Peer::NeverForItsCa | Peer::NeverForItsName => assert_eq!(accepted, 0),
-            // Of each four generations one accepts.
+            // Of each four generations one accepts; how often beyond that is a matter of time.
             Peer::ByTurns(..) => {
-                assert!(accepted >= exact_at_least / 4 - 1 && refused > accepted, "{peer:?}");
+                assert!(
+                    accepted >= exact_at_least / 4 - 1 && refused >= exact_at_least * 3 / 4 - 2,
+                    "{peer:?}"
+                );
             }
         }
     }
