@@ -6,8 +6,10 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::SystemTime;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use rustls::AlertDescription;
 use tempfile::TempDir;
@@ -83,7 +85,7 @@ impl Files {
 /// Killed when dropped.
 struct Typha {
     process: Child,
-    lines: BufReader<ChildStderr>,
+    lines: Receiver<String>,
     address: SocketAddr,
 }
 
@@ -95,16 +97,16 @@ impl Typha {
         command.env(FILES, dir).env("TMPDIR", dir).env("HOME", dir).current_dir(dir);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap());
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let mut this = Self { process, lines, address: SocketAddr::from(([0, 0, 0, 0], 0)) };
         this.address = this.line().parse().unwrap();
         this
     }
 
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim().to_owned()
+    fn line(&self) -> String {
+        self.lines.recv_timeout(Duration::from_secs(30)).unwrap()
     }
 
     /// The alert by which it refuses this Felix, if it does.

@@ -148,12 +148,12 @@ async fn from_files(reloads: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_felix_gets_the_verdict_of_its_generation_from_memory() {
-    bounded(from_memory(60)).await;
+    bounded(from_memory(40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_felix_gets_the_verdict_of_its_generation_from_files() {
-    bounded(from_files(60)).await;
+    bounded(from_files(40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
