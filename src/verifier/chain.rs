@@ -33,8 +33,12 @@ impl PeerVerifier {
                 Ok(())
             }
             Err(rejection) => {
-                // webpki goes on to look for another path; the first reason is the one for the shortest path.
-                refused.borrow_mut().get_or_insert(rejection);
+                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
+                // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+                let mut refused = refused.borrow_mut();
+                if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
+                    *refused = Some(rejection);
+                }
                 Err(webpki::Error::CertDistrusted)
             }
         };

@@ -329,6 +329,16 @@ impl Rejection {
         };
         rustls::Error::InvalidCertificate(error)
     }
+
+    /// Of the reasons why several paths are refused, the one that weighs most is told: that somebody is revoked most of all,
+    /// and what time makes and may undo least.
+    pub(super) fn weight(&self) -> u8 {
+        match self {
+            Self::Revoked { .. } => 2,
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::RevocationListUnusable { .. } => 0,
+            _ => 1,
+        }
+    }
 }
 
 impl From<IdentityMismatch> for Rejection {

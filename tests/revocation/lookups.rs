@@ -6,7 +6,7 @@ use typha_tls::Role;
 use typha_tls::testing::Purpose;
 use typha_tls::verifier::Rejection;
 
-use super::common_lists::{List, certificate_pem, list_pem};
+use super::common_lists::{List, certificate_pem, list_pem, renewed};
 use super::verdict::verdict;
 use super::*;
 
@@ -166,4 +166,24 @@ fn nobody_is_refused_without_a_list_and_everybody_with_the_strict_policy() {
     assert_eq!(reason(&verifier("", &bundle, RevocationPolicy::default()), &leaf), "accepted");
     let strict = verifier("", &bundle, RevocationPolicy::strict());
     assert_eq!(reason(&strict, &leaf), "revocation_status_unknown");
+}
+
+/// A CA that was renewed with its key: while its old certificate is still in the CA file, the expiry of that one must not
+/// stand for the reason, since who is connected stays when something has only expired.
+#[test]
+fn that_the_old_certificate_of_the_ca_has_expired_does_not_hide_a_revocation() {
+    let root = ca("root");
+    let expired = renewed(&root, "root", -2, -1);
+    let leaf = peer(&root);
+    let text = list_pem(&List::new().revoking(&leaf.chain()[0]).signed_by(&root, "root"));
+    for anchors in [[expired.clone(), root.root().clone()], [root.root().clone(), expired.clone()]] {
+        let bundle = TrustBundle::from_der(anchors).unwrap();
+        for policy in [RevocationPolicy::default(), RevocationPolicy::strict()] {
+            assert_eq!(reason(&verifier(&text, &bundle, policy), &leaf), "revoked");
+        }
+        let accepting = verifier("", &bundle, RevocationPolicy::default());
+        assert_eq!(reason(&accepting, &leaf), "accepted");
+        let unknown = verifier("", &bundle, RevocationPolicy::strict());
+        assert_eq!(reason(&unknown, &leaf), "revocation_status_unknown");
+    }
 }
