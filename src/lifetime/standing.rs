@@ -135,6 +135,11 @@ fn judge(
         Err(rejection) => rejection,
     };
     let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
+    let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
+    // What it was trusted by lasts longer than that, so that it is not the time that has changed.
+    if has_expired && now <= last_good {
+        return Err(Loss::Trust(Box::new(rejection)));
+    }
     // That something has expired must not hide that the CA is gone.
     match verify(peer.trusted_until()) {
         Err(rejection) if time_alone(&rejection).is_none() => Err(Loss::Trust(Box::new(rejection))),
