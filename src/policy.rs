@@ -11,9 +11,9 @@
 //! ```
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
 use thiserror::Error;
@@ -32,6 +32,9 @@ pub struct TlsPolicy {
     chain_cache_capacity: usize,
     time_provider: Arc<dyn TimeProvider>,
 }
+
+/// One for all policies, so that it can be told whether two have the same.
+static SYSTEM_CLOCK: LazyLock<Arc<dyn TimeProvider>> = LazyLock::new(|| Arc::new(DefaultTimeProvider));
 
 /// Builds a [`TlsPolicy`] from names as operators write them.
 #[derive(Clone, Debug)]
@@ -94,7 +97,7 @@ impl TlsPolicy {
             key_exchange_groups: None,
             acceptance_ticket: true,
             chain_cache_capacity: DEFAULT_CHAIN_CACHE_CAPACITY,
-            time_provider: Arc::new(DefaultTimeProvider),
+            time_provider: SYSTEM_CLOCK.clone(),
         }
     }
 
@@ -132,13 +135,13 @@ impl TlsPolicy {
         &self.versions
     }
 
-    /// Whether peers could not tell the one from the other. Providers are compared by what they offer.
+    /// Whether the one does and judges as the other.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let versions =
             |policy: &Self| policy.versions.iter().map(|version| version.version).collect::<Vec<_>>();
         versions(self) == versions(other)
-            && self.cipher_suites().eq(other.cipher_suites())
-            && self.key_exchange_groups().eq(other.key_exchange_groups())
+            && is_same_provider(&self.provider, &other.provider)
+            && Arc::ptr_eq(&self.time_provider, &other.time_provider)
             && self.acceptance_ticket == other.acceptance_ticket
             && self.chain_cache_capacity == other.chain_cache_capacity
     }
@@ -192,7 +195,8 @@ impl TlsPolicyBuilder {
     }
 
     /// The clock by which everything is judged to be valid, expired or not valid yet: peers, our own certificate, CAs and
-    /// revocation lists. The default is the system's.
+    /// revocation lists. The default is the system's. A policy with another clock is another policy, which a reloader puts in
+    /// force: who builds one for each load gives each the same `Arc`.
     ///
     /// # Security
     ///
@@ -267,6 +271,37 @@ fn default_provider() -> Option<CryptoProvider> {
     #[cfg(feature = "ring")]
     return Some(rustls::crypto::ring::default_provider());
     None
+}
+
+/// Two providers are the same if they are made of the same parts. Names do not tell: of one signature algorithm there may be
+/// implementations that differ in the keys that they accept, and of a cipher suite one that is validated.
+fn is_same_provider(one: &CryptoProvider, other: &CryptoProvider) -> bool {
+    let suite = |suite: &SupportedCipherSuite| match suite {
+        SupportedCipherSuite::Tls12(suite) => std::ptr::from_ref(*suite).cast::<()>(),
+        SupportedCipherSuite::Tls13(suite) => std::ptr::from_ref(*suite).cast::<()>(),
+    };
+    let (algorithms, other_algorithms) =
+        (&one.signature_verification_algorithms, &other.signature_verification_algorithms);
+    let mapping = |algorithms: &WebPkiSupportedAlgorithms| {
+        let of_schemes = algorithms.mapping.iter();
+        of_schemes
+            .map(|(scheme, all)| (*scheme, all.iter().map(address).collect()))
+            .collect::<Vec<(_, Vec<_>)>>()
+    };
+    one.cipher_suites.iter().map(suite).eq(other.cipher_suites.iter().map(suite))
+        && one
+            .kx_groups
+            .iter()
+            .map(|group| (group.name(), address(group)))
+            .eq(other.kx_groups.iter().map(|group| (group.name(), address(group))))
+        && algorithms.all.iter().map(address).eq(other_algorithms.all.iter().map(address))
+        && mapping(algorithms) == mapping(other_algorithms)
+        && address(&one.key_provider) == address(&other.key_provider)
+        && address(&one.secure_random) == address(&other.secure_random)
+}
+
+fn address<T: ?Sized>(part: &&'static T) -> *const () {
+    std::ptr::from_ref(*part).cast()
 }
 
 fn is_aes_128(suite: SupportedCipherSuite) -> bool {
@@ -377,6 +412,34 @@ mod tests {
         );
         assert!(policy.acceptance_ticket());
         assert_eq!(policy.chain_cache_capacity(), 16_384);
+    }
+
+    #[test]
+    fn the_same_and_not_the_same() {
+        let build = || TlsPolicy::builder().build().unwrap();
+        assert!(build().is_same_as(&build()));
+
+        let clock: Arc<dyn TimeProvider> = Arc::new(DefaultTimeProvider);
+        let with_clock = || TlsPolicy::builder().time_provider(clock.clone()).build().unwrap();
+        assert!(with_clock().is_same_as(&with_clock()));
+        assert!(!with_clock().is_same_as(&build()));
+
+        let provider = CryptoProvider::clone(build().provider());
+        let given = |provider: &CryptoProvider| {
+            TlsPolicy::builder().provider(Arc::new(provider.clone())).build().unwrap()
+        };
+        assert!(given(&provider).is_same_as(&build()));
+        let algorithms = provider.signature_verification_algorithms;
+        let mut fewer = provider.clone();
+        fewer.signature_verification_algorithms.all = algorithms.all.split_last().unwrap().1;
+        let mut mapped = provider.clone();
+        mapped.signature_verification_algorithms.mapping = algorithms.mapping.split_last().unwrap().1;
+        let mut groups = provider.clone();
+        groups.kx_groups.reverse();
+        for other in [fewer, mapped, groups] {
+            assert!(!given(&other).is_same_as(&build()));
+            assert!(given(&other).is_same_as(&given(&other)));
+        }
     }
 
     #[test]

@@ -121,6 +121,29 @@ async fn a_ca_that_is_removed_is_trusted_no_more() {
     assert_eq!(outcome(&acceptor, &felix).await, Ok(3));
 }
 
+/// Providers that offer the same suites and groups may differ in whose signatures they believe.
+#[tokio::test]
+async fn a_signature_algorithm_that_is_taken_away_is_believed_no_more() {
+    let pki = TestPki::new().unwrap();
+    let acceptor = pki.acceptor().unwrap();
+    let felix = felix(&pki, &pki.felix);
+    assert_eq!(outcome(&acceptor, &felix).await, Ok(1));
+
+    let mut provider = rustls::crypto::CryptoProvider::clone(acceptor.snapshot().parts().policy.provider());
+    let none_for_p256: Vec<_> = provider
+        .signature_verification_algorithms
+        .all
+        .iter()
+        .filter(|algorithm| algorithm.public_key_alg_id() != rustls_pki_types::alg_id::ECDSA_P256)
+        .copied()
+        .collect();
+    provider.signature_verification_algorithms.all = none_for_p256.leak();
+    let mut parts = acceptor.snapshot().parts().clone();
+    parts.policy = TlsPolicy::builder().provider(provider.into()).build().unwrap();
+    acceptor.snapshots().replace(TyphaSnapshot::from_parts(parts).unwrap());
+    assert_eq!(outcome(&acceptor, &felix).await, Err(AlertDescription::UnsupportedCertificate));
+}
+
 #[tokio::test]
 async fn felix_judges_typha_by_its_snapshot_in_force() {
     let pki = TestPki::new().unwrap();
