@@ -89,6 +89,11 @@ impl<'a> Certificate<'a> {
         self.x509.tbs_certificate.issuer.as_raw()
     }
 
+    /// The contents of the serial number.
+    pub(crate) fn serial(&self) -> &[u8] {
+        self.x509.tbs_certificate.raw_serial()
+    }
+
     pub(crate) fn not_before(&self) -> UnixTime {
         unix_time(self.x509.validity().not_before.timestamp())
     }

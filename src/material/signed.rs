@@ -60,6 +60,16 @@ impl<'a> Signed<'a> {
         key_info: &[u8],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Result<(), SignatureProblem> {
+        let contents = DerReader::single(key_info, SEQUENCE).map_err(|_| SignatureProblem::Unsupported)?;
+        self.verify_by(contents, algorithms)
+    }
+
+    /// As [`verify`](Self::verify), with the contents of the SubjectPublicKeyInfo.
+    pub(super) fn verify_by(
+        &self,
+        key_info: &[u8],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Result<(), SignatureProblem> {
         let (key_algorithm, key) = key(key_info).map_err(|_| SignatureProblem::Unsupported)?;
         let mut outcome = Err(SignatureProblem::Unsupported);
         for algorithm in algorithms {
@@ -80,7 +90,7 @@ impl<'a> Signed<'a> {
 
 /// The contents of the AlgorithmIdentifier, and the key.
 fn key(key_info: &[u8]) -> Result<(&[u8], &[u8]), DerError> {
-    let mut fields = DerReader::new(DerReader::single(key_info, SEQUENCE)?);
+    let mut fields = DerReader::new(key_info);
     let algorithm = fields.expect(SEQUENCE)?;
     let key = fields.octets_of_bit_string()?;
     fields.end()?;

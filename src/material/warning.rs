@@ -84,6 +84,14 @@ pub enum MaterialWarning {
         /// When it says that it will be made.
         this_update: UnixTime,
     },
+    /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted all the
+    /// same.
+    RevokedCaInBundle {
+        /// Its subject.
+        subject: String,
+        /// The CA that revokes it.
+        issuer: String,
+    },
 }
 
 impl MaterialWarning {
@@ -101,6 +109,7 @@ impl MaterialWarning {
             Self::NotACa { .. } => "not_a_ca",
             Self::RevocationListExpired { .. } => "revocation_list_expired",
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
+            Self::RevokedCaInBundle { .. } => "revoked_ca_in_bundle",
         }
     }
 }
@@ -165,6 +174,11 @@ impl fmt::Display for MaterialWarning {
                 f,
                 "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
                 Timestamp(*this_update)
+            ),
+            Self::RevokedCaInBundle { subject, issuer } => write!(
+                f,
+                "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is accepted all the \
+                 same; remove it from there"
             ),
         }
     }

@@ -91,11 +91,11 @@ pub fn certificate_pem(certificate: &CertificateDer<'_>) -> String {
 /// Another certificate of the same name and key, valid for these hours from now.
 pub fn renewed(ca: &TestCa, name: &str, from: i64, until: i64) -> CertificateDer<'static> {
     let now = time::OffsetDateTime::now_utc();
-    let mut params = rcgen::CertificateParams::default();
+    let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     (params.not_before, params.not_after) =
         (now + time::Duration::hours(from), now + time::Duration::hours(until));
-    params.self_signed(&rcgen::KeyPair::from_pem(&ca.key_pem()).unwrap()).unwrap().der().clone()
+    params.self_signed(&KeyPair::from_pem(&ca.key_pem()).unwrap()).unwrap().der().clone()
 }

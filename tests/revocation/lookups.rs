@@ -1,7 +1,7 @@
 //! Which certificate is looked up in which list.
 
 use rcgen::RevocationReason;
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::Role;
 use typha_tls::testing::Purpose;
 use typha_tls::verifier::Rejection;
@@ -186,4 +186,37 @@ fn that_the_old_certificate_of_the_ca_has_expired_does_not_hide_a_revocation() {
         let unknown = verifier("", &bundle, RevocationPolicy::strict());
         assert_eq!(reason(&unknown, &leaf), "revocation_status_unknown");
     }
+}
+
+/// What stands in the CA file is trusted whatever a list says of it; but somebody is told.
+#[test]
+fn a_revoked_ca_that_stands_in_the_bundle_is_told_of() {
+    let (root, namesake) = (ca("root"), ca("root"));
+    let issuer = root.intermediate(CertificateSpec::ca("issuer")).unwrap();
+    let leaf = peer(&issuer);
+    let both = TrustBundle::from_der([root.root().clone(), leaf.chain()[1].clone()]).unwrap();
+    let revoking = List::new().revoking(&leaf.chain()[1]).signed_by(&root, "root");
+    let read = lists(&list_pem(&revoking), &both, RevocationPolicy::default());
+    let warnings = read.warnings(UnixTime::now());
+    assert_eq!(
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "the CA CN=\"issuer\" was revoked by CN=\"root\", but stands in the CA bundle itself: what it issued is accepted all \
+         the same; remove it from there"
+        ]
+    );
+    assert_eq!(warnings[0].as_str(), "revoked_ca_in_bundle");
+    assert_eq!(
+        reason(&verifier(&list_pem(&revoking), &both, RevocationPolicy::default()), &leaf),
+        "accepted"
+    );
+    let root_alone = verifier(&list_pem(&revoking), &bundle(&[&root]), RevocationPolicy::default());
+    assert_eq!(reason(&root_alone, &leaf), "revoked");
+
+    // The list of another CA of that name says nothing of it.
+    let three = [root.root(), namesake.root(), &leaf.chain()[1]].map(CertificateDer::clone);
+    let of_another = List::new().revoking(&leaf.chain()[1]).signed_by(&namesake, "root");
+    let read =
+        lists(&list_pem(&of_another), &TrustBundle::from_der(three).unwrap(), RevocationPolicy::default());
+    assert_eq!(read.warnings(UnixTime::now()), []);
 }

@@ -16,8 +16,11 @@ use loading::Unverified;
 pub use policy::{ExpiredList, RevocationDepth, RevocationPolicy, UnknownStatus};
 
 use super::error::{MaterialError, Origin};
+use super::signed::Signed;
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
+use crate::certificate::Certificate;
+use crate::der::{DerReader, SEQUENCE};
 use crate::text::Timestamp;
 
 /// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
@@ -34,6 +37,8 @@ use crate::text::Timestamp;
 pub struct RevocationLists {
     lists: Arc<[RevocationList]>,
     policy: RevocationPolicy,
+    /// CAs of the bundle that the lists were read with, by their subjects, and the issuers that revoke them.
+    revoked_cas: Arc<[(String, String)]>,
 }
 
 impl RevocationLists {
@@ -103,7 +108,8 @@ impl RevocationLists {
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
         let lists = unverified.verify(issuers, provider)?;
-        Ok(Self { lists: lists.into(), policy: RevocationPolicy::default() })
+        let revoked_cas = revoked_cas(&lists, issuers, provider).collect();
+        Ok(Self { lists: lists.into(), policy: RevocationPolicy::default(), revoked_cas })
     }
 
     /// The same lists under another policy.
@@ -122,13 +128,16 @@ impl RevocationLists {
         self.lists.iter()
     }
 
-    /// What is likely not meant: lists that should have been replaced or are of the future, and a policy that refuses
-    /// everybody for want of lists.
+    /// What is likely not meant: lists that should have been replaced or are of the future, revoked CAs that are trusted all
+    /// the same since they stand in the bundle themselves, and a policy that refuses everybody for want of lists.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         let missing = self.lists.is_empty() && self.policy.unknown_status == UnknownStatus::Refuse;
         let missing = missing.then_some(MaterialWarning::NoRevocationList);
         let of_lists = self.lists.iter().filter_map(|list| list.warning(self.policy, now));
-        missing.into_iter().chain(of_lists).collect()
+        let revoked_cas = self.revoked_cas.iter().cloned();
+        let revoked_cas =
+            revoked_cas.map(|(subject, issuer)| MaterialWarning::RevokedCaInBundle { subject, issuer });
+        missing.into_iter().chain(of_lists).chain(revoked_cas).collect()
     }
 
     /// Whether they answer alike.
@@ -144,6 +153,27 @@ impl RevocationLists {
     pub(crate) fn list_of(&self, name: &[u8], key: &[u8]) -> Option<&RevocationList> {
         self.lists.iter().find(|list| list.is_of(name, key))
     }
+}
+
+/// The CAs of the bundle that one of the lists revokes, with its issuer. A trusted CA is not looked up, so that somebody has to
+/// say that.
+fn revoked_cas(
+    lists: &[RevocationList],
+    bundle: &TrustBundle,
+    provider: &CryptoProvider,
+) -> impl Iterator<Item = (String, String)> {
+    let algorithms = provider.signature_verification_algorithms.all;
+    let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
+    cas.filter_map(move |entry| {
+        let (certificate, signed) = (Certificate::parse(&entry.der).ok()?, Signed::parse(&entry.der).ok()?);
+        let name = DerReader::single(signed.issuer, SEQUENCE).ok()?;
+        let list = lists.iter().find(|list| {
+            list.issuer_name() == name
+                && list.revokes(certificate.serial())
+                && signed.verify_by(&list.issuer_key, algorithms).is_ok()
+        })?;
+        Some((entry.subject.clone(), list.issuer.clone()))
+    })
 }
 
 /// One list, whose signature is verified.

@@ -41,7 +41,8 @@ impl RevocationPolicy {
 }
 
 /// Which certificates of a path are looked up. The trusted CA at its end never is, nor a pinned leaf: who does not trust
-/// them any more takes them out of the CA file.
+/// them any more takes them out of the CA file. That a CA stands there that is on a list is a
+/// [warning](crate::material::MaterialWarning::RevokedCaInBundle).
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum RevocationDepth {
