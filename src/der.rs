@@ -81,6 +81,16 @@ impl<'a> DerReader<'a> {
     }
 }
 
+/// The contents of the INTEGER of the same value in its shortest form (X.690 section 8.3.2), which DER demands.
+pub(crate) fn shortest_integer(mut contents: &[u8]) -> &[u8] {
+    while let [0x00, shorter @ ..] | [0xff, shorter @ ..] = contents
+        && matches!(contents, [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..])
+    {
+        contents = shorter;
+    }
+    contents
+}
+
 /// Checks the DER of an element and of all that it is constructed of; nothing may follow it.
 pub(crate) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
     let mut reader = DerReader::new(bytes);
@@ -162,6 +172,22 @@ mod tests {
             (&[4, 2, 0, 7], Err(DerError::Tag)),
         ] {
             assert_eq!(DerReader::new(bytes).octets_of_bit_string(), octets, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn integers_in_their_shortest_form() {
+        for (contents, shortest) in [
+            (&[0x7f][..], &[0x7f][..]),
+            (&[0, 0x7f], &[0x7f]),
+            (&[0, 0, 0x80], &[0, 0x80]),
+            (&[0, 0], &[0]),
+            (&[0xff, 0xff, 0x80], &[0x80]),
+            (&[0xff, 0x7f], &[0xff, 0x7f]),
+            (&[0xff], &[0xff]),
+            (&[], &[]),
+        ] {
+            assert_eq!(shortest_integer(contents), shortest, "{contents:x?}");
         }
     }
 

@@ -79,6 +79,7 @@ fn forms_that_are_not_supported() {
     };
     let certificate_issuer = extension(&[0x55, 0x1d, 29], true, &sequence(&[]));
     let entry = sequence(&[&[2, 1, 9], &element(0x17, b"250101000000Z"), &sequence(&[&certificate_issuer])]);
+    let padded = sequence(&[&[2, 2, 0, 9], &element(0x17, b"250101000000Z")]);
     for (list, problem) in [
         (
             Crafted { version: Vec::new(), ..Crafted::new() },
@@ -115,6 +116,10 @@ fn forms_that_are_not_supported() {
                 ..Crafted::new()
             },
             "it covers only a part of its issuer's certificates (issuing distribution point), which is not supported",
+        ),
+        (
+            Crafted { entries: sequence(&[&padded]), ..Crafted::new() },
+            "a serial number on it is not in its shortest form, as DER demands",
         ),
         (
             Crafted { extensions: more(&[0x2a, 3, 4], true, &[5, 0]), ..Crafted::new() },

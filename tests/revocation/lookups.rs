@@ -220,3 +220,60 @@ fn a_revoked_ca_that_stands_in_the_bundle_is_told_of() {
         lists(&list_pem(&of_another), &TrustBundle::from_der(three).unwrap(), RevocationPolicy::default());
     assert_eq!(read.warnings(UnixTime::now()), []);
 }
+
+/// Octets that say nothing before a serial number, which DER forbids, must not make it another one.
+#[test]
+fn a_serial_number_that_is_not_in_its_shortest_form() {
+    let root = ca("root");
+    let bundle = bundle(&[&root]);
+    for (serial, padded) in [
+        (&[0x11, 0x22][..], &[2, 3, 0, 0x11, 0x22][..]),
+        (&[0x85], &[2, 4, 0, 0, 0, 0x85]),
+        (&[0], &[2, 2, 0, 0]),
+    ] {
+        let leaf = with_serial(&root, numbered(&root, &[1]).chain(), padded);
+        let text = list_pem(&List::new().serial(serial, None).signed_by(&root, "root"));
+        let verifier = verifier(&text, &bundle, RevocationPolicy::default());
+        let outcome = verdict(&verifier, &[leaf], Role::Felix, UnixTime::now());
+        assert_eq!(outcome.unwrap_err().reason(), "revoked", "{padded:x?}");
+    }
+}
+
+/// The leaf with another INTEGER for its serial number, signed again.
+fn with_serial(ca: &TestCa, chain: &[CertificateDer<'_>], serial: &[u8]) -> CertificateDer<'static> {
+    use rcgen::SigningKey as _;
+    let [message, algorithm, _] = &*elements(&chain[0]) else { panic!("three parts") };
+    let mut fields = elements(message);
+    fields[1] = serial.to_vec();
+    let message = sequence(&fields);
+    let signature = rcgen::KeyPair::from_pem(&ca.key_pem()).unwrap().sign(&message).unwrap();
+    let signature = [&[3, signature.len() as u8 + 1, 0], &*signature].concat();
+    sequence(&[message, algorithm.clone(), signature]).into()
+}
+
+/// What a SEQUENCE consists of.
+fn elements(sequence: &[u8]) -> Vec<Vec<u8>> {
+    let header_and_length = |der: &[u8]| match der[1] {
+        0x81 => (3, usize::from(der[2])),
+        0x82 => (4, usize::from(der[2]) << 8 | usize::from(der[3])),
+        short => (2, usize::from(short)),
+    };
+    let mut rest = &sequence[header_and_length(sequence).0..];
+    let mut elements = Vec::new();
+    while !rest.is_empty() {
+        let (header, length) = header_and_length(rest);
+        let (element, after) = rest.split_at(header + length);
+        elements.push(element.to_vec());
+        rest = after;
+    }
+    elements
+}
+
+fn sequence(elements: &[Vec<u8>]) -> Vec<u8> {
+    let contents = elements.concat();
+    let header: &[u8] = match contents.len() {
+        length @ 128..256 => &[0x30, 0x81, length as u8],
+        length => &[0x30, 0x82, (length >> 8) as u8, length as u8],
+    };
+    [header, &*contents].concat()
+}

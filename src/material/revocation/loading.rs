@@ -5,12 +5,12 @@ use std::path::Path;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
-use webpki::{CertRevocationList, OwnedCertRevocationList};
+use webpki::{BorrowedCertRevocationList, CertRevocationList};
 
 use super::RevocationList;
 use super::issuers::Issuers;
 use crate::certificate::{name_text, revocation_list_times};
-use crate::der::{DerError, DerReader, INTEGER, SEQUENCE};
+use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
 use crate::material::error::{MaterialError, Origin};
 use crate::material::pem::{self, Expected};
 use crate::material::signed::Signed;
@@ -134,8 +134,15 @@ fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Resu
     let (this_update, next_update) =
         revocation_list_times(der).ok_or("it is not a DER-encoded certificate revocation list")?;
     let next_update = next_update.ok_or("it does not say when the next one is due (nextUpdate)")?;
-    let list = OwnedCertRevocationList::from_der(der).map_err(problem)?;
-    let list = CertRevocationList::Owned(list);
+    let list = BorrowedCertRevocationList::from_der(der).map_err(problem)?;
+    for entry in &list {
+        let serial = entry.map_err(problem)?.serial_number;
+        // It would not be found.
+        if shortest_integer(serial) != serial {
+            return Err("a serial number on it is not in its shortest form, as DER demands".to_owned());
+        }
+    }
+    let list = CertRevocationList::Owned(list.to_owned().map_err(problem)?);
     if list.issuing_distribution_point().is_some() {
         return Err(PARTIAL.to_owned());
     }

@@ -20,7 +20,7 @@ use super::signed::Signed;
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
-use crate::der::{DerReader, SEQUENCE};
+use crate::der::{DerReader, SEQUENCE, shortest_integer};
 use crate::text::Timestamp;
 
 /// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
@@ -211,8 +211,8 @@ impl RevocationList {
 
     /// Whether a certificate of its issuer, by the contents of its serial number, is on it.
     pub(crate) fn revokes(&self, serial: &[u8]) -> bool {
-        // Nothing in it is malformed: that was found when it was read.
-        !matches!(self.list.find_serial(serial), Ok(None))
+        // Nothing in it is malformed: that was found when it was read. A certificate is not always strict.
+        !matches!(self.list.find_serial(shortest_integer(serial)), Ok(None))
     }
 
     fn issuer_name(&self) -> &[u8] {
