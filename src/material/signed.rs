@@ -22,6 +22,8 @@ pub(super) struct Signed<'a> {
 pub(super) enum SignatureProblem {
     /// It was made with another key, or over something else.
     Invalid,
+    /// Too many others were checked before.
+    NotChecked,
     /// The provider does not know its algorithm, or not with this kind of key.
     Unsupported,
 }

@@ -353,3 +353,50 @@ fn warnings_about_lists() {
         )]
     );
 }
+
+/// The certificate of another CA's key, as that key would have it signed, in the name and with the key of `ca`.
+fn forged_for_lists(ca: &TestCa, name: &str) -> String {
+    let named = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params
+    };
+    let key = KeyPair::from_pem(&ca.key_pem()).unwrap();
+    let forger = rcgen::Issuer::new(named("forger"), KeyPair::generate().unwrap());
+    certificate_pem(named(name).signed_by(&key, &forger).unwrap().der())
+}
+
+/// What the CA file says of a CA counts; nobody but who has issued it can say more.
+#[test]
+fn a_forged_certificate_does_not_let_a_ca_sign_lists() {
+    let a = TestCa::new(spec("a").without_crl_sign()).unwrap();
+    let list = list_pem(&List::new().signed_by(&a, "a"));
+    let expected = problem(&list, &bundle(&[&a]));
+    assert!(expected.contains("may not sign lists"), "{expected}");
+    assert_eq!(problem(&(forged_for_lists(&a, "a") + &list), &bundle(&[&a])), expected);
+    // Beside a CA that may anyway, it does no harm.
+    let b = ca("b");
+    let list = list_pem(&List::new().signed_by(&b, "b"));
+    from_pem(&(forged_for_lists(&b, "b") + &list), &bundle(&[&b])).unwrap();
+}
+
+/// Each under the one before, all of one name, and in the order that costs most.
+#[test]
+fn the_work_for_intermediates_is_bounded() {
+    let root = ca("a");
+    let mut chain = Vec::new();
+    let mut issuer = root.intermediate(spec("same")).unwrap();
+    for _ in 0..200 {
+        let below = issuer.intermediate(spec("same")).unwrap();
+        chain.push(intermediate_of(&issuer));
+        issuer = below;
+    }
+    chain.reverse();
+    let list = list_pem(&List::new().signed_by(&root, "a"));
+    let few: String = chain[100..].concat();
+    from_pem(&(few + &list), &bundle(&[&root])).unwrap();
+    let error = from_pem(&(chain.concat() + &list), &bundle(&[&root])).unwrap_err().to_string();
+    assert!(error.contains("more than 10,000 signatures would have to be checked"), "{error}");
+}

@@ -1,5 +1,7 @@
 //! Who may sign revocation lists: the CAs of the bundle, and intermediates below them.
 
+use std::cell::Cell;
+
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
@@ -16,14 +18,23 @@ use crate::material::trust_bundle::TrustBundle;
 pub(super) struct Issuers<'a> {
     known: Vec<Certificate<'a>>,
     algorithms: &'a WebPkiSupportedAlgorithms,
+    /// How many signatures may still be checked.
+    checks_left: Cell<usize>,
 }
+
+/// Signatures that are checked for all files together: more than there are lists of any site, and less than a second or two.
+/// Each list and each intermediate costs one, but for every CA of the same name.
+const MAX_CHECKS: usize = 10_000;
+
+const TOO_MANY_CHECKS: &str = "more than 10,000 signatures would have to be checked: leave out the lists and the certificates \
+                               of intermediate CAs that are not needed";
 
 impl<'a> Issuers<'a> {
     pub(super) fn of_bundle(bundle: &'a TrustBundle, algorithms: &'a WebPkiSupportedAlgorithms) -> Self {
         // A pinned leaf issues nothing, no lists either.
         let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
         let known = cas.filter_map(|entry| Certificate::parse(&entry.der).ok()).collect();
-        Self { known, algorithms }
+        Self { known, algorithms, checks_left: Cell::new(MAX_CHECKS) }
     }
 
     /// Adds intermediates, in whatever order they stand. Each must be a CA that is known, or one that a known CA issued.
@@ -44,39 +55,42 @@ impl<'a> Issuers<'a> {
             })?;
             pending.push((found, certificate));
         }
-        loop {
-            let before = pending.len();
-            let mut left = Vec::new();
-            for (found, certificate) in pending {
-                if self.have_issued(&found.der, &certificate) {
-                    self.known.push(certificate);
-                } else {
-                    left.push((found, certificate));
-                }
+        // Each is tried with each CA once, whatever names they have.
+        let mut tried = 0;
+        while let Some(issuer) = self.known.get(tried) {
+            let issued: Vec<_> = pending
+                .extract_if(.., |(found, _)| self.has_issued(issuer, &found.der))
+                .map(|(_, certificate)| certificate)
+                .collect();
+            self.known.extend(issued);
+            tried += 1;
+        }
+        // What says no more than a CA that is known, whoever has issued it, does no harm; but nor is it believed.
+        match pending.iter().find(|(_, certificate)| !self.is_known(certificate)) {
+            None => Ok(()),
+            Some((found, certificate)) if self.checks_left.get() == 0 => {
+                Err(found.unusable_issuer(format!("{}: {TOO_MANY_CHECKS}", certificate.subject_text())))
             }
-            match left.first() {
-                None => return Ok(()),
-                Some((found, certificate)) if left.len() == before => {
-                    return Err(found.unusable_issuer(format!(
-                        "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued \
-                         it into the CA file; or, if that is an intermediate too, into this file",
-                        certificate.subject_text(),
-                        certificate.issuer_text()
-                    )));
-                }
-                Some(_) => pending = left,
-            }
+            Some((found, certificate)) => Err(found.unusable_issuer(format!(
+                "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued it into the \
+                 CA file; or, if that is an intermediate too, into this file",
+                certificate.subject_text(),
+                certificate.issuer_text()
+            ))),
         }
     }
 
-    /// Whether the certificate is one of these, or one of these has issued it.
-    fn have_issued(&self, der: &[u8], certificate: &Certificate<'_>) -> bool {
-        let is_known = self.known.iter().any(|known| {
+    fn is_known(&self, certificate: &Certificate<'_>) -> bool {
+        self.known.iter().any(|known| {
             known.subject_der() == certificate.subject_der()
                 && known.public_key_info() == certificate.public_key_info()
-        });
-        let Ok(signed) = Signed::parse(der) else { return false };
-        is_known || self.named(signed.issuer).any(|issuer| self.is_signed_by(&signed, issuer).is_ok())
+        })
+    }
+
+    fn has_issued(&self, issuer: &Certificate<'_>, der: &[u8]) -> bool {
+        Signed::parse(der).is_ok_and(|signed| {
+            signed.issuer == issuer.subject_der() && self.is_signed_by(&signed, issuer).is_ok()
+        })
     }
 
     /// The one that has signed a list, or why none of them can be taken to have.
@@ -106,6 +120,7 @@ impl<'a> Issuers<'a> {
                 "its signature algorithm {} is not supported with the key of its issuer {issuer}",
                 algorithm_text(list.algorithm)
             ),
+            Some(SignatureProblem::NotChecked) => TOO_MANY_CHECKS.to_owned(),
             Some(SignatureProblem::Invalid) => format!(
                 "it is signed with another key than that of the CA {issuer} in the CA file, or was altered: if that CA \
                  was made anew under its name, put its other certificate into the CA file, too; otherwise leave this \
@@ -119,6 +134,8 @@ impl<'a> Issuers<'a> {
     }
 
     fn is_signed_by(&self, signed: &Signed<'_>, issuer: &Certificate<'_>) -> Result<(), SignatureProblem> {
+        let left = self.checks_left.get().checked_sub(1).ok_or(SignatureProblem::NotChecked)?;
+        self.checks_left.set(left);
         signed.verify(issuer.public_key_info(), self.algorithms.all)
     }
 }
