@@ -45,8 +45,8 @@ impl Rules<'_> {
     }
 }
 
-fn rules<'a>(cas: &'a [&'a CertificateDer<'static>], lists: &[String]) -> Rules<'a> {
-    Rules { cas, lists: lists.concat(), policy: RevocationPolicy::default() }
+fn rules<'a>(cas: &'a [&'a CertificateDer<'static>], lists: &str) -> Rules<'a> {
+    Rules { cas, lists: lists.to_owned(), policy: RevocationPolicy::default() }
 }
 
 /// What is told of a Felix that came under the one and lives to see the other.
@@ -76,7 +76,7 @@ async fn who_is_revoked_is_closed_whatever_of_its_ca_has_expired() {
     let (ca, expired) = (pki.ca.root(), renewed(&pki.ca, CA, -2, -1));
     let list = list_pem(&List::new().revoking(&pki.felix.chain()[0]).signed_by(&pki.ca, CA));
     for cas in [[&expired, ca], [ca, &expired]] {
-        let told = lost(&pki, &rules(&cas, &[]), &rules(&cas, &[list.clone()])).await;
+        let told = lost(&pki, &rules(&cas, ""), &rules(&cas, &list)).await;
         assert_eq!((told.rejection.reason(), told.closes), ("revoked", true));
     }
 }
@@ -86,16 +86,14 @@ async fn who_is_revoked_is_closed_whatever_of_its_ca_has_expired() {
 async fn who_is_left_with_what_had_expired_before_is_closed() {
     let pki = TestPki::new().unwrap();
     let (ca, expired) = (pki.ca.root(), renewed(&pki.ca, CA, -2, -1));
-    let told = lost(&pki, &rules(&[&expired, ca], &[]), &rules(&[&expired], &[])).await;
+    let told = lost(&pki, &rules(&[&expired, ca], ""), &rules(&[&expired], "")).await;
     assert_eq!((told.rejection.reason(), told.closes), ("expired", true));
 
     let list = list_pem(&List::expired().signed_by(&pki.ca, CA));
     let cas = [ca];
-    let warning = rules(&cas, &[list]);
-    let mut policy = RevocationPolicy::default();
-    policy.expired_list = ExpiredList::Refuse;
-    let refusing = Rules { lists: warning.lists.clone(), policy, ..warning };
-    let warning = rules(&cas, &[refusing.lists.clone()]);
+    let warning = rules(&cas, &list);
+    let mut refusing = rules(&cas, &list);
+    refusing.policy.expired_list = ExpiredList::Refuse;
     let told = lost(&pki, &warning, &refusing).await;
     assert_eq!((told.rejection.reason(), told.closes), ("revocation_list_unusable", true));
 }
