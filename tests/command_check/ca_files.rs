@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use typha_tls::testing::{CertificateSpec, TestCa};
 
-use super::common_lists::certificate_pem;
+use super::common_lists::{certificate_pem, renewed};
 use super::site::{DAY, Site, ca, detail, felix, names};
 
 #[test]
@@ -107,4 +107,30 @@ fn the_new_file_is_checked_like_the_old() {
     assert!(detail(&lines, "with_ca_file").starts_with(&damaged));
     let (code, lines) = site.check_peers(&["--with-ca-file", &site.path("missing.pem")]);
     assert_eq!((code, names(&lines)), (Some(1), vec![("error", "with_ca_file"), ("error", "peers")]));
+}
+
+/// A renewed CA of which the wrong certificate is kept.
+#[test]
+fn a_ca_that_is_left_with_its_expired_certificate_is_called_out() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.old).chain_pem());
+    let expired = certificate_pem(&renewed(&site.old, "old", -2, -1));
+    let new = site.write("expired.pem", site.kept.root_pem() + &expired);
+    let (code, lines) = site.check_peers(&["--with-ca-file", &new]);
+    let expected = [
+        ("warning", "ca_expired"),
+        ("warning", "ca_unusable"),
+        ("info", "planned_own_chain"),
+        ("error", "cut_off"),
+        ("info", "summary"),
+    ];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    let detail = detail(&lines, "ca_unusable");
+    assert_eq!(
+        detail,
+        format!(
+            "of CN=\"old\" only a certificate is left that is no CA or not valid: what it issued will be refused; keep the \
+             one of now in {new}"
+        )
+    );
 }

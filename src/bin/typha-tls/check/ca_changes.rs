@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::material::TrustBundle;
 
 use super::regular_file::{self, Contents};
@@ -21,8 +21,8 @@ struct Authority {
 /// The largest CA file that the library reads.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
-/// Reports the differences between two files that are known to be good CA files.
-pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path) {
+/// Reports the differences between two files that are known to be good CA files, the new one as of `at`.
+pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
     let (old, new) = match (authorities(old_file), authorities(new_file)) {
         (Ok(old), Ok(new)) => (old, new),
         (Err(problem), _) | (_, Err(problem)) => return report.error("with_ca_file", &problem),
@@ -36,7 +36,17 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path) {
     for authority in gone {
         let subject = &authority.subject;
         let same_name = || new.iter().filter(|other| other.name == authority.name);
-        if same_name().any(|other| other.key == authority.key) {
+        let mut same_key = same_name().filter(|other| other.key == authority.key).peekable();
+        if same_key.peek().is_some() && !same_key.any(|other| other.is_usable(at)) {
+            report.warning(
+                "ca_unusable",
+                &format!(
+                    "of {subject} only a certificate is left that is no CA or not valid: what it issued will be refused; \
+                     keep the one of now in {}",
+                    new_file.display()
+                ),
+            );
+        } else if same_name().any(|other| other.key == authority.key) {
             report.info(
                 "ca_renewed",
                 &format!(
@@ -96,5 +106,10 @@ impl Authority {
         let bundle = TrustBundle::from_der([der.clone()]).map_err(|error| text(&error))?;
         let subject = bundle.subjects().collect();
         Ok(Self { der, subject, name, key })
+    }
+
+    /// Whether it is a CA, and valid then.
+    fn is_usable(&self, at: UnixTime) -> bool {
+        TrustBundle::from_der([self.der.clone()]).is_ok_and(|bundle| bundle.warnings(at).is_empty())
     }
 }

@@ -110,7 +110,7 @@ impl Plan<'_> {
         let bundle = report.usable(TrustBundle::from_pem_file(file), "with_ca_file")?;
         report.warnings(&format!("{}: {}", file.display(), self.then()), bundle.warnings(self.at));
         if self.current.bundle.is_some() {
-            ca_changes::report(report, &self.current.settings.files.ca_file, file);
+            ca_changes::report(report, &self.current.settings.files.ca_file, file, self.at);
         }
         Some(bundle)
     }
