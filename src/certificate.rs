@@ -76,11 +76,6 @@ impl<'a> Certificate<'a> {
         name_text(self.x509.issuer().as_raw())
     }
 
-    /// The contents of the serial number.
-    pub(crate) fn serial(&self) -> &'a [u8] {
-        self.x509.tbs_certificate.raw_serial()
-    }
-
     pub(crate) fn subject_der(&self) -> &'a [u8] {
         self.x509.tbs_certificate.subject.as_raw()
     }

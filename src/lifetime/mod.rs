@@ -8,6 +8,8 @@ mod endable_stream;
 mod ending;
 mod policy;
 mod standing;
+#[cfg(test)]
+mod standing_tests;
 
 pub(crate) use endable_stream::EndableStream;
 pub use ending::DropReason;

@@ -129,22 +129,30 @@ fn judge(
     peer: &VerifiedPeer,
     now: UnixTime,
 ) -> Judgement {
-    let verify = |at| verifier.verify(chain, peer.role(), at);
-    let rejection = match verify(now) {
+    let rejection = match verifier.verify(chain, peer.role(), now) {
         Ok(peer) => return Ok(peer),
         Err(rejection) => rejection,
     };
     let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
+    let last_good = peer.trusted_until();
     let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
     // What it was trusted by lasts longer than that, so that it is not the time that has changed.
     if has_expired && now <= last_good {
         return Err(Loss::Trust(Box::new(rejection)));
     }
-    // That something has expired must not hide that the CA is gone.
-    match verify(peer.trusted_until()) {
-        Err(rejection) if time_alone(&rejection).is_none() => Err(Loss::Trust(Box::new(rejection))),
-        _ => Err(loss(Box::new(rejection))),
-    }
+    // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time at which all
+    // of it is valid: the CA may have been renewed after the leaf expired.
+    let then = match verifier.verify(chain, peer.role(), last_good) {
+        // Most often, and mostly without a look at a signature.
+        Ok(_) => Ok(()),
+        Err(_) => verifier.verify_but_for_time(chain, peer.role(), last_good),
+    };
+    Err(match then {
+        Ok(()) => loss(Box::new(rejection)),
+        // What it was accepted by was valid then: it is not trusted any more, and what there is otherwise was not valid.
+        Err(other) if time_alone(&other).is_some() => Loss::Trust(Box::new(rejection)),
+        Err(other) => Loss::Trust(Box::new(other)),
+    })
 }
 
 /// What kind of loss it is, if it is one that time alone makes and may undo.

@@ -22,26 +22,28 @@ impl PeerVerifier {
         intermediates: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
+        trust: Trust,
     ) -> Result<Path, Rejection> {
         let sent = intermediates;
         let intermediates = &*distinct(sent);
         let refused = RefCell::new(None);
         let accepted = RefCell::new(None);
-        let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now) {
-            Ok(path) => {
-                accepted.replace(Some(path));
-                Ok(())
-            }
-            Err(rejection) => {
-                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
-                // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
-                let mut refused = refused.borrow_mut();
-                if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
-                    *refused = Some(rejection);
+        let check_path =
+            |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, trust.looked_at(now)) {
+                Ok(path) => {
+                    accepted.replace(Some(path));
+                    Ok(())
                 }
-                Err(webpki::Error::CertDistrusted)
-            }
-        };
+                Err(rejection) => {
+                    // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
+                    // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+                    let mut refused = refused.borrow_mut();
+                    if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
+                        *refused = Some(rejection);
+                    }
+                    Err(webpki::Error::CertDistrusted)
+                }
+            };
         let outcome = EndEntityCert::try_from(leaf).and_then(|end_entity| {
             end_entity
                 .verify_for_usage(
@@ -73,7 +75,7 @@ impl PeerVerifier {
         path: &VerifiedPath<'_>,
         sent: &[CertificateDer<'_>],
         role: Role,
-        now: UnixTime,
+        now: Option<UnixTime>,
     ) -> Result<Path, Rejection> {
         let mut validity = Validity::ALWAYS;
         let mut straight = sent.iter();
@@ -110,6 +112,21 @@ impl PeerVerifier {
     }
 }
 
+/// Whether it counts for a path that the CA and the revocation lists are in their time.
+#[derive(Clone, Copy)]
+pub(super) enum Trust {
+    /// As in a handshake.
+    InTime,
+    WheneverItWas,
+}
+
+impl Trust {
+    /// The time that they are to be looked at.
+    fn looked_at(self, now: UnixTime) -> Option<UnixTime> {
+        matches!(self, Self::InTime).then_some(now)
+    }
+}
+
 /// What is known of an accepted path.
 pub(super) struct Path {
     /// The label of the CA that it leads to.
@@ -125,7 +142,7 @@ fn check_ca(
     entry: &BundleEntry,
     path: &VerifiedPath<'_>,
     role: Role,
-    now: UnixTime,
+    now: Option<UnixTime>,
 ) -> Result<(), Rejection> {
     let subject = || entry.subject.clone();
     let intermediates = path.intermediate_certificates().count();
@@ -135,10 +152,10 @@ fn check_ca(
         return if is_pinned_leaf { Ok(()) } else { Err(unusable(subject(), why)) };
     }
     let position = ChainPosition::Ca;
-    if now > entry.not_after {
+    if let Some(now) = now.filter(|now| *now > entry.not_after) {
         return Err(Rejection::Expired { position, subject: subject(), not_after: entry.not_after, now });
     }
-    if now < entry.not_before {
+    if let Some(now) = now.filter(|now| *now < entry.not_before) {
         return Err(Rejection::NotYetValid {
             position,
             subject: subject(),

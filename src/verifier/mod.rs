@@ -33,6 +33,7 @@ pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 
 use cache::{ChainCache, ChainDigest, Validity, VerifiedChain, chain_hash};
+use chain::{Path, Trust};
 
 use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
 use crate::material::{RevocationLists, TrustBundle};
@@ -131,10 +132,7 @@ impl PeerVerifier {
             }
             newcomer = Some((cache.clone(), digest));
         }
-        let path = self.verify_chain(leaf, intermediates, role, now)?;
-        let leaf = Leaf::parse(leaf)?;
-        self.check_leaf_key(&leaf.certificate)?;
-        let matched_by = self.required.check(&leaf.identity)?;
+        let (path, leaf, matched_by) = self.verify_anew(leaf, intermediates, role, now, Trust::InTime)?;
         let leaf_not_after = leaf.certificate.not_after();
         let validity =
             path.validity.intersection(Validity::new(leaf.certificate.not_before(), leaf_not_after));
@@ -151,6 +149,34 @@ impl PeerVerifier {
             accepted_at: now,
         });
         Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
+    }
+
+    /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the time `then`, when
+    /// it was accepted before, and it does not count whether the CA and the revocation lists were in their time.
+    pub(crate) fn verify_but_for_time(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        then: UnixTime,
+    ) -> Result<(), Rejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        self.verify_anew(leaf, intermediates, role, then, Trust::WheneverItWas).map(drop)
+    }
+
+    /// Whatever is remembered.
+    fn verify_anew<'a>(
+        &self,
+        leaf: &'a CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+        trust: Trust,
+    ) -> Result<(Path, Leaf<'a>, MatchedBy), Rejection> {
+        let path = self.verify_chain(leaf, intermediates, role, now, trust)?;
+        let leaf = Leaf::parse(leaf)?;
+        self.check_leaf_key(&leaf.certificate)?;
+        let matched_by = self.required.check(&leaf.identity)?;
+        Ok((path, leaf, matched_by))
     }
 
     /// The identity that this verifier requires.

@@ -14,12 +14,12 @@ impl PeerVerifier {
     /// Looks every certificate of the path that the policy asks for up in the list of its issuer, and says how long the
     /// answer holds. `anchor` is the CA at the end of the path, which is not looked up.
     ///
-    /// That one is revoked counts for more than that nothing is known of another: an outdated list is proof, too.
+    /// Without a time, no list has expired. That one is revoked counts for more than that nothing is known of another: an outdated list is proof, too.
     pub(super) fn check_revocation(
         &self,
         path: &VerifiedPath<'_>,
         anchor: &BundleEntry,
-        now: UnixTime,
+        now: Option<UnixTime>,
     ) -> Result<Validity, Rejection> {
         let lists = &self.revocation_lists;
         let policy = lists.policy();
@@ -62,7 +62,7 @@ impl PeerVerifier {
                 return Err(Rejection::Revoked { position, subject: subject() });
             }
             if policy.expired_list == ExpiredList::Refuse {
-                if list.is_expired(now) {
+                if now.is_some_and(|now| list.is_expired(now)) {
                     let due = Timestamp(list.next_update());
                     let why = format!("that of {} was to be replaced by {due}", list.issuer());
                     doubt.get_or_insert(Rejection::RevocationListUnusable { subject: subject(), why });

@@ -1,0 +1,146 @@
+//! What a judgement says when several things are wrong at a time: what time alone does must not hide the rest.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use super::standing::{Loss, Standing};
+use crate::Role;
+use crate::identity::RequiredIdentity;
+use crate::material::{RevocationLists, RevocationPolicy, TrustBundle};
+use crate::policy::TlsPolicy;
+use crate::snapshot::{SnapshotParts, TyphaSnapshot};
+use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A CA, and a Felix whose certificate holds for an hour, at the time that it connected.
+struct Site {
+    ca: TestCa,
+    felix: TestLeaf,
+    began: SystemTime,
+    standing: Standing,
+}
+
+/// What another snapshot has.
+struct Changed<'a> {
+    cas: &'a [CertificateDer<'static>],
+    required: &'a str,
+    revoked: &'a [&'a TestLeaf],
+    /// From the begin.
+    lists_last: Duration,
+    policy: RevocationPolicy,
+}
+
+impl Site {
+    fn new() -> Self {
+        let began = SystemTime::now();
+        let ca = TestCa::new(CertificateSpec::ca("ca").valid(began - HOUR, began + 1000 * HOUR)).unwrap();
+        let spec = CertificateSpec::leaf("felix").valid(began - HOUR, began + HOUR);
+        let felix = ca.issue(spec).unwrap();
+        let snapshot = snapshot(&ca, &Changed::nothing(&[ca.root().clone()]), began);
+        let peer = snapshot.verifier().verify(felix.chain(), Role::Felix, at(began)).unwrap();
+        let standing = Standing::new(peer, felix.chain(), 1);
+        Self { ca, felix, began, standing }
+    }
+
+    /// The CA made anew, with its name and key.
+    fn renewed(&self, from: Duration, until: Duration) -> CertificateDer<'static> {
+        let key = rcgen::KeyPair::from_pem(&self.ca.key_pem()).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ca");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+        let origin = self.began - 100 * HOUR;
+        (params.not_before, params.not_after) = ((origin + from).into(), (origin + until).into());
+        params.self_signed(&key).unwrap().der().clone()
+    }
+
+    /// The judgement so long after the begin: what kind of loss, for which reason.
+    fn judged(&self, after: Duration, changed: &Changed<'_>) -> (&'static str, &'static str) {
+        let snapshot = snapshot(&self.ca, changed, self.began);
+        match self.standing.judge(&snapshot, at(self.began + after)) {
+            Ok(_) => ("none", ""),
+            Err(loss @ Loss::Expired(_)) => ("expired", loss.rejection().reason()),
+            Err(loss @ Loss::NotYetValid(_)) => ("not yet valid", loss.rejection().reason()),
+            Err(loss @ Loss::Trust(_)) => ("trust", loss.rejection().reason()),
+        }
+    }
+}
+
+impl<'a> Changed<'a> {
+    fn nothing(cas: &'a [CertificateDer<'static>]) -> Self {
+        let policy = RevocationPolicy::default();
+        Self { cas, required: "felix", revoked: &[], lists_last: 500 * HOUR, policy }
+    }
+}
+
+fn snapshot(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> TyphaSnapshot {
+    let policy = TlsPolicy::builder().time_provider(Arc::new(TestClock::new())).build().unwrap();
+    let typha = ca.issue(CertificateSpec::leaf("typha")).unwrap();
+    let mut material = material(ca, &typha, policy.provider()).unwrap();
+    material.trust_bundle = TrustBundle::from_der(changed.cas.iter().cloned()).unwrap();
+    let list = ca.revocation_list(changed.revoked, began - 10 * HOUR + changed.lists_last).unwrap();
+    let lists = RevocationLists::from_der([list], &material.trust_bundle, policy.provider()).unwrap();
+    material.revocation_lists = lists.with_policy(changed.policy);
+    let required = RequiredIdentity::common_name(changed.required).unwrap();
+    TyphaSnapshot::build(SnapshotParts::new(material, required, policy)).unwrap()
+}
+
+fn at(time: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap())
+}
+
+/// After a renewal the old certificate of a CA is left in the file, most often.
+#[test]
+fn an_expired_certificate_of_the_same_ca_does_not_hide_that_a_peer_is_revoked() {
+    let site = Site::new();
+    let (old, new) = (site.renewed(Duration::ZERO, 99 * HOUR), site.ca.root().clone());
+    for cas in [[old.clone(), new.clone()], [new, old]] {
+        let revoked = [&site.felix];
+        let changed = Changed { revoked: &revoked, ..Changed::nothing(&cas) };
+        assert_eq!(site.judged(Duration::ZERO, &changed), ("trust", "revoked"));
+        assert_eq!(site.judged(2 * HOUR, &changed), ("trust", "revoked"));
+        let verifier = snapshot(&site.ca, &changed, site.began).verifier().clone();
+        let rejection = verifier.verify(site.felix.chain(), Role::Felix, at(site.began)).unwrap_err();
+        assert_eq!(rejection.reason(), "revoked");
+        assert_eq!(site.judged(Duration::ZERO, &Changed::nothing(&cas)), ("none", ""));
+        assert_eq!(site.judged(2 * HOUR, &Changed::nothing(&cas)), ("expired", "expired"));
+    }
+}
+
+/// There is no time at which both the leaf and the new certificate of its CA are valid.
+#[test]
+fn a_ca_that_was_renewed_after_the_leaf_had_expired_hides_nothing() {
+    let site = Site::new();
+    let cas = [site.renewed(102 * HOUR, 200 * HOUR)];
+    let revoked = [&site.felix];
+    let later = 3 * HOUR;
+    let nothing = Changed::nothing(&cas);
+    assert_eq!(site.judged(later, &nothing), ("expired", "expired"));
+    let somebody_else = Changed { required: "somebody else", ..Changed::nothing(&cas) };
+    assert_eq!(site.judged(later, &somebody_else), ("trust", "identity_mismatch"));
+    let revoking = Changed { revoked: &revoked, ..Changed::nothing(&cas) };
+    assert_eq!(site.judged(later, &revoking), ("trust", "revoked"));
+    // Nor does one that is not valid yet, whatever the clock.
+    assert_eq!(site.judged(Duration::ZERO, &nothing), ("not yet valid", "not_yet_valid"));
+    assert_eq!(site.judged(Duration::ZERO, &somebody_else), ("trust", "identity_mismatch"));
+    assert_eq!(site.judged(Duration::ZERO, &revoking), ("trust", "revoked"));
+}
+
+#[test]
+fn a_list_that_has_expired_hides_nothing() {
+    let site = Site::new();
+    let cas = [site.ca.root().clone()];
+    let revoked = [&site.felix];
+    let strict =
+        || Changed { policy: RevocationPolicy::strict(), lists_last: 9 * HOUR, ..Changed::nothing(&cas) };
+    for after in [Duration::ZERO, 2 * HOUR] {
+        assert_eq!(site.judged(after, &strict()).0, "expired", "after {after:?}");
+        let somebody_else = Changed { required: "somebody else", ..strict() };
+        assert_eq!(site.judged(after, &somebody_else), ("trust", "identity_mismatch"), "after {after:?}");
+        assert_eq!(site.judged(after, &Changed { revoked: &revoked, ..strict() }), ("trust", "revoked"));
+    }
+}
