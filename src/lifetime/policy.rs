@@ -49,7 +49,8 @@ pub enum LostTrustPolicy {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExpiryPolicy {
-    /// Closed within 5 s of it; of several at a time, spread as [`ConnectionLifetime::on_lost_trust`] says.
+    /// Closed once it is noticed, within 5 s; of several at a time, spread as [`ConnectionLifetime::on_lost_trust`] says. A dialer takes a
+    /// moment at random of that time then, too.
     CloseAtExpiry,
     /// Never closed, as in Calico. A reconnection will be refused.
     ReportOnly,

@@ -246,7 +246,8 @@ impl VerifiedPeer {
         self.role
     }
 
-    /// When the peer's leaf expires. A connection is not cut then; a reconnection after it will be refused.
+    /// When the peer's leaf expires. A reconnection after it will be refused; a connection that exists stays, unless its
+    /// [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) says otherwise.
     pub fn not_after(&self) -> UnixTime {
         self.chain.leaf_not_after
     }
