@@ -84,13 +84,15 @@ impl Standing {
     pub(crate) fn is_due(&self, generation: u64, now: UnixTime) -> bool {
         let latest = self.latest();
         let in_time = now <= latest.peer.trusted_until();
-        latest.generation != generation
-            || match latest.loss {
-                None => !in_time,
-                Some(Loss::Expired(_)) => in_time,
-                Some(Loss::NotYetValid(_)) => true,
-                Some(Loss::Trust(_)) => false,
-            }
+        // One that was judged by a newer snapshot already is none of this one's business.
+        latest.generation < generation
+            || latest.generation == generation
+                && match latest.loss {
+                    None => !in_time,
+                    Some(Loss::Expired(_)) => in_time,
+                    Some(Loss::NotYetValid(_)) => true,
+                    Some(Loss::Trust(_)) => false,
+                }
     }
 
     /// Judges the peer as the verifier of `snapshot` would in a handshake.
