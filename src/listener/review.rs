@@ -1,6 +1,7 @@
 //! Judges the peers of live connections again: under a new snapshot, and when something has expired.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,14 +55,21 @@ pub(super) async fn review(shared: Arc<Shared>) {
             generations.mark_unchanged();
             let losses = judge(&shared).await;
             closings.schedule(losses, &shared);
-            closings.close_due(&shared);
-            let next_retirement = retire(&shared);
-            let wake = [Some(Instant::now() + LOOK_INTERVAL), closings.next(), next_retirement];
-            let Some(wake) = wake.into_iter().flatten().min() else { return };
+            let next_look = Instant::now() + LOOK_INTERVAL;
+            let ending = async {
+                // Going over all connections for each one that is closed would cost more than judging them.
+                loop {
+                    closings.close_due(&shared);
+                    let next = [closings.next(), retire(&shared)].into_iter().flatten().min();
+                    let Some(next) = next else { return pending().await };
+                    sleep_until(next).await;
+                }
+            };
             tokio::select! {
                 _ = generations.changed() => {}
                 () = shared.late.notified() => {}
-                () = sleep_until(wake) => {}
+                () = sleep_until(next_look) => {}
+                () = ending => {}
             }
         }
     };

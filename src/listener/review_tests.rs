@@ -319,6 +319,38 @@ async fn who_comes_late_is_judged_at_once() {
     assert_eq!(good.standing.generation(), 2);
 }
 
+/// The review has loaded a snapshot, which is replaced before it goes over the connections.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_judged_by_an_older_snapshot_than_before() {
+    let site = Site::new(ConnectionLifetime::default());
+    let old = site.shared.acceptor.snapshot().generation();
+    site.trust(&[0, 1]);
+    let entry = site.connect(&site.leaf(0, HOUR));
+    assert!(!entry.standing.is_due(old, site.clock.now()));
+    site.clock.advance(2 * HOUR);
+    assert!(!entry.standing.is_due(old, site.clock.now()));
+    assert!(entry.standing.is_due(old + 1, site.clock.now()));
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture ten_thousand`.
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+#[ignore = "it measures, and is slow unless optimised"]
+async fn closing_ten_thousand_takes_less_than_a_second_of_processor_time() {
+    let site = Site::new(ConnectionLifetime::default());
+    let one = site.leaf(1, 1000 * HOUR);
+    let entries = site.many(&one, 10_000);
+    site.start();
+    settle().await;
+    site.trust(&[0]);
+    let began = processor_time();
+    sleep(61 * Duration::from_secs(1)).await;
+    let took = processor_time() - began;
+    assert_eq!(told(&entries), 10_000);
+    println!("10,000 are told within 60 s: {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn connections_retire_at_their_age() {
     fastrand::seed(7);
