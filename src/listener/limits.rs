@@ -33,7 +33,7 @@ pub struct ListenerLimits {
     /// default 1 s, as there.
     pub drop_interval: Duration,
     /// For how long a connection that is to be dropped still works, so that its owner can end it in order. Default 1 s: time to finish a
-    /// message.
+    /// message. A peer that has [lost our trust](crate::lifetime) has as long, and is not judged again in it: keep it short.
     pub drop_grace: Duration,
     /// How long a graceful shutdown may take. Calico's `ShutdownTimeoutSecs`; default 300 s, as there.
     pub shutdown_timeout: Duration,
