@@ -40,7 +40,8 @@ struct NoLongerConfigured {
 
 impl TyphaConfigSource {
     /// What these sources give, beginning with `config`, which was loaded from them. What is no parameter of Calico stays as it is
-    /// there: the files and the policy of revocation, the TLS policy.
+    /// there: the files and the policy of revocation, the TLS policy. So does what the program itself has changed there: another
+    /// required identity, the name of a file.
     pub fn new(sources: Sources, config: &TyphaConfig) -> Self {
         let load = |sources: &Sources| Ok(TyphaConfig::load(sources)?.tls);
         Self(source("Typha's parameters and files", "CAFile", sources, load, config.tls.clone()))
@@ -81,13 +82,12 @@ fn source(
     };
     FileSource::of_plan(description, configuration, move || {
         let settings = load(&sources).map_err(SourceError::new)?;
-        let mut settings = settings.ok_or_else(|| SourceError::new(NoLongerConfigured { ca_file }))?;
-        if let Some(first) = &first {
-            settings.policy = first.policy.clone();
-            settings.files.crl_files.clone_from(&first.files.crl_files);
-            settings.files.revocation = first.files.revocation;
-        }
-        let TlsSettings { files, required_peer, policy } = settings;
+        let settings = settings.ok_or_else(|| SourceError::new(NoLongerConfigured { ca_file }))?;
+        let settings = match &first {
+            Some(first) => first.followed_by(settings),
+            None => settings,
+        };
+        let TlsSettings { files, required_peer, policy, .. } = settings;
         Ok(PlannedFiles { files, required_peer, policy })
     })
 }

@@ -19,12 +19,34 @@ pub struct TlsSettings {
     pub required_peer: RequiredIdentity,
     /// Which TLS is spoken.
     pub policy: TlsPolicy,
+    /// What the parameters said; `None` if the program made this.
+    loaded: Option<Box<(TlsFiles, RequiredIdentity)>>,
 }
 
 impl TlsSettings {
     /// These settings.
     pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
-        Self { files, required_peer, policy }
+        Self { files, required_peer, policy, loaded: None }
+    }
+
+    /// What the parameters say `now`, with what is no parameter, and what the program has changed since these were loaded, as it is here.
+    pub(super) fn followed_by(&self, now: Self) -> Self {
+        let mut files = self.files.clone();
+        let mut required_peer = self.required_peer.clone();
+        if let Some((loaded, required)) = self.loaded.as_deref() {
+            let follow = |file: &mut PathBuf, loaded: &PathBuf, now: PathBuf| {
+                if *file == *loaded {
+                    *file = now;
+                }
+            };
+            follow(&mut files.ca_file, &loaded.ca_file, now.files.ca_file);
+            follow(&mut files.cert_file, &loaded.cert_file, now.files.cert_file);
+            follow(&mut files.key_file, &loaded.key_file, now.files.key_file);
+            if required_peer == *required {
+                required_peer = now.required_peer;
+            }
+        }
+        Self::new(files, required_peer, self.policy.clone())
     }
 
     /// Reads and checks the files.
@@ -84,7 +106,8 @@ impl TlsParameters {
             file(self.key_file, key_file)?,
         );
         let required_peer = self.identity(common_name, uri_san)?;
-        Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)? }))
+        let loaded = Some(Box::new((files.clone(), required_peer.clone())));
+        Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)?, loaded }))
     }
 
     fn identity(

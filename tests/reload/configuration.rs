@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use typha_tls::RequiredIdentity;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources, TyphaConfig, TyphaConfigSource};
 use typha_tls::material::RevocationPolicy;
 use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SnapshotSource as _};
@@ -136,4 +137,32 @@ async fn what_felixs_configuration_says() {
     files.write_all(&[&pki.a, &pki.b], &leaf);
     until(&mut reloader.state(), |state| state.generation == 2).await;
     assert_eq!(connector.snapshots().current().parts().material.trust_bundle.len(), 2);
+}
+
+/// A program that requires another identity, or takes its files from elsewhere, has its reasons.
+#[tokio::test(start_paused = true)]
+async fn what_the_program_changed_stays() {
+    let configured = Configured::new();
+    let files = &configured.files;
+    let mut config = TyphaConfig::load(&configured.sources).unwrap();
+    let tls = config.tls.as_mut().unwrap();
+    tls.required_peer = RequiredIdentity::common_name("felix of cluster 1").unwrap();
+    files.write("of the program.pem", configured.pki.b.root_pem());
+    tls.files.ca_file = files.path("of the program.pem");
+    let acceptor = config.acceptor().unwrap().unwrap();
+    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
+    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
+
+    // All else is followed.
+    let renewed = configured.pki.a.issue(typha_spec()).unwrap();
+    for (name, contents) in ["other.pem", "key.pem"].iter().zip([renewed.chain_pem(), renewed.key_pem()]) {
+        files.write(name, contents);
+    }
+    configured.set("ClientCN = somebody", ["ca.pem", "other.pem", "key.pem"]);
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
+    let parts = acceptor.snapshot().parts().clone();
+    assert_eq!(parts.required_peer.to_string(), "CN \"felix of cluster 1\"");
+    assert_eq!(parts.material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"b\""]);
+    assert_eq!(parts.material.credentials.chain(), renewed.chain());
 }
