@@ -9,6 +9,9 @@ pub(super) struct Facade {
     failed: metrics::Counter,
     generation: metrics::Gauge,
     told: Vec<Label>,
+    /// How many of either were told: the recorder is not ours alone, and another reloader counts there, too.
+    told_replaced: u64,
+    told_failed: u64,
 }
 
 /// What a gauge of an end is labelled with.
@@ -30,12 +33,15 @@ impl Facade {
             failed: counter!(RELOADS, "outcome" => "failed"),
             generation: gauge!(GENERATION),
             told: Vec::new(),
+            told_replaced: 0,
+            told_failed: 0,
         }
     }
 
     pub(super) fn tell(&mut self, state: &ReloadState) {
-        self.replaced.absolute(state.reloads);
-        self.failed.absolute(state.failures);
+        let since = |told: &mut u64, now: u64| now - std::mem::replace(told, now);
+        self.replaced.increment(since(&mut self.told_replaced, state.reloads));
+        self.failed.increment(since(&mut self.told_failed, state.failures));
         self.generation.set(state.generation as f64);
         let mut ends: std::collections::BTreeMap<Label, u64> = std::collections::BTreeMap::new();
         for certificate in &state.certificates {

@@ -60,3 +60,23 @@ fn the_recorder_gets_the_state() {
         });
     });
 }
+
+#[test]
+fn reloaders_add_up() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let pki = Pki::new();
+            // Both ends of a program, say, or one that is followed anew.
+            for _ in 0..3 {
+                let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.second()))).await;
+                assert_eq!(rig.counts(), [2, 1, 1, 0]);
+                seconds(61.0).await;
+            }
+            let replaced = recorded(&snapshotter).remove("typha_tls_reloads{outcome=replaced}");
+            assert_eq!(replaced, Some(DebugValue::Counter(3)));
+        });
+    });
+}
