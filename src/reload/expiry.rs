@@ -89,7 +89,11 @@ impl ExpiryWatch {
         for certificate in certificates {
             let stage = self.warnings.stage(certificate, now);
             match self.told.iter_mut().find(|(told, _)| told == certificate) {
-                Some((_, told)) if *told >= stage => continue,
+                // Less than was told: the clock was wrong, or is now. What it told too early is told again in time.
+                Some((_, told)) if *told >= stage => {
+                    *told = stage;
+                    continue;
+                }
                 Some((_, told)) => *told = stage,
                 None if stage == 0 => continue,
                 None => self.told.push((certificate.clone(), stage)),
@@ -228,8 +232,10 @@ mod tests {
         let end = 365 * 24;
         assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
         assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
-        // A clock that is set back tells nothing again.
+        // A clock that is set back tells nothing by that, and what it told wrongly is told again when it is time.
         assert_eq!(watch.due(&one, at(0)).len(), 0);
+        assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
+        assert_eq!(watch.due(&one, at(10 * end)).len(), 1);
         assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
         assert_eq!(watch.due(&one, at(end + 1)).len(), 1);
     }
