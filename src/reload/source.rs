@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::{Future, pending};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -35,6 +36,25 @@ pub trait SnapshotSource: Send + Sync {
 
     /// Where it comes from, for logs and the state.
     fn description(&self) -> String;
+}
+
+/// For a program that has something to ask of its source while a reloader follows it.
+impl<S: SnapshotSource> SnapshotSource for Arc<S> {
+    fn load(&self) -> impl Future<Output = Result<SnapshotParts, SourceError>> + Send {
+        S::load(self)
+    }
+
+    fn changed(&self) -> impl Future<Output = ()> + Send {
+        S::changed(self)
+    }
+
+    fn settle_time(&self) -> Duration {
+        S::settle_time(self)
+    }
+
+    fn description(&self) -> String {
+        S::description(self)
+    }
 }
 
 /// Why a [`SnapshotSource`] gives nothing.

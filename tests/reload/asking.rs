@@ -121,3 +121,20 @@ fn without_its_runtime_it_says_so() {
     let stopped = runtime().block_on(reloader.reload_now()).unwrap_err();
     assert!(matches!(&*stopped, ReloadError::Stopped), "{stopped:?}");
 }
+
+/// Such as the problem that a `SpiffeSource` has now.
+#[tokio::test(start_paused = true)]
+async fn a_source_can_be_asked_while_it_is_followed() {
+    let pki = Pki::new();
+    let source = Arc::new(Source::new(Act::Give(pki.second()), Duration::from_secs(1)));
+    let snapshots = handle(pki.first());
+    let _reloader = Reloader::start(&snapshots, source.clone(), ReloadOptions::default());
+    seconds(0.5).await;
+    assert_eq!((source.asked(), snapshots.current().generation()), (1, 1));
+    seconds(1.0).await;
+    assert_eq!((source.asked(), snapshots.current().generation()), (2, 2));
+    source.set(Act::Give(pki.first()));
+    source.hint.notify_one();
+    seconds(1.5).await;
+    assert_eq!(snapshots.current().generation(), 3);
+}
