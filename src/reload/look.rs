@@ -55,12 +55,15 @@ pub(super) async fn look<C: SnapshotEnd>(
     match AssertUnwindSafe(judged).catch_unwind().await {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => Found::Bad(Arc::new(error)),
-        Err(panic) => Found::Bad(Arc::new(SourceError::new(text_of(&*panic)).into())),
+        Err(panic) => {
+            let text = format!("the source panicked: {}", text_of(&*panic));
+            Found::Bad(Arc::new(SourceError::new(text).into()))
+        }
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> String {
+/// What a panic says.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the source panicked: {}", text.unwrap_or("no text"))
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

@@ -3,16 +3,17 @@
 mod fingerprint;
 mod hints;
 mod reader;
+mod reading;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 pub(crate) use reader::PlannedFiles;
 use reader::Reader;
+use reading::Reading;
 
 use super::source::{SnapshotSource, SourceError};
 use crate::identity::RequiredIdentity;
@@ -21,7 +22,7 @@ use crate::policy::TlsPolicy;
 use crate::snapshot::SnapshotParts;
 
 /// For how long files must stay the same; see [`FileSource::with_settle_time`].
-const SETTLE_TIME: Duration = Duration::from_secs(1);
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 
 /// The files of one end, with an identity and a policy that stay the same. [`TyphaConfigSource`](crate::config::TyphaConfigSource) and
 /// [`FelixConfigSource`](crate::config::FelixConfigSource) follow Calico's parameters as a whole.
@@ -38,7 +39,7 @@ pub struct FileSource {
     settle_time: Duration,
     /// One that a look gave up on goes on: nothing can stop a read from a file server that is gone. The next look waits for it, rather than
     /// to leave one more thread behind.
-    reading: Mutex<Option<JoinHandle<Result<SnapshotParts, SourceError>>>>,
+    reading: Mutex<Option<Reading>>,
 }
 
 impl FileSource {
@@ -78,12 +79,14 @@ impl SnapshotSource for FileSource {
         let mut reading = self.reading.lock().await;
         if let Some(given_up) = reading.as_mut() {
             // What it read is old by now.
-            let _ = given_up.await;
+            given_up.ended().await;
         }
         let reader = self.reader.clone();
-        let read = reading.insert(spawn_blocking(move || reader.read())).await;
+        let (started, outcome) = Reading::start(move || reader.read()).map_err(SourceError::new)?;
+        *reading = Some(started);
+        let read = outcome.await;
         *reading = None;
-        read.unwrap_or_else(|error| Err(SourceError::new(error)))
+        read
     }
 
     async fn changed(&self) {
@@ -111,6 +114,36 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    #[test]
+    fn a_read_that_hangs_does_not_keep_its_runtime_from_ending() {
+        let (release, released) = mpsc::channel::<()>();
+        let released = std::sync::Mutex::new(released);
+        let source = FileSource::of_plan("test".to_owned(), None, move || {
+            let _ = released.lock().unwrap().recv();
+            Err(SourceError::new("released"))
+        });
+        let (ended, has_ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let given_up = tokio::time::timeout(Duration::from_millis(50), source.load()).await;
+                assert!(given_up.is_err());
+            });
+            drop(runtime);
+            ended.send(()).unwrap();
+        });
+        let outcome = has_ended.recv_timeout(Duration::from_secs(20));
+        drop(release);
+        outcome.expect("the runtime waits for the read");
+    }
+
+    #[tokio::test]
+    async fn a_panic_reads_the_same_each_time() {
+        let source = FileSource::of_plan("test".to_owned(), None, || panic!("a bug"));
+        let texts = [source.load().await, source.load().await].map(|read| read.unwrap_err().to_string());
+        assert_eq!(texts, ["reading the files panicked: a bug"; 2]);
+    }
 
     #[tokio::test]
     async fn a_read_that_hangs_holds_one_thread() {
