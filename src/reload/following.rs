@@ -31,6 +31,9 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 /// After so many looks that found something else each it is said so.
 const UNSETTLED_LOOKS: u32 = 10;
 
+/// How often in a row a look is made again because the program put something in force meanwhile.
+const LOOKS_OVERTAKEN: u32 = 10;
+
 /// Whence comes what the source did not give.
 const THE_PROGRAM: &str = "the program";
 
@@ -151,9 +154,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
                 }
                 Wake::Due => Vec::new(),
             };
-            let found = look(&self.source, &self.snapshots, self.options.load_timeout).await;
+            let found = self.look().await;
             self.follow_generation();
-            self.state.send_modify(|state| state.looks += 1);
             let wait = if asked.is_empty() {
                 self.consider(found)
             } else {
@@ -166,6 +168,21 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             };
             next_look = deadline_in(wait);
             hints_from = deadline_in(PAUSE);
+        }
+    }
+
+    /// What the program puts in force during a look may be newer than what that look found: then the source is asked again.
+    async fn look(&self) -> Found<C> {
+        let mut attempts = LOOKS_OVERTAKEN;
+        loop {
+            let generation = self.snapshots.current().generation();
+            let found = look(&self.source, &self.snapshots, self.options.load_timeout).await;
+            self.state.send_modify(|state| state.looks += 1);
+            let is_overtaken = self.snapshots.current().generation() != generation;
+            if !is_overtaken || !matches!(found, Found::New(_)) || attempts == 0 {
+                return found;
+            }
+            attempts -= 1;
         }
     }
 

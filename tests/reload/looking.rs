@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use typha_tls::TyphaSnapshot;
-use typha_tls::reload::ReloadOptions;
+use typha_tls::reload::{ReloadOptions, Reloaded};
 
 use crate::rig::*;
 
@@ -172,4 +172,35 @@ async fn a_tiny_interval_does_not_make_it_spin() {
     seconds(1.05).await;
     let looks = rig.state().looks;
     assert!((10..=11).contains(&looks), "{looks}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_program_puts_in_force_is_newer_than_a_look_that_is_under_way() {
+    let pki = Pki::new();
+    let third = pki.parts(&[&pki.b], &pki.leaf);
+    for is_asked in [false, true] {
+        let source = Source::at_once(Act::Give(pki.first()));
+        let rig = Rig::start(pki.first(), source).await;
+        rig.source.set(Act::GiveLate(pki.second()));
+        let asked = match is_asked {
+            true => {
+                let reloader = rig.reloader.clone();
+                Some(tokio::spawn(async move { reloader.reload_now().await }))
+            }
+            false => {
+                rig.source.hint.notify_one();
+                None
+            }
+        };
+        seconds(2.0).await;
+        // It withdraws trust in `a`, where the source has it from, too.
+        rig.source.set(Act::Give(third.clone()));
+        rig.snapshots.replace(TyphaSnapshot::from_parts(third.clone()).unwrap());
+        seconds(5.0).await;
+        assert_eq!(rig.snapshots.current().generation(), 2, "trust in `a` came back");
+        assert_eq!(rig.counts()[2..], [0, 0]);
+        if let Some(asked) = asked {
+            assert_eq!(asked.await.unwrap().unwrap(), Reloaded::Unchanged);
+        }
+    }
 }

@@ -101,6 +101,8 @@ pub(crate) fn handle(parts: SnapshotParts) -> TyphaSnapshotHandle {
 pub(crate) enum Act {
     Fail(&'static str),
     Give(SnapshotParts),
+    /// What was there when it was asked, 5 s later.
+    GiveLate(SnapshotParts),
     /// One after the other, over and over.
     Alternate([SnapshotParts; 2]),
     Hang,
@@ -140,6 +142,10 @@ impl SnapshotSource for Source {
         match act {
             Act::Fail(text) => Err(SourceError::new(text)),
             Act::Give(parts) => Ok(parts),
+            Act::GiveLate(parts) => {
+                seconds(5.0).await;
+                Ok(parts)
+            }
             Act::Alternate(parts) => Ok(parts[times % 2].clone()),
             Act::Hang => pending().await,
             Act::Panic => panic!("no parts {times}", times = "today"),
