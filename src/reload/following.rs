@@ -55,6 +55,8 @@ struct Settling<C> {
     since: Instant,
     /// How many looks in a row found something else than the look before, this one included.
     looks: u32,
+    /// Whether they found nothing but errors.
+    only_errors: bool,
 }
 
 enum Wake {
@@ -197,8 +199,10 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         let mut settling = match before {
             Some(before) if before.found.is_same_as(&found) => before,
             before => {
-                let looks = before.map_or(0, |before| before.looks).saturating_add(1);
-                Settling { found, since: Instant::now(), looks }
+                let (looks, only_errors) =
+                    before.map_or((0, true), |before| (before.looks, before.only_errors));
+                let only_errors = only_errors && matches!(found, Found::Bad(_));
+                Settling { found, since: Instant::now(), looks: looks.saturating_add(1), only_errors }
             }
         };
         let waited = settling.since.elapsed();
@@ -209,7 +213,12 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         let left = settle.saturating_sub(waited).max(PAUSE.min(settle));
         let wait = if settling.looks < UNSETTLED_LOOKS { left } else { left.max(poll) };
         if settling.looks == UNSETTLED_LOOKS {
-            let _ = self.failed(Arc::new(ReloadError::Unsettled { looks: UNSETTLED_LOOKS }));
+            let error = match &settling.found {
+                // It says more, also if it reads otherwise each time: by the number of a request, say.
+                Found::Bad(error) if settling.only_errors => error.clone(),
+                _ => Arc::new(ReloadError::Unsettled { looks: UNSETTLED_LOOKS }),
+            };
+            let _ = self.failed(error);
             settling.looks = settling.looks.saturating_add(1);
         }
         self.settling = Some(settling);

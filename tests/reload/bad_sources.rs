@@ -69,3 +69,15 @@ async fn a_source_that_panics_is_asked_again() {
     seconds(30.0).await;
     assert_eq!(rig.counts(), [2, 4, 1, 1]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_reads_otherwise_each_time_is_told_nevertheless() {
+    let pki = Pki::new();
+    let rig = Rig::start(pki.first(), Source::new(Act::FailAnew, Duration::from_secs(1))).await;
+    seconds(300.0).await;
+    assert_eq!((rig.state().failures, rig.last_error().as_deref()), (1, Some("request 9 failed")));
+    assert_eq!(rig.log.take(), [warning("source", "request 9 failed")]);
+    rig.source.set(Act::Give(pki.second()));
+    seconds(60.0).await;
+    assert_eq!((rig.state().generation, rig.last_error()), (2, None));
+}

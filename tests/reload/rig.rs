@@ -100,6 +100,8 @@ pub(crate) fn handle(parts: SnapshotParts) -> TyphaSnapshotHandle {
 #[derive(Clone)]
 pub(crate) enum Act {
     Fail(&'static str),
+    /// With another text each time.
+    FailAnew,
     Give(SnapshotParts),
     /// What was there when it was asked, 5 s later.
     GiveLate(SnapshotParts),
@@ -141,6 +143,7 @@ impl SnapshotSource for Source {
         let act = self.act.lock().unwrap().clone();
         match act {
             Act::Fail(text) => Err(SourceError::new(text)),
+            Act::FailAnew => Err(SourceError::new(format!("request {times} failed"))),
             Act::Give(parts) => Ok(parts),
             Act::GiveLate(parts) => {
                 seconds(5.0).await;
