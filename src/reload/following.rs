@@ -14,6 +14,7 @@ use super::changes::Changes;
 use super::error::ReloadError;
 use super::expiry::ExpiryWatch;
 use super::facade::Facade;
+use super::files::SETTLE_TIME;
 use super::look::{Found, look};
 use super::options::ReloadOptions;
 use super::reloader::{Reloaded, Request};
@@ -188,9 +189,14 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         }
     }
 
+    /// That of the source; if it panics, one that does for files.
+    fn settle_time(&self) -> Duration {
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.source.settle_time())).unwrap_or(SETTLE_TIME)
+    }
+
     /// What a look by itself found. Returns when to look again.
     fn consider(&mut self, found: Found<C>) -> Duration {
-        let (poll, settle) = (self.options.poll_interval, self.source.settle_time());
+        let (poll, settle) = (self.options.poll_interval, self.settle_time());
         let before = self.settling.take();
         if settle.is_zero() || matches!(found, Found::Unchanged) || self.is_known(&found) {
             let _ = self.settled(found);

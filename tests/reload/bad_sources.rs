@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use typha_tls::reload::ReloadError;
+use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded, Reloader, SnapshotSource, SourceError};
+use typha_tls::snapshot::SnapshotParts;
 
 use crate::rig::*;
 
@@ -80,4 +81,33 @@ async fn an_error_that_reads_otherwise_each_time_is_told_nevertheless() {
     rig.source.set(Act::Give(pki.second()));
     seconds(60.0).await;
     assert_eq!((rig.state().generation, rig.last_error()), (2, None));
+}
+
+/// Its settle time panics.
+struct Unsettling(Source);
+
+impl SnapshotSource for Unsettling {
+    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+        self.0.load().await
+    }
+
+    fn settle_time(&self) -> Duration {
+        panic!("no settle time")
+    }
+
+    fn description(&self) -> String {
+        self.0.description()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settle_time_that_panics_does_not_end_it() {
+    let pki = Pki::new();
+    let snapshots = handle(pki.first());
+    let source = Source::at_once(Act::Give(pki.second()));
+    let reloader = Reloader::start(&snapshots, Unsettling(source.clone()), ReloadOptions::default());
+    seconds(60.0).await;
+    assert_eq!(snapshots.current().generation(), 2);
+    source.set(Act::Give(pki.first()));
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 3 });
 }
