@@ -307,6 +307,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             state.loaded_from = THE_PROGRAM.to_owned();
             state.certificates = CertificateLifetime::all_of(current.parts());
         });
+        // What is known of its lists was said when it was made.
+        self.expiry.begin_lists(&current.parts().material.revocation_lists, now(&current));
     }
 }
 

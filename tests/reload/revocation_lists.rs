@@ -158,3 +158,16 @@ async fn a_list_that_expires_in_force_is_told_of_once() {
         assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_program_puts_in_force_is_told_once() {
+    let listed = Listed::start(RevocationPolicy::default()).await;
+    let parts = listed.snapshots.current().parts().clone();
+    listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
+    let tls = listed.files.tls().with_crl_files([listed.files.path("list.pem")]);
+    let material = tls.load(parts.policy.provider()).unwrap();
+    let log = Log::start();
+    listed.snapshots.replace(TyphaSnapshot::new(&material, parts.required_peer, &parts.policy).unwrap());
+    seconds(100.0).await;
+    assert_eq!(log.take().len(), 1);
+}
