@@ -21,7 +21,8 @@ use crate::snapshot::SnapshotParts;
 ///
 /// # Security
 ///
-/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into plain text.
+/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into plain text. So is a
+/// configuration file that was there when the source was made, and is gone.
 #[derive(Debug)]
 pub struct TyphaConfigSource(FileSource);
 
@@ -71,10 +72,12 @@ impl FelixConfigSource {
 fn source(
     description: &str,
     ca_file: &'static str,
-    sources: Sources,
+    mut sources: Sources,
     load: fn(&Sources) -> Result<Option<TlsSettings>, ConfigError>,
     first: Option<TlsSettings>,
 ) -> FileSource {
+    // By its vanishing it takes nothing back, not even where the environment says enough without it.
+    sources.require_file_that_exists();
     let configuration = sources.file_path().map(ToOwned::to_owned);
     let description = match &configuration {
         Some(path) => format!("{description} ({})", path.display()),
@@ -125,5 +128,40 @@ impl SnapshotSource for FelixConfigSource {
 
     fn description(&self) -> String {
         self.0.description()
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::TestPki;
+
+    /// Without it the environment alone would count, and those whom the file names would lose their trust.
+    #[tokio::test]
+    async fn a_file_that_is_gone_takes_nothing_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let pki = TestPki::new().unwrap();
+        let contents = [pki.ca.root_pem(), pki.typha.chain_pem(), pki.typha.key_pem()];
+        let parameters = ["T_CAFILE", "T_SERVERCERTFILE", "T_SERVERKEYFILE"];
+        let mut environment = vec![("T_CLIENTURISAN", "spiffe://td/felix".into())];
+        for (parameter, contents) in parameters.into_iter().zip(contents) {
+            std::fs::write(path(parameter), contents).unwrap();
+            environment.push((parameter, path(parameter).into_os_string()));
+        }
+        let sources = Sources::none()
+            .with_environment(environment)
+            .with_prefixes(["T_"])
+            .with_file_if_it_exists(path("typha.cfg"));
+        std::fs::write(path("typha.cfg"), "ClientCN = felix").unwrap();
+        let config = TyphaConfig::load(&sources).unwrap();
+        let source = TyphaConfigSource::new(sources.clone(), &config);
+        assert!(source.load().await.unwrap().required_peer.required_common_name().is_some());
+        std::fs::remove_file(path("typha.cfg")).unwrap();
+        let error = source.load().await.unwrap_err();
+        assert!(error.to_string().ends_with("typha.cfg can not be read"), "{error}");
+        // One that was never there is not missed.
+        let source = TyphaConfigSource::new(sources, &config);
+        assert!(source.load().await.unwrap().required_peer.required_common_name().is_none());
     }
 }

@@ -118,6 +118,20 @@ impl Sources {
     }
 
     /// The file that is read, if there is one.
+    #[cfg(test)]
+    pub(super) fn with_file_if_it_exists(self, path: PathBuf) -> Self {
+        Self { file: File::IfItExists(path), ..self }
+    }
+
+    /// A file that is there now has to be there from now on.
+    pub(super) fn require_file_that_exists(&mut self) {
+        if let File::IfItExists(path) = &self.file
+            && exists(path)
+        {
+            self.file = File::Required(path.clone());
+        }
+    }
+
     pub(super) fn file_path(&self) -> Option<&Path> {
         match &self.file {
             File::None => None,
