@@ -137,11 +137,6 @@ fn judge(
     };
     let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
     let last_good = peer.trusted_until();
-    let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
-    // What it was trusted by lasts longer than that, so that it is not the time that has changed.
-    if has_expired && now <= last_good {
-        return Err(Loss::Trust(Box::new(rejection)));
-    }
     // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time at which all
     // of it is valid: the CA may have been renewed after the leaf expired.
     let then = match verifier.verify(chain, peer.role(), last_good) {
@@ -149,7 +144,10 @@ fn judge(
         Ok(_) => Ok(()),
         Err(_) => verifier.verify_but_for_time(chain, peer.role(), last_good),
     };
+    let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
     Err(match then {
+        // What it was trusted by lasts longer than that, so that it is not the time that has changed.
+        Ok(()) if has_expired && now <= last_good => Loss::Trust(Box::new(rejection)),
         Ok(()) => loss(Box::new(rejection)),
         // What it was accepted by was valid then: it is not trusted any more, and what there is otherwise was not valid.
         Err(other) if time_alone(&other).is_some() => Loss::Trust(Box::new(rejection)),

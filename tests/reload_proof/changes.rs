@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::{AlertDescription, SupportedProtocolVersion};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::{AlertDescription, SignatureScheme, SupportedProtocolVersion};
+use rustls_pki_types::alg_id;
 use typha_tls::material::{Material, RevocationLists};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::Reloader;
@@ -19,6 +21,8 @@ use crate::hostile::provider;
 /// Why the peer is no longer to get in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Change {
+    /// The one that its CA signs with.
+    AlgorithmWithdrawn,
     AnotherName,
     CaRemoved,
     /// By the clock; our own leaf is renewed with it, so that there is another generation, which remembers who was verified.
@@ -27,13 +31,16 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    pub(crate) const ALL: [Self; 4] = [Self::AnotherName, Self::CaRemoved, Self::Expired, Self::Revoked];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::AlgorithmWithdrawn, Self::AnotherName, Self::CaRemoved, Self::Expired, Self::Revoked];
     /// Those that another snapshot makes alone.
-    pub(crate) const OF_SNAPSHOTS: [Self; 3] = [Self::AnotherName, Self::CaRemoved, Self::Revoked];
+    pub(crate) const OF_SNAPSHOTS: [Self; 4] =
+        [Self::AlgorithmWithdrawn, Self::AnotherName, Self::CaRemoved, Self::Revoked];
 
     /// The reason on the judging end, and the alert at the peer.
     pub(crate) fn refusal(self) -> (&'static str, AlertDescription) {
         match self {
+            Self::AlgorithmWithdrawn => ("unsupported_algorithm", AlertDescription::UnsupportedCertificate),
             Self::AnotherName => ("identity_mismatch", AlertDescription::AccessDenied),
             Self::CaRemoved => ("unknown_ca", AlertDescription::UnknownCA),
             Self::Expired => ("expired", AlertDescription::CertificateExpired),
@@ -50,6 +57,8 @@ pub(crate) struct Judge {
     pub(crate) peer: TestLeaf,
     peer_name: &'static str,
     policy: TlsPolicy,
+    /// Without the algorithm of the CAs.
+    stricter_policy: TlsPolicy,
     pub(crate) clock: TestClock,
 }
 
@@ -64,14 +73,18 @@ impl Judge {
             _ => (TYPHA_COMMON_NAME, FELIX_COMMON_NAME),
         };
         let peer = CertificateSpec::leaf(peer_name).key_type(KeyType::Ed25519);
-        let policy = TlsPolicy::builder().provider(provider(version)).time_provider(Arc::new(clock.clone()));
+        let policy = |provider| {
+            let policy = TlsPolicy::builder().provider(provider).time_provider(Arc::new(clock.clone()));
+            policy.build().unwrap()
+        };
         Self {
             peer: peers_ca.issue(peer.valid(now - HOUR, now + HOUR)).unwrap(),
             ca: peers_ca,
             other_ca: ca("other-ca"),
             own_name,
             peer_name,
-            policy: policy.build().unwrap(),
+            policy: policy(provider(version)),
+            stricter_policy: policy(only_ed25519(&provider(version))),
             clock,
         }
     }
@@ -100,7 +113,9 @@ impl Judge {
         let credentials = self.ca.issue(own).unwrap().credentials(provider).unwrap();
         let material = Material { trust_bundle: bundle, credentials, revocation_lists };
         let name = if change == Some(Change::AnotherName) { "somebody-else" } else { self.peer_name };
-        SnapshotParts::new(material, RequiredIdentity::common_name(name).unwrap(), self.policy.clone())
+        let is_stricter = change == Some(Change::AlgorithmWithdrawn);
+        let policy = if is_stricter { &self.stricter_policy } else { &self.policy };
+        SnapshotParts::new(material, RequiredIdentity::common_name(name).unwrap(), policy.clone())
     }
 
     /// Reloads, from nothing wrong to this, as the second generation.
@@ -111,4 +126,14 @@ impl Judge {
         }
         replaced(&reloader, 2).await;
     }
+}
+
+/// Verifies no other signatures.
+fn only_ed25519(provider: &CryptoProvider) -> Arc<CryptoProvider> {
+    let all = provider.signature_verification_algorithms.all.iter().copied();
+    let all: Vec<_> = all.filter(|algorithm| algorithm.public_key_alg_id() == alg_id::ED25519).collect();
+    let all: &'static [_] = all.leak();
+    let mapping = vec![(SignatureScheme::ED25519, all)].leak();
+    let signature_verification_algorithms = WebPkiSupportedAlgorithms { all, mapping };
+    Arc::new(CryptoProvider { signature_verification_algorithms, ..provider.clone() })
 }
