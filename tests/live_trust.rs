@@ -127,9 +127,13 @@ async fn equal_chains_are_judged_once() {
     for (ca, expected) in [(&pki.ca, None), (&other, Some("ca_key_mismatch")), (&pki.ca, None)] {
         checks.take();
         let generation = snapshots.replace(typha_snapshot(ca, &pki.typha, &policy));
-        let reason = || connections[19].0.lost_trust().map(|rejection| rejection.reason());
+        // Who has been told to go is not judged any more.
+        let all_are = |expected: Option<&str>| {
+            let mut staying = connections.iter().filter(|(typha, _)| typha.drop_reason().is_none());
+            staying.all(|(typha, _)| typha.lost_trust().map(|rejection| rejection.reason()) == expected)
+        };
         bounded(async {
-            while reason() != expected {
+            while !all_are(expected) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         })
@@ -218,6 +222,30 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
     let expected = "this connection was ended on our side (max_age)".to_owned();
     assert_eq!(reasons, vec![(Some(DropReason::MaxAge), expected, 1); 2]);
     assert!(state.borrow().last_error.is_none(), "{:?}", state.borrow().last_error);
+}
+
+/// One that neither reads nor writes does not keep the dialer from another connection.
+#[tokio::test]
+async fn a_handler_that_holds_on_is_dropped() {
+    let pki = TestPki::new().unwrap();
+    let typha = Typha::start(pki.acceptor().unwrap()).await;
+    let mut lifetime = ConnectionLifetime::default();
+    lifetime.max_age = Some(Duration::from_millis(10));
+    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]))
+        .with_lifetime(lifetime);
+    let (cancel, mut calls) = (CancellationToken::new(), 0);
+    bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
+        calls += 1;
+        if calls == 2 {
+            cancel.cancel();
+        } else {
+            std::future::pending::<()>().await;
+        }
+        drop(connection);
+        io::Result::Ok(())
+    }))
+    .await;
+    assert_eq!(calls, 2);
 }
 
 #[tokio::test]

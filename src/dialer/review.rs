@@ -14,7 +14,7 @@ use crate::snapshot_handle::FelixSnapshotHandle;
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// For how long a connection that is to end still works, as on Typha's end.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// What one connection is judged by.
 pub(super) struct Review {

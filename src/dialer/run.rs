@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -11,8 +11,9 @@ use super::backoff::Backoff;
 use super::connecting::Progress;
 use super::connection::FelixConnection;
 use super::felix_dialer::FelixDialer;
+use super::review::GRACE;
 use super::state::{DialerError, DialerPhase, Reporter};
-use crate::lifetime::DropReason;
+use crate::lifetime::{DropReason, Ending};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
@@ -31,7 +32,7 @@ impl FelixDialer {
     /// [`report_bad`](Self::report_bad). One that returns `Ok` is content, and any Typha may be next, the same one too.
     ///
     /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`; then it is
-    /// dropped. Dropping the future stops it too, at once, and so does a handler that panics. [`state`](Self::state) says what it is doing; what goes wrong is
+    /// dropped. The same goes for a handler that holds on to a connection which was [ended on our side](crate::lifetime). Dropping the future stops it too, at once, and so does a handler that panics. [`state`](Self::state) says what it is doing; what goes wrong is
     /// logged. It is meant to run once at a time for a dialer and its clones, since they share one state.
     ///
     /// ```no_run
@@ -83,7 +84,8 @@ impl FelixDialer {
                     let mut handled = pin!(handler(connection));
                     let ended = tokio::select! {
                         biased;
-                        ended = &mut handled => ended,
+                        ended = &mut handled => ended.map_err(Into::into),
+                        () = overdue(&ending) => Err("the handler held on to a connection that was ended on our side".into()),
                         () = cancel.cancelled() => {
                             // Whatever it returns, nobody asks any more.
                             let _ = timeout(LAST_WORDS, handled).await;
@@ -105,7 +107,7 @@ impl FelixDialer {
                         }
                         Err(error) => {
                             self.report_bad(&endpoint);
-                            let error = DialerError::Handler { endpoint, source: error.into() };
+                            let error = DialerError::Handler { endpoint, source: error };
                             warn!(error = %WithCauses(&error), "the connection to Typha has failed");
                             Some(error)
                         }
@@ -126,4 +128,10 @@ impl FelixDialer {
             }
         }
     }
+}
+
+/// Ends when a handler ought to have noticed that its connection is ended.
+async fn overdue(ending: &Ending) {
+    ending.told().cancelled().await;
+    sleep(GRACE + LAST_WORDS).await;
 }
