@@ -84,6 +84,15 @@ pub enum MaterialWarning {
         /// When it says that it will be made.
         this_update: UnixTime,
     },
+    /// A revocation list was made before the one of the same CA that it is to replace.
+    RevocationListOlder {
+        /// The CA that it is of.
+        issuer: String,
+        /// When it was made.
+        this_update: UnixTime,
+        /// When the one in force was made.
+        in_force: UnixTime,
+    },
     /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted all the
     /// same.
     RevokedCaInBundle {
@@ -109,6 +118,7 @@ impl MaterialWarning {
             Self::NotACa { .. } => "not_a_ca",
             Self::RevocationListExpired { .. } => "revocation_list_expired",
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
+            Self::RevocationListOlder { .. } => "revocation_list_older",
             Self::RevokedCaInBundle { .. } => "revoked_ca_in_bundle",
         }
     }
@@ -174,6 +184,13 @@ impl fmt::Display for MaterialWarning {
                 f,
                 "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
                 Timestamp(*this_update)
+            ),
+            Self::RevocationListOlder { issuer, this_update, in_force } => write!(
+                f,
+                "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know who was revoked since; \
+                 install the current one, or restart if it is meant",
+                Timestamp(*this_update),
+                Timestamp(*in_force)
             ),
             Self::RevokedCaInBundle { subject, issuer } => write!(
                 f,

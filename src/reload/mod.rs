@@ -8,6 +8,7 @@ mod files;
 mod following;
 mod look;
 mod options;
+mod outcomes;
 mod reloader;
 mod source;
 #[cfg(feature = "spiffe")]

@@ -38,19 +38,28 @@ fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Opti
     })
 }
 
-/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm.
+/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another one is.
 fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
     let old = in_force.trust_bundle.entries();
-    new.trust_bundle
-        .entries()
+    let entries = new.trust_bundle.entries();
+    if old.iter().any(|entry| entry.warning(now).is_none()) {
+        let problems: Option<Vec<_>> = entries.iter().map(|entry| entry.warning(now)).collect();
+        if let Some(problem) = problems.and_then(|problems| problems.into_iter().next()) {
+            return Some(problem);
+        }
+    }
+    entries
         .iter()
         .filter(|entry| !old.iter().any(|known| known.der == entry.der))
         .filter_map(|entry| entry.warning(now))
         .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
 }
 
-/// New lists must not refuse everybody. Expired ones do only where the policy says so.
+/// New lists must not be older ones, nor refuse everybody. Expired ones do that only where the policy says so.
 fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
+    if let Some(older) = new.revocation_lists.older_than(&in_force.revocation_lists, now) {
+        return Some(older);
+    }
     let old = in_force.revocation_lists.warnings(now);
     new.revocation_lists.warnings(now).into_iter().filter(|warning| !old.contains(warning)).find(|warning| {
         matches!(

@@ -120,6 +120,8 @@ async fn a_ca_goes_with_its_list() {
 async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_force() {
     for (policy, is_strict) in [(RevocationPolicy::default(), false), (RevocationPolicy::strict(), true)] {
         let listed = Listed::start(policy).await;
+        // Made after the one in force, and for a shorter time.
+        listed.pki.clock.turn(3 * HOUR);
         listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
         let log = Log::start();
         let outcome = listed.reloader.reload_now().await;
@@ -133,9 +135,32 @@ async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_
         } else {
             assert_eq!(outcome.unwrap(), Reloaded::Replaced { generation: 2 });
             assert!(lines.contains("finding=revocation_list_expired"), "{lines}");
+            assert_eq!(listed.verdict(), Ok(()));
         }
-        assert_eq!(listed.verdict(), Ok(()));
     }
+}
+
+/// Whoever can put an old list back must not be able to take a revocation back.
+#[tokio::test(start_paused = true)]
+async fn an_older_list_does_not_take_the_place_of_a_newer_one() {
+    let listed = Listed::start(RevocationPolicy::default()).await;
+    let (ca, soon) = (&listed.pki.a, listed.soon());
+    listed.write(ca, &[&listed.felix], soon);
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+    listed.write(ca, &[], soon - Duration::from_secs(60));
+    let error = listed.reload().await.unwrap_err();
+    assert!(
+        error.starts_with("the revocation list of CN=\"a\" is of ")
+            && error.contains("older than the one in force"),
+        "{error}"
+    );
+    assert_eq!((listed.verdict(), listed.snapshots.current().generation()), (Err("revoked"), 2));
+    // One that was made by a clock ahead of time does not count.
+    listed.write(ca, &[&listed.felix], soon + 100 * HOUR);
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
+    listed.write(ca, &[], soon);
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 4 }));
+    assert_eq!(listed.verdict(), Ok(()));
 }
 
 #[tokio::test(start_paused = true)]

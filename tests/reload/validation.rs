@@ -119,3 +119,21 @@ async fn a_ca_that_goes_before_our_leaf_does_is_told() {
         "{lines:?}"
     );
 }
+
+/// It would refuse everybody.
+#[tokio::test(start_paused = true)]
+async fn one_ca_at_least_must_be_valid() {
+    let pki = Pki::new();
+    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
+    let now = pki.clock.system_time();
+    let expired = TestCa::new(CertificateSpec::ca("old").valid(now - 2 * DAY, now - DAY)).unwrap();
+    let early = TestCa::new(CertificateSpec::ca("early").valid(now + DAY, now + 2 * DAY)).unwrap();
+    let found = refused(&rig, Act::Give(pki.parts(&[&expired, &early], &pki.leaf))).await;
+    assert!(matches!(found, MaterialWarning::CaExpired { .. }), "{found:?}");
+    rig.source.set(Act::Give(pki.parts(&[&expired, &early, &pki.b], &pki.leaf)));
+    assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
+    // What is in force may expire, and then anything is as good.
+    pki.clock.turn(1000 * 365 * DAY);
+    rig.source.set(Act::Give(pki.parts(&[&expired], &pki.leaf)));
+    assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 3 });
+}

@@ -140,6 +140,21 @@ impl RevocationLists {
         missing.into_iter().chain(of_lists).chain(revoked_cas).collect()
     }
 
+    /// What would take the place of a list of the same CA that was made later. One of the future does not count: it was made by a clock
+    /// that was wrong.
+    pub(crate) fn older_than(&self, in_force: &Self, now: UnixTime) -> Option<MaterialWarning> {
+        self.iter().find_map(|list| {
+            let known = in_force.list_of(list.issuer_name(), &list.issuer_key)?;
+            let (this_update, in_force) = (list.this_update, known.this_update);
+            let issuer = list.issuer.clone();
+            (this_update < in_force && in_force <= now).then_some(MaterialWarning::RevocationListOlder {
+                issuer,
+                this_update,
+                in_force,
+            })
+        })
+    }
+
     /// Whether they answer alike.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let signatures = |lists: &'_ Self| {
