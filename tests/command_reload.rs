@@ -160,3 +160,42 @@ fn felix_lives_on() {
     assert_eq!((&last["event"], &last["closed"]), (&json!("accepted"), &json!("cleanly")), "{last}");
     assert_eq!(felix.process.wait().unwrap().code(), Some(0));
 }
+
+/// Who is connected already, too: told on Typha's end at once, and ended.
+#[test]
+fn typha_tells_who_loses_trust() {
+    let pki = Pki::new();
+    let (mut typha, address) = typha(&pki, "0");
+    let config = pki.path("felix.cfg");
+    let mut felix = command(&["felix", "--connect", &address, "--config", config.to_str().unwrap()]);
+    felix.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut process = felix.spawn().unwrap();
+    let _stdin = process.stdin.take();
+    let lines: BufReader<ChildStderr> = BufReader::new(process.stderr.take().unwrap());
+    let mut felix = Running { process, lines };
+    assert_eq!(typha.line()["event"], "accepted");
+
+    let text = std::fs::read_to_string(pki.path("typha.cfg")).unwrap();
+    let [name, uri] = ["ClientCN", "ClientURISAN"].map(|parameter| format!("{parameter} ="));
+    let changed: String = text
+        .lines()
+        .filter(|line| !line.starts_with(&*name) && !line.starts_with(&*uri))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(pki.path("typha.cfg"), changed + "ClientCN = somebody-else\n").unwrap();
+    let mut lines = [typha.hang_up(), typha.line()];
+    lines.sort_by_key(|line| line["event"].to_string());
+    let [lost, told] = lines;
+    assert_eq!(told, reloaded(2, true));
+    let [event, reason, closes] = ["event", "reason", "closes"].map(|key| lost[key].clone());
+    assert_eq!(
+        (event, reason, closes),
+        (json!("lost_trust"), json!("identity_mismatch"), json!(true)),
+        "{lost}"
+    );
+    assert_eq!((&lost["generation"], &lost["common_name"]), (&json!(2), &json!("typha-client")), "{lost}");
+    // The only one, so that it is ended at once, in order.
+    let last = felix.line();
+    assert_eq!((&last["event"], &last["closed"]), (&json!("accepted"), &json!("cleanly")), "{last}");
+    assert_eq!(felix.process.wait().unwrap().code(), Some(0));
+}

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use typha_tls::dialer::{DialerError, DialerPhase, FelixConnection, FelixDialer, FixedEndpoints};
 use typha_tls::lifetime::{ConnectionLifetime, DropReason, LostTrustPolicy};
 use typha_tls::listener::TyphaConnection;
+use typha_tls::material::TrustBundle;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{
     self, CertificateSpec, FELIX_COMMON_NAME, Purpose, TYPHA_COMMON_NAME, TestCa, TestLeaf, TestPki,
@@ -147,6 +148,38 @@ async fn equal_chains_are_judged_once() {
     // They are told to go over the minute; those that have not been told are trusted again.
     let staying = connections.iter().filter(|(typha, _)| typha.drop_reason().is_none());
     assert_eq!(staying.filter(|(typha, _)| typha.lost_trust().is_none()).count(), 19);
+}
+
+/// In a migration it shows who still depends on the old CA, of the same name here.
+#[tokio::test]
+async fn connections_are_counted_by_the_ca_that_vouches_for_them() {
+    let (pki, policy) = (TestPki::new().unwrap(), TlsPolicy::builder().build().unwrap());
+    let new_ca = TestCa::new(CertificateSpec::ca("calico-typha-ca")).unwrap();
+    let of_new = new_ca.issue(CertificateSpec::leaf(FELIX_COMMON_NAME).purpose(Purpose::ClientAuth)).unwrap();
+    let both = |first: &TestCa, second: &TestCa| {
+        let mut material = testing::material(&pki.ca, &pki.typha, policy.provider()).unwrap();
+        material.trust_bundle = TrustBundle::from_der([first.root().clone(), second.root().clone()]).unwrap();
+        let required = RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap();
+        TyphaSnapshot::new(&material, required, &policy).unwrap()
+    };
+    let mut listener =
+        TyphaListener::builder(TyphaAcceptor::new(both(&pki.ca, &new_ca))).bind("127.0.0.1:0").await.unwrap();
+    let handle = listener.handle();
+    assert_eq!(handle.active_by_ca().len(), 0);
+    let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
+    let new_felix = testing::connector(&pki.ca, &of_new, required).unwrap();
+    let old = connect(&mut listener, &pki.connector().unwrap()).await;
+    let new = [connect(&mut listener, &new_felix).await, connect(&mut listener, &new_felix).await];
+    let [old_ca, new_ca] = [old.0.peer().ca(), new[0].0.peer().ca()].map(str::to_owned);
+    for ca in [&old_ca, &new_ca] {
+        let key =
+            ca.strip_prefix("CN=\"calico-typha-ca\" (key ").and_then(|rest| rest.strip_suffix(')')).unwrap();
+        assert!(key.len() == 8 && key.bytes().all(|digit| digit.is_ascii_hexdigit()), "{ca}");
+    }
+    assert_ne!(old_ca, new_ca);
+    assert_eq!(handle.active_by_ca(), [(old_ca, 1), (new_ca.clone(), 2)].into());
+    drop(old);
+    assert_eq!(handle.active_by_ca(), [(new_ca, 2)].into());
 }
 
 /// Typhas of an old and a new CA; a Felix that gives up the old one goes over to the new one.

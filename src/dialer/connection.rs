@@ -94,6 +94,11 @@ impl FelixConnection {
         self.stream.ending()
     }
 
+    /// The stream below, such as to ask the socket for its options.
+    pub fn get_ref(&self) -> &AuthenticatedStream<TcpStream> {
+        self.stream.stream()
+    }
+
     /// The stream alone.
     ///
     /// # Security

@@ -79,9 +79,8 @@ async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
     match dialer.connect().await {
         Ok(connection) => {
             let peer = connection.endpoint().address.to_string();
-            let stream = connection.into_stream();
-            let accepted = output::accepted(&peer, &stream);
-            let (line, code) = talk::talk(stream).await;
+            let accepted = output::accepted(&peer, connection.get_ref());
+            let (line, code) = talk::talk(connection).await;
             output::print_outcome(&output::merge(accepted, line));
             code
         }

@@ -9,22 +9,21 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use typha_tls::AuthenticatedStream;
+use typha_tls::dialer::FelixConnection;
 use typha_tls::error::{WithCauses, alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 
 use crate::output::{self, FAILED, REFUSED_BY_PEER, SUCCESS};
 
 /// Copies both ways until Typha closes. Returns what to add to the outcome, and the exit code.
-pub(super) async fn talk(stream: AuthenticatedStream<TcpStream>) -> (Value, u8) {
-    let acceptance = match stream.acceptance() {
+pub(super) async fn talk(connection: FelixConnection) -> (Value, u8) {
+    let acceptance = match connection.acceptance() {
         Acceptance::Confirmed => "confirmed",
         Acceptance::NotAsked => "not_asked",
         _ => "unconfirmed",
     };
-    let (from_typha, to_typha) = tokio::io::split(stream);
+    let (from_typha, to_typha) = tokio::io::split(connection);
     let (sent, mut received) = (Arc::new(AtomicU64::new(0)), 0);
     let ended = transfer(from_typha, to_typha, &sent, &mut received).await;
     let line = json!({ "acceptance": acceptance, "sent": sent.load(Relaxed), "received": received });
@@ -86,8 +85,8 @@ async fn transfer(
     ended
 }
 
-type WriteHalf = tokio::io::WriteHalf<AuthenticatedStream<TcpStream>>;
-type ReadHalf = tokio::io::ReadHalf<AuthenticatedStream<TcpStream>>;
+type WriteHalf = tokio::io::WriteHalf<FelixConnection>;
+type ReadHalf = tokio::io::ReadHalf<FelixConnection>;
 
 const SENDING: &str = "sending to Typha";
 
