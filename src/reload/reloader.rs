@@ -78,6 +78,8 @@ impl Reloader {
     /// Starts to follow `source`, for all that begins its handshakes with `snapshots`. Dropping the last clone of what it returns ends that at
     /// once, even in the middle of a look.
     ///
+    /// One handle is for one reloader: two with different sources would take turns in replacing what the other has put in force.
+    ///
     /// # Panics
     ///
     /// Outside of a tokio runtime, which must have its clock enabled.

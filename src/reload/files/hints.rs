@@ -48,20 +48,18 @@ impl Hints {
         if watching.places == places && watching.watcher.is_some() {
             return;
         }
-        match watcher(&places, &self.changed) {
-            Ok(watcher) => watching.watcher = Some(watcher),
-            Err(error) => {
-                watching.watcher = None;
-                if !std::mem::replace(&mut watching.said_impossible, true) {
-                    debug!(%error, "files can not be watched; they are polled only");
-                }
-            }
+        let (watcher, error) = watcher(&places, &self.changed);
+        if let Some(error) = error
+            && !std::mem::replace(&mut watching.said_impossible, true)
+        {
+            debug!(%error, "not all files can be watched; those are polled only");
         }
-        watching.places = places;
+        (watching.places, watching.watcher) = (places, watcher);
     }
 }
 
-fn watcher(places: &Places, changed: &Arc<Notify>) -> notify::Result<RecommendedWatcher> {
+/// Watches what can be watched. The error is that of something else.
+fn watcher(places: &Places, changed: &Arc<Notify>) -> (Option<RecommendedWatcher>, Option<notify::Error>) {
     let (relevant, changed) = (places.clone(), changed.clone());
     let on_event = move |event: notify::Result<Event>| {
         // Of an error, the next poll makes up.
@@ -69,11 +67,13 @@ fn watcher(places: &Places, changed: &Arc<Notify>) -> notify::Result<Recommended
             changed.notify_one();
         }
     };
-    let mut watcher = RecommendedWatcher::new(on_event, Config::default())?;
-    for directory in places.directories.keys() {
-        watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    }
-    Ok(watcher)
+    let mut watcher = match RecommendedWatcher::new(on_event, Config::default()) {
+        Ok(watcher) => watcher,
+        Err(error) => return (None, Some(error)),
+    };
+    let watched = places.directories.keys().map(|place| watcher.watch(place, RecursiveMode::NonRecursive));
+    let error = watched.filter_map(Result::err).last();
+    (Some(watcher), error)
 }
 
 /// As many as the kernel follows.
@@ -164,6 +164,24 @@ mod tests {
             places.names.into_iter().map(|(directory, name)| directory.join(name)).collect();
         names.sort();
         names
+    }
+
+    /// That one place is not there to be watched costs no other its watch.
+    #[tokio::test]
+    async fn what_can_be_watched_is_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        std::fs::write(&file, "").unwrap();
+        let hints = Hints::default();
+        let mut places = Places::default();
+        places.add(&file);
+        for absent in ["/absent-a", "/proc/absent/z"] {
+            places.add_name(Path::new(absent), "ca.pem".into());
+        }
+        let (watcher, error) = watcher(&places, &hints.changed);
+        assert!(watcher.is_some() && error.is_some());
+        std::fs::write(&file, "changed").unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(30), hints.changed()).await.unwrap();
     }
 
     #[test]
