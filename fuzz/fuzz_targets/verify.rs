@@ -28,9 +28,8 @@ static VERIFIERS: LazyLock<Vec<PeerVerifier>> = LazyLock::new(|| {
         RequiredIdentity::common_name(FELIX_COMMON_NAME),
         RequiredIdentity::uri_san(FELIX_SPIFFE_ID),
     ];
-    let lists =
-        RevocationLists::from_pem(REVOCATION_LIST, &fixtures::trust_bundle(), POLICY.provider())
-            .expect("the fixtures are usable");
+    let lists = RevocationLists::from_pem(REVOCATION_LIST, &fixtures::trust_bundle(), POLICY.provider())
+        .expect("the fixtures are usable");
     let strict = lists.clone().with_policy(RevocationPolicy::strict());
     required
         .into_iter()
@@ -73,7 +72,8 @@ fuzz_target!(|data: &[u8]| {
 
 /// All but until when the path holds: of several paths, another one may be known than the first that is found.
 fn said(verdict: &Result<VerifiedPeer, Rejection>) -> String {
-    let peer = verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
+    let peer =
+        verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
     format!("{peer:?}")
 }
 
