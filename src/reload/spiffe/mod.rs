@@ -31,7 +31,7 @@ use crate::snapshot::SnapshotParts;
 ///
 /// ```no_run
 /// use typha_tls::policy::TlsPolicy;
-/// use typha_tls::reload::{SnapshotSource as _, SpiffeSource};
+/// use typha_tls::reload::{ReloadOptions, Reloader, SnapshotSource as _, SpiffeSource};
 /// use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -41,7 +41,7 @@ use crate::snapshot::SnapshotParts;
 ///     .connect()
 ///     .await?;
 /// let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(source.load().await?)?);
-/// // From here on `source` is what keeps `acceptor.snapshots()` up to date.
+/// let _reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
 /// # Ok(())
 /// # }
 /// ```
