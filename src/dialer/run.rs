@@ -38,7 +38,7 @@ impl FelixDialer {
     /// ```no_run
     /// # async fn example(dialer: typha_tls::dialer::FelixDialer) {
     /// use tokio::io::AsyncReadExt as _;
-    /// use tokio_util::sync::CancellationToken;
+    /// use typha_tls::CancellationToken;
     ///
     /// let cancel = CancellationToken::new();
     /// dialer

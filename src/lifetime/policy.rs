@@ -49,8 +49,9 @@ pub enum LostTrustPolicy {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExpiryPolicy {
-    /// Closed once it is noticed, within 5 s; of several at a time, spread as [`ConnectionLifetime::on_lost_trust`] says. A dialer takes a
-    /// moment at random of that time then, too.
+    /// Closed once it is noticed, within 5 s; of several at a time, spread over the time of a [`LostTrustPolicy::CloseSpread`] in
+    /// [`ConnectionLifetime::on_lost_trust`], of which a dialer takes a moment at random. With any other policy there all are closed at once,
+    /// which for a CA that expires can be every connection.
     CloseAtExpiry,
     /// Never closed, as in Calico. A reconnection will be refused.
     ReportOnly,

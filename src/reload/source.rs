@@ -11,6 +11,35 @@ use crate::material::MaterialError;
 use crate::snapshot::SnapshotParts;
 
 /// Where what a snapshot is made of comes from: files, the SPIFFE Workload API, a secret store of one's own.
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use tokio::sync::Notify;
+/// use typha_tls::reload::{SnapshotSource, SourceError};
+/// use typha_tls::snapshot::SnapshotParts;
+///
+/// /// What a secret store has sent last.
+/// struct Pushed {
+///     latest: Mutex<Result<SnapshotParts, String>>,
+///     arrived: Notify, // by `notify_one`, which is kept for a `changed` that comes later
+/// }
+///
+/// impl SnapshotSource for Pushed {
+///     async fn load(&self) -> Result<SnapshotParts, SourceError> {
+///         let latest = self.latest.lock().map_err(|_| SourceError::new("its task has panicked"))?;
+///         latest.clone().map_err(SourceError::new)
+///     }
+///
+///     async fn changed(&self) {
+///         self.arrived.notified().await;
+///     }
+///
+///     fn description(&self) -> String {
+///         "the secret store".to_owned()
+///     }
+/// }
+/// ```
 pub trait SnapshotSource: Send + Sync {
     /// What there is now. It is asked at the polling interval, and when [`changed`](Self::changed) ends; the same parts
     /// again mean that nothing has changed.
