@@ -23,11 +23,11 @@ pub struct FelixConfig {
     pub typha_addr: Option<String>,
     /// `TyphaK8sServiceName`: the Kubernetes service of the Typhas.
     pub typha_k8s_service_name: Option<String>,
-    /// `TyphaK8sNamespace`: the namespace of that service.
+    /// `TyphaK8sNamespace`: the namespace of that service; `kube-system` by default.
     pub typha_k8s_namespace: String,
-    /// `TyphaReadTimeout`: a read that receives nothing for this long ends the connection.
+    /// `TyphaReadTimeout`: a read that receives nothing for this long ends the connection; 30 s by default, `None` for no bound.
     pub read_timeout: Option<Duration>,
-    /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection.
+    /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection; 10 s by default, `None` for no bound.
     pub write_timeout: Option<Duration>,
     /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. `None`, the default, means the system's host
     /// name in lower case, as in Calico; that is the node's name in most clusters, and where it is not, no Typha is preferred.

@@ -20,21 +20,22 @@ pub struct TyphaConfig {
     pub tls: Option<TlsSettings>,
     /// `ServerHost`: the address to listen on; `None` for all.
     pub server_host: Option<String>,
-    /// `ServerPort`: the port to listen on.
+    /// `ServerPort`: the port to listen on; 5473 by default.
     pub server_port: u16,
-    /// `ServerHandshakeTimeoutSecs`: the bound on a whole handshake.
+    /// `ServerHandshakeTimeoutSecs`: the bound on a whole handshake; 10 s by default.
     pub handshake_timeout: Duration,
-    /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection.
+    /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection; 120 s by default, `None` for no bound.
     pub write_timeout: Option<Duration>,
-    /// `MaxConnectionsUpperLimit`: the most connections that rebalancing leaves.
+    /// `MaxConnectionsUpperLimit`: connections in service, at most, beyond which new ones are shed; 10,000 by default.
     pub max_connections_upper_limit: u32,
-    /// `MaxConnectionsLowerLimit`: rebalancing does not go below it.
+    /// `MaxConnectionsLowerLimit`: rebalancing does not go below it; 400 by default.
     pub max_connections_lower_limit: u32,
-    /// `ConnectionDropIntervalSecs`: the pace at which rebalancing drops connections.
+    /// `ConnectionDropIntervalSecs`: the pace at which rebalancing drops connections; 1 s by default.
     pub connection_drop_interval: Duration,
-    /// `ShutdownTimeoutSecs`: the time that a graceful shutdown may take.
+    /// `ShutdownTimeoutSecs`: the time that a graceful shutdown may take; 300 s by default.
     pub shutdown_timeout: Duration,
-    /// `ShutdownConnectionDropIntervalMaxSecs`: the slowest pace at which a graceful shutdown drops connections.
+    /// `ShutdownConnectionDropIntervalMaxSecs`: the slowest pace at which a graceful shutdown drops connections; 1 s by
+    /// default.
     pub shutdown_connection_drop_interval_max: Duration,
 }
 

@@ -38,7 +38,7 @@ impl ListenerHandle {
     }
 
     /// How many connections are in service by the [CA](crate::verifier::VerifiedPeer::ca) that their peer was accepted by, at the handshake or when
-    /// it was judged again. While a CA is among them, removing it ends connections.
+    /// it was judged again. Those that were told to go are not counted. While a CA is among them, removing it ends connections.
     pub fn active_by_ca(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.shared.roll.staying_entries() {
@@ -47,7 +47,9 @@ impl ListenerHandle {
         counts
     }
 
-    /// Tells so many connections, chosen at random, to go. Returns how many there were to be told.
+    /// Tells so many connections, chosen at random, to go, all at once: over more than a few, spread the calls. Each has the
+    /// [`drop_grace`](super::ListenerLimits::drop_grace) to end in order, for the reason [`DropReason::Requested`]. Returns how many there were to be
+    /// told.
     pub fn drop_random(&self, count: usize) -> usize {
         self.shared.drop_random(count, DropReason::Requested, self.shared.limits.drop_grace)
     }
