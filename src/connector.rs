@@ -123,7 +123,7 @@ impl FelixConnector {
         self.snapshots.current()
     }
 
-    /// By which the snapshot is replaced, for all clones of this connector. Handshakes that are under way end with the one they began with.
+    /// The handle by which the snapshot is replaced, for all clones of this connector. Handshakes that are under way end with the one they began with.
     pub fn snapshots(&self) -> &FelixSnapshotHandle {
         &self.snapshots
     }

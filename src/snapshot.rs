@@ -210,7 +210,7 @@ impl<C> Snapshot<C> {
         &self.verifier
     }
 
-    /// The how-manieth it is that its [handle](crate::SnapshotHandle) has put in force, from 1; 0 before that.
+    /// Its number among those that its [handle](crate::SnapshotHandle) has put in force, counted from 1; 0 before it is in force.
     pub fn generation(&self) -> u64 {
         self.generation
     }

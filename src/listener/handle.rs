@@ -55,8 +55,9 @@ impl ListenerHandle {
     }
 
     /// Brings the number of connections down to a target: every [`drop_interval`](super::ListenerLimits::drop_interval) one is told to go, chosen at
-    /// random, while there are more. The target holds until the next call, also for connections that come later; it is brought between
-    /// [`connections_lower`](super::ListenerLimits::connections_lower) and [`connections`](super::ListenerLimits::connections), and returned.
+    /// random, while there are more. The target holds until the next call, also for connections that come later. One below
+    /// [`connections_lower`](super::ListenerLimits::connections_lower) or above [`connections`](super::ListenerLimits::connections) counts as that bound;
+    /// what counts is returned.
     ///
     /// Calico's Typha computes it from the number of its instances and nodes.
     pub fn rebalance(&self, target: usize) -> usize {

@@ -150,7 +150,7 @@ pub struct TyphaListenerBuilder {
 }
 
 impl TyphaListenerBuilder {
-    /// By which the snapshot is replaced, as a [`Reloader`](crate::reload::Reloader) does it.
+    /// The handle by which the snapshot is replaced, for a [`Reloader`](crate::reload::Reloader) or a program of one's own.
     pub fn snapshots(&self) -> &TyphaSnapshotHandle {
         self.acceptor.snapshots()
     }
