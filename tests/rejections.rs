@@ -124,7 +124,7 @@ fn a_ca_made_anew_under_the_same_name() {
         judge(&old, leaf.chain()),
         "ca_key_mismatch",
         "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but is signed with \
-         another key: if that CA was made anew under the same name, add the new CA certificate to the CA file",
+         another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now",
     );
     // With both in the bundle, both are tried.
     let both = TrustBundle::from_der([old.root().clone(), new.root().clone()]).unwrap();

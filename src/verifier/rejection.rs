@@ -21,7 +21,7 @@ pub enum Rejection {
     /// The certificate's issuer has the name of a trusted CA, but that CA's key did not sign it.
     #[error(
         "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: \
-         if that CA was made anew under the same name, add the new CA certificate to the CA file"
+         if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now"
     )]
     CaKeyMismatch {
         /// The certificate that does not verify.

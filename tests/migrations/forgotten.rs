@@ -64,6 +64,6 @@ async fn so_it_is_where_the_cas_have_the_same_name() {
     let (site, refusal, _) = forget_one(&old, &new).await;
     assert_eq!(refusal, REFUSAL);
     let problem = "the certificate of CN=\"typha-client\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but is signed with \
-                   another key: if that CA was made anew under the same name, add the new CA certificate to the CA file";
+                   another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now";
     mend(site, &new, "ca_key_mismatch", problem).await;
 }

@@ -221,7 +221,7 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     site.new_typha_leaf(0, issue(&new, Role::Typha, By::Name)).await;
     assert_eq!(site.log.warnings(), [own_issuer_is(other, 2)]);
     let problem = "the certificate of CN=\"typha-server\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but is signed with \
-                   another key: if that CA was made anew under the same name, add the new CA certificate to the CA file";
+                   another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now";
     assert_eq!(site.felixes[0].links[0].new_connection().await, Err(undialled(problem)));
     assert_eq!(site.typhas[0].failed().await, [REFUSED]);
     site.new_typha_leaf(0, before).await;
