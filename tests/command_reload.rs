@@ -125,9 +125,13 @@ fn typha_looks_by_itself() {
         pki.add_ca("more");
         assert_eq!(typha.line(), reloaded(generation, true));
     }
+    let good = std::fs::read(pki.path("ca.pem")).unwrap();
     std::fs::remove_file(pki.path("ca.pem")).unwrap();
     let line = typha.line();
     assert_eq!((&line["event"], &line["reason"]), (&json!("reload_failed"), &json!("source")), "{line}");
+    // What is mended is told, too.
+    std::fs::write(pki.path("ca.pem"), good).unwrap();
+    assert_eq!(typha.line(), reloaded(3, false));
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(crate) struct Follower {
     /// What was told last.
     generation: u64,
     failures: u64,
+    failing: bool,
 }
 
 impl Follower {
@@ -43,7 +44,7 @@ impl Follower {
         let mut reload = ReloadOptions::default();
         reload.poll_interval = options.reload_interval;
         let reloader = Reloader::start(snapshots, source, reload);
-        Ok(Self { state: reloader.state(), reloader, hangup, generation, failures: 0 })
+        Ok(Self { state: reloader.state(), reloader, hangup, generation, failures: 0, failing: false })
     }
 
     /// Prints a line for each change, and for each SIGHUP. Never ends.
@@ -60,7 +61,14 @@ impl Follower {
                     }
                 }
                 changed = self.state.changed() => match changed {
-                    Ok(()) => drop(self.tell_news(&print)),
+                    Ok(()) => {
+                        let was_failing = self.failing;
+                        let [replaced, failed] = self.tell_news(&print);
+                        // What is there is what is in force, again.
+                        if was_failing && !self.failing && !replaced && !failed {
+                            print(reloaded(self.generation, false));
+                        }
+                    }
                     Err(_) => std::future::pending().await,
                 },
             }
@@ -75,6 +83,7 @@ impl Follower {
             print(reloaded(state.generation, true));
         }
         let failed = std::mem::replace(&mut self.failures, state.failures) != state.failures;
+        self.failing = state.last_error.is_some();
         match state.last_error.filter(|_| failed) {
             Some(error) => print(reload_failed(state.generation, &error)),
             None => return [replaced, false],
