@@ -15,6 +15,8 @@ use typha_tls::reload::{ReloadOptions, Reloader};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // What goes wrong with the files, and which certificates are about to expire, is said there.
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -126,6 +126,6 @@ fn unix_socket(endpoint: &str) -> Result<Endpoint, SpiffeError> {
     match Endpoint::parse(endpoint) {
         Ok(socket @ Endpoint::Unix(_)) => Ok(socket),
         Ok(_) => Err(refused("over TCP our key would cross a network in the clear".to_owned())),
-        Err(error) => Err(refused(crate::error::WithCauses(&error).to_string())),
+        Err(error) => Err(refused(crate::text::WithCauses(&error).to_string())),
     }
 }

@@ -12,8 +12,8 @@ use tracing::{info, warn};
 
 use super::error::SpiffeError;
 use super::selection::Selection;
-use crate::error::WithCauses;
 use crate::snapshot::SnapshotParts;
+use crate::text::WithCauses;
 
 /// What is known of the agent.
 #[derive(Default)]
