@@ -139,9 +139,9 @@ fn judge(
     let last_good = peer.trusted_until();
     // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time at which all
     // of it is valid: the CA may have been renewed after the leaf expired.
-    let then = match verifier.verify(chain, peer.role(), last_good) {
+    let then = match verifier.verify_as_of(chain, peer.role(), last_good) {
         // Most often, and mostly without a look at a signature.
-        Ok(_) => Ok(()),
+        Ok(()) => Ok(()),
         Err(_) => verifier.verify_but_for_time(chain, peer.role(), last_good),
     };
     let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });

@@ -130,6 +130,32 @@ fn a_ca_that_was_renewed_after_the_leaf_had_expired_hides_nothing() {
     assert_eq!(site.judged(Duration::ZERO, &revoking), ("trust", "revoked"));
 }
 
+/// Of those whom a CA is taken from, the ones whose own certificate has expired are no better than the rest.
+#[test]
+fn a_dead_certificate_of_a_ca_that_was_removed_keeps_nobody() {
+    let site = Site::new();
+    // What the peer was accepted by is gone, and what is left had expired even then.
+    let cas = [site.renewed(Duration::ZERO, 99 * HOUR)];
+    for after in [Duration::ZERO, 2 * HOUR] {
+        assert_eq!(site.judged(after, &Changed::nothing(&cas)), ("trust", "expired"), "after {after:?}");
+    }
+    // The successor that is not for the time of the peer does not make it worse.
+    let late = site.renewed(102 * HOUR, 200 * HOUR);
+    for cas in [[cas[0].clone(), late.clone()], [late, cas[0].clone()]] {
+        assert_eq!(site.judged(3 * HOUR, &Changed::nothing(&cas)), ("expired", "expired"));
+    }
+}
+
+/// What was is looked at to find out about the loss, and not to be remembered.
+#[test]
+fn who_has_expired_takes_no_place_among_those_who_are_remembered() {
+    let site = Site::new();
+    let snapshot = snapshot(&site.ca, &Changed::nothing(&[site.ca.root().clone()]), site.began);
+    assert!(site.standing.judge(&snapshot, at(site.began + 2 * HOUR)).is_err());
+    let verifier = format!("{:?}", snapshot.verifier());
+    assert!(verifier.contains("ChainCache { chains: 0,"), "{verifier}");
+}
+
 #[test]
 fn a_list_that_has_expired_hides_nothing() {
     let site = Site::new();

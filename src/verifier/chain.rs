@@ -28,22 +28,21 @@ impl PeerVerifier {
         let intermediates = &*distinct(sent);
         let refused = RefCell::new(None);
         let accepted = RefCell::new(None);
-        let check_path =
-            |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, trust.looked_at(now)) {
-                Ok(path) => {
-                    accepted.replace(Some(path));
-                    Ok(())
+        let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now, trust) {
+            Ok(path) => {
+                accepted.replace(Some(path));
+                Ok(())
+            }
+            Err(rejection) => {
+                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
+                // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+                let mut refused = refused.borrow_mut();
+                if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
+                    *refused = Some(rejection);
                 }
-                Err(rejection) => {
-                    // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
-                    // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
-                    let mut refused = refused.borrow_mut();
-                    if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
-                        *refused = Some(rejection);
-                    }
-                    Err(webpki::Error::CertDistrusted)
-                }
-            };
+                Err(webpki::Error::CertDistrusted)
+            }
+        };
         let outcome = EndEntityCert::try_from(leaf).and_then(|end_entity| {
             end_entity
                 .verify_for_usage(
@@ -75,7 +74,8 @@ impl PeerVerifier {
         path: &VerifiedPath<'_>,
         sent: &[CertificateDer<'_>],
         role: Role,
-        now: Option<UnixTime>,
+        now: UnixTime,
+        trust: Trust,
     ) -> Result<Path, Rejection> {
         let mut validity = Validity::ALWAYS;
         let mut straight = sent.iter();
@@ -93,10 +93,10 @@ impl PeerVerifier {
         let (_, entry) = std::iter::zip(bundle.anchors(), bundle.entries())
             .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()))
             .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
-        check_ca(entry, path, role, now)?;
+        check_ca(entry, path, role, now, trust)?;
         validity = validity
             .intersection(Validity::new(entry.not_before, entry.not_after))
-            .intersection(self.check_revocation(path, entry, now)?);
+            .intersection(self.check_revocation(path, entry, trust.looked_at(now))?);
         // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
         is_straight &= match straight.as_slice() {
             [] => true,
@@ -112,7 +112,7 @@ impl PeerVerifier {
     }
 }
 
-/// Whether it counts for a path that the CA and the revocation lists are in their time.
+/// Whether it counts for a path that the CA is valid yet, and that the revocation lists are in their time.
 #[derive(Clone, Copy)]
 pub(super) enum Trust {
     /// As in a handshake.
@@ -121,7 +121,7 @@ pub(super) enum Trust {
 }
 
 impl Trust {
-    /// The time that they are to be looked at.
+    /// The time that the lists are to be looked at.
     fn looked_at(self, now: UnixTime) -> Option<UnixTime> {
         matches!(self, Self::InTime).then_some(now)
     }
@@ -142,7 +142,8 @@ fn check_ca(
     entry: &BundleEntry,
     path: &VerifiedPath<'_>,
     role: Role,
-    now: Option<UnixTime>,
+    now: UnixTime,
+    trust: Trust,
 ) -> Result<(), Rejection> {
     let subject = || entry.subject.clone();
     let intermediates = path.intermediate_certificates().count();
@@ -152,10 +153,11 @@ fn check_ca(
         return if is_pinned_leaf { Ok(()) } else { Err(unusable(subject(), why)) };
     }
     let position = ChainPosition::Ca;
-    if let Some(now) = now.filter(|now| *now > entry.not_after) {
+    // One that comes too late may be the successor of what the peer was trusted by; one that was dead is not.
+    if now > entry.not_after {
         return Err(Rejection::Expired { position, subject: subject(), not_after: entry.not_after, now });
     }
-    if let Some(now) = now.filter(|now| *now < entry.not_before) {
+    if now < entry.not_before && matches!(trust, Trust::InTime) {
         return Err(Rejection::NotYetValid {
             position,
             subject: subject(),

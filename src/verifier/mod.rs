@@ -151,8 +151,20 @@ impl PeerVerifier {
         Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
     }
 
+    /// Whether [`verify`](Self::verify) would have accepted the chain `then`. It is not remembered for that: its time may be over.
+    pub(crate) fn verify_as_of(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        then: UnixTime,
+    ) -> Result<(), Rejection> {
+        let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
+        self.verify_parts(leaf, intermediates, role, then).map(drop)
+    }
+
     /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the time `then`, when
-    /// it was accepted before, and it does not count whether the CA and the revocation lists were in their time.
+    /// it was accepted before, and it does not count whether the CA
+    /// was valid yet, nor whether the revocation lists were in their time.
     pub(crate) fn verify_but_for_time(
         &self,
         chain: &[CertificateDer<'_>],
