@@ -296,12 +296,13 @@ fn is_same_provider(one: &CryptoProvider, other: &CryptoProvider) -> bool {
             .eq(other.kx_groups.iter().map(|group| (group.name(), address(group))))
         && algorithms.all.iter().map(address).eq(other_algorithms.all.iter().map(address))
         && mapping(algorithms) == mapping(other_algorithms)
-        && address(&one.key_provider) == address(&other.key_provider)
-        && address(&one.secure_random) == address(&other.secure_random)
+        && std::ptr::eq(one.key_provider, other.key_provider)
+        && std::ptr::eq(one.secure_random, other.secure_random)
 }
 
-fn address<T: ?Sized>(part: &&'static T) -> *const () {
-    std::ptr::from_ref(*part).cast()
+/// With what it is an implementation of: those that take no memory may all be at one place.
+fn address<T: ?Sized>(part: &&'static T) -> *const T {
+    std::ptr::from_ref(*part)
 }
 
 fn is_aes_128(suite: SupportedCipherSuite) -> bool {
@@ -440,6 +441,34 @@ mod tests {
             assert!(!given(&other).is_same_as(&build()));
             assert!(given(&other).is_same_as(&given(&other)));
         }
+    }
+
+    /// Of what takes no memory, two may be at one place.
+    #[test]
+    fn parts_without_a_size_are_told_apart() {
+        macro_rules! key_provider {
+            ($name:ident) => {
+                #[derive(Debug)]
+                struct $name;
+                impl rustls::crypto::KeyProvider for $name {
+                    fn load_private_key(
+                        &self,
+                        _: rustls_pki_types::PrivateKeyDer<'static>,
+                    ) -> Result<Arc<dyn rustls::sign::SigningKey>, rustls::Error> {
+                        Err(rustls::Error::General(stringify!($name).to_owned()))
+                    }
+                }
+            };
+        }
+        key_provider!(One);
+        key_provider!(Other);
+        let given = |key_provider: &'static dyn rustls::crypto::KeyProvider| {
+            let provider = CryptoProvider { key_provider, ..default_provider().unwrap() };
+            TlsPolicy::builder().provider(Arc::new(provider)).build().unwrap()
+        };
+        let (one, other) = (&One, &Other);
+        assert!(!given(one).is_same_as(&given(other)));
+        assert!(given(one).is_same_as(&given(one)));
     }
 
     #[test]
