@@ -5,7 +5,7 @@
 use rustls_pki_types::UnixTime;
 
 use super::error::ReloadError;
-use crate::material::{ExpiredList, Material, MaterialWarning};
+use crate::material::{BundleEntry, ExpiredList, Material, MaterialWarning};
 use crate::role::Role;
 use crate::snapshot::SnapshotParts;
 
@@ -38,19 +38,24 @@ fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Opti
     })
 }
 
-/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another one is.
+/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another one is. A pinned leaf
+/// that is in force is as good as a CA.
 fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
     let old = in_force.trust_bundle.entries();
     let entries = new.trust_bundle.entries();
-    if old.iter().any(|entry| entry.warning(now).is_none()) {
-        let problems: Option<Vec<_>> = entries.iter().map(|entry| entry.warning(now)).collect();
-        if let Some(problem) = problems.and_then(|problems| problems.into_iter().next()) {
-            return Some(problem);
+    let is_known = |entry: &BundleEntry| old.iter().any(|known| known.der == entry.der);
+    let is_usable = |entry: &BundleEntry| match entry.warning(now) {
+        Some(MaterialWarning::NotACa { .. }) => {
+            is_known(entry) && (entry.not_before..=entry.not_after).contains(&now)
         }
+        warning => warning.is_none(),
+    };
+    if old.iter().any(is_usable) && !entries.iter().any(is_usable) {
+        return entries.iter().find_map(|entry| entry.warning(now));
     }
     entries
         .iter()
-        .filter(|entry| !old.iter().any(|known| known.der == entry.der))
+        .filter(|entry| !is_known(entry))
         .filter_map(|entry| entry.warning(now))
         .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
 }

@@ -137,3 +137,22 @@ async fn one_ca_at_least_must_be_valid() {
     rig.source.set(Act::Give(pki.parts(&[&expired], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 3 });
 }
+
+/// It is trusted as itself, so that not everybody is refused.
+#[tokio::test(start_paused = true)]
+async fn a_pinned_leaf_does_not_keep_a_ca_in_force() {
+    let pki = Pki::new();
+    let pinned = TestCa::new(CertificateSpec::ca("felix").without_ca_flag()).unwrap();
+    let both = pki.parts(&[&pki.a, &pinned], &pki.leaf);
+    let rig = Rig::start(both.clone(), Source::at_once(Act::Give(both))).await;
+    rig.source.set(Act::Give(pki.parts(&[&pinned], &pki.leaf)));
+    assert!(
+        matches!(rig.reloader.reload_now().await, Ok(Reloaded::Replaced { .. })),
+        "{:?}",
+        rig.last_error()
+    );
+    assert_eq!(
+        rig.snapshots.current().parts().material.trust_bundle.subjects().collect::<Vec<_>>(),
+        ["CN=\"felix\""]
+    );
+}
