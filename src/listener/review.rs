@@ -118,12 +118,13 @@ fn report(shared: &Shared, snapshot: &TyphaSnapshot, losses: &Losses) {
     let mut reasons: BTreeMap<_, (usize, &Loss)> = BTreeMap::new();
     for (entry, loss) in losses {
         let rejection = loss.rejection().clone();
-        reasons.entry(rejection.reason()).or_insert((0, loss)).0 += 1;
-        let (peer_address, peer) = (entry.peer_address, entry.standing.peer());
         let closes = shared.lifetime.closing(loss).is_some();
+        // For one reason, such as an expired CA, some may have lost trust, and of others it is only the time that is over.
+        reasons.entry((rejection.reason(), closes)).or_insert((0, loss)).0 += 1;
+        let (peer_address, peer) = (entry.peer_address, entry.standing.peer());
         shared.lost(LostTrust { peer_address, peer, rejection, generation, closes });
     }
-    for (reason, (connections, example)) in reasons {
+    for ((reason, _), (connections, example)) in reasons {
         let next = match shared.lifetime.closing(example) {
             None => "they stay connected, and will be refused when they come back".to_owned(),
             Some(_) if shared.lifetime.spread().is_zero() => "they are closed at once".to_owned(),
