@@ -302,3 +302,29 @@ async fn a_stream_that_was_taken_out_is_the_owners_own_business() {
     let verdict = snapshot.verifier().verify(taken.peer_certificates(), typha_tls::Role::Typha, now);
     assert_eq!(verdict.unwrap_err().reason(), "unknown_ca");
 }
+
+/// It has let go of the connection, and has something of its own to finish.
+#[tokio::test]
+async fn a_handler_that_has_let_go_is_not_dropped() {
+    let pki = TestPki::new().unwrap();
+    let typha = Typha::start(pki.acceptor().unwrap()).await;
+    let mut lifetime = ConnectionLifetime::default();
+    lifetime.max_age = Some(Duration::from_millis(10));
+    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]))
+        .with_lifetime(lifetime);
+    let (cancel, mut finished, mut calls) = (CancellationToken::new(), 0, 0);
+    bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
+        calls += 1;
+        if calls == 2 {
+            cancel.cancel();
+            return io::Result::Ok(());
+        }
+        connection.dropping().cancelled().await;
+        drop(connection);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        finished += 1;
+        io::Result::Ok(())
+    }))
+    .await;
+    assert_eq!((calls, finished), (2, 1));
+}

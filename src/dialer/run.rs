@@ -1,6 +1,7 @@
 //! Keeping one connection alive.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -130,8 +131,12 @@ impl FelixDialer {
     }
 }
 
-/// Ends when a handler ought to have noticed that its connection is ended.
-async fn overdue(ending: &Ending) {
+/// Ends when a handler ought to have let go of its connection, and has not.
+async fn overdue(ending: &Arc<Ending>) {
     ending.told().cancelled().await;
     sleep(GRACE + LAST_WORDS).await;
+    // The connection shares it. Who has let go of that may take the time that it takes.
+    if Arc::strong_count(ending) == 1 {
+        std::future::pending::<()>().await;
+    }
 }
