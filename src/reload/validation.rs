@@ -66,11 +66,16 @@ fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialW
         return Some(older);
     }
     let old = in_force.revocation_lists.warnings(now);
-    new.revocation_lists.warnings(now).into_iter().filter(|warning| !old.contains(warning)).find(|warning| {
-        matches!(
-            warning,
-            MaterialWarning::NoRevocationList
-                | MaterialWarning::RevocationListExpired { policy: ExpiredList::Refuse, .. }
-        )
+    let had_expired = |of: &String| {
+        let expired = |warning: &MaterialWarning| matches!(warning, MaterialWarning::RevocationListExpired { issuer, .. } if issuer == of);
+        old.iter().any(expired)
+    };
+    new.revocation_lists.warnings(now).into_iter().find(|warning| match warning {
+        MaterialWarning::NoRevocationList => !old.contains(warning),
+        // Where the one before has expired as well, the later one tells of more.
+        MaterialWarning::RevocationListExpired { policy: ExpiredList::Refuse, issuer, .. } => {
+            !had_expired(issuer)
+        }
+        _ => false,
     })
 }

@@ -120,9 +120,11 @@ async fn a_ca_goes_with_its_list() {
 async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_force() {
     for (policy, is_strict) in [(RevocationPolicy::default(), false), (RevocationPolicy::strict(), true)] {
         let listed = Listed::start(policy).await;
-        // Made after the one in force, and for a shorter time.
-        listed.pki.clock.turn(3 * HOUR);
-        listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
+        // That of a CA that comes with it.
+        let Pki { a, b, clock, leaf } = &listed.pki;
+        let [good, expired] = [list(a, &[], listed.soon()), list(b, &[], clock.system_time() - HOUR)];
+        listed.files.write("list.pem", good + &expired);
+        listed.files.write_all(&[a, b], leaf);
         let log = Log::start();
         let outcome = listed.reloader.reload_now().await;
         let lines = log.take().join("\n");
@@ -135,8 +137,8 @@ async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_
         } else {
             assert_eq!(outcome.unwrap(), Reloaded::Replaced { generation: 2 });
             assert!(lines.contains("finding=revocation_list_expired"), "{lines}");
-            assert_eq!(listed.verdict(), Ok(()));
         }
+        assert_eq!(listed.verdict(), Ok(()));
     }
 }
 
@@ -195,4 +197,16 @@ async fn what_the_program_puts_in_force_is_told_once() {
     listed.snapshots.replace(TyphaSnapshot::new(&material, parts.required_peer, &parts.policy).unwrap());
     seconds(100.0).await;
     assert_eq!(log.take().len(), 1);
+}
+
+/// It is late, as the one before it: with either, nobody is accepted, but it tells of more.
+#[tokio::test(start_paused = true)]
+async fn a_later_list_takes_the_place_of_an_expired_one_though_it_has_expired() {
+    let listed = Listed::start(RevocationPolicy::strict()).await;
+    let due = listed.soon();
+    listed.pki.clock.turn(3 * HOUR);
+    assert_eq!(listed.verdict(), Err("revocation_list_unusable"));
+    listed.write(&listed.pki.a, &[&listed.felix], due + HOUR);
+    assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+    assert_eq!(listed.verdict(), Err("revoked"));
 }
