@@ -1,5 +1,6 @@
 //! Calico's parameters as a source of snapshots.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -23,12 +24,17 @@ use crate::snapshot::SnapshotParts;
 ///
 /// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into plain text. So is a
 /// configuration file that was there when the source was made, and is gone.
-#[derive(Debug)]
-pub struct TyphaConfigSource(FileSource);
+pub type TyphaConfigSource = ConfigSource<TyphaConfig>;
 
 /// Felix's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader); in all else as [`TyphaConfigSource`].
+pub type FelixConfigSource = ConfigSource<FelixConfig>;
+
+/// The parameters of one end, and the files that they name: [`TyphaConfigSource`], [`FelixConfigSource`].
 #[derive(Debug)]
-pub struct FelixConfigSource(FileSource);
+pub struct ConfigSource<C> {
+    files: FileSource,
+    end: PhantomData<fn() -> C>,
+}
 
 /// The parameters no longer say anything of TLS.
 #[derive(Debug, Error)]
@@ -45,13 +51,7 @@ impl TyphaConfigSource {
     /// required identity, the name of a file.
     pub fn new(sources: Sources, config: &TyphaConfig) -> Self {
         let load = |sources: &Sources| Ok(TyphaConfig::load(sources)?.tls);
-        Self(source("Typha's parameters and files", "CAFile", sources, load, config.tls.clone()))
-    }
-
-    /// As [`FileSource::with_settle_time`].
-    #[must_use]
-    pub fn with_settle_time(self, settle_time: Duration) -> Self {
-        Self(self.0.with_settle_time(settle_time))
+        Self::of(source("Typha's parameters and files", "CAFile", sources, load, config.tls.clone()))
     }
 }
 
@@ -59,13 +59,19 @@ impl FelixConfigSource {
     /// As [`TyphaConfigSource::new`].
     pub fn new(sources: Sources, config: &FelixConfig) -> Self {
         let load = |sources: &Sources| Ok(FelixConfig::load(sources)?.tls);
-        Self(source("Felix's parameters and files", "TyphaCAFile", sources, load, config.tls.clone()))
+        Self::of(source("Felix's parameters and files", "TyphaCAFile", sources, load, config.tls.clone()))
+    }
+}
+
+impl<C> ConfigSource<C> {
+    fn of(files: FileSource) -> Self {
+        Self { files, end: PhantomData }
     }
 
     /// As [`FileSource::with_settle_time`].
     #[must_use]
     pub fn with_settle_time(self, settle_time: Duration) -> Self {
-        Self(self.0.with_settle_time(settle_time))
+        Self::of(self.files.with_settle_time(settle_time))
     }
 }
 
@@ -95,39 +101,21 @@ fn source(
     })
 }
 
-impl SnapshotSource for TyphaConfigSource {
+impl<C> SnapshotSource for ConfigSource<C> {
     async fn load(&self) -> Result<SnapshotParts, SourceError> {
-        self.0.load().await
+        self.files.load().await
     }
 
     async fn changed(&self) {
-        self.0.changed().await;
+        self.files.changed().await;
     }
 
     fn settle_time(&self) -> Duration {
-        self.0.settle_time()
+        self.files.settle_time()
     }
 
     fn description(&self) -> String {
-        self.0.description()
-    }
-}
-
-impl SnapshotSource for FelixConfigSource {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
-        self.0.load().await
-    }
-
-    async fn changed(&self) {
-        self.0.changed().await;
-    }
-
-    fn settle_time(&self) -> Duration {
-        self.0.settle_time()
-    }
-
-    fn description(&self) -> String {
-        self.0.description()
+        self.files.description()
     }
 }
 

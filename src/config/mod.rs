@@ -44,7 +44,7 @@ mod typha;
 
 pub use error::{ConfigError, SetupError, Source};
 pub use felix::FelixConfig;
-pub use following::{FelixConfigSource, TyphaConfigSource};
+pub use following::{ConfigSource, FelixConfigSource, TyphaConfigSource};
 pub use parameters::TlsSettings;
 pub use sources::Sources;
 pub use typha::TyphaConfig;
