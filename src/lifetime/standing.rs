@@ -135,7 +135,9 @@ fn judge(
         Ok(peer) => return Ok(peer),
         Err(rejection) => rejection,
     };
-    let Some(loss) = time_alone(&rejection) else { return Err(Loss::Trust(Box::new(rejection))) };
+    if !rejection.is_of_time() {
+        return Err(Loss::Trust(Box::new(rejection)));
+    }
     let last_good = peer.trusted_until();
     // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time at which all
     // of it is valid: the CA may have been renewed after the leaf expired.
@@ -148,18 +150,10 @@ fn judge(
     Err(match then {
         // What it was trusted by lasts longer than that, so that it is not the time that has changed.
         Ok(()) if has_expired && now <= last_good => Loss::Trust(Box::new(rejection)),
-        Ok(()) => loss(Box::new(rejection)),
+        Ok(()) if has_expired => Loss::Expired(Box::new(rejection)),
+        Ok(()) => Loss::NotYetValid(Box::new(rejection)),
         // What it was accepted by was valid then: it is not trusted any more, and what there is otherwise was not valid.
-        Err(other) if time_alone(&other).is_some() => Loss::Trust(Box::new(rejection)),
+        Err(other) if other.is_of_time() => Loss::Trust(Box::new(rejection)),
         Err(other) => Loss::Trust(Box::new(other)),
     })
-}
-
-/// What kind of loss it is, if it is one that time alone makes and may undo.
-fn time_alone(rejection: &Rejection) -> Option<fn(Box<Rejection>) -> Loss> {
-    match rejection {
-        Rejection::Expired { .. } | Rejection::RevocationListUnusable { .. } => Some(Loss::Expired),
-        Rejection::NotYetValid { .. } => Some(Loss::NotYetValid),
-        _ => None,
-    }
 }

@@ -163,8 +163,7 @@ impl PeerVerifier {
     }
 
     /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the time `then`, when
-    /// it was accepted before, and it does not count whether the CA
-    /// was valid yet, nor whether the revocation lists were in their time.
+    /// it was accepted before, and it does not count whether the CA was valid yet, nor whether the revocation lists were in their time.
     pub(crate) fn verify_but_for_time(
         &self,
         chain: &[CertificateDer<'_>],

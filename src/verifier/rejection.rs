@@ -335,9 +335,14 @@ impl Rejection {
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::Revoked { .. } => 2,
-            Self::Expired { .. } | Self::NotYetValid { .. } | Self::RevocationListUnusable { .. } => 0,
+            _ if self.is_of_time() => 0,
             _ => 1,
         }
+    }
+
+    /// Whether time alone makes and may undo it.
+    pub(crate) fn is_of_time(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYetValid { .. } | Self::RevocationListUnusable { .. })
     }
 }
 
