@@ -7,11 +7,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::warn;
 
 use super::endpoint::TyphaEndpoint;
-use crate::lifetime::{ConnectionLifetime, DropReason, Ending, Standing};
+use crate::lifetime::{ConnectionLifetime, DropReason, Ending, LOOK_INTERVAL, Standing};
 use crate::snapshot_handle::FelixSnapshotHandle;
-
-/// How often it is looked whether something has expired.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// For how long a connection that is to end still works, as on Typha's end.
 pub(super) const GRACE: Duration = Duration::from_secs(1);

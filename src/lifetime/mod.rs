@@ -14,5 +14,6 @@ mod standing_tests;
 pub(crate) use endable_stream::EndableStream;
 pub use ending::DropReason;
 pub(crate) use ending::Ending;
+pub(crate) use policy::LOOK_INTERVAL;
 pub use policy::{ConnectionLifetime, ExpiryPolicy, LostTrustPolicy};
 pub(crate) use standing::{Judgement, Loss, Standing};

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::task::yield_now;
@@ -13,7 +12,7 @@ use tracing::warn;
 
 use super::roll::Entry;
 use super::shared::Shared;
-use crate::lifetime::{DropReason, Judgement, Loss};
+use crate::lifetime::{DropReason, Judgement, LOOK_INTERVAL, Loss};
 use crate::snapshot::TyphaSnapshot;
 use crate::verifier::{Rejection, VerifiedPeer};
 
@@ -35,9 +34,6 @@ pub struct LostTrust {
 
 /// Who is told of lost trust.
 pub(super) type TrustObserver = Box<dyn Fn(LostTrust) + Send + Sync>;
-
-/// How often it is looked for what has expired. The look itself costs 20 ns for each connection.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Chains that are judged, some 0.1 ms each, before others get a turn on the thread.
 const JUDGED_AT_A_TIME: usize = 16;
