@@ -228,14 +228,17 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
     bounded(async { tokio::join!(run, test) }).await;
 }
 
+fn dialer_of_max_age(pki: &TestPki, typha: &Typha, milliseconds: u64) -> FelixDialer {
+    let mut lifetime = ConnectionLifetime::default();
+    lifetime.max_age = Some(Duration::from_millis(milliseconds));
+    FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address])).with_lifetime(lifetime)
+}
+
 #[tokio::test]
 async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typha() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let mut lifetime = ConnectionLifetime::default();
-    lifetime.max_age = Some(Duration::from_millis(100));
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]))
-        .with_lifetime(lifetime);
+    let dialer = dialer_of_max_age(&pki, &typha, 100);
     let (cancel, state) = (CancellationToken::new(), dialer.state());
     let mut reasons = Vec::new();
     bounded(dialer.run(cancel.clone(), async |mut connection: FelixConnection| {
@@ -262,10 +265,7 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
 async fn a_handler_that_holds_on_is_dropped() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let mut lifetime = ConnectionLifetime::default();
-    lifetime.max_age = Some(Duration::from_millis(10));
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]))
-        .with_lifetime(lifetime);
+    let dialer = dialer_of_max_age(&pki, &typha, 10);
     let (cancel, mut calls) = (CancellationToken::new(), 0);
     bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
         calls += 1;
@@ -308,10 +308,7 @@ async fn a_stream_that_was_taken_out_is_the_owners_own_business() {
 async fn a_handler_that_has_let_go_is_not_dropped() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let mut lifetime = ConnectionLifetime::default();
-    lifetime.max_age = Some(Duration::from_millis(10));
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]))
-        .with_lifetime(lifetime);
+    let dialer = dialer_of_max_age(&pki, &typha, 10);
     let (cancel, mut finished, mut calls) = (CancellationToken::new(), 0, 0);
     bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
         calls += 1;
