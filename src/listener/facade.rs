@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "metrics")]
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// What is told for each connection is looked up once.
-#[cfg(feature = "metrics")]
 pub(super) struct Facade {
     accepted: Counter,
     active: Gauge,
@@ -17,7 +15,6 @@ pub(super) struct Facade {
     accept_errors: Counter,
 }
 
-#[cfg(feature = "metrics")]
 impl Facade {
     pub(super) fn new() -> Self {
         describe();
@@ -77,7 +74,6 @@ impl Facade {
     }
 }
 
-#[cfg(feature = "metrics")]
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -100,42 +96,8 @@ fn describe() {
     describe_histogram!("typha_handshake_seconds", Unit::Seconds, "from accept() to the connection");
 }
 
-#[cfg(feature = "metrics")]
 impl std::fmt::Debug for Facade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Facade").finish_non_exhaustive()
     }
-}
-
-/// Nobody is told.
-#[cfg(not(feature = "metrics"))]
-#[derive(Debug)]
-pub(super) struct Facade;
-
-#[cfg(not(feature = "metrics"))]
-#[expect(clippy::unused_self, reason = "as with the feature")]
-impl Facade {
-    pub(super) fn new() -> Self {
-        Self
-    }
-
-    pub(super) fn accepted(&self, _matched_by: &'static str, _took: Duration) {}
-
-    pub(super) fn refused(&self, _reason: &'static str) {}
-
-    pub(super) fn failed(&self, _reason: &'static str) {}
-
-    pub(super) fn timed_out(&self, _phase: &'static str) {}
-
-    pub(super) fn shed(&self, _cause: &'static str) {}
-
-    pub(super) fn dropped(&self, _reason: &'static str, _connections: u64) {}
-
-    pub(super) fn lost_trust(&self, _reason: &'static str) {}
-
-    pub(super) fn probed(&self) {}
-
-    pub(super) fn accept_error(&self) {}
-
-    pub(super) fn gauge(&self, _active: usize, _queued: usize, _in_handshake: usize) {}
 }

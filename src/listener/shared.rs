@@ -169,13 +169,11 @@ impl Shared {
         self.counters.snapshot(self.roll.count(), occupancy.queued, occupancy.handshakes)
     }
 
-    /// Tells the facade, if there is one, what there is at the moment.
+    /// Sends the current numbers to the recorder of the `metrics` crate.
     pub(super) fn gauge(&self) {
-        if cfg!(feature = "metrics") {
-            // Of two at a time, the one that looked first must not have the last word.
-            let _one_at_a_time = self.gauging.lock().unwrap_or_else(PoisonError::into_inner);
-            let occupancy = self.admission.occupancy();
-            self.counters.gauge(self.roll.count(), occupancy.queued, occupancy.handshakes);
-        }
+        // Of two at a time, the one that looked first must not have the last word.
+        let _one_at_a_time = self.gauging.lock().unwrap_or_else(PoisonError::into_inner);
+        let occupancy = self.admission.occupancy();
+        self.counters.gauge(self.roll.count(), occupancy.queued, occupancy.handshakes);
     }
 }

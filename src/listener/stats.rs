@@ -14,7 +14,7 @@ use crate::lifetime::DropReason;
 
 /// What a listener has counted since it began, and what there is at the moment of the call.
 ///
-/// With the feature `metrics` the same goes to the recorder of the `metrics` crate that is installed when the listener begins; the
+/// The same goes to the recorder of the `metrics` crate that is installed when the listener begins; the
 /// names there are given with each field.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]

@@ -3,7 +3,6 @@
 use super::state::ReloadState;
 
 /// Tells the recorder what has changed.
-#[cfg(feature = "metrics")]
 pub(super) struct Facade {
     replaced: metrics::Counter,
     failed: metrics::Counter,
@@ -15,10 +14,8 @@ pub(super) struct Facade {
 }
 
 /// What a gauge of an end is labelled with.
-#[cfg(feature = "metrics")]
 type Label = (&'static str, String);
 
-#[cfg(feature = "metrics")]
 impl Facade {
     pub(super) fn new() -> Self {
         use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -59,24 +56,8 @@ impl Facade {
     }
 }
 
-#[cfg(feature = "metrics")]
 const NOT_AFTER: &str = "typha_tls_certificate_not_after_seconds";
 
-#[cfg(feature = "metrics")]
 fn not_after((certificate, subject): &Label, end: u64) {
     metrics::gauge!(NOT_AFTER, "certificate" => *certificate, "subject" => subject.clone()).set(end as f64);
-}
-
-/// Nobody is told.
-#[cfg(not(feature = "metrics"))]
-pub(super) struct Facade;
-
-#[cfg(not(feature = "metrics"))]
-#[expect(clippy::unused_self, reason = "as with the feature")]
-impl Facade {
-    pub(super) fn new() -> Self {
-        Self
-    }
-
-    pub(super) fn tell(&mut self, _state: &ReloadState) {}
 }

@@ -11,7 +11,7 @@ use crate::snapshot::SnapshotParts;
 
 /// What a [`Reloader`](super::Reloader) has done, and what is in force.
 ///
-/// With the feature `metrics` the recorder of the `metrics` facade is told, too:
+/// The recorder of the `metrics` crate gets the same, if the program has installed one:
 ///
 /// | metric | kind | what |
 /// | --- | --- | --- |
