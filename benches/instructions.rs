@@ -25,7 +25,7 @@ const WORKLOADS: [(&str, u64); 3] = [("identity_rule", 1000), ("known_chain", 10
 /// How much more than recorded is a failure.
 const TOLERANCE: f64 = 0.03;
 
-const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.json");
+const RECORD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_util::sync::CancellationToken;
+use typha_tls::CancellationToken;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources};
 use typha_tls::dialer::FelixConnection;
 use typha_tls::error::WithCauses;

@@ -7,8 +7,7 @@ use std::time::Duration;
 use rustls::{AlertDescription, PeerIncompatible};
 use thiserror::Error;
 
-use crate::text::Quoted;
-pub use crate::text::WithCauses;
+pub use crate::text::{Quoted, QuotedList, WithCauses};
 use crate::verifier::Rejection;
 
 /// Why a handshake did not lead to a connection.

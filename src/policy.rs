@@ -131,7 +131,8 @@ impl TlsPolicy {
         &self.time_provider
     }
 
-    pub(crate) fn versions(&self) -> &[&'static SupportedProtocolVersion] {
+    /// The TLS versions that are offered and accepted, as rustls takes them.
+    pub fn versions(&self) -> &[&'static SupportedProtocolVersion] {
         &self.versions
     }
 

@@ -56,8 +56,10 @@ impl SnapshotParts {
         Self { material: material.into(), required_peer, policy }
     }
 
-    /// Whether snapshots of the one and of the other can not be told apart.
-    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+    /// Whether snapshots made of `self` and of `other` judge alike and present the same chain.
+    ///
+    /// A [`SnapshotSource`](crate::reload::SnapshotSource) that receives the same again can tell it by this and stay quiet.
+    pub fn is_same_as(&self, other: &Self) -> bool {
         self.judges_as(other) && self.material.credentials.chain() == other.material.credentials.chain()
     }
 

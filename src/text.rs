@@ -7,9 +7,18 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Shows text that a peer or a file controls: quoted, everything outside printable ASCII escaped, cut after `LIMIT`
-/// characters. The result can neither break a log line nor fake another.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+/// Shows text that a peer or a file controls: in quotes, with everything outside printable ASCII escaped, cut after 120
+/// characters. The result can neither break a log line nor fake another one.
+///
+/// All texts of this crate show such text this way. Use it in the errors of your own sources, too.
+///
+/// ```
+/// use typha_tls::error::Quoted;
+///
+/// assert_eq!(Quoted("typha\nserver").to_string(), r#""typha\nserver""#);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a>(pub &'a str);
 
 /// Characters of untrusted text that are shown; enough for a SPIFFE ID of a deep path.
 const LIMIT: usize = 120;
@@ -30,8 +39,9 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Shows a list of untrusted texts, at most [`LIST_LIMIT`] of them.
-pub(crate) struct QuotedList<'a, T>(pub(crate) &'a [T]);
+/// Shows a list of texts that a peer or a file controls: each as [`Quoted`] does, and at most 3 of them.
+#[derive(Clone, Copy, Debug)]
+pub struct QuotedList<'a, T>(pub &'a [T]);
 
 /// Entries of an untrusted list that are shown.
 const LIST_LIMIT: usize = 3;

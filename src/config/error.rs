@@ -116,18 +116,15 @@ pub enum SetupError {
     /// The address of Typha, which the program set, can not be used.
     #[error("TyphaAddr can not be used: {0}")]
     Address(InvalidAddress),
-    /// The Typhas are to be found through Kubernetes, and that can not be set up.
-    #[cfg(feature = "kubernetes-core")]
-    #[error(transparent)]
-    Kubernetes(#[from] crate::dialer::KubernetesSetupError),
-    /// The Typhas are to be found through Kubernetes, which this program was built without.
+    /// `TyphaK8sServiceName` is set, which takes the package `typha-tls-kubernetes`.
     #[error(
-        "the Typhas are to be found by the Kubernetes service {} in the namespace {}, but the crate typha-tls was built without \
-         its feature `kubernetes`: build it with that feature, or set TyphaAddr",
+        "TyphaK8sServiceName is set (the service {} in the namespace {}), but this program can not ask Kubernetes: set \
+         TyphaAddr, or build the program with the package typha-tls-kubernetes, whose `dialer(&config)` finds the Typhas \
+         of a service",
         Quoted(service),
         Quoted(namespace)
     )]
-    KubernetesNotBuilt {
+    KubernetesService {
         /// `TyphaK8sNamespace`.
         namespace: String,
         /// `TyphaK8sServiceName`.

@@ -6,9 +6,7 @@ use super::error::{ConfigError, SetupError};
 use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unusable};
 use super::sources::Sources;
 use crate::FelixConnector;
-#[cfg(feature = "kubernetes-core")]
-use crate::dialer::KubernetesEndpoints;
-use crate::dialer::{DnsEndpoints, FelixDialer, HostPort};
+use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
 use crate::snapshot::FelixSnapshot;
 use crate::stream::StreamTimeouts;
 
@@ -146,41 +144,52 @@ impl FelixConfig {
         Ok(Some(connector))
     }
 
-    /// Makes a dialer of the [`connector`](Self::connector) and of where the Typhas are: `TyphaAddr`, by its addresses in the name
-    /// service, or else the Kubernetes service. `None` if TLS is not configured. Its node is `FelixHostname`.
+    /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. `None` if TLS is not
+    /// configured. The dialer prefers the Typha on the node `FelixHostname`.
+    ///
+    /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this configuration.
     ///
     /// # Errors
     ///
-    /// As [`connector`](Self::connector), and [`SetupError::NoEndpoint`] if neither parameter says where Typha is.
+    /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` says where Typha
+    /// is; [`SetupError::NoEndpoint`] if no parameter does.
     ///
     /// # Security
     ///
     /// As [`connector`](Self::connector).
     pub fn dialer(&self) -> Result<Option<FelixDialer>, SetupError> {
         let Some(connector) = self.connector()? else { return Ok(None) };
-        let dialer = match (&self.typha_addr, &self.typha_k8s_service_name) {
-            (Some(address), _) => FelixDialer::new(connector, DnsEndpoints::new(address)?),
-            (None, Some(service)) => kubernetes_dialer(connector, &self.typha_k8s_namespace, service)?,
-            (None, None) => return Err(SetupError::NoEndpoint),
-        };
-        let node_name = self.felix_hostname.clone().unwrap_or_else(system_host_name);
-        Ok(Some(dialer.with_node_name(node_name)))
+        match (&self.typha_addr, &self.typha_k8s_service_name) {
+            (Some(address), _) => Ok(Some(self.dialer_of(connector, DnsEndpoints::new(address)?))),
+            (None, Some(service)) => Err(SetupError::KubernetesService {
+                namespace: self.typha_k8s_namespace.clone(),
+                service: service.clone(),
+            }),
+            (None, None) => Err(SetupError::NoEndpoint),
+        }
     }
-}
 
-/// Finds the Typhas by the EndpointSlices of their service.
-#[cfg(feature = "kubernetes-core")]
-fn kubernetes_dialer(
-    connector: FelixConnector,
-    namespace: &str,
-    service: &str,
-) -> Result<FelixDialer, SetupError> {
-    Ok(FelixDialer::new(connector, KubernetesEndpoints::infer(namespace, service)?))
-}
+    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. `None` if TLS
+    /// is not configured. The dialer prefers the Typha on the node `FelixHostname`.
+    ///
+    /// # Errors
+    ///
+    /// As [`connector`](Self::connector).
+    ///
+    /// # Security
+    ///
+    /// As [`connector`](Self::connector).
+    pub fn dialer_with(
+        &self,
+        source: impl EndpointSource + 'static,
+    ) -> Result<Option<FelixDialer>, SetupError> {
+        Ok(self.connector()?.map(|connector| self.dialer_of(connector, source)))
+    }
 
-#[cfg(not(feature = "kubernetes-core"))]
-fn kubernetes_dialer(_: FelixConnector, namespace: &str, service: &str) -> Result<FelixDialer, SetupError> {
-    Err(SetupError::KubernetesNotBuilt { namespace: namespace.to_owned(), service: service.to_owned() })
+    fn dialer_of(&self, connector: FelixConnector, source: impl EndpointSource + 'static) -> FelixDialer {
+        let node_name = self.felix_hostname.clone().unwrap_or_else(system_host_name);
+        FelixDialer::new(connector, source).with_node_name(node_name)
+    }
 }
 
 /// What Calico accepts as a host name.

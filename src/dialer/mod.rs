@@ -10,8 +10,6 @@ mod felix_dialer;
 mod fixed;
 mod host_port;
 mod known;
-#[cfg(feature = "kubernetes-core")]
-mod kubernetes;
 mod limits;
 mod review;
 #[cfg(test)]
@@ -29,7 +27,5 @@ pub use felix_dialer::FelixDialer;
 pub use fixed::FixedEndpoints;
 pub(crate) use host_port::HostPort;
 pub use host_port::InvalidAddress;
-#[cfg(feature = "kubernetes-core")]
-pub use kubernetes::{KubernetesEndpoints, KubernetesError, KubernetesSetupError};
 pub use limits::DialerLimits;
 pub use state::{DialerError, DialerPhase, DialerState};

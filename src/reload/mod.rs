@@ -11,8 +11,6 @@ mod options;
 mod outcomes;
 mod reloader;
 mod source;
-#[cfg(feature = "spiffe")]
-mod spiffe;
 mod state;
 mod validation;
 
@@ -23,6 +21,4 @@ pub(crate) use files::PlannedFiles;
 pub use options::ReloadOptions;
 pub use reloader::{Reloaded, Reloader};
 pub use source::{SnapshotSource, SourceError};
-#[cfg(feature = "spiffe")]
-pub use spiffe::{SpiffeError, SpiffeSource, SpiffeSourceBuilder};
 pub use state::{CertificateKind, CertificateLifetime, ReloadState};

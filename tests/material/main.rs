@@ -9,12 +9,13 @@
 )]
 
 mod bundles_and_chains;
-#[path = "../common_lists/mod.rs"]
+#[path = "../common/lists.rs"]
 mod common_lists;
-#[path = "../common_material/mod.rs"]
+#[path = "../common/material.rs"]
 mod common_material;
 mod crafted_lists;
 mod keys;
+mod leaf_identity;
 mod revocation_lists;
 mod secrecy;
 mod unreadable;

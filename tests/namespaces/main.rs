@@ -13,7 +13,7 @@
 )]
 
 mod bad_link;
-#[path = "../hostile/mod.rs"]
+#[path = "../common/hostile/mod.rs"]
 mod hostile;
 mod hosts;
 mod inside;

@@ -6,7 +6,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "tests fail by panicking"
+    reason = "a test may fail this way"
 )]
 
 mod asking;
@@ -15,8 +15,13 @@ mod configuration;
 mod expiry;
 mod files;
 mod hints;
+#[cfg(target_os = "linux")]
+#[path = "../common/hostile/mod.rs"]
+mod hostile;
 mod looking;
 mod metrics_facade;
+mod migrations;
+mod proof;
 mod revocation_lists;
 mod rig;
 mod swaps;

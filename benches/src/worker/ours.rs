@@ -1,0 +1,103 @@
+//! Both ends of this crate, as its documentation has them: every default as it is.
+
+use tokio::net::TcpStream;
+use typha_tls::material::{Material, TlsFiles};
+use typha_tls::policy::TlsPolicy;
+use typha_tls::{
+    AuthenticatedStream, FelixConnector, FelixSnapshot, RequiredIdentity, TyphaAcceptor, TyphaSnapshot,
+};
+
+use super::Failure;
+use super::ends::{Connected, FelixEnd, Io, Negotiated, Purpose, TyphaEnd};
+use super::versions;
+use crate::protocol::{Chains, Setup, Version};
+
+pub(super) struct Typha(TyphaAcceptor);
+
+pub(super) struct Felix(FelixConnector);
+
+impl Typha {
+    pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
+        let policy = TlsPolicy::builder().build()?;
+        let snapshot = TyphaSnapshot::new(&material(setup, &policy)?, required(setup)?, &policy)?;
+        Ok(Self(TyphaAcceptor::new(snapshot)))
+    }
+}
+
+impl TyphaEnd for Typha {
+    fn versions() -> String {
+        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
+    }
+
+    type Stream<IO: Io> = AuthenticatedStream<IO>;
+
+    async fn accept<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
+        Ok(connected(self.0.accept(io).await?))
+    }
+
+    async fn accept_tcp(&self, tcp: TcpStream) -> Result<Connected<Self::Stream<TcpStream>>, Failure> {
+        Ok(connected(self.0.accept_tcp(tcp).await?))
+    }
+}
+
+impl Felix {
+    pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
+        if setup.max_version == Version::Tls12 {
+            return Err("this crate's Felix has no highest version: measure TLS 1.2 with the bare one".into());
+        }
+        let mut policy = TlsPolicy::builder();
+        if !setup.groups.is_empty() {
+            policy = policy.key_exchange_groups(&setup.groups.join(","));
+        }
+        let policy = policy.build()?;
+        let snapshot = FelixSnapshot::new(&material(setup, &policy)?, required(setup)?, &policy)?;
+        Ok(Self(FelixConnector::new(snapshot)))
+    }
+}
+
+impl FelixEnd for Felix {
+    fn versions() -> String {
+        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
+    }
+
+    type Stream<IO: Io> = AuthenticatedStream<IO>;
+
+    async fn connect<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
+        Ok(connected(self.0.connect(io).await?))
+    }
+
+    async fn connect_tcp(
+        &self,
+        tcp: TcpStream,
+        purpose: Purpose,
+    ) -> Result<Connected<Self::Stream<TcpStream>>, Failure> {
+        if purpose.rides {
+            return Ok(connected(self.0.connect_tcp_and_send(tcp, vec![purpose.byte]).await?));
+        }
+        let mut connected = connected(self.0.connect_tcp(tcp).await?);
+        purpose.send(&mut connected.stream).await?;
+        Ok(connected)
+    }
+
+    fn with_chains(&self, _: &Chains) -> Result<Vec<Self>, Failure> {
+        Err("other leaves are for the bare Felix only".into())
+    }
+}
+
+/// The stream does not tell whether its session was resumed. That is no gap: this crate's Felix never offers to, and of a
+/// Typha of this crate the bare Felix tells, since both ends of a connection agree on it.
+fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStream<IO>> {
+    let negotiated = Some(Negotiated::Ours(*stream.tls()));
+    Connected { stream, resumed: false, negotiated }
+}
+
+fn material(setup: &Setup, policy: &TlsPolicy) -> Result<Material, Failure> {
+    let files = &setup.files;
+    let files = TlsFiles::new(&files.ca, &files.chain, &files.key);
+    Ok(files.load(policy.provider())?)
+}
+
+fn required(setup: &Setup) -> Result<RequiredIdentity, Failure> {
+    let required = &setup.required;
+    Ok(RequiredIdentity::new(required.common_name.as_deref(), required.uri_san.as_deref())?)
+}

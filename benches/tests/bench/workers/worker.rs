@@ -1,0 +1,197 @@
+//! A worker's process: every wait for it is bounded, and it does not outlive its guard.
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::go_command;
+
+/// Far more than any request here takes, even on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Implementation {
+    Bare,
+    BareAes128,
+    Go,
+    Ours,
+}
+
+/// All that this machine has.
+pub(crate) fn implementations() -> Vec<Implementation> {
+    let mut all = vec![Implementation::Ours, Implementation::Bare];
+    all.extend(go().map(|_| Implementation::Go));
+    all
+}
+
+/// The Go worker; `None` without Go. With `TYPHA_TLS_REQUIRE_INTEROP=1`, that is a failure.
+fn go() -> Option<&'static Path> {
+    static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        if Command::new("go").arg("version").output().is_ok_and(|output| output.status.success()) {
+            return Some(build());
+        }
+        assert!(
+            env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref() != Ok("1"),
+            "`go version` does not run, but TYPHA_TLS_REQUIRE_INTEROP=1 requires it"
+        );
+        // Not by a macro, whose output the test harness keeps back when a test passes.
+        let _ = writeln!(io::stderr(), "skipped: no go");
+        None
+    });
+    program.as_deref()
+}
+
+fn build() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let directory = TempDir::new_in(target).unwrap();
+    let built = directory.path().join("bench-go");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/go");
+    let output = go_command::build(&sources, &built).output().unwrap();
+    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
+    // Renaming replaces the program whole, also under another run that is using it.
+    let program = target.join("bench-go");
+    fs::rename(built, &program).unwrap();
+    program
+}
+
+pub(crate) struct Worker {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    answers: Receiver<String>,
+    ready: Value,
+}
+
+impl Worker {
+    pub(crate) fn start(implementation: Implementation, setup: &Value) -> Self {
+        let mut worker = Self::spawn(implementation, setup);
+        worker.ready = worker.answer();
+        assert!(worker.ready["versions"].is_string(), "{}", worker.ready);
+        worker
+    }
+
+    /// Returns what a worker says that does not take its set-up.
+    pub(crate) fn refused(implementation: Implementation, setup: &Value) -> String {
+        Self::spawn(implementation, setup).end()
+    }
+
+    fn spawn(implementation: Implementation, setup: &Value) -> Self {
+        let mut setup = setup.clone();
+        let mut command = match implementation {
+            Implementation::Go => Command::new(go().unwrap()),
+            _ => Command::new(env!("CARGO_BIN_EXE_typha-tls-bench")),
+        };
+        if implementation != Implementation::Go {
+            command.arg("worker");
+        }
+        setup["implementation"] = json!(match implementation {
+            Implementation::BareAes128 => "bare-aes128".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        });
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, answers) = channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut worker = Self { stdin: child.stdin.take(), child, answers, ready: Value::Null };
+        worker.tell(&setup);
+        worker
+    }
+
+    /// Where a Typha listens.
+    pub(crate) fn address(&self) -> &str {
+        self.ready["address"].as_str().unwrap()
+    }
+
+    pub(crate) fn ask(&mut self, request: &Value) -> Value {
+        self.tell(request);
+        self.answer()
+    }
+
+    pub(crate) fn usage(&mut self) -> Value {
+        self.ask(&json!({ "request": "usage" }))
+    }
+
+    /// Asks until it is as it must become.
+    pub(crate) fn usage_when(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + TIME_LIMIT;
+        loop {
+            let usage = self.usage();
+            if condition(&usage) {
+                return usage;
+            }
+            assert!(Instant::now() < deadline, "stays at {usage}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Returns what the worker says when it ends for a request that it can not answer.
+    pub(crate) fn fail(mut self, request: &Value) -> String {
+        self.tell(request);
+        self.end()
+    }
+
+    /// The end of stdin ends a worker well.
+    pub(crate) fn finish(mut self) {
+        drop(self.stdin.take());
+        assert!(self.wait(), "the worker failed: {}", self.stderr());
+    }
+
+    fn tell(&mut self, line: &Value) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn answer(&mut self) -> Value {
+        match self.answers.recv_timeout(TIME_LIMIT) {
+            Ok(line) => serde_json::from_str(&line).unwrap(),
+            Err(error) => {
+                let _ = self.child.kill();
+                panic!("no answer: {error}; {}", self.stderr())
+            }
+        }
+    }
+
+    fn end(mut self) -> String {
+        assert!(!self.wait(), "the worker ended well");
+        self.stderr()
+    }
+
+    fn wait(&mut self) -> bool {
+        let deadline = Instant::now() + TIME_LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.success();
+            }
+            assert!(Instant::now() < deadline, "the worker does not end");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

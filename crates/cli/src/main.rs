@@ -1,0 +1,77 @@
+//! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, a PKI to start
+//! with, and a storm of connections. Results are JSON lines.
+
+mod check;
+#[cfg(target_os = "linux")]
+mod descriptors;
+mod felix;
+mod following;
+#[cfg(target_os = "linux")]
+mod interrupted;
+mod options;
+mod output;
+#[cfg(target_os = "linux")]
+mod percentile;
+mod pki;
+#[cfg(target_os = "linux")]
+mod storm;
+mod typha;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+/// Mutual TLS between Calico's Felix and Typha.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    /// What to log to stderr: off, error, warn, info, debug or trace
+    #[arg(long, global = true, default_value = "off", value_name = "LEVEL")]
+    log: LevelFilter,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Felix(felix::Arguments),
+    Pki(pki::Arguments),
+    #[cfg(target_os = "linux")]
+    Storm(storm::Arguments),
+    Typha(typha::Arguments),
+    Verify(verify::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr).init();
+    let code = match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Felix(arguments) => run_async(felix::run(arguments)),
+        Command::Pki(arguments) => pki::run(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Storm(arguments) => run_async(storm::run(arguments)),
+        Command::Typha(arguments) => run_async(typha::run(arguments)),
+        Command::Verify(arguments) => verify::run(&arguments),
+    };
+    ExitCode::from(code)
+}
+
+fn run_async(command: impl Future<Output = u8>) -> u8 {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(command);
+            // A read of stdin can not be cancelled, and must not keep the process alive.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            output::complain(&error);
+            output::FAILED
+        }
+    }
+}

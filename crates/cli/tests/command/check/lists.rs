@@ -1,0 +1,118 @@
+//! Revocation lists, as they are and as they will be.
+
+use typha_tls::testing::TestLeaf;
+
+use super::site::{DAY, Site, detail, felix, name, names, only};
+use crate::lists::{HOUR, List};
+
+fn list(site: &Site, file: &str, revoked: &[&TestLeaf]) -> String {
+    let now = std::time::SystemTime::now();
+    let list = List::new().of(now - HOUR, now + DAY);
+    let list = revoked.iter().fold(list, |list, leaf| list.revoking(&leaf.chain()[0]));
+    site.write(file, list.signed_by(&site.kept, "kept"))
+}
+
+#[test]
+fn the_new_lists_stand_in_place_of_the_old() {
+    let site = Site::new();
+    let (a, b) = (felix(&site.kept), felix(&site.kept));
+    site.peer("a.pem", a.chain_pem());
+    site.peer("b.pem", b.chain_pem());
+    let (of_a, of_b) = (list(&site, "a.crl", &[&a]), list(&site, "b.crl", &[&b]));
+    let verdicts = |more: &[&str]| {
+        let (code, lines) = site.check_peers(more);
+        let of_files = lines.iter().filter(|line| line["file"].is_string());
+        (code, of_files.map(|line| name(line).to_owned()).collect::<Vec<_>>())
+    };
+    let expect = |more: &[&str], code, expected: [&str; 2]| {
+        assert_eq!(verdicts(more), (Some(code), expected.map(str::to_owned).to_vec()), "{more:?}");
+    };
+    expect(&["--crl-file", &of_a], 0, ["refused", "accepted"]);
+    expect(&["--with-crl-file", &of_a], 1, ["cut_off", "accepted"]);
+    expect(&["--crl-file", &of_a, "--with-crl-file", &of_b], 1, ["newly_accepted", "cut_off"]);
+    expect(&["--crl-file", &of_a, "--with-crl-file", "none"], 0, ["newly_accepted", "accepted"]);
+
+    let (_, lines) = site.check_peers(&["--with-crl-file", &of_b]);
+    assert!(
+        detail(&lines, "planned_revocation_list").starts_with("the list of CN=\"kept\" of "),
+        "{lines:?}"
+    );
+    assert_eq!(only(&lines, "cut_off")["file"], "b.pem");
+}
+
+#[test]
+fn strict_lists_cut_off_whom_none_covers() {
+    let site = Site::new();
+    site.peer("covered.pem", felix(&site.kept).chain_pem());
+    site.peer("not-covered.pem", felix(&site.old).chain_pem());
+    let empty = list(&site, "empty.crl", &[]);
+    let (code, lines) = site.check_peers(&["--with-crl-file", &empty, "--with-crl-strict"]);
+    assert_eq!(code, Some(1));
+    let cut_off = only(&lines, "cut_off");
+    assert_eq!(
+        (&cut_off["file"], &cut_off["reason"]),
+        (&"not-covered.pem".into(), &"revocation_status_unknown".into())
+    );
+    let (code, lines) = site.check_peers(&["--with-crl-file", &empty]);
+    assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(2)));
+    // A list that is past its time then, under a policy that stays strict.
+    let later = time_in_days(3);
+    let flags = ["--crl-file", &empty, "--crl-strict", "--at", &later];
+    let (code, lines) = site.check_peers(&flags);
+    let expected = [
+        ("warning", "revocation_list_expired"),
+        ("info", "planned_own_chain"),
+        ("error", "cut_off"),
+        ("info", "refused"),
+        ("info", "summary"),
+    ];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    assert_eq!(only(&lines, "cut_off")["reason"], "revocation_list_unusable");
+}
+
+fn time_in_days(days: u32) -> String {
+    let then = time::OffsetDateTime::now_utc() + days * DAY;
+    then.format(&time::format_description::well_known::Rfc3339).unwrap()
+}
+
+#[test]
+fn a_list_of_a_ca_that_goes_must_go_with_it() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.kept).chain_pem());
+    let of_old = site.write("old.crl", List::new().signed_by(&site.old, "old"));
+    let base = ["--crl-file", &of_old, "--with-ca-file", &site.path("new.pem")];
+    let (code, lines) = site.check_peers(&base);
+    let expected =
+        [("info", "ca_removed"), ("info", "ca_added"), ("error", "with_crl_file"), ("error", "peers")];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    assert_eq!(
+        detail(&lines, "with_crl_file"),
+        format!(
+            "{of_old}: revocation list 1 is unusable: its issuer CN=\"old\" is no CA of the CA file: put the \
+             certificate of the CA that signed it into the CA file; or, if peers send it as an intermediate, into this \
+             file; with this the new configuration will not load: change the lists together with the CA file \
+             (--with-crl-file)"
+        )
+    );
+    assert_eq!(detail(&lines, "peers"), "nobody was judged: what is said above must be mended first");
+    let (code, lines) = site.check_peers(&[&base[..], &["--with-crl-file", "none"]].concat());
+    assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(1)));
+}
+
+#[test]
+fn our_own_chain_is_judged_with_the_new_lists() {
+    let site = Site::new();
+    let own = std::fs::read(site.path("own.pem")).unwrap();
+    let own: rustls_pki_types::CertificateDer<'static> =
+        rustls_pki_types::pem::PemObject::from_pem_slice(&own).unwrap();
+    let revoking = List::new().revoking(&own).signed_by(&site.kept, "kept");
+    let revoking = site.write("own.crl", revoking);
+    let (code, lines) = site.check(&["--with-crl-file", &revoking]);
+    let expected = [("info", "planned_revocation_list"), ("warning", "planned_own_chain")];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    assert!(
+        detail(&lines, "planned_own_chain").starts_with(
+            "a Felix with the CA file and the lists as they will be would refuse us (revoked): "
+        )
+    );
+}

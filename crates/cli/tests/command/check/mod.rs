@@ -1,0 +1,10 @@
+//! `typha-tls check` of planned changes: who would be cut off, which CAs go and come, and whether we fit in.
+
+mod ca_files;
+mod cannot_judge;
+mod folder;
+mod identities;
+mod lists;
+mod our_chain;
+mod site;
+mod times;

@@ -1,0 +1,203 @@
+//! Typhas from the EndpointSlices of a Kubernetes service.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tracing::debug;
+
+use typha_tls::dialer::{DiscoveryError, EndpointSource, TyphaEndpoint};
+use typha_tls::policy::TlsPolicy;
+
+use crate::error::KubernetesError;
+use crate::lazy::{LazyClient, Origin};
+use crate::setup_error::KubernetesSetupError;
+use crate::{request, slices};
+
+/// The Typhas behind a Kubernetes service, as its EndpointSlices list them.
+///
+/// Each call of [`endpoints`](EndpointSource::endpoints) lists them anew, so that a Typha that has just started is found at once:
+/// one request on a connection that is kept for a minute. What it returns:
+/// - the addresses of both families of all endpoints that are ready; one that does not say whether it is counts as ready, as the
+///   API defines it;
+/// - with the TCP port that is *named* `calico-typha` ([`with_port_name`](Self::with_port_name)) in their slice;
+/// - with the node that they run on;
+/// - each address once.
+///
+/// A call can be dropped at any point: that closes its connection. Only an exec plugin of a kubeconfig runs on, and its outcome is
+/// the next call's. All calls have to be on one tokio runtime, with its timer and I/O.
+///
+/// It needs the permission to `list` `endpointslices` of the API group `discovery.k8s.io` in the namespace of the service, and
+/// no other. Where nothing can be returned the error says why: its source is a [`KubernetesError`].
+///
+/// ```no_run
+/// use typha_tls::dialer::EndpointSource;
+/// use typha_tls_kubernetes::KubernetesEndpoints;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let source = KubernetesEndpoints::infer("kube-system", "calico-typha")?;
+/// for typha in source.endpoints().await? {
+///     println!("{typha} on {:?}", typha.node_name);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Security
+///
+/// Who controls the answers decides which addresses a Felix tries, and not whom it accepts: Typhas authenticate themselves. The
+/// API server is authenticated all the same, as it is given our credentials: by the CA that comes with them and by no other.
+pub struct KubernetesEndpoints {
+    client: LazyClient,
+    namespace: String,
+    service: String,
+    port_name: String,
+    timeout: Duration,
+}
+
+/// The name of Typha's port in Calico's manifests.
+const PORT_NAME: &str = "calico-typha";
+
+/// Less than the 10 s that an attempt may take, so that the reason is known before the future is dropped.
+const TIMEOUT: Duration = Duration::from_secs(8);
+
+impl KubernetesEndpoints {
+    /// Asks through `client`, which decides about credentials and cryptography.
+    ///
+    /// A client that kube itself makes with its feature `rustls-tls` relies on the crypto provider of the process.
+    /// [`from_config`](Self::from_config) does not.
+    ///
+    /// # Errors
+    ///
+    /// [`BadName`](KubernetesSetupError::BadName) if `namespace` or `service` is no name that Kubernetes allows.
+    pub fn new(
+        client: kube::Client,
+        namespace: impl Into<String>,
+        service: impl Into<String>,
+    ) -> Result<Self, KubernetesSetupError> {
+        Self::with_origin(Origin::Client(client), namespace.into(), service.into())
+    }
+
+    /// Asks the API server of `config` with its credentials: a bearer token, a client certificate, a password, or an exec plugin
+    /// that prints a token.
+    ///
+    /// The client is made by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that could not reach
+    /// the API server or was not accepted by it.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new). What is wrong with `config` is an error of each call.
+    pub fn from_config(
+        config: kube::Config,
+        namespace: impl Into<String>,
+        service: impl Into<String>,
+    ) -> Result<Self, KubernetesSetupError> {
+        Self::with_origin(Origin::Config(Box::new(config)), namespace.into(), service.into())
+    }
+
+    /// Asks with the credentials that there are: those of the kubeconfig that the environment variable `KUBECONFIG` names, else
+    /// those of `~/.kube/config`, and where there is neither, those of the pod's service account.
+    ///
+    /// They are looked for by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that found none,
+    /// could not reach the API server or was not accepted by it: rotated credentials and CAs need no restart. A kubeconfig that
+    /// is there but broken is an error; nothing else is tried instead.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new). Missing credentials are an error of each call.
+    pub fn infer(
+        namespace: impl Into<String>,
+        service: impl Into<String>,
+    ) -> Result<Self, KubernetesSetupError> {
+        Self::with_origin(Origin::Environment, namespace.into(), service.into())
+    }
+
+    fn with_origin(origin: Origin, namespace: String, service: String) -> Result<Self, KubernetesSetupError> {
+        for (what, name) in [("namespace", &namespace), ("service", &service)] {
+            if !is_label(name) {
+                return Err(KubernetesSetupError::BadName { what, name: name.clone() });
+            }
+        }
+        Ok(Self {
+            client: LazyClient::new(origin),
+            namespace,
+            service,
+            port_name: PORT_NAME.to_owned(),
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// Sets the name of Typha's port in the EndpointSlices; the default is Calico's, `calico-typha`.
+    #[must_use]
+    pub fn with_port_name(mut self, name: impl Into<String>) -> Self {
+        self.port_name = name.into();
+        self
+    }
+
+    /// Bounds a call of [`endpoints`](EndpointSource::endpoints) as a whole. The default is 8 s: less than the 10 s after which a
+    /// dialer drops it, so that the reason is not lost.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets the TLS of the connection with the API server. The default is that of [`TlsPolicy::builder`]. It has no effect after
+    /// [`new`](Self::new), whose client has its own.
+    #[must_use]
+    pub fn with_policy(mut self, policy: TlsPolicy) -> Self {
+        self.client.set_policy(policy);
+        self
+    }
+
+    async fn list(&self) -> Result<Vec<TyphaEndpoint>, KubernetesError> {
+        let client = self.client.get().await?;
+        let mut tally = slices::Tally::new(&self.port_name);
+        request::list(&client, &self.namespace, &self.service, |slice| tally.add(slice)).await?;
+        tally.outcome()
+    }
+}
+
+impl EndpointSource for KubernetesEndpoints {
+    async fn endpoints(&self) -> Result<Vec<TyphaEndpoint>, DiscoveryError> {
+        let outcome = timeout(self.timeout, self.list())
+            .await
+            .unwrap_or(Err(KubernetesError::TimedOut { after: self.timeout }));
+        match outcome {
+            Ok(endpoints) => {
+                debug!(count = endpoints.len(), "the Kubernetes service has ready Typhas");
+                Ok(endpoints)
+            }
+            Err(error) => {
+                if error.is_about_the_client() {
+                    self.client.forget();
+                }
+                let problem = format!(
+                    "the Typhas of the Kubernetes service {}/{} can not be found",
+                    self.namespace, self.service
+                );
+                Err(DiscoveryError::new(problem).with_source(error))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for KubernetesEndpoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubernetesEndpoints")
+            .field("namespace", &self.namespace)
+            .field("service", &self.service)
+            .field("port_name", &self.port_name)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A label as RFC 1123 has it, which names of namespaces and services are. It goes into a path as it is.
+fn is_label(name: &str) -> bool {
+    let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(is_inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}

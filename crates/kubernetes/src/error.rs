@@ -1,0 +1,136 @@
+//! Why the API server did not name a Typha.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::setup_error::KubernetesSetupError;
+use typha_tls::error::{Quoted, QuotedList};
+
+/// Why a Kubernetes service leads to no Typha: the source of the [`DiscoveryError`](typha_tls::dialer::DiscoveryError) of
+/// [`KubernetesEndpoints`](crate::KubernetesEndpoints).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KubernetesError {
+    /// The API server answered with an error.
+    #[error("the API server answered {status}: {}{}", Quoted(message), hint(*status))]
+    Answered {
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        message: String,
+    },
+    /// We may not list EndpointSlices.
+    #[error(
+        "the API server denies access (403); grant our account the verb \"list\" on the resource \"endpointslices\" of the API \
+         group \"discovery.k8s.io\" in the namespace {namespace}; it says {}",
+        Quoted(message)
+    )]
+    Forbidden {
+        /// The namespace of the service.
+        namespace: String,
+        /// What the API server said.
+        message: String,
+    },
+    /// The answer is not a list of EndpointSlices, or what it lists is not usable.
+    #[error("what answered is not the Kubernetes API as it should be: {problem}")]
+    Malformed {
+        /// What was wrong, with everything from the answer quoted.
+        problem: String,
+    },
+    /// The service has slices, and no address in them.
+    #[error(
+        "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of Typha run and that \
+         the service selects them"
+    )]
+    NoEndpoints,
+    /// The service has endpoints, and none of them a TCP port of the name.
+    #[error(
+        "the endpoints of the service have no TCP port of the name {}; they have {}",
+        Quoted(port_name),
+        QuotedList(ports)
+    )]
+    NoPort {
+        /// The name that is looked for.
+        port_name: String,
+        /// The ports that there are, as `name 5473/TCP`.
+        ports: Vec<String>,
+    },
+    /// There is no slice of the service.
+    #[error(
+        "there is no EndpointSlice of the service; see that a service of this name exists in this namespace"
+    )]
+    NoSlices,
+    /// No endpoint is ready.
+    #[error(
+        "none of the {endpoints} endpoints of the service is ready; see why the readiness probes of Typha's pods fail"
+    )]
+    NoneReady {
+        /// How many there are.
+        endpoints: usize,
+    },
+    /// There are no usable credentials.
+    #[error(transparent)]
+    Setup(#[from] KubernetesSetupError),
+    /// No complete answer in time.
+    #[error("no complete answer of the API server after {after:?}")]
+    TimedOut {
+        /// The bound that was exceeded.
+        after: Duration,
+    },
+    /// The answer is larger than any list of Typhas is.
+    #[error("the answer of the API server is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound that was exceeded.
+        limit: usize,
+    },
+    /// The API server does not accept our credentials.
+    #[error(
+        "the API server does not accept our credentials (401); see that the token or the client certificate is of this cluster \
+         and has not expired; it says {}",
+        Quoted(message)
+    )]
+    Unauthorized {
+        /// What the API server said.
+        message: String,
+    },
+    /// The API server can not be reached, or the connection broke.
+    #[error("the API server can not be reached: {}", Quoted(cause))]
+    Unreachable {
+        /// All causes in one line.
+        cause: String,
+    },
+    /// What answers does not authenticate itself as the API server, or TLS fails otherwise.
+    #[error(
+        "no TLS connection with the API server: {}; see that the certificate-authority of the kubeconfig, or ca.crt of the \
+         service account, is of this cluster, and that the server's name is the one in its certificate",
+        Quoted(cause)
+    )]
+    Untrusted {
+        /// All causes in one line.
+        cause: String,
+    },
+}
+
+impl KubernetesError {
+    /// Whether other credentials, another CA or another address of the API server might help.
+    pub(crate) fn is_about_the_client(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut { .. }
+                | Self::Unauthorized { .. }
+                | Self::Unreachable { .. }
+                | Self::Untrusted { .. }
+        )
+    }
+}
+
+fn hint(status: u16) -> &'static str {
+    match status {
+        404 => {
+            " (there are EndpointSlices of discovery.k8s.io/v1 since Kubernetes 1.21; see that the address is that of an API server)"
+        }
+        429 | 503 => " (it is overloaded or starting)",
+        _ => "",
+    }
+}

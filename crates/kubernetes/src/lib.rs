@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+
+mod credentials;
+mod endpoints;
+mod error;
+mod https;
+mod lazy;
+mod request;
+mod setup_error;
+mod slices;
+
+use typha_tls::FelixDialer;
+use typha_tls::config::FelixConfig;
+
+pub use endpoints::KubernetesEndpoints;
+pub use error::KubernetesError;
+pub use setup_error::KubernetesSetupError;
+
+/// Makes a dialer as [`FelixConfig::dialer`] does, and also where `TyphaK8sServiceName` says where the Typhas are. `None` if
+/// TLS is not configured.
+///
+/// `TyphaAddr` wins over the service, as in Calico. The credentials for Kubernetes are those of
+/// [`KubernetesEndpoints::infer`].
+///
+/// # Errors
+///
+/// [`Config`](KubernetesSetupError::Config) as `FelixConfig::dialer`;
+/// [`BadName`](KubernetesSetupError::BadName) if the service or its namespace has a name that Kubernetes does not allow.
+///
+/// # Security
+///
+/// A daemon that goes on in plain text on `None` does so by its own decision.
+pub fn dialer(config: &FelixConfig) -> Result<Option<FelixDialer>, KubernetesSetupError> {
+    match (&config.typha_addr, &config.typha_k8s_service_name) {
+        (None, Some(service)) if config.tls.is_some() => {
+            let typhas = KubernetesEndpoints::infer(&config.typha_k8s_namespace, service)?;
+            Ok(config.dialer_with(typhas)?)
+        }
+        _ => Ok(config.dialer()?),
+    }
+}

@@ -1,0 +1,112 @@
+//! Lists the EndpointSlices of a service, page by page, and says why it can not.
+//!
+//! The types of the API's own crate are not used: of a slice they parse all, metadata and field managers included, and this crate
+//! needs a tenth of it.
+
+use std::error::Error;
+use std::io;
+
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use kube::Client;
+use kube::api::ListParams;
+use kube::client::Body;
+use kube::core::Request;
+use serde::Deserialize;
+
+use crate::error::KubernetesError;
+use crate::slices::{Slice, SliceList};
+use typha_tls::error::Quoted;
+use typha_tls::error::WithCauses;
+
+/// Slices in one answer, as kubectl asks for. Hardly any service of Typhas has more than one of each family.
+const PAGE: u32 = 500;
+
+/// Bytes in all answers together. A slice of a hundred endpoints has about 50 KiB.
+const MAX_BYTES: usize = 32 * 1024 * 1024;
+
+/// Hands all slices of the service to `slice`.
+pub(crate) async fn list(
+    client: &Client,
+    namespace: &str,
+    service: &str,
+    mut slice: impl FnMut(Slice),
+) -> Result<(), KubernetesError> {
+    let request = Request::new(format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"));
+    let mut parameters =
+        ListParams::default().labels(&format!("kubernetes.io/service-name={service}")).limit(PAGE);
+    let mut budget = MAX_BYTES;
+    loop {
+        let malformed = |problem: String| KubernetesError::Malformed { problem };
+        let page =
+            request.list(&parameters).map_err(|error| malformed(Quoted(&error.to_string()).to_string()))?;
+        let response = client.send(page.map(Body::from)).await.map_err(|error| transport(&error))?;
+        let status = response.status().as_u16();
+        let body = read(response.into_body(), budget).await?;
+        budget = budget.saturating_sub(body.len());
+        if status != 200 {
+            return Err(refusal(status, &body, namespace));
+        }
+        let list = serde_json::from_slice::<SliceList>(&body)
+            .map_err(|error| malformed(Quoted(&error.to_string()).to_string()))?;
+        if list.kind != "EndpointSliceList" {
+            return Err(malformed(format!("it sent {}, not an EndpointSliceList", Quoted(&list.kind))));
+        }
+        list.items.unwrap_or_default().into_iter().for_each(&mut slice);
+        match list.metadata.continue_token.filter(|token| !token.is_empty()) {
+            Some(token) => parameters.continue_token = Some(token),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn read(body: Body, budget: usize) -> Result<Vec<u8>, KubernetesError> {
+    let collected = Limited::new(body, budget).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            KubernetesError::TooLarge { limit: MAX_BYTES }
+        } else {
+            transport(&*error)
+        }
+    })?;
+    Ok(collected.to_bytes().to_vec())
+}
+
+/// The `Status` by which the API says what is wrong; proxies in front of it send other things.
+#[derive(Deserialize)]
+struct Status {
+    message: String,
+}
+
+fn refusal(status: u16, body: &[u8], namespace: &str) -> KubernetesError {
+    let message = match serde_json::from_slice::<Status>(body) {
+        Ok(status) => status.message,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    match status {
+        401 => KubernetesError::Unauthorized { message },
+        403 => KubernetesError::Forbidden { namespace: namespace.to_owned(), message },
+        _ => KubernetesError::Answered { status, message },
+    }
+}
+
+/// What is wrong with the connection. The causes become one text: they may quote what has not authenticated itself.
+fn transport(error: &(dyn Error + 'static)) -> KubernetesError {
+    // kube's own errors repeat their cause in their text.
+    let error = error.source().filter(|_| error.is::<kube::Error>()).unwrap_or(error);
+    let cause = WithCauses(error).to_string();
+    if is_tls(error) { KubernetesError::Untrusted { cause } } else { KubernetesError::Unreachable { cause } }
+}
+
+/// rustls's errors come inside I/O errors, which do not show what they hold as their source.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
+}

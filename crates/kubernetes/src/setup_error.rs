@@ -1,0 +1,93 @@
+//! Why there is no client of the Kubernetes API.
+
+use thiserror::Error;
+use typha_tls::config::SetupError;
+use typha_tls::error::Quoted;
+use typha_tls::policy::PolicyError;
+
+/// Why the Kubernetes API can not be asked at all.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum KubernetesSetupError {
+    /// Kubernetes allows no such name.
+    #[error(
+        "{} is no {what} in Kubernetes: a name has 1 to 63 of the characters a-z, 0-9 and \"-\", and no \"-\" at its ends",
+        Quoted(name)
+    )]
+    BadName {
+        /// `namespace` or `service`.
+        what: &'static str,
+        /// The name as given.
+        name: String,
+    },
+    /// A CA of the API server can not be used.
+    #[error("a CA certificate of the Kubernetes API can not be used")]
+    CertificateAuthority(#[source] rustls::Error),
+    /// The client certificate of the kubeconfig, or its key, can not be used.
+    #[error("the client certificate of the kubeconfig can not be used: {problem}")]
+    ClientCertificate {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The rest of the configuration makes no dialer.
+    #[error(transparent)]
+    Config(#[from] SetupError),
+    /// The token, the password or the exec plugin can not be used.
+    #[error("the credentials for the Kubernetes API can not be used: {problem}")]
+    Credentials {
+        /// What is wrong.
+        problem: String,
+    },
+    /// The kubeconfig turns the verification of the API server off.
+    #[error(
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's certificate-authority instead"
+    )]
+    InsecureSkipTlsVerify,
+    /// The kubeconfig is there and can not be used.
+    #[error("the kubeconfig can not be used: {problem}")]
+    Kubeconfig {
+        /// What is wrong.
+        problem: String,
+    },
+    /// There is no CA to trust.
+    #[error(
+        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted for it"
+    )]
+    NoCertificateAuthority,
+    /// There are neither a kubeconfig nor the credentials of a pod.
+    #[error(
+        "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write ~/.kube/config), and the service \
+         account of a pod can not be used: {pod}"
+    )]
+    NoCredentials {
+        /// What is wrong with those of the pod.
+        pod: String,
+    },
+    /// The API server would be given our credentials in the clear.
+    #[error("the address of the API server, {}, does not begin with https://", Quoted(url))]
+    NotHttps {
+        /// The address.
+        url: String,
+    },
+    /// The policy for TLS can not be built.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A proxy is configured.
+    #[error(
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not supported: remove \
+         it, or give a client of your own"
+    )]
+    Proxy,
+    /// The system gives no thread to read the credentials in.
+    #[error("no thread can be started to read the credentials for the Kubernetes API")]
+    Thread(#[source] std::io::Error),
+    /// The configuration for TLS can not be built.
+    #[error("TLS for the Kubernetes API can not be set up")]
+    Tls(#[source] rustls::Error),
+    /// The server name that the kubeconfig demands is none.
+    #[error("the tls-server-name {} of the kubeconfig is no host name", Quoted(name))]
+    TlsServerName {
+        /// The name as given.
+        name: String,
+    },
+}

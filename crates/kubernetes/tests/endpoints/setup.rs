@@ -1,0 +1,116 @@
+//! Kubeconfigs that can not be used: the error says what is wrong, and nothing is sent.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+use typha_tls::testing::{CertificateSpec, Purpose};
+use typha_tls_kubernetes::{KubernetesError, KubernetesSetupError};
+
+use crate::api_server::{Answer, ApiServer, Failed, TOKEN, ask, config, kubeconfig, source};
+
+async fn failure(config: kube::Config) -> Failed {
+    let error = ask(&source(config)).await.unwrap_err();
+    assert!(matches!(error.cause(), KubernetesError::Setup(_)), "{error:?}");
+    assert!(!format!("{error:?}").contains(TOKEN));
+    error
+}
+
+#[tokio::test]
+async fn the_server_must_be_authenticated() {
+    let server = ApiServer::start(vec![Answer::Slices(vec![])]).await;
+    let good = config(&server.kubeconfig(json!({ "token": TOKEN }))).await;
+
+    let mut insecure = good.clone();
+    insecure.accept_invalid_certs = true;
+    let error = failure(insecure).await;
+    assert_eq!(
+        error.text(),
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's certificate-authority instead"
+    );
+
+    let no_ca = config(&kubeconfig(&server.url(), json!({}), json!({ "token": TOKEN }))).await;
+    let error = failure(no_ca).await;
+    assert_eq!(
+        error.text(),
+        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted for it"
+    );
+
+    let mut plain = good.clone();
+    plain.cluster_url = "http://127.0.0.1:1".parse().unwrap();
+    let error = failure(plain).await;
+    assert_eq!(
+        error.text(),
+        "the address of the API server, \"http://127.0.0.1:1/\", does not begin with https://"
+    );
+
+    let mut garbage = good.clone();
+    garbage.root_cert = Some(vec![vec![0x30, 0x00]]);
+    let error = failure(garbage).await;
+    assert!(
+        matches!(error.cause(), KubernetesError::Setup(KubernetesSetupError::CertificateAuthority(_))),
+        "{error:?}"
+    );
+
+    let mut name = good.clone();
+    name.tls_server_name = Some("a b".to_owned());
+    let error = failure(name).await;
+    assert_eq!(error.text(), "the tls-server-name \"a b\" of the kubeconfig is no host name");
+
+    let mut proxy = good;
+    proxy.proxy_url = Some("http://proxy:3128".parse().unwrap());
+    let error = failure(proxy).await;
+    assert_eq!(
+        error.text(),
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not supported: remove \
+         it, or give a client of your own"
+    );
+    assert_eq!(server.accepted(), 0);
+}
+
+#[tokio::test]
+async fn client_certificates_that_are_none() {
+    let server = ApiServer::start(vec![Answer::Slices(vec![])]).await;
+    let spec = || CertificateSpec::leaf("felix").purpose(Purpose::ClientAuth);
+    let (leaf, other) = (server.ca.issue(spec()).unwrap(), server.ca.issue(spec()).unwrap());
+    let (certificate, key) = (BASE64.encode(leaf.chain_pem()), BASE64.encode(leaf.key_pem()));
+    let user = |certificate: &str, key: &str| -> Value {
+        json!({ "client-certificate-data": certificate, "client-key-data": key })
+    };
+    for (user, problem) in [
+        (json!({ "client-certificate-data": certificate }), "it has no client-key"),
+        (json!({ "client-key-data": key }), "it has a client-key only"),
+        (user("~", &key), "its data is not valid Base64"),
+        (user(&key, &key), "client-certificate holds no certificate"),
+        (user(&certificate, &certificate), "client-key holds no private key in PEM (PKCS#8, SEC1 or PKCS#1)"),
+        (user(&certificate, &BASE64.encode(other.key_pem())), "keys may not be consistent: KeyMismatch"),
+        (
+            json!({ "client-certificate": "/nowhere/tls.crt", "client-key-data": key }),
+            "/nowhere/tls.crt: No such file or directory (os error 2)",
+        ),
+    ] {
+        let error = failure(config(&server.kubeconfig(user)).await).await;
+        assert_eq!(
+            error.text(),
+            format!("the client certificate of the kubeconfig can not be used: {problem}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_are_none() {
+    let server = ApiServer::start(vec![Answer::Slices(vec![])]).await;
+    for (user, problem) in [
+        (json!({ "token": "a\nb" }), "the token has characters that no token has, such as the end of a line"),
+        (json!({ "tokenFile": "/nowhere/token" }), "/nowhere/token: No such file or directory (os error 2)"),
+        (
+            json!({ "exec": { "apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin", "interactiveMode": "Never" } }),
+            "the exec plugin of the kubeconfig can not be started: No such file or directory (os error 2)",
+        ),
+    ] {
+        let error = failure(config(&server.kubeconfig(user)).await).await;
+        assert_eq!(
+            error.text(),
+            format!("the credentials for the Kubernetes API can not be used: {problem}")
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Stays connected with the agent, and keeps what it answered last.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use futures_util::StreamExt as _;
+use spiffe::transport::{Endpoint, TransportError};
+use spiffe::{WorkloadApiClient, WorkloadApiError, X509Context};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::error::SpiffeError;
+use crate::selection::Selection;
+use typha_tls::error::WithCauses;
+use typha_tls::snapshot::SnapshotParts;
+
+/// What is known of the agent.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// What it answered last. A lost connection changes nothing about it.
+    pub(crate) answer: Option<Result<SnapshotParts, SpiffeError>>,
+    /// What is wrong now, with its answer or with the connection.
+    pub(crate) problem: Option<SpiffeError>,
+    /// How many different answers there were.
+    pub(crate) revision: u64,
+}
+
+/// An agent has its answer at hand; one that is silent for so long hangs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// Doubled from one attempt to the next, up to `LONGEST_PAUSE`; the jitter adds at most as much again.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// With its jitter 5 s, the interval at which SPIRE's agent learns of new registrations. An attempt costs a local connection.
+const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
+
+/// Never ends.
+pub(crate) async fn follow(endpoint: Endpoint, selection: Selection, known: watch::Sender<Known>) {
+    let pauses = ExponentialBuilder::new()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter();
+    let mut follower = Follower { endpoint, selection, known, had_parts: false };
+    let mut pause = pauses.build();
+    loop {
+        let problem = follower.until_disconnected().await;
+        follower.failed(problem);
+        if std::mem::take(&mut follower.had_parts) {
+            pause = pauses.build();
+        }
+        sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
+    }
+}
+
+struct Follower {
+    endpoint: Endpoint,
+    selection: Selection,
+    known: watch::Sender<Known>,
+    /// Whether this connection gave anything usable.
+    had_parts: bool,
+}
+
+impl Follower {
+    /// Follows one connection to its end, and returns why it ended.
+    async fn until_disconnected(&mut self) -> SpiffeError {
+        let endpoint = self.endpoint.clone();
+        let first_answer = async {
+            let client = WorkloadApiClient::connect(endpoint).await?;
+            let mut answers = client.stream_x509_contexts().await?;
+            let first = answers.next().await;
+            Ok((answers, first))
+        };
+        let (mut answers, mut answer) = match timeout(ANSWER_WITHIN, first_answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => return problem_of(&error),
+            Err(_) => return SpiffeError::Silent { after: ANSWER_WITHIN },
+        };
+        loop {
+            match answer {
+                Some(Ok(context)) => self.answered(&context),
+                Some(Err(error)) => match problem_of(&error) {
+                    // The stream goes on, and the next message may be better.
+                    problem @ SpiffeError::Malformed { .. } => self.failed(problem),
+                    ended => return ended,
+                },
+                None => return SpiffeError::Disconnected { cause: "it ended the stream".to_owned() },
+            }
+            answer = answers.next().await;
+        }
+    }
+
+    fn answered(&mut self, context: &X509Context) {
+        match self.selection.parts(context) {
+            Ok(parts) => {
+                self.had_parts = true;
+                self.publish(parts);
+            }
+            Err(problem) => self.failed(problem),
+        }
+    }
+
+    fn publish(&self, parts: SnapshotParts) {
+        self.known.send_modify(|known| {
+            if known.problem.take().is_some() {
+                info!("the SPIFFE agent has answered as it should again");
+            }
+            // An agent says the same again on each new connection.
+            if !matches!(&known.answer, Some(Ok(last)) if last.is_same_as(&parts)) {
+                known.answer = Some(Ok(parts));
+                known.revision += 1;
+            }
+        });
+    }
+
+    fn failed(&self, problem: SpiffeError) {
+        self.known.send_modify(|known| {
+            let text = WithCauses(&problem).to_string();
+            let is_same = |last: &SpiffeError| WithCauses(last).to_string() == text;
+            if !known.problem.as_ref().is_some_and(is_same) {
+                warn!(problem = text, "the SPIFFE agent gives nothing new; trying again");
+            }
+            if problem.is_an_answer() && !matches!(&known.answer, Some(Err(last)) if is_same(last)) {
+                known.answer = Some(Err(problem.clone()));
+                known.revision += 1;
+            }
+            known.problem = Some(problem);
+        });
+    }
+}
+
+fn problem_of(error: &WorkloadApiError) -> SpiffeError {
+    match error {
+        WorkloadApiError::NoIdentityIssued => {
+            SpiffeError::NoIdentity { message: "no identity issued".to_owned() }
+        }
+        WorkloadApiError::PermissionDenied(message) => SpiffeError::NoIdentity { message: message.clone() },
+        WorkloadApiError::Transport(TransportError::Status(status)) => {
+            SpiffeError::Disconnected { cause: format!("{}: {}", status.code(), status.message()) }
+        }
+        WorkloadApiError::Transport(_) => SpiffeError::Disconnected { cause: WithCauses(error).to_string() },
+        // Its causes are in its own text.
+        other => SpiffeError::Malformed { problem: other.to_string() },
+    }
+}

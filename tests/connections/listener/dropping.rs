@@ -1,0 +1,165 @@
+//! Connections that are told to go.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::sleep;
+use typha_tls::TyphaListener;
+use typha_tls::listener::{DropReason, TyphaConnection};
+
+use super::rig::*;
+
+async fn pairs(listener: &mut TyphaListener, count: usize) -> Vec<(TyphaConnection, Stream)> {
+    let mut pairs = Vec::new();
+    for _ in 0..count {
+        pairs.push(pair(listener).await);
+    }
+    pairs
+}
+
+fn told(pairs: &[(TyphaConnection, Stream)]) -> usize {
+    pairs.iter().filter(|(typha, _)| typha.dropping().is_cancelled()).count()
+}
+
+#[tokio::test]
+async fn so_many_are_told_and_the_others_stay() {
+    let mut listener = listen(limits()).await;
+    let handle = listener.handle();
+    let mut pairs = pairs(&mut listener, 5).await;
+    assert_eq!(handle.drop_random(2), 2);
+    assert_eq!(told(&pairs), 2);
+    // Those are still there, and are not told again.
+    assert_eq!(handle.active(), 5);
+    assert_eq!(handle.drop_random(10), 3);
+    assert_eq!(told(&pairs), 5);
+    assert_eq!(handle.stats().dropped, BTreeMap::from([("requested", 5)]));
+    assert_eq!(handle.drop_random(1), 0);
+    for (typha, _) in &pairs {
+        assert_eq!(typha.drop_reason(), Some(DropReason::Requested));
+    }
+    // They work for the time of the grace.
+    let (typha, felix) = &mut pairs[0];
+    assert!(is_alive(typha, felix).await);
+}
+
+#[tokio::test]
+async fn an_owner_who_listens_ends_its_connection_in_order() {
+    let mut listener = listen(limits()).await;
+    let handle = listener.handle();
+    let (mut typha, mut felix) = pair(&mut listener).await;
+    let owner = tokio::spawn(async move {
+        typha.dropping().clone().cancelled().await;
+        typha.write_all(b"to be continued").await.unwrap();
+        typha.close().await
+    });
+    assert_eq!(handle.drop_random(1), 1);
+    assert_eq!(last_words(&mut felix).await.unwrap(), "to be continued");
+    drop(felix);
+    bounded(owner).await.unwrap().unwrap();
+    assert_eq!(handle.active(), 0);
+}
+
+#[tokio::test]
+async fn an_owner_who_only_reads_is_stopped_and_felix_told() {
+    let limits = limited(|limits| limits.drop_grace = Duration::from_millis(50));
+    let mut listener = listen(limits).await;
+    let handle = listener.handle();
+    let (mut typha, mut felix) = pair(&mut listener).await;
+    let owner = tokio::spawn(async move {
+        let error = typha.read(&mut [0]).await.unwrap_err();
+        let written = typha.write(b"x").await.unwrap_err().kind();
+        (typha, (error.kind(), error.to_string(), written))
+    });
+    assert_eq!(handle.drop_random(1), 1);
+    let (kept, ended) = bounded(owner).await.unwrap();
+    let text = "this connection was ended on our side (requested)".to_owned();
+    assert_eq!(ended, (ErrorKind::ConnectionAborted, text, ErrorKind::ConnectionAborted));
+    // Although its owner keeps it.
+    assert_eq!(last_words(&mut felix).await.unwrap(), "");
+    assert_eq!(handle.active(), 1);
+    drop(kept);
+    assert_eq!(handle.active(), 0);
+}
+
+#[tokio::test]
+async fn an_owner_without_a_buffer_is_stopped_too() {
+    let mut listener = listen(limited(|limits| limits.drop_grace = Duration::from_millis(50))).await;
+    let handle = listener.handle();
+    let (mut typha, mut felix) = pair(&mut listener).await;
+    felix.write_all(b"hello").await.unwrap();
+    assert_eq!(bounded(typha.fill_buf()).await.unwrap(), b"hello");
+    typha.consume(2);
+    assert_eq!(bounded(typha.fill_buf()).await.unwrap(), b"llo", "what is not consumed stays");
+    typha.consume(3);
+    let owner = tokio::spawn(async move { typha.fill_buf().await.unwrap_err().kind() });
+    assert_eq!(handle.drop_random(1), 1);
+    assert_eq!(bounded(owner).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(last_words(&mut felix).await.unwrap(), "");
+}
+
+#[tokio::test]
+async fn an_owner_who_lets_go_says_goodbye() {
+    let mut listener = listen(limits()).await;
+    let handle = listener.handle();
+    let (typha, mut felix) = pair(&mut listener).await;
+    handle.drop_random(1);
+    drop(typha);
+    assert_eq!(last_words(&mut felix).await.unwrap(), "");
+
+    // Without having been told, that is a connection that breaks off.
+    let (typha, mut felix) = pair(&mut listener).await;
+    drop(typha);
+    assert_eq!(last_words(&mut felix).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn a_felix_that_does_not_read_is_not_waited_for() {
+    let limits = limited(|limits| limits.drop_grace = Duration::from_millis(50));
+    let mut listener = listen(limits).await;
+    let handle = listener.handle();
+    let (typha, felix) = pair(&mut listener).await;
+    // Both halves at work, and none of them can go on.
+    let (mut reader, mut writer) = tokio::io::split(typha);
+    let reading = tokio::spawn(async move { reader.read(&mut [0]).await.unwrap_err().kind() });
+    let writing = tokio::spawn(async move {
+        loop {
+            if let Err(error) = writer.write_all(&[0; 64 * 1024]).await {
+                return error.kind();
+            }
+        }
+    });
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(handle.drop_random(1), 1);
+    assert_eq!(bounded(reading).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(bounded(writing).await.unwrap(), ErrorKind::ConnectionAborted);
+    assert_eq!(handle.active(), 0);
+    drop(felix);
+}
+
+#[tokio::test]
+async fn rebalancing_drops_down_to_its_target() {
+    let limits = limited(|limits| {
+        limits.drop_interval = Duration::from_millis(20);
+        limits.connections_lower = 2;
+    });
+    let mut listener = listen(limits).await;
+    let handle = listener.handle();
+    let mut all = pairs(&mut listener, 6).await;
+    assert_eq!(handle.rebalance(4), 4);
+    let stats = until(&handle, |stats| stats.dropped.values().sum::<u64>() == 2).await;
+    assert_eq!(stats.dropped, BTreeMap::from([("rebalance", 2)]));
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(told(&all), 2, "no more than needed");
+
+    // The target holds for those who come later, and has its limits.
+    all.retain(|(typha, _)| !typha.dropping().is_cancelled());
+    all.extend(pairs(&mut listener, 1).await);
+    until(&handle, |stats| stats.dropped["rebalance"] == 3).await;
+    assert_eq!(handle.rebalance(0), 2);
+    until(&handle, |stats| stats.dropped["rebalance"] == 5).await;
+    sleep(Duration::from_millis(100)).await;
+    assert_eq!(handle.stats().dropped["rebalance"], 5);
+    assert_eq!(handle.rebalance(usize::MAX), 10_000);
+}

@@ -1,0 +1,95 @@
+//! Trust that lists and CA certificates take away from peers that are connected.
+
+use std::time::Duration;
+
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use typha_tls::lifetime::{ConnectionLifetime, LostTrustPolicy};
+use typha_tls::listener::LostTrust;
+use typha_tls::material::{ExpiredList, RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::policy::TlsPolicy;
+use typha_tls::testing::{self, FELIX_COMMON_NAME, TestPki};
+use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaListener, TyphaSnapshot};
+
+use crate::lists::{List, list_pem, renewed};
+
+const CA: &str = "calico-typha-ca";
+
+/// What Typha judges Felix by.
+struct Rules<'a> {
+    cas: &'a [&'a CertificateDer<'static>],
+    lists: String,
+    policy: RevocationPolicy,
+}
+
+impl Rules<'_> {
+    fn snapshot(&self, pki: &TestPki) -> TyphaSnapshot {
+        let policy = TlsPolicy::builder().build().unwrap();
+        let mut material = testing::material(&pki.ca, &pki.typha, policy.provider()).unwrap();
+        let bundle = TrustBundle::from_der(self.cas.iter().map(|&ca| ca.clone())).unwrap();
+        if !self.lists.is_empty() {
+            material.revocation_lists =
+                RevocationLists::from_pem(self.lists.as_bytes(), &bundle, policy.provider())
+                    .unwrap()
+                    .with_policy(self.policy);
+        }
+        material.trust_bundle = bundle;
+        TyphaSnapshot::new(&material, RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(), &policy)
+            .unwrap()
+    }
+}
+
+fn rules<'a>(cas: &'a [&'a CertificateDer<'static>], lists: &str) -> Rules<'a> {
+    Rules { cas, lists: lists.to_owned(), policy: RevocationPolicy::default() }
+}
+
+/// What is told of a Felix that came under the one and lives to see the other.
+async fn lost(pki: &TestPki, before: &Rules<'_>, after: &Rules<'_>) -> LostTrust {
+    let acceptor = TyphaAcceptor::new(before.snapshot(pki));
+    let snapshots = acceptor.snapshots().clone();
+    let (sender, mut lost) = mpsc::unbounded_channel();
+    let mut lifetime = ConnectionLifetime::default();
+    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    let mut listener = TyphaListener::builder(acceptor)
+        .lifetime(lifetime)
+        .on_lost_trust(move |loss| sender.send(loss).unwrap())
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    let felix = pki.connector().unwrap();
+    let tcp = TcpStream::connect(listener.local_addr()).await.unwrap();
+    let (typha, stream) = tokio::join!(listener.accept(), felix.connect_tcp(tcp));
+    let _connected = (typha.unwrap(), stream.unwrap());
+    snapshots.replace(after.snapshot(pki));
+    timeout(Duration::from_secs(60), lost.recv()).await.expect("it takes too long").unwrap()
+}
+
+#[tokio::test]
+async fn who_is_revoked_is_closed_whatever_of_its_ca_has_expired() {
+    let pki = TestPki::new().unwrap();
+    let (ca, expired) = (pki.ca.root(), renewed(&pki.ca, CA, -2, -1));
+    let list = list_pem(&List::new().revoking(&pki.felix.chain()[0]).signed_by(&pki.ca, CA));
+    for cas in [[&expired, ca], [ca, &expired]] {
+        let told = lost(&pki, &rules(&cas, ""), &rules(&cas, &list)).await;
+        assert_eq!((told.rejection.reason(), told.closes), ("revoked", true));
+    }
+}
+
+/// It had expired before the Felix came, and did not matter then: it is not the time that has changed.
+#[tokio::test]
+async fn who_is_left_with_what_had_expired_before_is_closed() {
+    let pki = TestPki::new().unwrap();
+    let (ca, expired) = (pki.ca.root(), renewed(&pki.ca, CA, -2, -1));
+    let told = lost(&pki, &rules(&[&expired, ca], ""), &rules(&[&expired], "")).await;
+    assert_eq!((told.rejection.reason(), told.closes), ("expired", true));
+
+    let list = list_pem(&List::expired().signed_by(&pki.ca, CA));
+    let cas = [ca];
+    let warning = rules(&cas, &list);
+    let mut refusing = rules(&cas, &list);
+    refusing.policy.expired_list = ExpiredList::Refuse;
+    let told = lost(&pki, &warning, &refusing).await;
+    assert_eq!((told.rejection.reason(), told.closes), ("revocation_list_unusable", true));
+}

@@ -1,0 +1,20 @@
+//! The two handshakes and the streams that they yield: among good peers, broken ones and hostile ones.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail this way"
+)]
+
+mod cancellation;
+mod events;
+mod first_message;
+#[path = "../common/hostile/mod.rs"]
+mod hostile;
+mod hostile_peers;
+mod replaced_snapshots;
+mod resumption;
+mod stream_io;
+mod truncation_and_timeouts;

@@ -1,0 +1,420 @@
+//! How connections end, and how long they may stand still: a clean end, a truncated one, silence before, during and after the
+//! handshake, and what is not TLS at all.
+
+use std::io;
+use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidData, TimedOut, UnexpectedEof};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::SupportedProtocolVersion;
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream,
+    ReadBuf, duplex,
+};
+use tokio::time::{Instant, sleep};
+use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
+use typha_tls::stream::StreamTimeouts;
+use typha_tls::testing::TestPki;
+use typha_tls::{AuthenticatedStream, HandshakeError, Role};
+
+use crate::hostile::{Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki};
+
+const SECOND: Duration = Duration::from_secs(1);
+const BOUND: Duration = Duration::from_secs(5);
+
+type Stream = AuthenticatedStream<DuplexStream>;
+
+/// A connection in both versions, with each end in turn first.
+async fn streams() -> Vec<(Stream, Stream)> {
+    let pki = pki();
+    let mut streams = Vec::new();
+    for version in VERSIONS {
+        for swap in [false, true] {
+            let (typha, felix) = duplex(64 * 1024);
+            let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
+            let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+            let (typha, felix) = (typha.unwrap(), felix.unwrap());
+            streams.push(if swap { (felix, typha) } else { (typha, felix) });
+        }
+    }
+    streams
+}
+
+#[test]
+fn a_shutdown_is_a_clean_end() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams().await {
+            writer.write_all(b"all").await.unwrap();
+            writer.shutdown().await.unwrap();
+            drop(writer);
+            let mut received = Vec::new();
+            assert_eq!(reader.read_to_end(&mut received).await.unwrap(), 3);
+            assert_eq!(received, b"all");
+            assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_connection_without_a_clean_end_is_truncated() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams().await {
+            writer.write_all(b"not all").await.unwrap();
+            writer.flush().await.unwrap();
+            drop(writer);
+            let mut received = Vec::new();
+            assert_eq!(reader.read_to_end(&mut received).await.unwrap_err().kind(), UnexpectedEof);
+            assert_eq!(received, b"not all");
+            // And stays so.
+            assert_eq!(reader.read(&mut [0]).await.unwrap_err().kind(), UnexpectedEof);
+        }
+    });
+}
+
+#[test]
+fn a_read_that_receives_nothing_times_out() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams().await {
+            reader.set_timeouts(StreamTimeouts::new(Some(BOUND), None));
+            for _ in 0..2 {
+                let begin = Instant::now();
+                let error = reader.read(&mut [0; 16]).await.unwrap_err();
+                assert_eq!(error.kind(), TimedOut);
+                assert_in_time(begin, BOUND);
+            }
+            // What comes later is still read, and what comes in time starts the clock anew.
+            let (read, ()) = tokio::join!(async { reader.read_exact(&mut [0; 6]).await }, async {
+                for byte in b"slowly".chunks(1) {
+                    sleep(BOUND - SECOND).await;
+                    writer.write_all(byte).await.unwrap();
+                    writer.flush().await.unwrap();
+                }
+            });
+            assert_eq!(read.unwrap(), 6);
+        }
+    });
+}
+
+/// tokio's timers have a grain of 1 ms, and round up.
+fn assert_in_time(begin: Instant, expected: Duration) {
+    let over = begin.elapsed().checked_sub(expected).expect("too early");
+    assert!(over <= Duration::from_millis(2), "{over:?} too late");
+}
+
+/// A Felix that is accepted, and whose bytes on the wire are in the test's hands.
+async fn accepted_client(
+    pki: &TestPki,
+    version: &'static SupportedProtocolVersion,
+) -> (Stream, RawPeer<DuplexStream>) {
+    let (typha, felix) = duplex(1024);
+    let mut client = RawPeer::client(client_config(Some(&pki.felix), version), felix);
+    let acceptor = acceptor(pki, version).with_stream_timeouts(StreamTimeouts::new(None, Some(BOUND)));
+    let (stream, handshake) = tokio::join!(acceptor.accept(typha), client.handshake());
+    handshake.unwrap();
+    (stream.unwrap(), client)
+}
+
+#[test]
+fn a_write_of_which_the_peer_takes_nothing_times_out() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (mut stream, mut client) = accepted_client(&pki, version).await;
+            let begin = Instant::now();
+            let error = stream.write_all(&[7; 256 * 1024]).await.unwrap_err();
+            assert_eq!(error.kind(), TimedOut);
+            assert_in_time(begin, BOUND);
+            // The stream has a hole from here on; nobody gets past it, though there is room again.
+            client.io.read_exact(&mut [0; 512]).await.unwrap();
+            assert_eq!(stream.write_all(&[7; 64]).await.unwrap_err().kind(), TimedOut);
+            assert_eq!(stream.flush().await.unwrap_err().kind(), TimedOut);
+            assert_eq!(stream.shutdown().await.unwrap_err().kind(), TimedOut);
+            assert_in_time(begin, BOUND);
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_of_which_the_peer_takes_nothing_times_out() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (mut stream, _client) = accepted_client(&pki, version).await;
+            // More than the pipe holds; the rest waits in the stream, and the clock runs.
+            let begin = Instant::now();
+            stream.write_all(&[7; 4096]).await.unwrap();
+            sleep(SECOND).await;
+            assert_eq!(stream.shutdown().await.unwrap_err().kind(), TimedOut);
+            assert_in_time(begin, BOUND);
+        }
+    });
+}
+
+#[test]
+fn a_slow_peer_does_not_hit_the_write_timeout() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (mut stream, mut client) = accepted_client(&pki, version).await;
+            let begin = Instant::now();
+            let slowly = async {
+                loop {
+                    sleep(BOUND - SECOND).await;
+                    client.io.read_exact(&mut [0]).await.unwrap();
+                }
+            };
+            tokio::select! {
+                written = async {
+                    stream.write_all(&[7; 4096]).await?;
+                    stream.flush().await
+                } => written.unwrap(),
+                never = slowly => never,
+            }
+            assert!(begin.elapsed() > BOUND * 1000);
+        }
+    });
+}
+
+/// What the end in `role` makes of a peer that does `act`, and how long it takes.
+async fn against<T>(
+    role: Role,
+    act: impl AsyncFnOnce(&mut DuplexStream) -> T,
+) -> (Result<Stream, HandshakeError>, Duration) {
+    let pki = pki();
+    let (ours, mut theirs) = duplex(64 * 1024);
+    let begin = Instant::now();
+    let handshake = async {
+        let outcome = match role {
+            Role::Typha => acceptor(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).accept(ours).await,
+            Role::Felix => connector(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await,
+        };
+        (outcome, begin.elapsed())
+    };
+    let (outcome, _) = tokio::join!(handshake, act(&mut theirs));
+    outcome
+}
+
+const ROLES: [Role; 2] = [Role::Typha, Role::Felix];
+
+#[test]
+fn a_stalled_handshake_times_out_and_says_where() {
+    /// The beginning of a handshake record, of which more is to come than ever does.
+    const PART: [u8; 9] = [22, 3, 3, 2, 0, 1, 0, 1, 252];
+    bounded(|| async {
+        for role in ROLES {
+            for (sent, pause, expected) in [
+                (&PART[..0], SECOND, AwaitingFirstByte),
+                (&PART[..1], SECOND, Negotiating),
+                (&PART[..], Duration::ZERO, Negotiating),
+                // Progress does not extend the bound.
+                (&PART[..], SECOND, Negotiating),
+            ] {
+                let (outcome, elapsed) = against(role, async |peer| {
+                    for byte in sent.chunks(1) {
+                        if peer.write_all(byte).await.is_err() {
+                            break;
+                        }
+                        sleep(pause).await;
+                    }
+                    // Keeps the connection open.
+                    sleep(BOUND * 2).await;
+                })
+                .await;
+                let Err(HandshakeError::TimedOut { phase, after }) = outcome else { panic!("{outcome:?}") };
+                assert_eq!((phase, after), (expected, BOUND), "{role}, {} bytes", sent.len());
+                assert!(elapsed >= BOUND && elapsed < BOUND + SECOND, "{elapsed:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn plain_text_is_named() {
+    bounded(|| async {
+        for role in ROLES {
+            for (sent, start) in [
+                (&b"GET / HTTP/1.1\r\nHost: typha\r\n\r\n"[..], "GET / HTTP/1.1.."),
+                (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400 Bad"),
+                (b"SSH-2.0-x\r\n", "SSH-2.0-x.."),
+                (b"G", "G"),
+                (b"{}", "{}"),
+                // TLS content type, but not its version.
+                (&[22, b'!'], ".!"),
+                (&[0; 64], "................"),
+                ("\u{202e}\n\"".as_bytes(), "....\""),
+            ] {
+                let (outcome, _) = against(role, async |peer| {
+                    peer.write_all(sent).await.unwrap();
+                    peer.shutdown().await.unwrap();
+                })
+                .await;
+                assert_eq!(Outcome::of(outcome), Outcome::NotTls(start.to_owned()), "{role}");
+            }
+        }
+    });
+}
+
+/// Nobody waits for more, or for the end of the connection, to know that it is not TLS.
+#[test]
+fn plain_text_is_answered_at_once() {
+    bounded(|| async {
+        for role in ROLES {
+            let (outcome, elapsed) = against(role, async |peer| {
+                peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+                // Reads the answer to its end; only then lets go.
+                let mut answer = Vec::new();
+                peer.read_to_end(&mut answer).await.unwrap();
+                peer.shutdown().await.unwrap();
+                // A fatal decode_error.
+                assert!(answer.ends_with(&[21, 3, 3, 0, 2, 2, 50]), "{answer:?}");
+            })
+            .await;
+            assert_eq!(Outcome::of(outcome), Outcome::NotTls("GET / HTTP/1.1..".to_owned()));
+            assert!(elapsed < SECOND, "{elapsed:?}");
+        }
+    });
+}
+
+/// TLS reads ahead: with the data it delivers, it has asked for more already.
+#[test]
+fn a_reader_that_is_busy_elsewhere_does_not_time_out() {
+    bounded(|| async {
+        for (mut reader, mut writer) in streams().await {
+            reader.set_timeouts(StreamTimeouts::new(Some(30 * SECOND), None));
+            for _ in 0..3 {
+                writer.write_all(b"x").await.unwrap();
+                writer.flush().await.unwrap();
+                assert_eq!(reader.read(&mut [0; 64]).await.unwrap(), 1);
+                sleep(31 * SECOND).await;
+            }
+            let begin = Instant::now();
+            let (read, ()) = tokio::join!(reader.fill_buf(), async {
+                sleep(29 * SECOND).await;
+                writer.write_all(b"y").await.unwrap();
+                writer.flush().await.unwrap();
+            });
+            assert_eq!(read.unwrap(), b"y");
+            assert_eq!(begin.elapsed().as_secs(), 29);
+        }
+    });
+}
+
+/// A read that fails writes an alert, from the reader's task: the writer, waiting on the same I/O, is not to be forgotten.
+#[test]
+fn a_writer_learns_of_a_read_that_failed() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha_io, near) = duplex(8 * 1024);
+            let (far, felix_io) = duplex(8 * 1024);
+            let (mut near_read, mut near_write) = tokio::io::split(near);
+            let (mut far_read, mut far_write) = tokio::io::split(far);
+            let relayed = tokio::spawn(async move {
+                let _ = tokio::io::copy(&mut far_read, &mut near_write).await;
+            });
+            let (inject, injected) = tokio::sync::oneshot::channel();
+            let injecting = tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy(&mut near_read, &mut far_write) => {}
+                    _ = injected => {}
+                }
+                far_write.write_all(&[23, 3, 3, 0, 30]).await.unwrap();
+                far_write.write_all(&[7; 30]).await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            let connector =
+                connector(&pki, version).with_stream_timeouts(StreamTimeouts::new(None, Some(BOUND)));
+            let (typha, felix) =
+                tokio::join!(acceptor(&pki, version).accept(typha_io), connector.connect(felix_io));
+            // Typha is never read.
+            let (_typha, (mut reader, mut writer)) = (typha.unwrap(), tokio::io::split(felix.unwrap()));
+            let writing = tokio::spawn(async move { writer.write_all(&vec![0; 1 << 20]).await });
+            let reading = tokio::spawn(async move { (reader.read(&mut [0; 64]).await, reader) });
+            sleep(SECOND).await;
+            inject.send(()).unwrap();
+            let (read, _reader) = reading.await.unwrap();
+            assert_eq!(read.unwrap_err().kind(), InvalidData);
+            let written =
+                tokio::time::timeout(3600 * SECOND, writing).await.expect("the writer was forgotten");
+            assert_eq!(written.unwrap().unwrap_err().kind(), InvalidData);
+            relayed.abort();
+            injecting.abort();
+        }
+    });
+}
+
+/// I/O that fails, as Windows does it, when told to.
+struct Aborting {
+    io: DuplexStream,
+    abort: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Aborting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Pending if self.abort.load(Relaxed) => Poll::Ready(Err(ConnectionAborted.into())),
+            outcome => outcome,
+        }
+    }
+}
+
+impl AsyncWrite for Aborting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[test]
+fn an_aborted_connection_is_no_clean_end() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha, felix) = duplex(64 * 1024);
+            let abort = Arc::new(AtomicBool::new(false));
+            let felix = Aborting { io: felix, abort: abort.clone() };
+            let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
+            let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+            let (mut typha, mut felix) = (typha.unwrap(), felix.unwrap());
+            typha.write_all(b"half").await.unwrap();
+            typha.flush().await.unwrap();
+            abort.store(true, Relaxed);
+            assert_eq!(felix.read(&mut [0; 64]).await.unwrap(), 4);
+            for _ in 0..2 {
+                assert_eq!(felix.read(&mut [0]).await.unwrap_err().kind(), ConnectionReset);
+                assert_eq!(felix.fill_buf().await.unwrap_err().kind(), ConnectionReset);
+            }
+        }
+    });
+}
+
+/// Waiting to be polled counts: a handshake that is queued is not given more time for it.
+#[test]
+fn the_bound_begins_with_the_call() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (typha, _felix) = duplex(1024);
+            let begin = Instant::now();
+            let handshake = acceptor(&pki, version).with_handshake_timeout(BOUND).accept(typha);
+            sleep(60 * SECOND).await;
+            assert_eq!(Outcome::of(handshake.await), Outcome::TimedOut(AwaitingFirstByte));
+            assert_eq!(begin.elapsed().as_secs(), 60);
+        }
+    });
+}

@@ -1,0 +1,216 @@
+//! Interoperation with OpenSSL's `s_client` and `s_server`.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+
+use crate::{
+    End, Flaw, Implementation, Ours, Output, Process, Refusal, assert_both_accept, assert_refused,
+    assert_they_refuse, assert_we_refuse, is_installed, our_payload, pki,
+};
+use rustls::AlertDescription;
+use rustls_pki_types::UnixTime;
+use typha_tls::material::{MaterialError, RevocationLists, RevocationPolicy};
+use typha_tls::testing::{CertificateSpec, KeyType, TestCa};
+use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::{RequiredIdentity, Role};
+
+/// `None` without OpenSSL.
+fn openssl() -> Option<OpenSsl> {
+    is_installed("openssl").then_some(OpenSsl { server_arguments: &[] })
+}
+
+struct OpenSsl {
+    server_arguments: &'static [&'static str],
+}
+
+impl OpenSsl {
+    fn start(end: &End<'_>, arguments: &[&str]) -> Process {
+        let files = end.write_files();
+        let mut command = Command::new("openssl");
+        command.args(arguments).arg(format!("-tls{}", end.version.replace('.', "_")));
+        // Without -verify_return_error, a bad chain is only printed.
+        command.arg("-verify_return_error").arg("-CAfile").arg(&files.ca);
+        if let Some(leaf) = end.leaf {
+            let (chain, _) = files.chain_and_key.as_ref().unwrap();
+            let key = files.directory.path().join("key.der");
+            fs::write(&key, without_public_key(leaf.key().secret_der())).unwrap();
+            command.arg("-cert").arg(chain).arg("-cert_chain").arg(chain);
+            command.arg("-keyform").arg("DER").arg("-key").arg(key);
+        }
+        Process::start(&mut command, Some(files.directory))
+    }
+}
+
+/// PKCS #8 as OpenSSL 3.0 reads it: it knows version 1 only, while aws-lc writes Ed25519 keys in version 2, with the public
+/// key (RFC 8410 section 10.3 has an example of each).
+fn without_public_key(key: &[u8]) -> Vec<u8> {
+    match key {
+        [0x30, 0x51, 0x02, 0x01, 0x01, algorithm_and_seed @ ..] => {
+            [&[0x30, 0x2e, 0x02, 0x01, 0x00], &algorithm_and_seed[..0x2e - 3]].concat()
+        }
+        key => key.to_vec(),
+    }
+}
+
+impl Implementation for OpenSsl {
+    fn felix(&self, end: &End<'_>, typha: SocketAddr) -> Process {
+        Self::start(end, &["s_client", "-quiet", "-connect", &typha.to_string()])
+    }
+
+    /// Not quiet, since it would not print its address.
+    fn typha(&self, end: &End<'_>) -> Process {
+        let mut arguments = vec!["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-Verify", "1"];
+        arguments.extend(self.server_arguments);
+        Self::start(end, &arguments)
+    }
+
+    fn assert_satisfied(&self, _end: &End<'_>, output: &Output, case: &str) {
+        let payload = our_payload();
+        let received = match output.stdout.windows(payload.len()).position(|window| window == payload) {
+            Some(0) => output.stdout.len() == payload.len(),
+            // s_server prints the session first, and this in answer to close_notify.
+            Some(start) => output.stdout[start + payload.len()..].starts_with(b"DONE\n"),
+            None => false,
+        };
+        assert!(received, "{case}: OpenSSL received something else; {output}");
+        // Without close_notify: "unexpected eof while reading".
+        assert!(!output.stderr.contains(":error:"), "{case}; {output}");
+    }
+
+    /// From a line such as `...:tlsv1 alert unknown ca:../ssl/record/rec_layer_s3.c:1601:SSL alert number 48`.
+    fn reported_alert(&self, output: &Output) -> Option<String> {
+        let (line, number) = output.stderr.lines().find_map(|line| line.rsplit_once(":SSL alert number "))?;
+        let (_, name) = line.split(':').find_map(|field| field.split_once(" alert "))?;
+        Some(format!("{name} ({number})"))
+    }
+
+    fn alert_text(&self, alert: AlertDescription) -> &'static str {
+        match alert {
+            AlertDescription::AccessDenied => "access denied (49)",
+            AlertDescription::CertificateExpired => "certificate expired (45)",
+            AlertDescription::CertificateRequired => "certificate required (116)",
+            AlertDescription::UnknownCA => "unknown ca (48)",
+            AlertDescription::UnsupportedCertificate => "unsupported certificate (43)",
+            other => panic!("no text known for {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn our_typha_and_s_client_accept_each_other() {
+    let Some(openssl) = openssl() else { return };
+    assert_both_accept(&openssl, Role::Typha);
+}
+
+#[test]
+fn our_felix_and_s_server_accept_each_other() {
+    let Some(openssl) = openssl() else { return };
+    assert_both_accept(&openssl, Role::Felix);
+}
+
+#[test]
+fn our_typha_refuses_s_client() {
+    let Some(openssl) = openssl() else { return };
+    assert_we_refuse(&openssl, Role::Typha, &Flaw::OF_CERTIFICATES);
+    assert_we_refuse(&openssl, Role::Typha, &[Flaw::NoCertificate]);
+}
+
+#[test]
+fn our_felix_refuses_s_server() {
+    let Some(openssl) = openssl() else { return };
+    assert_we_refuse(&openssl, Role::Felix, &Flaw::OF_CERTIFICATES);
+}
+
+#[test]
+fn s_client_refuses_our_typha() {
+    let Some(openssl) = openssl() else { return };
+    assert_they_refuse(&openssl, Role::Typha, &refusals());
+}
+
+#[test]
+fn s_server_refuses_our_felix() {
+    let Some(openssl) = openssl() else { return };
+    assert_they_refuse(&openssl, Role::Felix, &refusals());
+}
+
+/// All flaws but a wrong identity, which OpenSSL does not look for. The numbers are those of `openssl verify`.
+fn refusals() -> [Refusal; 5] {
+    [
+        (Flaw::CaKeyMismatch, AlertDescription::UnknownCA, "verify error:num=20:"),
+        (Flaw::Expired, AlertDescription::CertificateExpired, "verify error:num=10:"),
+        (Flaw::NotYetValid, AlertDescription::BadCertificate, "verify error:num=9:"),
+        (Flaw::UnknownCa, AlertDescription::UnknownCA, "verify error:num=20:"),
+        (Flaw::WrongPurpose, AlertDescription::UnsupportedCertificate, "verify error:num=26:"),
+    ]
+    .map(|(flaw, alert, reason)| Refusal { flaw, alert, reason })
+}
+
+/// Felix always has a certificate, but presents none to a server that wants another kind of signature.
+#[test]
+fn s_server_refuses_our_felix_without_a_usable_certificate() {
+    let Some(_) = openssl() else { return };
+    let openssl = OpenSsl { server_arguments: &["-client_sigalgs", "RSA-PSS+SHA256"] };
+    let pki = pki(KeyType::P256);
+    let ours = Ours::requiring_either(Role::Felix, &pki.felix, &pki.ca);
+    for (version, alert) in
+        [("1.2", AlertDescription::HandshakeFailure), ("1.3", AlertDescription::CertificateRequired)]
+    {
+        let end = End::new(Role::Typha, version, Some(&pki.typha), &pki.ca);
+        assert_refused(&ours, &openssl, &end, alert, "peer did not return a certificate", version);
+    }
+}
+
+/// `openssl ca` as the CA that revokes: what it writes is read, in both formats.
+#[test]
+fn revocation_lists_of_openssl() {
+    if openssl().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+    let issue = || ca.issue(CertificateSpec::leaf("peer")).unwrap();
+    let (revoked, good) = (issue(), issue());
+    let settings =
+        "[ca]\ndefault_ca = d\n[d]\ndatabase = index.txt\ndefault_md = sha256\ndefault_crl_days = 30\n";
+    for (name, contents) in [
+        ("ca.pem", &*ca.root_pem()),
+        ("ca-key.pem", &ca.key_pem()),
+        ("revoked.pem", &revoked.chain_pem()),
+        ("index.txt", ""),
+        ("number", "01\n"),
+        ("1.cnf", settings),
+        ("2.cnf", &format!("{settings}crlnumber = number\n")),
+    ] {
+        fs::write(dir.path().join(name), contents).unwrap();
+    }
+    let run = |arguments: &str| {
+        let output = Command::new("openssl").args(arguments.split(' ')).current_dir(&dir).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let by = "-keyfile ca-key.pem -cert ca.pem";
+    run(&format!("ca -config 1.cnf {by} -gencrl -out version1.pem"));
+    run(&format!("ca -config 2.cnf {by} -revoke revoked.pem -crl_reason keyCompromise"));
+    // Of version 2 for the sake of the reason in it.
+    run(&format!("ca -config 1.cnf {by} -gencrl -out unnumbered.pem"));
+    run(&format!("ca -config 2.cnf {by} -gencrl -out list.pem"));
+    run("crl -in list.pem -outform DER -out list.der");
+
+    let (bundle, provider) = (ca.trust_bundle().unwrap(), rustls::crypto::aws_lc_rs::default_provider());
+    let load = |name| RevocationLists::from_files([dir.path().join(name)], &bundle, &provider);
+    for name in ["list.pem", "list.der"] {
+        let lists = load(name).unwrap().with_policy(RevocationPolicy::strict());
+        let required = RequiredIdentity::common_name("peer").unwrap();
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required, &provider);
+        verifier.verify(good.chain(), Role::Felix, UnixTime::now()).unwrap();
+        let refusal = verifier.verify(revoked.chain(), Role::Felix, UnixTime::now()).unwrap_err();
+        assert!(matches!(refusal, Rejection::Revoked { .. }), "{refusal}");
+    }
+    for (name, why) in [("version1.pem", "it is of version 1; "), ("unnumbered.pem", "its extensions are ")] {
+        let MaterialError::RevocationList { problem, .. } = load(name).unwrap_err() else {
+            panic!("{name} is an unusable list")
+        };
+        assert!(problem.starts_with(why), "{problem}");
+        assert!(problem.ends_with("(crlnumber in the configuration of openssl ca)"), "{problem}");
+    }
+}

@@ -1,0 +1,24 @@
+//! Whom the verifier accepts, whom it refuses and why: by itself, and as both ends of a handshake see it.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test may fail this way"
+)]
+
+mod alerts;
+mod chain_cache;
+#[path = "../common/counting.rs"]
+mod counting;
+mod hostile_chains;
+mod identity_matrix;
+#[path = "../common/lists.rs"]
+mod lists;
+#[path = "../common/material.rs"]
+mod material;
+mod negotiation;
+mod rejections;
+mod revocation;
+mod verdict;
