@@ -67,7 +67,8 @@ pub use tcp::TcpKeepalive;
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
 
-/// Compiles the code of the README.
+/// Compiles the code of the README and of the guides.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../docs/parameters.md")]
+struct Guides;
