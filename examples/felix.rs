@@ -1,5 +1,5 @@
-//! The smallest daemon that embeds Felix's end: configured as Calico's Felix is, it stays connected to a Typha and prints
-//! what that sends.
+//! The smallest daemon that embeds Felix's end: configured as Calico's Felix is, it stays connected to a Typha and
+//! prints what that sends.
 //!
 //! FELIX_TYPHAADDR, FELIX_TYPHACAFILE, FELIX_TYPHACERTFILE, FELIX_TYPHAKEYFILE and FELIX_TYPHACN or FELIX_TYPHAURISAN
 //! must be set; `typha-tls pki DIR` makes a set of files to try it with. Ends with ctrl-c.

@@ -65,8 +65,8 @@ impl TyphaAcceptor {
         }
     }
 
-    /// Bounds the whole handshake, from the call of `accept` to its result, including the time in which a refused peer is
-    /// listened to. Calico's `ServerHandshakeTimeoutSecs`.
+    /// Bounds the whole handshake, from the call of `accept` to its result, including the time in which a refused peer
+    /// is listened to. Calico's `ServerHandshakeTimeoutSecs`.
     #[must_use]
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -92,7 +92,8 @@ impl TyphaAcceptor {
         self.snapshots.current()
     }
 
-    /// By which the snapshot is replaced, for all clones of this acceptor. Handshakes that are under way end with the one they began with.
+    /// By which the snapshot is replaced, for all clones of this acceptor. Handshakes that are under way end with the
+    /// one they began with.
     pub fn snapshots(&self) -> &TyphaSnapshotHandle {
         &self.snapshots
     }
@@ -148,8 +149,8 @@ impl TyphaAcceptor {
         self.keepalive
     }
 
-    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as long as
-    /// the connection.
+    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as
+    /// long as the connection.
     fn run<IO>(
         self,
         io: IO,

@@ -101,7 +101,8 @@ impl<'a> Certificate<'a> {
     pub(crate) fn can_issue(&self) -> Result<(), NotAnIssuer> {
         match self.basic_constraints() {
             Some((true, _)) => {}
-            // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured as one.
+            // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured
+            // as one.
             None if self.x509.version() == X509Version::V1 => {}
             Some((false, _)) | None => return Err(NotAnIssuer::NoCaFlag),
         }

@@ -30,7 +30,8 @@ use crate::time::deadline_in;
 /// Cheap to clone.
 ///
 /// In TLS 1.3 a client's handshake ends before the server has looked at the client's certificate. `connect` therefore
-/// waits for Typha's acceptance, so that a refusal is its error and not that of some later read; see [`AcceptanceMode`].
+/// waits for Typha's acceptance, so that a refusal is its error and not that of some later read; see
+/// [`AcceptanceMode`].
 ///
 /// ```no_run
 /// # async fn example(snapshot: typha_tls::FelixSnapshot) -> Result<(), Box<dyn std::error::Error>> {
@@ -123,16 +124,17 @@ impl FelixConnector {
         self.snapshots.current()
     }
 
-    /// The handle by which the snapshot is replaced, for all clones of this connector. Handshakes that are under way end with the one they began with.
+    /// The handle by which the snapshot is replaced, for all clones of this connector. Handshakes that are under way
+    /// end with the one they began with.
     pub fn snapshots(&self) -> &FelixSnapshotHandle {
         &self.snapshots
     }
 
     /// Performs the handshake with a Typha over any I/O.
     ///
-    /// Returns when Typha has accepted us, or one end has refused the other. The future is bounded in time, needs a tokio
-    /// runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing behind.
-    /// What Typha sends meanwhile is kept for the first read.
+    /// Returns when Typha has accepted us, or one end has refused the other. The future is bounded in time, needs a
+    /// tokio runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing
+    /// behind. What Typha sends meanwhile is kept for the first read.
     ///
     /// # Errors
     ///
@@ -148,19 +150,21 @@ impl FelixConnector {
         self.connect_and_send(io, Vec::new())
     }
 
-    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's handshake. Felix
-    /// speaks first, so that it always has something to say: Typha reads it one round trip earlier than what is written to the stream
-    /// afterwards (in TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing).
+    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's
+    /// handshake. Felix speaks first, so that it always has something to say: Typha reads it one round trip earlier
+    /// than what is written to the stream afterwards (in TLS 1.2, where Felix has to wait for Typha's last message, it
+    /// saves nothing).
     ///
     /// The message leaves when we have accepted Typha, never before.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`Io`](HandshakeError::Io) of the kind [`InvalidInput`](io::ErrorKind::InvalidInput), before
-    /// anything is sent, for a message that is too long. The limit makes sure that it does not have to wait for Typha to read.
+    /// As [`connect`](Self::connect), and [`Io`](HandshakeError::Io) of the kind
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), before anything is sent, for a message that is too long. The
+    /// limit makes sure that it does not have to wait for Typha to read.
     ///
-    /// Whether Typha has read the message is not known after an error. A Typha that refuses us and closes without reading
-    /// it may destroy its alert on the way by doing so: the error is then `Io`.
+    /// Whether Typha has read the message is not known after an error. A Typha that refuses us and closes without
+    /// reading it may destroy its alert on the way by doing so: the error is then `Io`.
     ///
     /// # Security
     ///
@@ -208,8 +212,8 @@ impl FelixConnector {
         self.clone().run(stream, first_message, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`connect_tcp_and_send`](Self::connect_tcp_and_send), with what is left of a bound that has begun before: at most until
-    /// `deadline`, which is where `bound` ends. The connector's own bound holds too.
+    /// As [`connect_tcp_and_send`](Self::connect_tcp_and_send), with what is left of a bound that has begun before: at
+    /// most until `deadline`, which is where `bound` ends. The connector's own bound holds too.
     pub(crate) fn connect_tcp_until(
         &self,
         stream: TcpStream,
@@ -225,8 +229,8 @@ impl FelixConnector {
         connector.run(stream, first_message, peer_address, configured, deadline)
     }
 
-    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as long as
-    /// the connection.
+    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as
+    /// long as the connection.
     fn run<IO>(
         self,
         io: IO,
@@ -321,8 +325,8 @@ impl FelixConnector {
     }
 }
 
-/// The longest first message: one TLS record. More might not fit into the buffers between the ends, and then wait for a Typha that
-/// waits for us to read.
+/// The longest first message: one TLS record. More might not fit into the buffers between the ends, and then wait for a
+/// Typha that waits for us to read.
 pub(crate) const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 
 /// Gives rustls what it is to send once the handshake is complete on our end.

@@ -183,14 +183,15 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
             " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
         }
         AlertDescription::BadCertificate => {
-            " (our certificate is malformed; a peer written in Go says this of any certificate that it does not accept, \
-             so look at the identity it requires first, then at CA, validity and extended key usage)"
+            " (our certificate is malformed; a peer written in Go says this of any certificate that it does not \
+             accept, so look at the identity it requires first, then at CA, validity and extended key usage)"
         }
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",
         AlertDescription::CertificateRevoked => " (our certificate has been revoked)",
         AlertDescription::UnknownCA => {
-            " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or add its CA there)"
+            " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of \
+             the peer, or add its CA there)"
         }
         AlertDescription::UnsupportedCertificate => {
             " (our certificate is not for this role: see its extended key usage)"
@@ -223,8 +224,8 @@ mod tests {
     #[test]
     fn who_is_not_trusted_is_told_what_to_do() {
         let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
-        let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it issued by a CA that is in the \
-                    CA file of the peer, or add its CA there)";
+        let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
+                    issued by a CA that is in the CA file of the peer, or add its CA there)";
         assert_eq!(error.to_string(), text);
     }
 }

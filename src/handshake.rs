@@ -18,8 +18,8 @@ use crate::verifier::{Accepted, Rejection, VerifiedPeer, with_asked};
 /// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long, and for how many bytes, a refused peer is listened to, so that closing does not become a reset that destroys
-/// the alert on its way. Far more than the buffers between two ends hold; less than costs a core.
+/// How long, and for how many bytes, a refused peer is listened to, so that closing does not become a reset that
+/// destroys the alert on its way. Far more than the buffers between two ends hold; less than costs a core.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
@@ -33,8 +33,8 @@ pub(crate) struct Completed<IO> {
 
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
 ///
-/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size. Its stream is
-/// boxed at once, since it is large and would be moved through every layer from here to the caller.
+/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size. Its stream
+/// is boxed at once, since it is large and would be moved through every layer from here to the caller.
 pub(crate) async fn run<S, IO>(
     mut handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
     timeout: Duration,

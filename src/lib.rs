@@ -1,15 +1,17 @@
 //! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
 //!
-//! The promise: the peer of a stream that this crate hands out is **authenticated**. Its chain leads to a configured CA, it
-//! is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one required. No connector,
-//! acceptor, verifier or stream for which this does not hold can be built; with one on each end, it holds in both directions.
+//! The promise: the peer of a stream that this crate hands out is **authenticated**. Its chain leads to a configured
+//! CA, it is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one required. No
+//! connector, acceptor, verifier or stream for which this does not hold can be built; with one on each end, it holds in
+//! both directions.
 //!
 //! Where to begin:
-//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make what a daemon needs: a [`TyphaListener`], which
-//!   accepts Felixes at scale, or a [`FelixDialer`], which finds a Typha and stays connected to one.
+//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make what a daemon needs: a
+//!   [`TyphaListener`], which accepts Felixes at scale, or a [`FelixDialer`], which finds a Typha and stays connected
+//!   to one.
 //! - [`TyphaAcceptor`] and [`FelixConnector`] are the two ends alone, for connections that come from elsewhere.
-//! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`] make a
-//!   [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
+//! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`]
+//!   make a [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
 //! - [`reload::Reloader`] follows the files and puts what is new in force.
 //! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
 //! - [`HandshakeError`] and [`verifier::Rejection`] say why a connection did not come about.

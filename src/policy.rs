@@ -58,8 +58,8 @@ pub enum PolicyError {
     /// No cryptography is compiled in and none was given.
     #[error("no crypto provider: enable the feature aws-lc-rs, fips or ring, or give one to the builder")]
     NoProvider,
-    /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy and
-    /// authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
+    /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy
+    /// and authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
     #[error("the cipher suite {} is not supported; supported are {supported}", Quoted(name))]
     UnknownCipherSuite {
         /// The name as given.
@@ -83,8 +83,8 @@ pub enum PolicyError {
 impl TlsPolicy {
     /// Begins with the defaults:
     /// - TLS 1.2 and 1.3, as in Calico;
-    /// - AES-128-GCM first, as in Go: most processors help with its SHA-256, and hardly any with the SHA-384 of AES-256, which
-    ///   makes a tenth of a handshake; then AES-256-GCM and ChaCha20-Poly1305;
+    /// - AES-128-GCM first, as in Go: most processors help with its SHA-256, and hardly any with the SHA-384 of
+    ///   AES-256, which makes a tenth of a handshake; then AES-256-GCM and ChaCha20-Poly1305;
     /// - the hybrid post-quantum group X25519MLKEM768 first where the provider has it, then x25519 and the NIST curves;
     /// - aws-lc-rs as the provider.
     ///
@@ -158,8 +158,8 @@ impl TlsPolicyBuilder {
 
     /// The cipher suites, by IANA name, separated by commas, most preferred first. Calico's `TLS_CIPHER_SUITES`.
     ///
-    /// As in Go, a list without any TLS 1.3 suite restricts TLS 1.2 only: all suites of TLS 1.3 stay. A list that names some
-    /// restricts both. An empty list means the defaults.
+    /// As in Go, a list without any TLS 1.3 suite restricts TLS 1.2 only: all suites of TLS 1.3 stay. A list that names
+    /// some restricts both. An empty list means the defaults.
     #[must_use]
     pub fn cipher_suites(mut self, names: &str) -> Self {
         self.cipher_suites = Some(names.to_owned());
@@ -169,17 +169,18 @@ impl TlsPolicyBuilder {
     /// The key-exchange groups, by IANA name (`X25519MLKEM768`, `x25519`, `secp256r1`, `secp384r1`), separated by
     /// commas, most preferred first. Case does not matter.
     ///
-    /// `x25519` alone is classical key exchange and nothing else: about a seventh less work for each end, and what is recorded
-    /// today can be read by whoever has a quantum computer later.
+    /// `x25519` alone is classical key exchange and nothing else: about a seventh less work for each end, and what is
+    /// recorded today can be read by whoever has a quantum computer later.
     #[must_use]
     pub fn key_exchange_groups(mut self, names: &str) -> Self {
         self.key_exchange_groups = Some(names.to_owned());
         self
     }
 
-    /// Whether Typha sends a TLS 1.3 session ticket, and that is one, to each Felix that it has accepted; the default is that
-    /// it does. The ticket is the sign of acceptance that Felix waits for ([`AcceptanceMode`](crate::AcceptanceMode)); it
-    /// resumes nothing. Without it Typha saves some 6 % of a handshake, and every Felix must be told not to wait.
+    /// Whether Typha sends a TLS 1.3 session ticket, and that is one, to each Felix that it has accepted; the default
+    /// is that it does. The ticket is the sign of acceptance that Felix waits for
+    /// ([`AcceptanceMode`](crate::AcceptanceMode)); it resumes nothing. Without it Typha saves some 6 % of a handshake,
+    /// and every Felix must be told not to wait.
     #[must_use]
     pub fn acceptance_ticket(mut self, send: bool) -> Self {
         self.acceptance_ticket = send;
@@ -195,9 +196,9 @@ impl TlsPolicyBuilder {
         self
     }
 
-    /// The clock by which everything is judged to be valid, expired or not valid yet: peers, our own certificate, CAs and
-    /// revocation lists. The default is the system's. A policy with another clock is another policy, which a reloader puts in
-    /// force: who builds one for each load gives each the same `Arc`.
+    /// The clock by which everything is judged to be valid, expired or not valid yet: peers, our own certificate, CAs
+    /// and revocation lists. The default is the system's. A policy with another clock is another policy, which a
+    /// reloader puts in force: who builds one for each load gives each the same `Arc`.
     ///
     /// # Security
     ///
@@ -209,8 +210,8 @@ impl TlsPolicyBuilder {
         self
     }
 
-    /// The cryptography to use instead of the one compiled in. It is used as given, in its own order, and never made the default of
-    /// the process.
+    /// The cryptography to use instead of the one compiled in. It is used as given, in its own order, and never made
+    /// the default of the process.
     #[must_use]
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
@@ -274,8 +275,8 @@ fn default_provider() -> Option<CryptoProvider> {
     None
 }
 
-/// Two providers are the same if they are made of the same parts. Names do not tell: of one signature algorithm there may be
-/// implementations that differ in the keys that they accept, and of a cipher suite one that is validated.
+/// Two providers are the same if they are made of the same parts. Names do not tell: of one signature algorithm there
+/// may be implementations that differ in the keys that they accept, and of a cipher suite one that is validated.
 fn is_same_provider(one: &CryptoProvider, other: &CryptoProvider) -> bool {
     let suite = |suite: &SupportedCipherSuite| match suite {
         SupportedCipherSuite::Tls12(suite) => std::ptr::from_ref(*suite).cast::<()>(),

@@ -1,7 +1,8 @@
 //! Material, required identity and policy, built once into what every handshake shares.
 //!
-//! A snapshot never changes. New files mean a new snapshot, put in force by a [`SnapshotHandle`](crate::SnapshotHandle), so that no connection is ever judged by the CA of one and the
-//! identity of another.
+//! A snapshot never changes. New files mean a new snapshot, put in force by a
+//! [`SnapshotHandle`](crate::SnapshotHandle), so that no connection is ever judged by the CA of one and the identity of
+//! another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -58,7 +59,8 @@ impl SnapshotParts {
 
     /// Whether snapshots made of `self` and of `other` judge alike and present the same chain.
     ///
-    /// A [`SnapshotSource`](crate::reload::SnapshotSource) that receives the same again can tell it by this and stay quiet.
+    /// A [`SnapshotSource`](crate::reload::SnapshotSource) that receives the same again can tell it by this and stay
+    /// quiet.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.judges_as(other) && self.material.credentials.chain() == other.material.credentials.chain()
     }
@@ -192,8 +194,8 @@ impl<C: SnapshotEnd> Snapshot<C> {
         Ok(Self { rustls, verifier, own_leaf, parts: Arc::new(parts), generation: 0 })
     }
 
-    /// With the verifier of another one, and so what that remembers, if both judge alike: our own renewal is no reason to check every
-    /// peer's signatures again.
+    /// With the verifier of another one, and so what that remembers, if both judge alike: our own renewal is no reason
+    /// to check every peer's signatures again.
     pub(crate) fn inheriting(self, other: &Self) -> Self {
         if !self.parts.judges_as(&other.parts) {
             return self;
@@ -212,7 +214,8 @@ impl<C> Snapshot<C> {
         &self.verifier
     }
 
-    /// Its number among those that its [handle](crate::SnapshotHandle) has put in force, counted from 1; 0 before it is in force.
+    /// Its number among those that its [handle](crate::SnapshotHandle) has put in force, counted from 1; 0 before it is
+    /// in force.
     pub fn generation(&self) -> u64 {
         self.generation
     }

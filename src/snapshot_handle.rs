@@ -16,9 +16,9 @@ pub type FelixSnapshotHandle = SnapshotHandle<ClientConfig>;
 
 /// The snapshot that handshakes begin with, until it is replaced. Clones are the same handle.
 ///
-/// A handshake is judged by the snapshot in force when it began, as a whole, even if that is replaced before its end. Its
-/// [generation](Snapshot::generation) is what the stream [remembers](crate::AuthenticatedStream::generation). The live connections of a listener
-/// or a dialer are [judged again](crate::lifetime).
+/// A handshake is judged by the snapshot in force when it began, as a whole, even if that is replaced before its end.
+/// Its [generation](Snapshot::generation) is what the stream [remembers](crate::AuthenticatedStream::generation). The
+/// live connections of a listener or a dialer are [judged again](crate::lifetime).
 ///
 /// ```no_run
 /// # fn example(acceptor: typha_tls::TyphaAcceptor, renewed: typha_tls::TyphaSnapshot) {
@@ -47,8 +47,8 @@ impl<C> SnapshotHandle<C> {
 
     /// Puts another snapshot in force, and returns its generation.
     ///
-    /// What was verified under the old one is remembered only if the new one has the same CAs, revocation lists, required identity
-    /// and policy, so that its verdict would be the same.
+    /// What was verified under the old one is remembered only if the new one has the same CAs, revocation lists,
+    /// required identity and policy, so that its verdict would be the same.
     pub fn replace(&self, snapshot: Snapshot<C>) -> u64
     where
         C: SnapshotEnd,

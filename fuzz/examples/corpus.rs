@@ -118,7 +118,8 @@ fn pem_files(list: &str) -> Outcome {
     let text = String::from_utf8_lossy;
     let crlf = |pem: &[u8]| text(pem).replace('\n', "\r\n");
     let rsa = TestLeaf::self_signed(CertificateSpec::leaf("rsa").key_type(KeyType::Rsa2048))?;
-    // What PKCS#8 wraps begins behind a version and an algorithm identifier, which these kinds of key have in one length.
+    // What PKCS#8 wraps begins behind a version and an algorithm identifier, which these kinds of key have in one
+    // length.
     let bare = |label: &str, pem: &[u8], start: usize| -> Result<String, Box<dyn Error>> {
         Ok(pem::encode(&pem::Pem::new(label, &pem::parse(pem)?.contents()[start..])))
     };
@@ -177,12 +178,21 @@ fn config() -> Outcome {
         ("typha-behind-section", "[a] odd\nClientCN = x\n".to_owned()),
         ("typha-in-section-name", "[a = b\nClientCN = x\nY = c]\n".to_owned()),
         ("typha-none", format!("{typha}ClientCN = none\nClientURISAN = urn:x:y\n\0TYPHA_CAFILE=NONE\n")),
-        ("typha-others", "ServerHost = 0.0.0.0\nServerPort = 0\nServerHandshakeTimeoutSecs = 0.5\nServerWriteTimeoutSecs = none\nMaxConnectionsUpperLimit = 7\nShutdownTimeoutSecs = 1e3\n".to_owned()),
-        ("environment", format!("\0{environment}TYPHA_CLIENTCN=typha-client\nTLS_MIN_VERSION=1.3\nTLS_CIPHER_SUITES=TLS_AES_128_GCM_SHA256\n")),
+        ("typha-others", "ServerHost = 0.0.0.0\nServerPort = 0\nServerHandshakeTimeoutSecs = \
+                          0.5\nServerWriteTimeoutSecs = none\nMaxConnectionsUpperLimit = 7\nShutdownTimeoutSecs = \
+                          1e3\n".to_owned()),
+        (
+            "environment",
+            format!(
+                "\0{environment}TYPHA_CLIENTCN=typha-client\nTLS_MIN_VERSION=1.3\n\
+                 TLS_CIPHER_SUITES=TLS_AES_128_GCM_SHA256\n"
+            ),
+        ),
         ("environment-and-file", format!("ClientURISAN = urn:x:y\n\0{environment}TYPHA_ClientCN=\n")),
         ("environment-twice", format!("\0{environment}TYPHA_ClientCN=a\nTYPHA_CLIENTCN=b\n")),
         ("felix", format!("[global]\n{felix}TyphaCN = typha-server\n")),
-        ("felix-others", format!("{felix}TyphaURISAN = urn:x:y\nTyphaAddr = [::1]:5473\nTyphaReadTimeout = 1.5\nTyphaK8sNamespace = none\n")),
+        ("felix-others", format!("{felix}TyphaURISAN = urn:x:y\nTyphaAddr = [::1]:5473\nTyphaReadTimeout = \
+                                  1.5\nTyphaK8sNamespace = none\n")),
         ("felix-wrong-end", format!("{felix}ClientCN = typha-server\n")),
     ];
     for (name, contents) in files {

@@ -1,7 +1,7 @@
 //! Typha's end against arbitrary bytes, and against Felixes whose bytes are changed on their way.
 //!
-//! Input: who the client is and how it ends; then, for mere bytes, these; for a Felix, where its stream is changed, how many
-//! bytes are lost there, and what takes their place.
+//! Input: who the client is and how it ends; then, for mere bytes, these; for a Felix, where its stream is changed, how
+//! many bytes are lost there, and what takes their place.
 
 #![no_main]
 

@@ -57,7 +57,8 @@ fuzz_target!(|data: &[u8]| {
         chain.push(certificate(&mut input));
     }
     let verdict = verifier.verify(&chain, role, now);
-    // The verifier remembers what came before, at whatever time; the verdict must be that of one that remembers nothing.
+    // The verifier remembers what came before, at whatever time; the verdict must be that of one that remembers
+    // nothing.
     let uncached = verifier.clone().with_chain_cache_capacity(0);
     assert_eq!(said(&verdict), said(&uncached.verify(&chain, role, now)));
     match verdict {

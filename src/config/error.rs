@@ -118,9 +118,9 @@ pub enum SetupError {
     Address(InvalidAddress),
     /// `TyphaK8sServiceName` is set, which takes the package `typha-tls-kubernetes`.
     #[error(
-        "TyphaK8sServiceName is set (the service {} in the namespace {}), but this program can not ask Kubernetes: set \
-         TyphaAddr, or build the program with the package typha-tls-kubernetes, whose `dialer(&config)` finds the Typhas \
-         of a service",
+        "TyphaK8sServiceName is set (the service {} in the namespace {}), but this program can not ask Kubernetes: \
+         set TyphaAddr, or build the program with the package typha-tls-kubernetes, whose `dialer(&config)` finds the \
+         Typhas of a service",
         Quoted(service),
         Quoted(namespace)
     )]

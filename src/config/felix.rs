@@ -23,12 +23,15 @@ pub struct FelixConfig {
     pub typha_k8s_service_name: Option<String>,
     /// `TyphaK8sNamespace`: the namespace of that service; `kube-system` by default.
     pub typha_k8s_namespace: String,
-    /// `TyphaReadTimeout`: a read that receives nothing for this long ends the connection; 30 s by default, `None` for no bound.
+    /// `TyphaReadTimeout`: a read that receives nothing for this long ends the connection; 30 s by default, `None` for
+    /// no bound.
     pub read_timeout: Option<Duration>,
-    /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection; 10 s by default, `None` for no bound.
+    /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection; 10 s by default, `None`
+    /// for no bound.
     pub write_timeout: Option<Duration>,
-    /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. `None`, the default, means the system's host
-    /// name in lower case, as in Calico; that is the node's name in most clusters, and where it is not, no Typha is preferred.
+    /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. `None`, the default, means the
+    /// system's host name in lower case, as in Calico; that is the node's name in most clusters, and where it is not,
+    /// no Typha is preferred.
     pub felix_hostname: Option<String>,
 }
 
@@ -147,12 +150,13 @@ impl FelixConfig {
     /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. `None` if TLS is not
     /// configured. The dialer prefers the Typha on the node `FelixHostname`.
     ///
-    /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this configuration.
+    /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` says where Typha
-    /// is; [`SetupError::NoEndpoint`] if no parameter does.
+    /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` says where
+    /// Typha is; [`SetupError::NoEndpoint`] if no parameter does.
     ///
     /// # Security
     ///
@@ -169,8 +173,8 @@ impl FelixConfig {
         }
     }
 
-    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. `None` if TLS
-    /// is not configured. The dialer prefers the Typha on the node `FelixHostname`.
+    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. `None`
+    /// if TLS is not configured. The dialer prefers the Typha on the node `FelixHostname`.
     ///
     /// # Errors
     ///

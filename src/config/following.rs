@@ -15,18 +15,20 @@ use crate::snapshot::SnapshotParts;
 
 /// Typha's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader).
 ///
-/// The configuration file is read anew at each look, and then the files that it names, so that what is changed there comes into force, too:
-/// the identity that the other end must have, the names of files. The environment and the values that the program sets stay what they
-/// were when the [`Sources`] were made. Of the other parameters (ports, limits, timeouts) nothing is followed: they need a restart. All
-/// parameters must be usable nevertheless, or nothing new comes into force.
+/// The configuration file is read anew at each look, and then the files that it names, so that what is changed there
+/// comes into force, too: the identity that the other end must have, the names of files. The environment and the values
+/// that the program sets stay what they were when the [`Sources`] were made. Of the other parameters (ports, limits,
+/// timeouts) nothing is followed: they need a restart. All parameters must be usable nevertheless, or nothing new comes
+/// into force.
 ///
 /// # Security
 ///
-/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into plain text. So is a
-/// configuration file that was there when the source was made, and is gone.
+/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into
+/// plain text. So is a configuration file that was there when the source was made, and is gone.
 pub type TyphaConfigSource = ConfigSource<TyphaConfig>;
 
-/// Felix's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader); in all else as [`TyphaConfigSource`].
+/// Felix's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader); in all else as
+/// [`TyphaConfigSource`].
 pub type FelixConfigSource = ConfigSource<FelixConfig>;
 
 /// The parameters of one end, and the files that they name: [`TyphaConfigSource`], [`FelixConfigSource`].
@@ -39,16 +41,17 @@ pub struct ConfigSource<C> {
 /// The parameters no longer say anything of TLS.
 #[derive(Debug, Error)]
 #[error(
-    "TLS is no longer configured: none of {ca_file} and the other TLS parameters is set any more; set them again, or restart if that is meant"
+    "TLS is no longer configured: none of {ca_file} and the other TLS parameters is set any more; set them again, or \
+     restart if that is meant"
 )]
 struct NoLongerConfigured {
     ca_file: &'static str,
 }
 
 impl TyphaConfigSource {
-    /// What these sources give, beginning with `config`, which was loaded from them. What is no parameter of Calico stays as it is
-    /// there: the files and the policy of revocation, the TLS policy. So does what the program itself has changed there: another
-    /// required identity, the name of a file.
+    /// What these sources give, beginning with `config`, which was loaded from them. What is no parameter of Calico
+    /// stays as it is there: the files and the policy of revocation, the TLS policy. So does what the program itself
+    /// has changed there: another required identity, the name of a file.
     pub fn new(sources: Sources, config: &TyphaConfig) -> Self {
         let load = |sources: &Sources| Ok(TyphaConfig::load(sources)?.tls);
         Self::of(source("Typha's parameters and files", "CAFile", sources, load, config.tls.clone()))

@@ -29,7 +29,8 @@ impl TlsSettings {
         Self { files, required_peer, policy, loaded: None }
     }
 
-    /// What the parameters say `now`, with what is no parameter, and what the program has changed since these were loaded, as it is here.
+    /// What the parameters say `now`, with what is no parameter, and what the program has changed since these were
+    /// loaded, as it is here.
     pub(super) fn followed_by(&self, now: Self) -> Self {
         let mut files = self.files.clone();
         let mut required_peer = self.required_peer.clone();

@@ -70,16 +70,17 @@ impl Sources {
             .with_prefixes([prefix])
     }
 
-    /// Sets a parameter by its name (`CAFile`), over environment and file. Of two values for one parameter the last wins. A
-    /// name that does not exist is an error of `load`: a slip of the program, not a parameter of another daemon.
+    /// Sets a parameter by its name (`CAFile`), over environment and file. Of two values for one parameter the last
+    /// wins. A name that does not exist is an error of `load`: a slip of the program, not a parameter of another
+    /// daemon.
     #[must_use]
     pub fn with_value(mut self, parameter: &str, value: &str) -> Self {
         self.values.push((parameter.to_owned(), value.to_owned()));
         self
     }
 
-    /// Looks for variables with these prefixes; of several that set a parameter, the first prefix wins. Other clients of
-    /// Typha read Felix's parameters this way: `["CONFD_", "CALICO_"]`.
+    /// Looks for variables with these prefixes; of several that set a parameter, the first prefix wins. Other clients
+    /// of Typha read Felix's parameters this way: `["CONFD_", "CALICO_"]`.
     #[must_use]
     pub fn with_prefixes<'a>(mut self, prefixes: impl IntoIterator<Item = &'a str>) -> Self {
         self.prefixes = prefixes.into_iter().map(str::to_owned).collect();
@@ -225,8 +226,8 @@ fn not_utf8(parameter: &'static str, variable: &str, value: &OsStr) -> ConfigErr
     }
 }
 
-/// Anything that is there is to be read, also a link that leads nowhere and what can not be looked at: only what is absent
-/// may be passed over.
+/// Anything that is there is to be read, also a link that leads nowhere and what can not be looked at: only what is
+/// absent may be passed over.
 fn exists(path: &Path) -> bool {
     !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }

@@ -24,7 +24,8 @@ pub struct TyphaConfig {
     pub server_port: u16,
     /// `ServerHandshakeTimeoutSecs`: the bound on a whole handshake; 10 s by default.
     pub handshake_timeout: Duration,
-    /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection; 120 s by default, `None` for no bound.
+    /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection; 120 s by default,
+    /// `None` for no bound.
     pub write_timeout: Option<Duration>,
     /// `MaxConnectionsUpperLimit`: connections in service, at most, beyond which new ones are shed; 10,000 by default.
     pub max_connections_upper_limit: u32,
@@ -168,8 +169,9 @@ impl TyphaConfig {
         Ok(Some(acceptor))
     }
 
-    /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the parameters say. `None` if TLS is
-    /// not configured. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the [`listen_address`](Self::listen_address).
+    /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the
+    /// parameters say. `None` if TLS is not configured. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the
+    /// [`listen_address`](Self::listen_address).
     ///
     /// # Errors
     ///

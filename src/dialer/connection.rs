@@ -85,7 +85,8 @@ impl FelixConnection {
         self.stream.ending().reason()
     }
 
-    /// Why Typha would not be accepted any more, if so, whether or not the connection is to be [closed](ConnectionLifetime) for it.
+    /// Why Typha would not be accepted any more, if so, whether or not the connection is to be
+    /// [closed](ConnectionLifetime) for it.
     pub fn lost_trust(&self) -> Option<Rejection> {
         self.standing.loss().as_ref().map(Loss::rejection).cloned()
     }

@@ -19,8 +19,8 @@ use crate::time::deadline_in;
 /// Typhas by the names of their hosts: all addresses of each name, of both families, looked up anew each time by the
 /// system's resolver (`/etc/hosts` and DNS, as the system is set up). IP addresses are taken as they are.
 ///
-/// A name that can not be looked up is logged, and an error only if no other gives an address. One whose lookup takes 1 s longer
-/// than that of a name that gives one is left out of the answer, and logged too. Clones share their lookups.
+/// A name that can not be looked up is logged, and an error only if no other gives an address. One whose lookup takes 1
+/// s longer than that of a name that gives one is left out of the answer, and logged too. Clones share their lookups.
 #[derive(Clone)]
 pub struct DnsEndpoints {
     names: Arc<[Name]>,
@@ -92,9 +92,9 @@ impl DnsEndpoints {
 }
 
 impl Name {
-    /// The lookup is a call that can not be interrupted, on a thread of its own: one of tokio's would hold up the end of the
-    /// runtime for as long as DNS does not answer. Whoever gives up waiting leaves it there for the next one to join, so that
-    /// there is never more than one.
+    /// The lookup is a call that can not be interrupted, on a thread of its own: one of tokio's would hold up the end
+    /// of the runtime for as long as DNS does not answer. Whoever gives up waiting leaves it there for the next one to
+    /// join, so that there is never more than one.
     async fn look_up(&self, resolve: &Resolve) -> Answer {
         let Host::Name(host) = &self.name.host else { return Ok(self.name.literal().into_iter().collect()) };
         let mut answer = self.join_or_start(host, resolve);

@@ -42,8 +42,8 @@ impl fmt::Display for TyphaEndpoint {
     }
 }
 
-/// Who knows where the Typhas are. It is asked before the first attempt and again after each one that failed, so that it
-/// should be quick, and cache what is costly to find out.
+/// Who knows where the Typhas are. It is asked before the first attempt and again after each one that failed, so that
+/// it should be quick, and cache what is costly to find out.
 pub trait EndpointSource: Send + Sync {
     /// The Typhas that can be connected to now, in any order.
     ///

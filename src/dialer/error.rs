@@ -34,9 +34,11 @@ pub enum DialError {
         /// Attempts on Typhas that have been forgotten since.
         attempts: Vec<FailedAttempt>,
     },
-    /// A Typha refused us, and by our own clock our own certificate is not valid. No other Typha would judge differently.
+    /// A Typha refused us, and by our own clock our own certificate is not valid. No other Typha would judge
+    /// differently.
     #[error(
-        "Typha refused us, and our own certificate ({certificate}) is valid only from {} to {}: renew it, or set the clock{}",
+        "Typha refused us, and our own certificate ({certificate}) is valid only from {} to {}: renew it, or set the \
+         clock{}",
         Timestamp(*not_before), Timestamp(*not_after), Tried(attempts)
     )]
     OwnCertificate {
@@ -82,7 +84,8 @@ impl DialError {
         }
     }
 
-    /// Every attempt, in the order of their ends. Dials that were given up because another Typha answered first are none.
+    /// Every attempt, in the order of their ends. Dials that were given up because another Typha answered first are
+    /// none.
     pub fn attempts(&self) -> &[FailedAttempt] {
         match self {
             Self::FirstMessageTooLong { .. } => &[],
@@ -196,8 +199,8 @@ mod tests {
     fn the_text_has_the_last_reason_of_each() {
         let attempts = vec![refused(1, "first"), refused(2, "second"), refused(1, "third")];
         let error = DialError::TriesUsedUp { attempts, discovery: None };
-        let text = "no Typha could be connected to: 192.0.2.1:2: no TCP connection: second; 192.0.2.1:1: no TCP connection: \
-                    third";
+        let text = "no Typha could be connected to: 192.0.2.1:2: no TCP connection: second; 192.0.2.1:1: no TCP \
+                    connection: third";
         assert_eq!(WithCauses(&error).to_string(), text);
         assert_eq!(error.attempts().len(), 3);
     }
@@ -209,8 +212,8 @@ mod tests {
         let text = DialError::TimedOut { after: Duration::from_secs(2), attempts, discovery }.to_string();
         let listed: Vec<_> = (0..10).map(|port| format!("192.0.2.1:{port}: no TCP connection: x")).collect();
         let expected = format!(
-            "no Typha could be connected to within 2s: {}; and 490 more; the last search for Typhas failed too: no answer: \
-             a cause",
+            "no Typha could be connected to within 2s: {}; and 490 more; the last search for Typhas failed too: no \
+             answer: a cause",
             listed.join("; ")
         );
         assert_eq!(text, expected);

@@ -23,10 +23,11 @@ use crate::time::deadline_in;
 /// Connects a Felix to one of several Typhas: in which order, how often, at what pace, and who is left out for a while.
 /// Cheap to clone; clones share what is known of the Typhas.
 ///
-/// - The order: Typhas of our own node first, the others in random order, and those that have failed lately last of all.
-///   Every Typha is tried once before any is tried twice, without a delay; between such rounds there is a back-off.
-/// - The source is asked before the first attempt and after each failure. What it finds is tried at once; what it finds no
-///   more is kept for some time as a last resort. That it fails does not matter while a Typha is known.
+/// - The order: Typhas of our own node first, the others in random order, and those that have failed lately last of
+///   all. Every Typha is tried once before any is tried twice, without a delay; between such rounds there is a
+///   back-off.
+/// - The source is asked before the first attempt and after each failure. What it finds is tried at once; what it finds
+///   no more is kept for some time as a last resort. That it fails does not matter while a Typha is known.
 /// - A Typha that does not answer a dial within a head start has the next one dialled beside it, as RFC 8305 has it for
 ///   addresses. Only the first that answers is spoken to: one TLS handshake at a time.
 ///
@@ -115,18 +116,19 @@ impl FelixDialer {
     /// Connects to a Typha, which has accepted us when this returns, as far as the connector's
     /// [`AcceptanceMode`](crate::AcceptanceMode) makes it wait for that.
     ///
-    /// The future is bounded by [`DialerLimits::connect_timeout`], needs a tokio runtime with its timer and I/O, and can be dropped at
-    /// any point: that closes every connection that it has begun and leaves nothing behind.
+    /// The future is bounded by [`DialerLimits::connect_timeout`], needs a tokio runtime with its timer and I/O, and
+    /// can be dropped at any point: that closes every connection that it has begun and leaves nothing behind.
     ///
     /// # Errors
     ///
-    /// [`DialError`], with every attempt. While no Typha is known, a search that finds none ends it at once. One that is our [own fault](DialError::is_own_fault) comes at once.
+    /// [`DialError`], with every attempt. While no Typha is known, a search that finds none ends it at once. One that
+    /// is our [own fault](DialError::is_own_fault) comes at once.
     pub fn connect(&self) -> impl Future<Output = Result<FelixConnection, DialError>> + Send + use<> {
         self.connect_and_send(Vec::new())
     }
 
-    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's handshake;
-    /// see [`FelixConnector::connect_and_send`].
+    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's
+    /// handshake; see [`FelixConnector::connect_and_send`].
     ///
     /// # Errors
     ///
@@ -134,14 +136,15 @@ impl FelixDialer {
     ///
     /// # Security
     ///
-    /// The message may be read by several Typhas: by each that refuses us afterwards, and by the one that does not. All of
-    /// them are the right ones.
+    /// The message may be read by several Typhas: by each that refuses us afterwards, and by the one that does not. All
+    /// of them are the right ones.
     pub fn connect_and_send(
         &self,
         first_message: Vec<u8>,
     ) -> impl Future<Output = Result<FelixConnection, DialError>> + Send + use<> {
         let dialer = self.clone();
-        // Boxed, so that what it needs is given back when it ends, even if the future around it lives as long as the connection.
+        // Boxed, so that what it needs is given back when it ends, even if the future around it lives as long as the
+        // connection.
         Box::pin(async move { dialer.connect_telling(&first_message, &|_| {}).await })
     }
 
@@ -177,8 +180,8 @@ impl FelixDialer {
         Ok(FelixConnection::new(endpoint, stream, snapshots, self.lifetime.clone()))
     }
 
-    /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense, say. It is tried
-    /// all the same if no other can be connected to. A Typha that is not known is ignored.
+    /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,
+    /// say. It is tried all the same if no other can be connected to. A Typha that is not known is ignored.
     pub fn report_bad(&self, endpoint: &TyphaEndpoint) {
         lock(&self.shared.known).avoid(endpoint.address, deadline_in(self.limits.avoid_bad_for));
     }

@@ -23,7 +23,8 @@ pub(super) enum Host {
 
 /// An address is not of the form `host:port`.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("{} is not of the form host:port, such as typha.example:5473, 192.0.2.1:5473 or [2001:db8::1]:5473", Quoted(.0))]
+#[error("{} is not of the form host:port, such as typha.example:5473, 192.0.2.1:5473 or \
+         [2001:db8::1]:5473", Quoted(.0))]
 pub struct InvalidAddress(String);
 
 impl HostPort {
@@ -105,7 +106,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HostPort>(), Err(InvalidAddress(text.to_owned())));
         }
-        let text = "\"a\\nb\" is not of the form host:port, such as typha.example:5473, 192.0.2.1:5473 or [2001:db8::1]:5473";
+        let text = "\"a\\nb\" is not of the form host:port, such as typha.example:5473, 192.0.2.1:5473 or \
+                    [2001:db8::1]:5473";
         assert_eq!("a\nb".parse::<HostPort>().unwrap_err().to_string(), text);
     }
 }

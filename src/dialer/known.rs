@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::endpoint::TyphaEndpoint;
 
-/// The Typhas that have been found, by their addresses. It outlives a `connect`: what failed is remembered, and a search
-/// that fails does not make anything unknown.
+/// The Typhas that have been found, by their addresses. It outlives a `connect`: what failed is remembered, and a
+/// search that fails does not make anything unknown.
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<SocketAddr, Entry>);
 
@@ -25,7 +25,8 @@ struct Entry {
 }
 
 impl Known {
-    /// Takes what a search found. Those that it did not find are forgotten once they have not been found for `forget_after`.
+    /// Takes what a search found. Those that it did not find are forgotten once they have not been found for
+    /// `forget_after`.
     pub(super) fn found(&mut self, endpoints: Vec<TyphaEndpoint>, now: Instant, forget_after: Duration) {
         for entry in self.0.values_mut() {
             entry.is_present = false;
@@ -54,9 +55,9 @@ impl Known {
         self.0.is_empty()
     }
 
-    /// The Typha to try next: good ones before bad ones, those that answered the dial in time before those that did not,
-    /// those that are still found before those that are not, those of our node before others; else any. `None` when all had
-    /// their turn in this round.
+    /// The Typha to try next: good ones before bad ones, those that answered the dial in time before those that did
+    /// not, those that are still found before those that are not, those of our node before others; else any. `None`
+    /// when all had their turn in this round.
     pub(super) fn next(
         &self,
         round: &Round,

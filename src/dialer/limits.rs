@@ -13,33 +13,36 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DialerLimits {
-    /// How long one Typha may take, from the start of the dial until it has accepted us: TCP, TLS and acceptance together. A
-    /// search for Typhas may take as long too. Any length; 10 s, which is what Calico allows for the dial alone.
+    /// How long one Typha may take, from the start of the dial until it has accepted us: TCP, TLS and acceptance
+    /// together. A search for Typhas may take as long too. Any length; 10 s, which is what Calico allows for the dial
+    /// alone.
     pub attempt_timeout: Duration,
-    /// How long one `connect` may take in all. Any length; 2 min, after which an operator wants to read what is wrong rather than
-    /// wait on, and in which each of ten Typhas that do not answer has had its 10 s.
+    /// How long one `connect` may take in all. Any length; 2 min, after which an operator wants to read what is wrong
+    /// rather than wait on, and in which each of ten Typhas that do not answer has had its 10 s.
     pub connect_timeout: Duration,
-    /// The first delay, jitter not included; each that follows is twice as long. At least 1 ms, and brought there if it is not;
-    /// 100 ms, as in Calico.
+    /// The first delay, jitter not included; each that follows is twice as long. At least 1 ms, and brought there if it
+    /// is not; 100 ms, as in Calico.
     pub backoff_first: Duration,
-    /// The longest delay, jitter included. At least 2 ms, and brought there if it is not; 10 s, so that a Felix finds a Typha
-    /// that has come back within that time, while thousands of Felixes that look for it bring it a few hundred dials a second.
+    /// The longest delay, jitter included. At least 2 ms, and brought there if it is not; 10 s, so that a Felix finds a
+    /// Typha that has come back within that time, while thousands of Felixes that look for it bring it a few hundred
+    /// dials a second.
     pub backoff_cap: Duration,
-    /// How long a Typha that is not found any more is kept, and tried when those that are found fail. Any length; 5 min, as in
-    /// Calico: a Typha that restarts, or a DNS server that gives a part of the addresses each time, does not make it unknown. While a
-    /// connection lasts nothing is searched for, so that the first search after it may forget what it does not find.
+    /// How long a Typha that is not found any more is kept, and tried when those that are found fail. Any length; 5
+    /// min, as in Calico: a Typha that restarts, or a DNS server that gives a part of the addresses each time, does not
+    /// make it unknown. While a connection lasts nothing is searched for, so that the first search after it may forget
+    /// what it does not find.
     pub forget_after: Duration,
-    /// How long a Typha that has failed is tried after all the others. Any length, 0 for not at all; 60 s, about the time that a
-    /// Typha needs to be restarted.
+    /// How long a Typha that has failed is tried after all the others. Any length, 0 for not at all; 60 s, about the
+    /// time that a Typha needs to be restarted.
     pub avoid_bad_for: Duration,
-    /// How often one `connect` tries at most, at least once. `None`, the default, is what Calico does: twice the number of the
-    /// Typhas known when it begins, or found at a time if that is more, or 6 if that is more.
+    /// How often one `connect` tries at most, at least once. `None`, the default, is what Calico does: twice the number
+    /// of the Typhas known when it begins, or found at a time if that is more, or 6 if that is more.
     pub max_tries: Option<usize>,
-    /// How often one `connect` tries every Typha, at least once. `None`, the default, means that only `max_tries` counts.
-    /// `Some(1)` is for one who wants to be told at once.
+    /// How often one `connect` tries every Typha, at least once. `None`, the default, means that only `max_tries`
+    /// counts. `Some(1)` is for one who wants to be told at once.
     pub max_rounds: Option<usize>,
-    /// How long a dial may take before the next Typha is dialled beside it. Any length; 250 ms, as RFC 8305 section 8 advises:
-    /// longer than an honest round trip, shorter than anyone notices.
+    /// How long a dial may take before the next Typha is dialled beside it. Any length; 250 ms, as RFC 8305 section 8
+    /// advises: longer than an honest round trip, shorter than anyone notices.
     pub head_start: Duration,
 }
 

@@ -69,7 +69,8 @@ impl Review {
                 reason = rejection.reason(),
                 detail = %rejection,
                 closes = self.lifetime.closing(&loss).is_some(),
-                "the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted before"
+                "the Typha that we are connected to is trusted no longer; if it is not meant, put back what was \
+                 trusted before"
             );
         }
     }

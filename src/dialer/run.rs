@@ -24,17 +24,20 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 impl FelixDialer {
     /// Keeps one connection to a Typha alive until `cancel` is cancelled.
     ///
-    /// Connects, gives the connection to `handler`, and connects again when the handler has returned, or when it could not
-    /// connect: after a delay that is jittered, so that Felixes that have lost one Typha do not come back in step, and that grows
-    /// from [`backoff_first`](super::DialerLimits::backoff_first) to [`backoff_cap`](super::DialerLimits::backoff_cap), beginning
-    /// anew after a connection that has lived longer than that cap.
+    /// Connects, gives the connection to `handler`, and connects again when the handler has returned, or when it could
+    /// not connect: after a delay that is jittered, so that Felixes that have lost one Typha do not come back in step,
+    /// and that grows from [`backoff_first`](super::DialerLimits::backoff_first) to
+    /// [`backoff_cap`](super::DialerLimits::backoff_cap), beginning anew after a connection that has lived longer than
+    /// that cap.
     ///
     /// A handler that returns an error has found that this Typha is no good: it is avoided as after
     /// [`report_bad`](Self::report_bad). One that returns `Ok` is content, and any Typha may be next, the same one too.
     ///
-    /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`; then it is
-    /// dropped. The same goes for a handler that holds on to a connection which was [ended on our side](crate::lifetime). Dropping the future stops it too, at once, and so does a handler that panics. [`state`](Self::state) says what it is doing; what goes wrong is
-    /// logged. It is meant to run once at a time for a dialer and its clones, since they share one state.
+    /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`;
+    /// then it is dropped. The same goes for a handler that holds on to a connection which was [ended on our
+    /// side](crate::lifetime). Dropping the future stops it too, at once, and so does a handler that panics.
+    /// [`state`](Self::state) says what it is doing; what goes wrong is logged. It is meant to run once at a time for a
+    /// dialer and its clones, since they share one state.
     ///
     /// ```no_run
     /// # async fn example(dialer: typha_tls::dialer::FelixDialer) {
@@ -86,7 +89,8 @@ impl FelixDialer {
                     let ended = tokio::select! {
                         biased;
                         ended = &mut handled => ended.map_err(Into::into),
-                        () = overdue(&ending) => Err("the handler held on to a connection that was ended on our side".into()),
+                        () = overdue(&ending) => Err("the handler held on to a connection that was ended on our \
+                                                      side".into()),
                         () = cancel.cancelled() => {
                             // Whatever it returns, nobody asks any more.
                             let _ = timeout(LAST_WORDS, handled).await;

@@ -19,8 +19,8 @@ pub struct DialerState {
     pub phase: DialerPhase,
     /// Since when it does that.
     pub since: Instant,
-    /// What went wrong last: each failed attempt, then the `connect` as a whole, then what the handler returned. It is kept when a connection comes
-    /// about after it.
+    /// What went wrong last: each failed attempt, then the `connect` as a whole, then what the handler returned. It is
+    /// kept when a connection comes about after it.
     pub last_error: Option<Arc<DialerError>>,
 }
 

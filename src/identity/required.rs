@@ -10,8 +10,8 @@ use crate::text::Quoted;
 
 /// The identity that a peer must present: a Common Name, a URI SAN, or either of two.
 ///
-/// In Calico's terms: `ClientCN` and `ClientURISAN` on Typha, `TyphaCN` and `TyphaURISAN` on Felix. A value that requires
-/// nothing can not be built, so no peer passes for want of a requirement.
+/// In Calico's terms: `ClientCN` and `ClientURISAN` on Typha, `TyphaCN` and `TyphaURISAN` on Felix. A value that
+/// requires nothing can not be built, so no peer passes for want of a requirement.
 ///
 /// Comparison is exact, byte for byte: no case folding, no trimming, no wildcards.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -46,7 +46,8 @@ pub enum InvalidIdentity {
         problem: InvalidSpiffeId,
     },
     /// The URI SAN has a character that no URI contains (RFC 3986: white space, controls, anything outside ASCII).
-    #[error("the required URI SAN {} has white space, a control or a non-ASCII character, which no URI has", Quoted(.0))]
+    #[error("the required URI SAN {} has white space, a control or a non-ASCII character, which no URI \
+             has", Quoted(.0))]
     UriCharacter(String),
 }
 
@@ -64,7 +65,8 @@ impl RequiredIdentity {
     ///
     /// # Errors
     ///
-    /// [`InvalidIdentity`] if it is empty, can not occur in a certificate, or has the scheme `spiffe` and is no SPIFFE ID.
+    /// [`InvalidIdentity`] if it is empty, can not occur in a certificate, or has the scheme `spiffe` and is no SPIFFE
+    /// ID.
     pub fn uri_san(uri_san: &str) -> Result<Self, InvalidIdentity> {
         Self::new(None, Some(uri_san))
     }
@@ -270,15 +272,18 @@ mod tests {
         for (required, text) in [
             (
                 RequiredIdentity::common_name("cn"),
-                r#"peer certificate does not have required CN: required CN "cn"; presented CN "bad\n", URI SANs ["spiffe://td/b"]"#,
+                "peer certificate does not have required CN: required CN \"cn\"; presented CN \"bad\\n\", URI SANs \
+                 [\"spiffe://td/b\"]",
             ),
             (
                 RequiredIdentity::uri_san("a:b"),
-                r#"peer certificate does not have required URI SAN: required URI SAN "a:b"; presented CN "bad\n", URI SANs ["spiffe://td/b"]"#,
+                "peer certificate does not have required URI SAN: required URI SAN \"a:b\"; presented CN \"bad\\n\", \
+                 URI SANs [\"spiffe://td/b\"]",
             ),
             (
                 RequiredIdentity::either("cn", "a:b"),
-                r#"peer certificate does not have required CN or URI SAN: required CN "cn" or URI SAN "a:b"; presented CN "bad\n", URI SANs ["spiffe://td/b"]"#,
+                "peer certificate does not have required CN or URI SAN: required CN \"cn\" or URI SAN \"a:b\"; \
+                 presented CN \"bad\\n\", URI SANs [\"spiffe://td/b\"]",
             ),
         ] {
             assert_eq!(required.unwrap().check(&presented).unwrap_err().to_string(), text);

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use super::ending::{DropReason, Ending};
 use crate::stream::AuthenticatedStream;
 
-/// Once it is cut, reading and writing fail, and the peer is sent `close_notify` by the next read or write that is tried or under way.
+/// Once it is cut, reading and writing fail, and the peer is sent `close_notify` by the next read or write that is
+/// tried or under way.
 pub(crate) struct EndableStream {
     stream: AuthenticatedStream<TcpStream>,
     ending: Arc<Ending>,

@@ -1,8 +1,9 @@
-//! How long a connection lives: what becomes of it when its peer is trusted no longer, expires, or has been connected for long.
+//! How long a connection lives: what becomes of it when its peer is trusted no longer, expires, or has been connected
+//! for long.
 //!
-//! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) judge the peers of their live connections again, by
-//! [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another snapshot is in force, and when a certificate
-//! of the peer's chain expires.
+//! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) judge the peers of their live
+//! connections again, by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another snapshot is
+//! in force, and when a certificate of the peer's chain expires.
 
 mod endable_stream;
 mod ending;

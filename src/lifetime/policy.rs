@@ -10,8 +10,8 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What becomes of live connections whose peer would not be accepted any more, and how old they may get.
 ///
-/// Calico never ends a connection for any of this. Here a CA that is removed, a certificate that is revoked, a required identity that is
-/// changed also count for those who are connected already.
+/// Calico never ends a connection for any of this. Here a CA that is removed, a certificate that is revoked, a required
+/// identity that is changed also count for those who are connected already.
 ///
 /// ```
 /// use std::time::Duration;
@@ -24,14 +24,16 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectionLifetime {
-    /// For a peer that a new snapshot does not accept: its CA was removed, it was revoked, another identity is required. Default: closed,
-    /// [spread](LostTrustPolicy::CloseSpread) over 60 s.
+    /// For a peer that a new snapshot does not accept: its CA was removed, it was revoked, another identity is
+    /// required. Default: closed, [spread](LostTrustPolicy::CloseSpread) over 60 s.
     pub on_lost_trust: LostTrustPolicy,
-    /// For a peer of whose chain something has expired since it connected, and nothing else is wrong. Default: only reported, since the
-    /// peer was good when it came, and a renewal that is late must not take a cluster's networking down.
+    /// For a peer of whose chain something has expired since it connected, and nothing else is wrong. Default: only
+    /// reported, since the peer was good when it came, and a renewal that is late must not take a cluster's networking
+    /// down.
     pub on_expiry: ExpiryPolicy,
-    /// Closes a connection at this age, or up to a tenth earlier, at random, so that those that came together do not leave
-    /// together. Default: no limit. It bounds for how long keys are used, and spreads Felixes over Typhas that were added later.
+    /// Closes a connection at this age, or up to a tenth earlier, at random, so that those that came together do not
+    /// leave together. Default: no limit. It bounds for how long keys are used, and spreads Felixes over Typhas that
+    /// were added later.
     pub max_age: Option<Duration>,
 }
 
@@ -41,8 +43,8 @@ pub struct ConnectionLifetime {
 pub enum LostTrustPolicy {
     /// Closed at once.
     CloseAtOnce,
-    /// Closed within this time: a listener spreads its connections evenly, the first at once; a dialer takes a moment at random. So not
-    /// everybody comes back at the same time. What is trusted again before its turn stays.
+    /// Closed within this time: a listener spreads its connections evenly, the first at once; a dialer takes a moment
+    /// at random. So not everybody comes back at the same time. What is trusted again before its turn stays.
     CloseSpread(Duration),
     /// Never closed, as in Calico.
     ReportOnly,
@@ -52,9 +54,9 @@ pub enum LostTrustPolicy {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExpiryPolicy {
-    /// Closed once it is noticed, within 5 s; of several at a time, spread over the time of a [`LostTrustPolicy::CloseSpread`] in
-    /// [`ConnectionLifetime::on_lost_trust`], of which a dialer takes a moment at random. With any other policy there all are closed at once,
-    /// which for a CA that expires can be every connection.
+    /// Closed once it is noticed, within 5 s; of several at a time, spread over the time of a
+    /// [`LostTrustPolicy::CloseSpread`] in [`ConnectionLifetime::on_lost_trust`], of which a dialer takes a moment at
+    /// random. With any other policy there all are closed at once, which for a CA that expires can be every connection.
     CloseAtExpiry,
     /// Never closed, as in Calico. A reconnection will be refused.
     ReportOnly,

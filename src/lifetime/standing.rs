@@ -139,8 +139,8 @@ fn judge(
         return Err(Loss::Trust(Box::new(rejection)));
     }
     let last_good = peer.trusted_until();
-    // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time at which all
-    // of it is valid: the CA may have been renewed after the leaf expired.
+    // That something has expired must not hide that the CA is gone, or that the peer is revoked. There may be no time
+    // at which all of it is valid: the CA may have been renewed after the leaf expired.
     let then = match verifier.verify_as_of(chain, peer.role(), last_good) {
         // Most often, and mostly without a look at a signature.
         Ok(()) => Ok(()),
@@ -152,7 +152,8 @@ fn judge(
         Ok(()) if has_expired && now <= last_good => Loss::Trust(Box::new(rejection)),
         Ok(()) if has_expired => Loss::Expired(Box::new(rejection)),
         Ok(()) => Loss::NotYetValid(Box::new(rejection)),
-        // What it was accepted by was valid then: it is not trusted any more, and what there is otherwise was not valid.
+        // What it was accepted by was valid then: it is not trusted any more, and what there is otherwise was not
+        // valid.
         Err(other) if other.is_of_time() => Loss::Trust(Box::new(rejection)),
         Err(other) => Loss::Trust(Box::new(other)),
     })

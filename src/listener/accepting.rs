@@ -16,8 +16,8 @@ use super::shared::Shared;
 use super::shed::ShedCause;
 use crate::tcp;
 
-/// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short enough to
-/// be back within a second and long enough to cost nothing.
+/// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short
+/// enough to be back within a second and long enough to cost nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -79,7 +79,8 @@ pub(super) async fn accept_all(
             tracing::debug!(%peer_address, %error, "a connection can not be set up");
             continue;
         }
-        // Who has waited in the system's queue has spoken meanwhile, and must not be taken for silent until its task runs.
+        // Who has waited in the system's queue has spoken meanwhile, and must not be taken for silent until its task
+        // runs.
         let arrived = client_hello::has_arrived(&tcp);
         if arrived {
             place.line_up();
@@ -90,8 +91,9 @@ pub(super) async fn accept_all(
     }
 }
 
-/// Shedding costs an eighth of a handshake. With twice as many connections as can be served, that would be a tenth of what can be: so some are
-/// left in the system's queue, which costs nothing. There they wait for 4 s at most, since a full queue of 4096 is shed in that time.
+/// Shedding costs an eighth of a handshake. With twice as many connections as can be served, that would be a tenth of
+/// what can be: so some are left in the system's queue, which costs nothing. There they wait for 4 s at most, since a
+/// full queue of 4096 is shed in that time.
 const SHED_IN_A_WINDOW: u32 = 10;
 const WINDOW: Duration = Duration::from_millis(10);
 
@@ -103,8 +105,8 @@ struct Shedding {
 }
 
 impl Shedding {
-    /// One was shed. How long to accept none, if it was one too many. Those that have gone beyond the share of their address do not
-    /// count: one address must not slow down what comes from the others.
+    /// One was shed. How long to accept none, if it was one too many. Those that have gone beyond the share of their
+    /// address do not count: one address must not slow down what comes from the others.
     fn pause(&mut self, cause: ShedCause, now: Instant) -> Option<Duration> {
         if cause == ShedCause::ShareFull {
             return None;

@@ -17,15 +17,15 @@ use super::place::Place;
 use super::shed::ShedCause;
 use super::signal::{Signal, Stand};
 
-/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer waits for two
-/// round trips, and for one retransmission perhaps.
+/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer waits for
+/// two round trips, and for one retransmission perhaps.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// A connection is silent after so long without its first message: a round trip within a cluster takes less.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// Looking for stalled handshakes is a walk through all of them: done when somebody gets in line, but not more often than the one, and
-/// while somebody is in line as often as the other.
+/// Looking for stalled handshakes is a walk through all of them: done when somebody gets in line, but not more often
+/// than the one, and while somebody is in line as often as the other.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -151,7 +151,8 @@ impl Admission {
         }
     }
 
-    /// Looks every now and then for whom to start of those in line, and for whom to end in favour of them. Runs for ever.
+    /// Looks every now and then for whom to start of those in line, and for whom to end in favour of them. Runs for
+    /// ever.
     pub(super) async fn keep_moving(&self) {
         loop {
             self.somebody_waits.notified().await;
@@ -260,8 +261,9 @@ impl Admission {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many more connections may be in service. So many handshakes at most may be under way, too; those that would exceed it wait
-    /// and are not shed, since peers that are not authenticated must not use up what is there for connections.
+    /// How many more connections may be in service. So many handshakes at most may be under way, too; those that would
+    /// exceed it wait and are not shed, since peers that are not authenticated must not use up what is there for
+    /// connections.
     fn room(&self) -> usize {
         self.limits.connections.saturating_sub(self.active.load(Ordering::Acquire))
     }
@@ -354,7 +356,8 @@ impl State {
         }
     }
 
-    /// Sheds the last one in the longest line, if that is longer than so: a few addresses must not fill the queue for all others.
+    /// Sheds the last one in the longest line, if that is longer than so: a few addresses must not fill the queue for
+    /// all others.
     fn cut_longest_line(&mut self, longer_than: usize, now: Instant) -> bool {
         let is_longer = |peer: &Peer| peer.line.len() > longer_than;
         let known = self.longest.and_then(|longest| self.peers.get(&longest));

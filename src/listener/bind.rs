@@ -11,7 +11,8 @@ use crate::tcp::{self, TcpKeepalive};
 /// Connections that the system keeps until they are accepted; it takes less if it is set so.
 const BACKLOG: i32 = 4096;
 
-/// Listens on the first of the addresses that can be listened on. All of IPv6 (`::`) includes IPv4, and is IPv4 alone where there is no IPv6.
+/// Listens on the first of the addresses that can be listened on. All of IPv6 (`::`) includes IPv4, and is IPv4 alone
+/// where there is no IPv6.
 pub(super) async fn bind(
     address: impl ToSocketAddrs,
     keepalive: Option<TcpKeepalive>,
@@ -49,7 +50,8 @@ pub(super) fn adopt(
 
 fn socket_at(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A Typha that is started again does not wait for the connections of the one before. Elsewhere it would take over a live one's port.
+    // A Typha that is started again does not wait for the connections of the one before. Elsewhere it would take over a
+    // live one's port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if let SocketAddr::V6(v6) = address {

@@ -13,8 +13,8 @@ pub(super) enum Beginning {
     Nothing,
 }
 
-/// Waits until the peer's first record is there, without taking it. Half a ClientHello (RFC 8446 section 4.1.2) thus costs
-/// a socket and no handshake. `begun` becomes true when there is a first byte.
+/// Waits until the peer's first record is there, without taking it. Half a ClientHello (RFC 8446 section 4.1.2) thus
+/// costs a socket and no handshake. `begun` becomes true when there is a first byte.
 #[cfg(unix)]
 pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
     use tokio::io::Interest;

@@ -21,11 +21,12 @@ use crate::verifier::{Rejection, VerifiedPeer};
 
 /// A Felix in service: its [`AuthenticatedStream`], counted for as long as it lives.
 ///
-/// The listener may ask for its end: when it [rebalances](super::ListenerHandle::rebalance), when it is
-/// [shut down](super::ListenerHandle::shutdown), when Felix is [trusted no longer](crate::lifetime). The owner learns it by
-/// [`dropping`](Self::dropping), and has the [`drop_grace`](super::ListenerLimits::drop_grace) to finish what it is about and to
-/// [`close`](Self::close). After that, reading and writing fail with [`io::ErrorKind::ConnectionAborted`], and Felix is sent
-/// `close_notify` by the next read or write that is tried or under way, so that an owner who only reads and writes does right, too.
+/// The listener may ask for its end: when it [rebalances](super::ListenerHandle::rebalance), when it is [shut
+/// down](super::ListenerHandle::shutdown), when Felix is [trusted no longer](crate::lifetime). The owner learns it by
+/// [`dropping`](Self::dropping), and has the [`drop_grace`](super::ListenerLimits::drop_grace) to finish what it is
+/// about and to [`close`](Self::close). After that, reading and writing fail with [`io::ErrorKind::ConnectionAborted`],
+/// and Felix is sent `close_notify` by the next read or write that is tried or under way, so that an owner who only
+/// reads and writes does right, too.
 pub struct TyphaConnection {
     stream: EndableStream,
     peer_address: SocketAddr,
@@ -84,17 +85,19 @@ impl TyphaConnection {
         self.entry.ending.reason()
     }
 
-    /// Why Felix would not be accepted any more, if so, whether or not the connection is to be [closed](crate::lifetime::ConnectionLifetime) for it.
+    /// Why Felix would not be accepted any more, if so, whether or not the connection is to be
+    /// [closed](crate::lifetime::ConnectionLifetime) for it.
     pub fn lost_trust(&self) -> Option<Rejection> {
         self.entry.standing.loss().as_ref().map(Loss::rejection).cloned()
     }
 
-    /// Ends the connection in order: sends what is buffered and `close_notify`, then reads on until Felix has closed, too, for at most 1 s.
-    /// Closing with unread data would reset the connection, and could destroy what was sent last.
+    /// Ends the connection in order: sends what is buffered and `close_notify`, then reads on until Felix has closed,
+    /// too, for at most 1 s. Closing with unread data would reset the connection, and could destroy what was sent last.
     ///
     /// # Errors
     ///
-    /// What was written last may not have arrived; [`TimedOut`](io::ErrorKind::TimedOut) if Felix has not taken it within the second.
+    /// What was written last may not have arrived; [`TimedOut`](io::ErrorKind::TimedOut) if Felix has not taken it
+    /// within the second.
     pub async fn close(mut self) -> io::Result<()> {
         let end = Instant::now() + GOODBYE;
         let stream = self.stream.stream_mut();

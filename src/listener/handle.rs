@@ -37,8 +37,9 @@ impl ListenerHandle {
         self.shared.roll.count()
     }
 
-    /// How many connections are in service by the [CA](crate::verifier::VerifiedPeer::ca) that their peer was accepted by, at the handshake or when
-    /// it was judged again. Those that were told to go are not counted. While a CA is among them, removing it ends connections.
+    /// How many connections are in service by the [CA](crate::verifier::VerifiedPeer::ca) that their peer was accepted
+    /// by, at the handshake or when it was judged again. Those that were told to go are not counted. While a CA is
+    /// among them, removing it ends connections.
     pub fn active_by_ca(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.shared.roll.staying_entries() {
@@ -47,17 +48,17 @@ impl ListenerHandle {
         counts
     }
 
-    /// Tells so many connections, chosen at random, to go, all at once: over more than a few, spread the calls. Each has the
-    /// [`drop_grace`](super::ListenerLimits::drop_grace) to end in order, for the reason [`DropReason::Requested`]. Returns how many there were to be
-    /// told.
+    /// Tells so many connections, chosen at random, to go, all at once: over more than a few, spread the calls. Each
+    /// has the [`drop_grace`](super::ListenerLimits::drop_grace) to end in order, for the reason
+    /// [`DropReason::Requested`]. Returns how many there were to be told.
     pub fn drop_random(&self, count: usize) -> usize {
         self.shared.drop_random(count, DropReason::Requested, self.shared.limits.drop_grace)
     }
 
-    /// Brings the number of connections down to a target: every [`drop_interval`](super::ListenerLimits::drop_interval) one is told to go, chosen at
-    /// random, while there are more. The target holds until the next call, also for connections that come later. One below
-    /// [`connections_lower`](super::ListenerLimits::connections_lower) or above [`connections`](super::ListenerLimits::connections) counts as that bound;
-    /// what counts is returned.
+    /// Brings the number of connections down to a target: every [`drop_interval`](super::ListenerLimits::drop_interval)
+    /// one is told to go, chosen at random, while there are more. The target holds until the next call, also for
+    /// connections that come later. One below [`connections_lower`](super::ListenerLimits::connections_lower) or above
+    /// [`connections`](super::ListenerLimits::connections) counts as that bound; what counts is returned.
     ///
     /// Calico's Typha computes it from the number of its instances and nodes.
     pub fn rebalance(&self, target: usize) -> usize {
@@ -67,12 +68,14 @@ impl ListenerHandle {
         target
     }
 
-    /// Shuts down gracefully: stops listening, gives up the handshakes under way, and tells the connections to go one by one,
-    /// spread over 95 % of the [`shutdown_timeout`](super::ListenerLimits::shutdown_timeout) but never slower than
-    /// [`shutdown_drop_interval_max`](super::ListenerLimits::shutdown_drop_interval_max), so that not all Felixes seek another Typha at once. Ends when
-    /// the last connection is gone, and at the timeout at the latest, whatever peers and owners do.
+    /// Shuts down gracefully: stops listening, gives up the handshakes under way, and tells the connections to go one
+    /// by one, spread over 95 % of the [`shutdown_timeout`](super::ListenerLimits::shutdown_timeout) but never slower
+    /// than [`shutdown_drop_interval_max`](super::ListenerLimits::shutdown_drop_interval_max), so that not all Felixes
+    /// seek another Typha at once. Ends when the last connection is gone, and at the timeout at the latest, whatever
+    /// peers and owners do.
     ///
-    /// Goes on if the future is dropped; a second call waits for the same shutdown. It is over, too, when the listener's runtime is.
+    /// Goes on if the future is dropped; a second call waits for the same shutdown. It is over, too, when the
+    /// listener's runtime is.
     pub async fn shutdown(&self) -> ShutdownReport {
         let mut outcome = self.shared.shutdown.subscribe();
         if self.shared.begin_shutdown() {

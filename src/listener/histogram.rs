@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in seconds; what took longer is in the last one, which has none. From what a handshake takes on
-/// the same machine to Calico's bound.
+/// Upper bounds of the buckets, in seconds; what took longer is in the last one, which has none. From what a handshake
+/// takes on the same machine to Calico's bound.
 pub(super) const BOUNDS: [f64; 12] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -12,8 +12,8 @@ pub(super) const BOUNDS: [f64; 12] =
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DurationHistogram {
-    /// For each upper bound in seconds, how many took at most so long, those of the smaller bounds included. As Prometheus counts; the
-    /// last bound is infinite.
+    /// For each upper bound in seconds, how many took at most so long, those of the smaller bounds included. As
+    /// Prometheus counts; the last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
     /// The sum of all durations.
     pub sum: Duration,

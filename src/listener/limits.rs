@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-/// How much a [`TyphaListener`](crate::TyphaListener) takes on, and at what pace it lets go. A number below 1 counts as 1.
+/// How much a [`TyphaListener`](crate::TyphaListener) takes on, and at what pace it lets go. A number below 1 counts as
+/// 1.
 ///
-/// The process needs a descriptor for each connection, queued or in service: raise `RLIMIT_NOFILE` beyond `connections` + `queue`. Where it
-/// has too few, silent connections are shed for new ones, and what can not be accepted waits in the system's queue.
+/// The process needs a descriptor for each connection, queued or in service: raise `RLIMIT_NOFILE` beyond the
+/// sum of `connections` and `queue`. Where it has too few, silent connections are shed for new ones, and what can not be
+/// accepted waits in the system's queue.
 ///
 /// ```
 /// let mut limits = typha_tls::listener::ListenerLimits::default();
@@ -14,31 +16,33 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerLimits {
-    /// Handshakes under way at a time. Default 256: enough to keep the processor busy while peers 20 ms away answer, and few
-    /// enough that each still ends within its bound on a machine that does 50 a second.
+    /// Handshakes under way at a time. Default 256: enough to keep the processor busy while peers 20 ms away answer,
+    /// and few enough that each still ends within its bound on a machine that does 50 a second.
     pub handshakes: usize,
-    /// Of them, those from one address. Default 64, a quarter of all, so that no single peer can hold up the others; many
-    /// Felixes behind one address are served all the same, one after the other.
+    /// Of them, those from one address. Default 64, a quarter of all, so that no single peer can hold up the others;
+    /// many Felixes behind one address are served all the same, one after the other.
     pub handshakes_per_address: usize,
-    /// Connections that wait for their handshake: their first message has not arrived yet, or no handshake is free for them. Default
-    /// 4096, what the system keeps at most in the queue before this one.
+    /// Connections that wait for their handshake: their first message has not arrived yet, or no handshake is free for
+    /// them. Default 4096, what the system keeps at most in the queue before this one.
     pub queue: usize,
     /// Of them, those from one address. Default 1024, a quarter of all.
     pub queue_per_address: usize,
-    /// Connections in service, at most; beyond it new ones are shed. Calico's `MaxConnectionsUpperLimit`; default 10,000, as there.
+    /// Connections in service, at most; beyond it new ones are shed. Calico's `MaxConnectionsUpperLimit`; default
+    /// 10,000, as there.
     pub connections: usize,
     /// Rebalancing never goes below this. Calico's `MaxConnectionsLowerLimit`; default 400, as there.
     pub connections_lower: usize,
-    /// The pace at which rebalancing drops connections; up to a tenth is added at random. Calico's `ConnectionDropIntervalSecs`;
-    /// default 1 s, as there.
+    /// The pace at which rebalancing drops connections; up to a tenth is added at random. Calico's
+    /// `ConnectionDropIntervalSecs`; default 1 s, as there.
     pub drop_interval: Duration,
-    /// For how long a connection that is to be dropped still works, so that its owner can end it in order. Default 1 s: time to finish a
-    /// message. A peer that has [lost our trust](crate::lifetime) has as long, and is not judged again in it: keep it short.
+    /// For how long a connection that is to be dropped still works, so that its owner can end it in order. Default 1 s:
+    /// time to finish a message. A peer that has [lost our trust](crate::lifetime) has as long, and is not judged again
+    /// in it: keep it short.
     pub drop_grace: Duration,
     /// How long a graceful shutdown may take. Calico's `ShutdownTimeoutSecs`; default 300 s, as there.
     pub shutdown_timeout: Duration,
-    /// The slowest pace at which a graceful shutdown drops connections. Calico's `ShutdownConnectionDropIntervalMaxSecs`; default 1 s,
-    /// as there.
+    /// The slowest pace at which a graceful shutdown drops connections. Calico's
+    /// `ShutdownConnectionDropIntervalMaxSecs`; default 1 s, as there.
     pub shutdown_drop_interval_max: Duration,
 }
 

@@ -56,13 +56,14 @@ use shared::{Observer, Shared};
 
 /// Accepts Felixes at scale: yields authenticated connections, and nothing else.
 ///
-/// Each connection waits in a bounded queue until its first message is there whole, then performs its handshake beside the others,
-/// under a cap. A peer that sends nothing, or half of it, costs a socket and holds up nobody. What can not be served is shed before
-/// TLS costs anything: at the bounds of the queue the connection that has been silent for longest, else the newest. Addresses get their
-/// handshakes in turn and in shares; one that fails ten times in a row gets one at a time, with pauses of up to 2 s. See [`ListenerLimits`].
+/// Each connection waits in a bounded queue until its first message is there whole, then performs its handshake beside
+/// the others, under a cap. A peer that sends nothing, or half of it, costs a socket and holds up nobody. What can not
+/// be served is shed before TLS costs anything: at the bounds of the queue the connection that has been silent for
+/// longest, else the newest. Addresses get their handshakes in turn and in shares; one that fails ten times in a row
+/// gets one at a time, with pauses of up to 2 s. See [`ListenerLimits`].
 ///
-/// It works in tasks of its own, as long as it is not dropped. Errors of `accept()` are counted and waited out. Connections
-/// that were handed out outlive it.
+/// It works in tasks of its own, as long as it is not dropped. Errors of `accept()` are counted and waited out.
+/// Connections that were handed out outlive it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -150,7 +151,8 @@ pub struct TyphaListenerBuilder {
 }
 
 impl TyphaListenerBuilder {
-    /// The handle by which the snapshot is replaced, for a [`Reloader`](crate::reload::Reloader) or a program of one's own.
+    /// The handle by which the snapshot is replaced, for a [`Reloader`](crate::reload::Reloader) or a program of one's
+    /// own.
     pub fn snapshots(&self) -> &TyphaSnapshotHandle {
         self.acceptor.snapshots()
     }
@@ -167,22 +169,22 @@ impl TyphaListenerBuilder {
         self
     }
 
-    /// Calls this with every live connection whose peer would not be accepted any more. It runs within the listener's tasks, so that it
-    /// must not block.
+    /// Calls this with every live connection whose peer would not be accepted any more. It runs within the listener's
+    /// tasks, so that it must not block.
     pub fn on_lost_trust(mut self, observer: impl Fn(LostTrust) + Send + Sync + 'static) -> Self {
         self.trust_observer = Some(Box::new(observer));
         self
     }
 
-    /// Calls this with every handshake that does not lead to a connection. It runs within the listener's tasks, so that it must
-    /// not block. Connections that are shed are counted only, and probes too.
+    /// Calls this with every handshake that does not lead to a connection. It runs within the listener's tasks, so that
+    /// it must not block. Connections that are shed are counted only, and probes too.
     pub fn on_failed_handshake(mut self, observer: impl Fn(FailedHandshake) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// Listens, on the first of the addresses that can be listened on; port 0 takes a free one. `::` is all addresses of both families, and
-    /// of IPv4 where there is no IPv6.
+    /// Listens, on the first of the addresses that can be listened on; port 0 takes a free one. `::` is all addresses
+    /// of both families, and of IPv4 where there is no IPv6.
     ///
     /// The listener uses the tokio runtime that this is called within.
     ///
@@ -194,8 +196,8 @@ impl TyphaListenerBuilder {
         self.start(listener)
     }
 
-    /// Listens on a socket that was bound elsewhere, such as one that the daemon inherited. One of tokio becomes one of the standard library by
-    /// `into_std`.
+    /// Listens on a socket that was bound elsewhere, such as one that the daemon inherited. One of tokio becomes one of
+    /// the standard library by `into_std`.
     ///
     /// The listener uses the tokio runtime that this is called within.
     ///

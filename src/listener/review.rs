@@ -115,7 +115,8 @@ fn report(shared: &Shared, snapshot: &TyphaSnapshot, losses: &Losses) {
     for (entry, loss) in losses {
         let rejection = loss.rejection().clone();
         let closes = shared.lifetime.closing(loss).is_some();
-        // For one reason, such as an expired CA, some may have lost trust, and of others it is only the time that is over.
+        // For one reason, such as an expired CA, some may have lost trust, and of others it is only the time that is
+        // over.
         reasons.entry((rejection.reason(), closes)).or_insert((0, loss)).0 += 1;
         let (peer_address, peer) = (entry.peer_address, entry.standing.peer());
         shared.lost(LostTrust { peer_address, peer, rejection, generation, closes });

@@ -123,7 +123,8 @@ impl Shared {
         self.dropping(told, reason, grace)
     }
 
-    /// Tells these to go if they are still there, and ends their use when the grace is over. Returns how many there were.
+    /// Tells these to go if they are still there, and ends their use when the grace is over. Returns how many there
+    /// were.
     pub(super) fn drop_these(&self, mut entries: Vec<Arc<Entry>>, reason: DropReason) -> usize {
         self.roll.tell_these(&mut entries, reason);
         self.dropping(entries, reason, self.limits.drop_grace)
@@ -144,7 +145,8 @@ impl Shared {
     /// The peer of a connection has lost our trust.
     pub(super) fn lost(&self, lost: LostTrust) {
         let (peer_address, reason) = (lost.peer_address, lost.rejection.reason());
-        tracing::debug!(%peer_address, reason, detail = %lost.rejection, generation = lost.generation, closes = lost.closes, "trusted no longer");
+        let (detail, generation, closes) = (&lost.rejection, lost.generation, lost.closes);
+        tracing::debug!(%peer_address, reason, %detail, generation, closes, "trusted no longer");
         self.counters.lost_trust(reason);
         if let Some(observer) = &self.trust_observer
             && catch_unwind(AssertUnwindSafe(|| observer(lost))).is_err()

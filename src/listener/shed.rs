@@ -12,11 +12,11 @@ pub enum ShedCause {
     OutOfDescriptors,
     /// It was ready for its handshake, but too many others were before it for it to end within its bound.
     Overload,
-    /// The queue was full: it was the one that had been silent for longest, the last of the longest line of one address, or came when
-    /// there was neither.
+    /// The queue was full: it was the one that had been silent for longest, the last of the longest line of one
+    /// address, or came when there was neither.
     QueueFull,
-    /// The share of the queue that its address has was full: it was the one of them that had been silent for longest, or came when none
-    /// had been for 100 ms.
+    /// The share of the queue that its address has was full: it was the one of them that had been silent for longest,
+    /// or came when none had been for 100 ms.
     ShareFull,
     /// The listener was shut down before it was handed over.
     ShuttingDown,

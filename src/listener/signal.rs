@@ -100,8 +100,8 @@ impl Signal {
     }
 }
 
-/// A handshake whose waiting for the peer is measured: from the end of a poll until its task is woken, not until it runs again. On a
-/// busy processor the difference is what tells a slow peer from a slow Typha.
+/// A handshake whose waiting for the peer is measured: from the end of a poll until its task is woken, not until it
+/// runs again. On a busy processor the difference is what tells a slow peer from a slow Typha.
 pub(super) struct Timed<F> {
     handshake: F,
     signal: Arc<Signal>,

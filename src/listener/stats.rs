@@ -23,20 +23,22 @@ pub struct ListenerStats {
     pub accepted: u64,
     /// Connections in service. `typha_connections_active`, as in Calico.
     pub active: usize,
-    /// Connections that were told to go, by the [reason](DropReason::as_str). `typha_connections_dropped{reason}`, as in Calico, which has
-    /// no reason.
+    /// Connections that were told to go, by the [reason](DropReason::as_str). `typha_connections_dropped{reason}`, as
+    /// in Calico, which has no reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// Live connections whose peer would not be accepted any more, by the [reason](crate::verifier::Rejection::reason): each when it is found,
-    /// whether or not it is [closed](crate::lifetime::ConnectionLifetime). `typha_connections_lost_trust{reason}`.
+    /// Live connections whose peer would not be accepted any more, by the [reason](crate::verifier::Rejection::reason):
+    /// each when it is found, whether or not it is [closed](crate::lifetime::ConnectionLifetime).
+    /// `typha_connections_lost_trust{reason}`.
     pub lost_trust: BTreeMap<&'static str, u64>,
-    /// Accepted connections by what matched: `common_name`, `uri_san` or `both`. A migration from Common Name to URI SAN is over
-    /// when `common_name` grows no more. `typha_connections_matched{by}`.
+    /// Accepted connections by what matched: `common_name`, `uri_san` or `both`. A migration from Common Name to URI
+    /// SAN is over when `common_name` grows no more. `typha_connections_matched{by}`.
     pub matched: BTreeMap<&'static str, u64>,
     /// Peers that we refused, by the [reason](crate::verifier::Rejection::reason). `typha_handshakes_refused{reason}`.
     pub refused: BTreeMap<&'static str, u64>,
     /// Handshakes that failed otherwise, by the [reason](HandshakeError::reason). `typha_handshakes_failed{reason}`.
     pub failed: BTreeMap<&'static str, u64>,
-    /// Handshakes that timed out, by the [phase](crate::error::HandshakePhase::as_str). `typha_handshakes_timed_out{phase}`.
+    /// Handshakes that timed out, by the [phase](crate::error::HandshakePhase::as_str).
+    /// `typha_handshakes_timed_out{phase}`.
     pub timed_out: BTreeMap<&'static str, u64>,
     /// Connections given up without a verdict, by the [cause](ShedCause::as_str). `typha_connections_shed{cause}`.
     pub shed: BTreeMap<&'static str, u64>,

@@ -49,8 +49,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or holds something else, if the key is encrypted or not the leaf's, or
-    /// if the leaf does not come first.
+    /// [`MaterialError`] if a file can not be read or holds something else, if the key is encrypted or not the leaf's,
+    /// or if the leaf does not come first.
     pub fn from_pem_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,

@@ -34,7 +34,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Why a file, or what it holds, can not be used. The text says which file, what is wrong, and where it helps, what to do.
+/// Why a file, or what it holds, can not be used. The text says which file, what is wrong, and where it helps, what to
+/// do.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MaterialError {
@@ -56,8 +57,8 @@ pub enum MaterialError {
         /// What is wrong with it.
         source: MalformedCertificate,
     },
-    /// A certificate revocation list can not be used: damaged, of a form that is not supported, or not signed by a CA of the
-    /// bundle.
+    /// A certificate revocation list can not be used: damaged, of a form that is not supported, or not signed by a CA
+    /// of the bundle.
     #[error("{origin}: revocation list {position} is unusable: {problem}")]
     RevocationList {
         /// Where it stands.

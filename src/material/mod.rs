@@ -1,7 +1,7 @@
 //! What the files hold: the CAs we trust, our own certificate chain and key, revocation lists.
 //!
-//! Everything is checked when it is read: a value of one of these types is usable. A file that is wrong in any part is an
-//! error that names it; what is usable but will not do what its owner expects is a [`MaterialWarning`].
+//! Everything is checked when it is read: a value of one of these types is usable. A file that is wrong in any part is
+//! an error that names it; what is usable but will not do what its owner expects is a [`MaterialWarning`].
 
 mod credentials;
 mod error;

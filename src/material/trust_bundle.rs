@@ -81,8 +81,8 @@ impl TrustBundle {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if the file can not be read, holds no certificate or anything but certificates, or if any one of
-    /// them is damaged: a CA that is skipped silently is an outage later.
+    /// [`MaterialError`] if the file can not be read, holds no certificate or anything but certificates, or if any one
+    /// of them is damaged: a CA that is skipped silently is an outage later.
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, MaterialError> {
         let path = path.as_ref();
         Self::parse_pem(&pem::read_file(path)?.0, Origin::file(path))

@@ -93,8 +93,8 @@ pub enum MaterialWarning {
         /// When the one in force was made.
         in_force: UnixTime,
     },
-    /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted all the
-    /// same.
+    /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted
+    /// all the same.
     RevokedCaInBundle {
         /// Its subject.
         subject: String,
@@ -152,20 +152,23 @@ impl fmt::Display for MaterialWarning {
             ),
             Self::LeafIsCa { subject } => write!(
                 f,
-                "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the cA flag"
+                "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the \
+                 cA flag"
             ),
             Self::LeafLacksPurpose { subject, purpose } => write!(
                 f,
-                "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; issue one with it"
+                "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; \
+                 issue one with it"
             ),
             Self::LeafNotYetValid { subject, not_before } => write!(
                 f,
-                "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the clock",
+                "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the \
+                 clock",
                 Timestamp(*not_before)
             ),
             Self::NoRevocationList => f.write_str(
-                "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; \
-                 add the lists of the CAs",
+                "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will \
+                 be; add the lists of the CAs",
             ),
             Self::NotACa { subject, why } => write!(
                 f,
@@ -178,24 +181,26 @@ impl fmt::Display for MaterialWarning {
                     ExpiredList::Warn => "it is still used, but does not know who was revoked since",
                 };
                 let due = Timestamp(*next_update);
-                write!(f, "the revocation list of {issuer} was to be replaced by {due}: {meaning}; install a current one")
+                write!(f, "the revocation list of {issuer} was to be replaced by {due}: {meaning}; install a current \
+                           one")
             }
             Self::RevocationListNotYetValid { issuer, this_update } => write!(
                 f,
-                "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
+                "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the \
+                 clock",
                 Timestamp(*this_update)
             ),
             Self::RevocationListOlder { issuer, this_update, in_force } => write!(
                 f,
-                "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know who was revoked since; \
-                 install the current one, or restart if it is meant",
+                "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know \
+                 who was revoked since; install the current one, or restart if it is meant",
                 Timestamp(*this_update),
                 Timestamp(*in_force)
             ),
             Self::RevokedCaInBundle { subject, issuer } => write!(
                 f,
-                "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is accepted all the \
-                 same; remove it from there"
+                "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is \
+                 accepted all the same; remove it from there"
             ),
         }
     }

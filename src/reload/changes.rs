@@ -24,8 +24,9 @@ impl<'a> Changes<'a> {
         Self { old, new }
     }
 
-    /// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one has none for the
-    /// chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves did, or came after them.
+    /// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one
+    /// has none for the chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves
+    /// did, or came after them.
     pub(super) fn own_issuer(&self, local: Role, now: UnixTime) -> Option<OwnIssuer> {
         let (old, new) = (&*self.old.material, &*self.new.material);
         let missing = |chain, bundle| missing_issuer(chain, bundle, self.new, local, now);
@@ -53,19 +54,21 @@ impl fmt::Display for OwnIssuer {
         match self {
             Self::NotThere(issuer) => write!(
                 f,
-                "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA file will refuse us; \
-                 add that CA to the CA file of every end, or put the certificate of before back until then"
+                "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same \
+                 CA file will refuse us; add that CA to the CA file of every end, or put the certificate of before \
+                 back until then"
             ),
             Self::Went(issuer) => write!(
                 f,
-                "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same CA file will refuse us; \
-                 issue our certificate by a CA that is left, or put that one back until then"
+                "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same \
+                 CA file will refuse us; issue our certificate by a CA that is left, or put that one back until then"
             ),
         }
     }
 }
 
-/// The CA that a chain of ours leads to, if the bundle does not hold it. By the signature, since a CA that is made anew often keeps its name.
+/// The CA that a chain of ours leads to, if the bundle does not hold it. By the signature, since a CA that is made anew
+/// often keeps its name.
 fn missing_issuer(
     own: &Credentials,
     bundle: &TrustBundle,

@@ -9,7 +9,8 @@ use crate::material::MaterialWarning;
 use crate::snapshot::SnapshotError;
 use crate::text::WithCauses;
 
-/// Why a look of the [`Reloader`](super::Reloader) brought nothing that can be put in force. The snapshot in force stays.
+/// Why a look of the [`Reloader`](super::Reloader) brought nothing that can be put in force. The snapshot in force
+/// stays.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReloadError {

@@ -12,17 +12,19 @@ use crate::text::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// When to warn that our own leaf or a CA is about to expire: once as each threshold is crossed, at its expiry, and every day after that.
+/// When to warn that our own leaf or a CA is about to expire: once as each threshold is crossed, at its expiry, and
+/// every day after that.
 ///
-/// By default 30, 7 and 1 days before. Where a third of the lifetime is less than 30 days, those would come too early, and it is the last
-/// third, sixth and twelfth of the lifetime: whoever issues for a short time renews in the last third, so that it is too late by then.
+/// By default 30, 7 and 1 days before. Where a third of the lifetime is less than 30 days, those would come too early,
+/// and it is the last third, sixth and twelfth of the lifetime: whoever issues for a short time renews in the last
+/// third, so that it is too late by then.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ExpiryWarnings {
     /// How long before the end.
     pub before: Vec<Duration>,
-    /// The same as parts of the lifetime (3: the last third), for certificates of which the largest of these parts is shorter than the
-    /// longest of [`before`](Self::before). Empty: as for all others. 0 is passed over.
+    /// The same as parts of the lifetime (3: the last third), for certificates of which the largest of these parts is
+    /// shorter than the longest of [`before`](Self::before). Empty: as for all others. 0 is passed over.
     pub short_lived: Vec<u32>,
 }
 
@@ -256,13 +258,13 @@ mod tests {
         let text = |kind, hours| Expiring { certificate: &certificate(kind, 10), now: at(hours) }.to_string();
         assert_eq!(
             text(CertificateKind::OwnLeaf, 24),
-            "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: issue a new one, \
-             and see why it was not renewed"
+            "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: \
+             issue a new one, and see why it was not renewed"
         );
         assert_eq!(
             text(CertificateKind::Ca, 14 * 24),
-            "the CA CN=\"one\" expired 4 days ago, at 2027-01-25T08:00:00Z; nothing it issued is accepted: add its successor to the CA \
-             file, then issue the certificates of the other end by that"
+            "the CA CN=\"one\" expired 4 days ago, at 2027-01-25T08:00:00Z; nothing it issued is accepted: add its \
+             successor to the CA file, then issue the certificates of the other end by that"
         );
         let rounded = [1, 119, 120, 7199, 7200, 172_799, 172_800]
             .map(|seconds| Rounded(Duration::from_secs(seconds)).to_string());

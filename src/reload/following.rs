@@ -113,7 +113,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
                 self.expiry.warn(&self.state.borrow().certificates, now);
                 self.expiry.warn_of_lists(&current.parts().material.revocation_lists, now);
             }
-            // While something settles it is looked at soon enough, and that does not have to wait for the last of many changes.
+            // While something settles it is looked at soon enough, and that does not have to wait for the last of many
+            // changes.
             let takes_hints = by_itself && gives_hints && self.settling.is_none();
             let wake = {
                 let source = &self.source;
@@ -128,7 +129,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
                     hint = changed, if takes_hints => match hint {
                         Ok(()) => Wake::Due,
                         Err(_) => {
-                            warn!(source = self.description, "the source panicked when asked for changes, and is polled only from now on");
+                            warn!(source = self.description, "the source panicked when asked for changes, and is \
+                                                              polled only from now on");
                             gives_hints = false;
                             Wake::Idle
                         }
@@ -169,7 +171,8 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         }
     }
 
-    /// What the program puts in force during a look may be newer than what that look found: then the source is asked again.
+    /// What the program puts in force during a look may be newer than what that look found: then the source is asked
+    /// again.
     async fn look(&self) -> Found<C> {
         let mut attempts = LOOKS_OVERTAKEN;
         loop {

@@ -51,14 +51,14 @@ pub trait SnapshotSource: Send + Sync {
     /// What is wrong. The snapshot in force stays.
     fn load(&self) -> impl Future<Output = Result<SnapshotParts, SourceError>> + Send;
 
-    /// Ends when it is worth to [`load`](Self::load) before the next poll; by default never. It may be dropped and called
-    /// again at any time: a change since the last `load` must not be lost by that.
+    /// Ends when it is worth to [`load`](Self::load) before the next poll; by default never. It may be dropped and
+    /// called again at any time: a change since the last `load` must not be lost by that.
     fn changed(&self) -> impl Future<Output = ()> + Send {
         pending()
     }
 
-    /// For how long what is new must stay the same before it is put in force, by default not at all. Files that are being
-    /// written need it: half a bundle can be a good one.
+    /// For how long what is new must stay the same before it is put in force, by default not at all. Files that are
+    /// being written need it: half a bundle can be a good one.
     fn settle_time(&self) -> Duration {
         Duration::ZERO
     }

@@ -24,10 +24,11 @@ use crate::snapshot::SnapshotParts;
 pub struct ReloadState {
     /// The generation in force, whoever put it there.
     pub generation: u64,
-    /// When it was put in force, by the clock of its policy; of what the reloader found in force when it started, that moment.
+    /// When it was put in force, by the clock of its policy; of what the reloader found in force when it started, that
+    /// moment.
     pub loaded_at: UnixTime,
-    /// Where it comes from: the [description](super::SnapshotSource::description) of the source, or `the program` for what was
-    /// there at the start and what the program itself put in force.
+    /// Where it comes from: the [description](super::SnapshotSource::description) of the source, or `the program` for
+    /// what was there at the start and what the program itself put in force.
     pub loaded_from: String,
     /// How often the source was asked.
     pub looks: u64,

@@ -38,8 +38,8 @@ fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Opti
     })
 }
 
-/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another one is. A pinned leaf
-/// that is in force is as good as a CA.
+/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another
+/// one is. A pinned leaf that is in force is as good as a CA.
 fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
     let old = in_force.trust_bundle.entries();
     let entries = new.trust_bundle.entries();
@@ -67,7 +67,10 @@ fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialW
     }
     let old = in_force.revocation_lists.warnings(now);
     let had_expired = |of: &String| {
-        let expired = |warning: &MaterialWarning| matches!(warning, MaterialWarning::RevocationListExpired { issuer, .. } if issuer == of);
+        let expired = |warning: &MaterialWarning| match warning {
+            MaterialWarning::RevocationListExpired { issuer, .. } => issuer == of,
+            _ => false,
+        };
         old.iter().any(expired)
     };
     new.revocation_lists.warnings(now).into_iter().find(|warning| match warning {

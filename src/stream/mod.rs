@@ -24,11 +24,11 @@ use crate::verifier::VerifiedPeer;
 /// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor) and
 /// [`FelixConnector`](crate::FelixConnector) make one.
 ///
-/// Reading returns `Ok(0)` only after the peer's `close_notify`: what was read is then all that the peer sent. A connection
-/// that ends without it fails with [`io::ErrorKind::UnexpectedEof`]: it may have been truncated on the way.
+/// Reading returns `Ok(0)` only after the peer's `close_notify`: what was read is then all that the peer sent. A
+/// connection that ends without it fails with [`io::ErrorKind::UnexpectedEof`]: it may have been truncated on the way.
 ///
-/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends `close_notify`. Dropping the stream does not, so that the peer
-/// sees a truncated connection.
+/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends `close_notify`. Dropping the stream does not, so that the
+/// peer sees a truncated connection.
 pub struct AuthenticatedStream<IO> {
     /// Boxed: it is large, and tasks that hold a connection move it about.
     tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
@@ -36,8 +36,8 @@ pub struct AuthenticatedStream<IO> {
     facts: TlsFacts,
     acceptance: Acceptance,
     generation: u64,
-    /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O forgets
-    /// this one.
+    /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O
+    /// forgets this one.
     writer: Option<Waker>,
 }
 
@@ -47,11 +47,11 @@ pub struct AuthenticatedStream<IO> {
 pub enum Acceptance {
     /// It has.
     Confirmed,
-    /// Felix's end only: Typha has not asked for a certificate. It is the right Typha, but lets anyone in: its configuration
-    /// is not Calico's.
+    /// Felix's end only: Typha has not asked for a certificate. It is the right Typha, but lets anyone in: its
+    /// configuration is not Calico's.
     NotAsked,
-    /// Felix's end only: Typha has shown nothing within the time allowed. A refusal will arrive as an error of a read, from
-    /// which [`alert_of`](crate::error::alert_of) gets the alert.
+    /// Felix's end only: Typha has shown nothing within the time allowed. A refusal will arrive as an error of a read,
+    /// from which [`alert_of`](crate::error::alert_of) gets the alert.
     Unconfirmed,
 }
 
@@ -80,8 +80,8 @@ impl<IO> AuthenticatedStream<IO> {
         &self.peer
     }
 
-    /// The chain as the peer sent it, leaf first: what to have
-    /// [judged again](crate::verifier::PeerVerifier::verify) when another snapshot is in force. A listener and a dialer do so by themselves.
+    /// The chain as the peer sent it, leaf first: what to have [judged again](crate::verifier::PeerVerifier::verify)
+    /// when another snapshot is in force. A listener and a dialer do so by themselves.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.tls.get_ref().1.peer_certificates().unwrap_or_default()
     }

@@ -12,12 +12,12 @@ use crate::time::deadline_in;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct StreamTimeouts {
-    /// A read that receives no byte for this long, counted from the first poll that found none (also one of an earlier read
-    /// that was cancelled), fails with [`TimedOut`](std::io::ErrorKind::TimedOut). Calico's `TyphaReadTimeout`.
+    /// A read that receives no byte for this long, counted from the first poll that found none (also one of an earlier
+    /// read that was cancelled), fails with [`TimedOut`](std::io::ErrorKind::TimedOut). Calico's `TyphaReadTimeout`.
     pub read: Option<Duration>,
-    /// A write, flush or shutdown of which the peer takes no byte for this long fails with [`TimedOut`](std::io::ErrorKind::TimedOut),
-    /// and so does every later one: what was sent is incomplete. Calico's `ServerWriteTimeoutSecs`,
-    /// `TyphaWriteTimeout`.
+    /// A write, flush or shutdown of which the peer takes no byte for this long fails with
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut), and so does every later one: what was sent is incomplete. Calico's
+    /// `ServerWriteTimeoutSecs`, `TyphaWriteTimeout`.
     pub write: Option<Duration>,
 }
 

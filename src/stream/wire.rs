@@ -122,8 +122,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
 impl<IO: AsyncWrite + Unpin> Wire<IO> {
     /// Writes during the handshake, and keeps what the I/O does not take at once, up to [`KEPT_BYTES`].
     ///
-    /// rustls hands an alert over once, on its way out with an error: what is not taken then is lost, and the peer never
-    /// learns why it was refused.
+    /// rustls hands an alert over once, on its way out with an error: what is not taken then is lost, and the peer
+    /// never learns why it was refused.
     fn poll_write_or_keep(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut taken = 0;
         if self.poll_unsent(cx)?.is_ready()

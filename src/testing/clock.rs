@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 
-/// A clock that stands still until it is turned, for [`TlsPolicyBuilder::time_provider`](crate::policy::TlsPolicyBuilder::time_provider). Clones
-/// are the same clock.
+/// A clock that stands still until it is turned, for
+/// [`TlsPolicyBuilder::time_provider`](crate::policy::TlsPolicyBuilder::time_provider). Clones are the same clock.
 #[derive(Clone, Debug)]
 pub struct TestClock(Arc<AtomicU64>);
 

@@ -1,4 +1,5 @@
-//! How rustls asks: thin adapters from its verifier traits to [`PeerVerifier::verify`], and its source of our certificate.
+//! How rustls asks: thin adapters from its verifier traits to [`PeerVerifier::verify`], and its source of our
+//! certificate.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -30,8 +31,9 @@ pub(crate) struct Asked {
 tokio::task_local! {
     /// Where what is asked in the handshake that is being polled is noted.
     ///
-    /// rustls tells its verifier nothing of the connection, but calls it from within the poll of the connection's future.
-    /// Scoping the slot to that future lets all connections share one rustls configuration, and judges no peer twice.
+    /// rustls tells its verifier nothing of the connection, but calls it from within the poll of the connection's
+    /// future. Scoping the slot to that future lets all connections share one rustls configuration, and judges no peer
+    /// twice.
     static ASKED: RefCell<Asked>;
 }
 

@@ -1,8 +1,8 @@
 //! Chains that were verified before: the same chain again costs no signature checks.
 //!
-//! What is skipped is what can not change within a snapshot: the signatures over the certificates, and the rules on their
-//! extensions. All that can change is checked each time: the peer proves its key, every validity period and the freshness
-//! of the revocation lists are compared with the time, and the identity rule is applied.
+//! What is skipped is what can not change within a snapshot: the signatures over the certificates, and the rules on
+//! their extensions. All that can change is checked each time: the peer proves its key, every validity period and the
+//! freshness of the revocation lists are compared with the time, and the identity rule is applied.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -75,9 +75,9 @@ impl Validity {
 
 /// A bounded set of verified chains, for one verifier and so for one snapshot.
 ///
-/// Who is there stays: when there is no room, a newcomer takes the place of a chain that has expired or was not used for a
-/// day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as often as
-/// it likes; a Felix comes once in a while.
+/// Who is there stays: when there is no room, a newcomer takes the place of a chain that has expired or was not used
+/// for a day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as
+/// often as it likes; a Felix comes once in a while.
 pub(super) struct ChainCache {
     hash: &'static dyn Hash,
     shards: Box<[RwLock<Shard>]>,
@@ -93,13 +93,14 @@ struct Entry {
     last_used: AtomicU64,
 }
 
-/// Chains behind one lock. A full shard is searched for room, in less than a hundredth of the time that the handshake of the
-/// newcomer takes.
+/// Chains behind one lock. A full shard is searched for room, in less than a hundredth of the time that the handshake
+/// of the newcomer takes.
 const SHARD_CAPACITY: usize = 256;
 
 const MAX_SHARDS: usize = 1 << 16;
 
-/// Of the names that a leaf may have, TLS has room for 64 KiB, and each takes more in memory; a Felix or a Typha has two.
+/// Of the names that a leaf may have, TLS has room for 64 KiB, and each takes more in memory; a Felix or a Typha has
+/// two.
 const MAX_IDENTITY_BYTES: usize = 1024;
 
 /// How long a chain keeps its place unused, in seconds.
@@ -152,8 +153,8 @@ impl ChainCache {
         })
     }
 
-    /// The chain, if it was verified before and would be again. Otherwise the full check says why not, or by which other
-    /// path it still is.
+    /// The chain, if it was verified before and would be again. Otherwise the full check says why not, or by which
+    /// other path it still is.
     pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<VerifiedChain>> {
         let shard = self.shard(digest)?.read().ok()?;
         let entry = shard.get(digest).filter(|entry| entry.validity.contains(now))?;
@@ -201,8 +202,8 @@ fn dispensable(shard: &Shard, now: UnixTime) -> Option<ChainDigest> {
     (unused >= KEPT_UNUSED).then_some(*digest)
 }
 
-/// SHA-256 by the provider's own implementation. A policy of AES-256 suites alone leaves only SHA-384, whose first 256 bits
-/// serve as well; without any suite there is no handshake.
+/// SHA-256 by the provider's own implementation. A policy of AES-256 suites alone leaves only SHA-384, whose first 256
+/// bits serve as well; without any suite there is no handshake.
 pub(super) fn chain_hash(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
     let mut hashes = provider.cipher_suites.iter().map(|suite| match suite {
         rustls::SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,

@@ -34,8 +34,8 @@ impl PeerVerifier {
                 Ok(())
             }
             Err(rejection) => {
-                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what time
-                // alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what
+                // time alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
                 let mut refused = refused.borrow_mut();
                 if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
                     *refused = Some(rejection);
@@ -206,8 +206,9 @@ fn distinct<'a>(certificates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a
 /// webpki's search for a path.
 ///
 /// At every step of its search webpki parses all intermediates again. Names alone drive it, so that a few certificates
-/// that name each other, with no valid signature among them, would keep it busy for half a minute, in which nothing else
-/// runs on the thread. It asks for the usage once in every step; its own error for a search that is too long ends it.
+/// that name each other, with no valid signature among them, would keep it busy for half a minute, in which nothing
+/// else runs on the thread. It asks for the usage once in every step; its own error for a search that is too long ends
+/// it.
 struct Purpose {
     purpose: KeyPurpose,
     steps_left: Cell<usize>,

@@ -12,8 +12,8 @@ use crate::role::Role;
 const RSA_KEY_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 impl PeerVerifier {
-    /// Whether the handshake could verify a signature by the leaf's key at all. Checked after the chain, so that the reason
-    /// is this and not a puzzling handshake failure.
+    /// Whether the handshake could verify a signature by the leaf's key at all. Checked after the chain, so that the
+    /// reason is this and not a puzzling handshake failure.
     pub(super) fn check_leaf_key(&self, leaf: &Certificate<'_>) -> Result<(), Rejection> {
         check_rsa_key(leaf)?;
         let algorithm = leaf.public_key_algorithm();
@@ -110,7 +110,8 @@ impl PeerVerifier {
                 if let Some(bits) = entry.rsa_key_bits.filter(|bits| !RSA_KEY_BITS.contains(bits)) {
                     return Rejection::UnsupportedKeySize { subject: entry.subject.clone(), bits };
                 }
-                // With the identifier of the CA's own key in the certificate, it is not another key but a bad signature.
+                // With the identifier of the CA's own key in the certificate, it is not another key but a bad
+                // signature.
                 let same_key = certificate
                     .authority_key_identifier()
                     .is_some_and(|key| entry.subject_key_identifier.as_deref() == Some(key));

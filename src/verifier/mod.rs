@@ -5,11 +5,12 @@
 //!
 //! What it checks, in this order:
 //! 1. the chain leads to a CA of the bundle: signatures, names, validity at the given time, path lengths, name
-//!    constraints, key usages, the CA's own validity and extensions (`webpki`, and what it leaves out of what Go checks);
-//! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and its
-//!    key can be used in a handshake;
-//! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the revocation
-//!    lists asks for it;
+//!    constraints, key usages, the CA's own validity and extensions (`webpki`, and what it leaves out of what Go
+//!    checks);
+//! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and
+//!    its key can be used in a handshake;
+//! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the
+//!    revocation lists asks for it;
 //! 4. the leaf's subject and extensions are strictly valid, and its Common Name or a URI SAN is the one required.
 //!
 //! What it does not check: Typha's host name or address (by design: any Typha of the cluster will do), certificate
@@ -42,8 +43,8 @@ use crate::role::Role;
 
 /// Judges peers: by the CAs, the revocation lists and the required identity that it is made of.
 ///
-/// It remembers the chains that it has accepted, so that a peer that comes back costs no signature checks over certificates;
-/// see [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share what is remembered.
+/// It remembers the chains that it has accepted, so that a peer that comes back costs no signature checks over
+/// certificates; see [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share what is remembered.
 #[derive(Clone)]
 pub struct PeerVerifier {
     trust_bundle: TrustBundle,
@@ -54,8 +55,8 @@ pub struct PeerVerifier {
     cache: Option<Arc<ChainCache>>,
 }
 
-/// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each one
-/// more costs time that an unauthenticated peer makes us spend.
+/// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each
+/// one more costs time that an unauthenticated peer makes us spend.
 const MAX_CHAIN_LENGTH: usize = 48;
 
 impl PeerVerifier {
@@ -78,13 +79,13 @@ impl PeerVerifier {
     /// the Felixes of a large cluster.
     ///
     /// A chain that is presented again, byte for byte and in the same role, is not checked again for what can not have
-    /// changed: the signatures over its certificates and the rules on their extensions. The verdict is the same with and
-    /// without; only the time it takes differs. Inside a handshake a chain is remembered when the peer has proven that it
-    /// holds the key.
+    /// changed: the signatures over its certificates and the rules on their extensions. The verdict is the same with
+    /// and without; only the time it takes differs. Inside a handshake a chain is remembered when the peer has proven
+    /// that it holds the key.
     ///
-    /// Not remembered are chains that are not the path from the leaf to the CA, in its order (the CA itself and its issuer
-    /// may be there, if they are in the bundle), and leaves with more than 1 KiB of names: one peer could make any number
-    /// of those, or fill the memory with them.
+    /// Not remembered are chains that are not the path from the leaf to the CA, in its order (the CA itself and its
+    /// issuer may be there, if they are in the bundle), and leaves with more than 1 KiB of names: one peer could make
+    /// any number of those, or fill the memory with them.
     #[must_use]
     pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
         self.cache = self.hash.and_then(|hash| ChainCache::new(chains, hash)).map(Arc::new);
@@ -151,7 +152,8 @@ impl PeerVerifier {
         Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
     }
 
-    /// Whether [`verify`](Self::verify) would have accepted the chain `then`. It is not remembered for that: its time may be over.
+    /// Whether [`verify`](Self::verify) would have accepted the chain `then`. It is not remembered for that: its time
+    /// may be over.
     pub(crate) fn verify_as_of(
         &self,
         chain: &[CertificateDer<'_>],
@@ -162,8 +164,9 @@ impl PeerVerifier {
         self.verify_parts(leaf, intermediates, role, then).map(drop)
     }
 
-    /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the time `then`, when
-    /// it was accepted before, and it does not count whether the CA was valid yet, nor whether the revocation lists were in their time.
+    /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the
+    /// time `then`, when it was accepted before, and it does not count whether the CA was valid yet, nor whether the
+    /// revocation lists were in their time.
     pub(crate) fn verify_but_for_time(
         &self,
         chain: &[CertificateDer<'_>],
@@ -232,8 +235,8 @@ impl Accepted {
     }
 }
 
-/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one. Cheap to clone: what was read out
-/// of the leaf is shared by all connections that present the same chain.
+/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one. Cheap to clone: what was read
+/// out of the leaf is shared by all connections that present the same chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedPeer {
     chain: Arc<VerifiedChain>,
@@ -257,20 +260,22 @@ impl VerifiedPeer {
         self.role
     }
 
-    /// When the peer's leaf expires. A reconnection after it will be refused; a connection that exists stays, unless its
-    /// [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) says otherwise.
+    /// When the peer's leaf expires. A reconnection after it will be refused; a connection that exists stays, unless
+    /// its [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) says otherwise.
     pub fn not_after(&self) -> UnixTime {
         self.chain.leaf_not_after
     }
 
-    /// The CA of the bundle that the peer's path leads to, for people: `CN="calico-typha-ca" (key 1f0c88a2)`, with the beginning of its subject key
-    /// identifier, or else its serial number, since a CA that is made anew often keeps its name.
+    /// The CA of the bundle that the peer's path leads to, for people: `CN="calico-typha-ca" (key 1f0c88a2)`, with the
+    /// beginning of its subject key identifier, or else its serial number, since a CA that is made anew often keeps its
+    /// name.
     pub fn ca(&self) -> &str {
         &self.chain.ca
     }
 
-    /// Until when the path on which the peer was verified holds, if nothing but the time changes: the earliest end of validity among
-    /// its leaf, the intermediates above it and the CA, and of the revocation lists where an expired one refuses.
+    /// Until when the path on which the peer was verified holds, if nothing but the time changes: the earliest end of
+    /// validity among its leaf, the intermediates above it and the CA, and of the revocation lists where an expired one
+    /// refuses.
     pub fn trusted_until(&self) -> UnixTime {
         self.chain.trusted_until
     }

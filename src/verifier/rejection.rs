@@ -13,15 +13,16 @@ use crate::text::Timestamp;
 
 /// Why a peer is not accepted: one variant for each cause that an operator acts on differently.
 ///
-/// The texts say what is wrong and, where the peer's owner can not guess it, what to do. They are shorter than 1 KiB, and
-/// what the peer sent is escaped in them. Names of certificates are given as `O="example", CN="typha-client"`.
+/// The texts say what is wrong and, where the peer's owner can not guess it, what to do. They are shorter than 1 KiB,
+/// and what the peer sent is escaped in them. Names of certificates are given as `O="example", CN="typha-client"`.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The certificate's issuer has the name of a trusted CA, but that CA's key did not sign it.
     #[error(
-        "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: \
-         if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now"
+        "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: if \
+         that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for \
+         now"
     )]
     CaKeyMismatch {
         /// The certificate that does not verify.
@@ -185,8 +186,8 @@ pub enum Rejection {
         /// The leaf.
         subject: String,
     },
-    /// A CA of the chain constrains URIs and the leaf has a URI SAN, or the leaf's CA constrains directory names. webpki
-    /// supports neither, and refuses.
+    /// A CA of the chain constrains URIs and the leaf has a URI SAN, or the leaf's CA constrains directory names.
+    /// webpki supports neither, and refuses.
     #[error(
         "a CA of {subject} has name constraints on URIs, which are not supported: \
          no leaf with a URI SAN below that CA can be accepted, even one inside the constraint"
@@ -291,7 +292,8 @@ impl Rejection {
     /// The error that makes rustls send the alert that fits (RFC 8446 section 6.2).
     pub(super) fn to_rustls(&self) -> rustls::Error {
         let error = match self {
-            // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to proceed".
+            // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to
+            // proceed".
             Self::IdentityMismatch(_) => CertificateError::ApplicationVerificationFailure,
             // unknown_ca; a CA that is out of date on our end is no fault of the peer's certificate
             Self::Expired { position: ChainPosition::Ca, .. }
@@ -330,8 +332,8 @@ impl Rejection {
         rustls::Error::InvalidCertificate(error)
     }
 
-    /// Of the reasons why several paths are refused, the one that weighs most is told: that somebody is revoked most of all,
-    /// and what time makes and may undo least.
+    /// Of the reasons why several paths are refused, the one that weighs most is told: that somebody is revoked most of
+    /// all, and what time makes and may undo least.
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::Revoked { .. } => 2,

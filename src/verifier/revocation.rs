@@ -14,7 +14,8 @@ impl PeerVerifier {
     /// Looks every certificate of the path that the policy asks for up in the list of its issuer, and says how long the
     /// answer holds. `anchor` is the CA at the end of the path, which is not looked up.
     ///
-    /// Without a time, no list has expired. That one is revoked counts for more than that nothing is known of another: an outdated list is proof, too.
+    /// Without a time, no list has expired. That one is revoked counts for more than that nothing is known of another:
+    /// an outdated list is proof, too.
     pub(super) fn check_revocation(
         &self,
         path: &VerifiedPath<'_>,

@@ -38,7 +38,8 @@ impl Checks {
     }
 }
 
-/// A policy whose provider counts the signatures that it checks. Only P-256 with SHA-256, so that nothing is tried twice.
+/// A policy whose provider counts the signatures that it checks. Only P-256 with SHA-256, so that nothing is tried
+/// twice.
 pub(crate) fn counting_policy() -> (TlsPolicy, Checks) {
     let checks = Arc::new(AtomicUsize::new(0));
     let provider = rustls::crypto::aws_lc_rs::default_provider();

@@ -1,5 +1,5 @@
-//! The rules that both ends' parameters share: which source wins, what counts as set, all or nothing for TLS, and how the
-//! configuration file is read.
+//! The rules that both ends' parameters share: which source wins, what counts as set, all or nothing for TLS, and how
+//! the configuration file is read.
 
 use std::fmt::Write as _;
 

@@ -318,7 +318,12 @@ async fn many_felixes_fail_over() {
         let cancel = cancel.clone();
         runs.spawn(async move { dialer.run(cancel, async |connection| serve(connection).await).await });
     }
-    let connected_to = |address: SocketAddr| move |state: &DialerState| matches!(&state.phase, DialerPhase::Connected { endpoint, .. } if endpoint.address == address);
+    let connected_to = |address: SocketAddr| {
+        move |state: &DialerState| match &state.phase {
+            DialerPhase::Connected { endpoint, .. } => endpoint.address == address,
+            _ => false,
+        }
+    };
     for state in &mut states {
         until(state, connected_to(first.address)).await;
     }

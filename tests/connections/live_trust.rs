@@ -76,8 +76,9 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     assert_eq!(snapshots.replace(typha_snapshot(&other, &pki.typha, &policy)), 2);
     bounded(typha.dropping().cancelled()).await;
     assert_eq!(typha.drop_reason(), Some(DropReason::LostTrust));
-    let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the CA file, nor is an issuer \
-                    of that one: add its CA there, or have the peer send its intermediate certificates";
+    let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the \
+                    CA file, nor is an issuer of that one: add its CA there, or have the peer send its intermediate \
+                    certificates";
     assert_eq!(typha.lost_trust().unwrap().to_string(), expected);
     let loss = bounded(lost.recv()).await.unwrap();
     assert_eq!((loss.peer_address, loss.generation, loss.closes), (typha.peer_address(), 2, true));
@@ -202,7 +203,12 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
         outcome
     });
     let test = async {
-        let connected = |address| move |state: &typha_tls::dialer::DialerState| matches!(&state.phase, DialerPhase::Connected { endpoint, .. } if endpoint.address == address);
+        let connected = |address| {
+            move |state: &typha_tls::dialer::DialerState| match &state.phase {
+                DialerPhase::Connected { endpoint, .. } => endpoint.address == address,
+                _ => false,
+            }
+        };
         state.wait_for(connected(old.address)).await.unwrap();
         snapshots.replace(felix_snapshot(&new_ca, &pki.felix));
         let ended = ended.recv().await.unwrap();

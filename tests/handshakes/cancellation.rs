@@ -50,8 +50,8 @@ struct Pair {
 }
 
 impl Pair {
-    /// Gives the handshake of `victim` up after so many polls, beside an honest one of the same acceptor. Returns what the
-    /// victim and its peer see, and how often the victim was polled.
+    /// Gives the handshake of `victim` up after so many polls, beside an honest one of the same acceptor. Returns what
+    /// the victim and its peer see, and how often the victim was polled.
     async fn give_up(&self, victim: Role, limit: usize) -> (Option<Outcome>, Outcome, usize) {
         let alive = Arc::new(AtomicUsize::new(0));
         let (typha, felix) = duplex(PIPE);
@@ -162,8 +162,8 @@ fn can_be_spawned(acceptor: &TyphaAcceptor, connector: &FelixConnector, [one, tw
     spawn(connector.connect_tcp(two));
 }
 
-/// Each `async` that owns the next one's future doubles it, and a task that holds a connection keeps room for all that it
-/// ever awaited: what is large is behind a pointer, and the handshake's state goes with the handshake.
+/// Each `async` that owns the next one's future doubles it, and a task that holds a connection keeps room for all that
+/// it ever awaited: what is large is behind a pointer, and the handshake's state goes with the handshake.
 #[tokio::test]
 async fn what_a_task_holds_is_small() {
     let pki = pki();

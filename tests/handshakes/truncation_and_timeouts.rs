@@ -1,5 +1,5 @@
-//! How connections end, and how long they may stand still: a clean end, a truncated one, silence before, during and after the
-//! handshake, and what is not TLS at all.
+//! How connections end, and how long they may stand still: a clean end, a truncated one, silence before, during and
+//! after the handshake, and what is not TLS at all.
 
 use std::io;
 use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidData, TimedOut, UnexpectedEof};
@@ -303,7 +303,8 @@ fn a_reader_that_is_busy_elsewhere_does_not_time_out() {
     });
 }
 
-/// A read that fails writes an alert, from the reader's task: the writer, waiting on the same I/O, is not to be forgotten.
+/// A read that fails writes an alert, from the reader's task: the writer, waiting on the same I/O, is not to be
+/// forgotten.
 #[test]
 fn a_writer_learns_of_a_read_that_failed() {
     bounded(|| async {

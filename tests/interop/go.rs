@@ -1,4 +1,5 @@
-//! Interoperation with Go's crypto/tls, configured as Calico's Typha and Felix configure it; the program is `interop/go`.
+//! Interoperation with Go's crypto/tls, configured as Calico's Typha and Felix configure it; the program is
+//! `interop/go`.
 
 use std::fs;
 use std::net::SocketAddr;

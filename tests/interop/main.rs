@@ -1,5 +1,5 @@
-//! Connections of which one end is this crate's and the other a process of another implementation, and what must come of
-//! them whichever implementation that is.
+//! Connections of which one end is this crate's and the other a process of another implementation, and what must come
+//! of them whichever implementation that is.
 
 #![allow(
     clippy::expect_used,

@@ -42,8 +42,8 @@ impl OpenSsl {
     }
 }
 
-/// PKCS #8 as OpenSSL 3.0 reads it: it knows version 1 only, while aws-lc writes Ed25519 keys in version 2, with the public
-/// key (RFC 8410 section 10.3 has an example of each).
+/// PKCS #8 as OpenSSL 3.0 reads it: it knows version 1 only, while aws-lc writes Ed25519 keys in version 2, with the
+/// public key (RFC 8410 section 10.3 has an example of each).
 fn without_public_key(key: &[u8]) -> Vec<u8> {
     match key {
         [0x30, 0x51, 0x02, 0x01, 0x01, algorithm_and_seed @ ..] => {

@@ -120,8 +120,8 @@ fn damaged_lists() {
     let error = from_pem(&(first.clone() + &pem("PRIVATE KEY", b"")), &bundle).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE blocks \
-         (intermediate CAs that signed them) may stand here"
+        "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE \
+         blocks (intermediate CAs that signed them) may stand here"
     );
     let text = format!("{first}{}", a.root_pem());
     for length in 0..text.trim_end().len() {
@@ -167,13 +167,13 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     let list = list_pem(&List::new().signed_by(&a, "a"));
     assert_eq!(
         problem(&list, &bundle(&[&ca("b")])),
-        "its issuer CN=\"a\" is no CA of the CA file: put the certificate of the CA that signed it into the CA file; or, \
-         if peers send it as an intermediate, into this file"
+        "its issuer CN=\"a\" is no CA of the CA file: put the certificate of the CA that signed it into the CA file; \
+         or, if peers send it as an intermediate, into this file"
     );
     assert_eq!(
         problem(&list, &bundle(&[&ca("a")])),
-        "it is signed with another key than that of the CA CN=\"a\" in the CA file, or was altered: if that CA was made \
-         anew under its name, put its other certificate into the CA file, too; otherwise leave this list out"
+        "it is signed with another key than that of the CA CN=\"a\" in the CA file, or was altered: if that CA was \
+         made anew under its name, put its other certificate into the CA file, too; otherwise leave this list out"
     );
     let not_for_lists = TestCa::new(spec("a").without_crl_sign()).unwrap();
     assert_eq!(
@@ -217,8 +217,8 @@ fn two_cas_of_one_name() {
     let error = from_pem(&(of_old.clone() + &of_new + &of_old), &both).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the given bytes: revocation list 3 is unusable: it is the second list of the same issuer, CN=\"a\"; leave only \
-         the current one"
+        "the given bytes: revocation list 3 is unusable: it is the second list of the same issuer, CN=\"a\"; leave \
+         only the current one"
     );
     // Without the CA that was left behind, its list is nobody's.
     let error = from_pem(&(of_old + &of_new), &bundle(&[&new])).unwrap_err();
@@ -272,9 +272,9 @@ fn lists_of_intermediates() {
     let error = from_pem(&format!("{second_pem}{list}"), &bundle).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the given bytes: certificate 1 can not vouch for a revocation list: CN=\"second\" is issued by CN=\"first\", and \
-         not by a CA of the CA file: put the certificate of the CA that issued it into the CA file; or, if that is an \
-         intermediate too, into this file"
+        "the given bytes: certificate 1 can not vouch for a revocation list: CN=\"second\" is issued by CN=\"first\", \
+         and not by a CA of the CA file: put the certificate of the CA that issued it into the CA file; or, if that \
+         is an intermediate too, into this file"
     );
     // Neither is one that claims it, nor one that is no CA.
     let forged = intermediate_of(&ca("root").intermediate(CertificateSpec::ca("second")).unwrap());
@@ -283,8 +283,8 @@ fn lists_of_intermediates() {
     let leaf = certificate_pem(&root.issue(CertificateSpec::leaf("second")).unwrap().chain()[0]);
     assert_eq!(
         from_pem(&format!("{first_pem}{leaf}{list}"), &bundle).unwrap_err().to_string(),
-        "the given bytes: certificate 2 can not vouch for a revocation list: CN=\"second\" is no CA (basic constraints do \
-         not mark it as a CA)"
+        "the given bytes: certificate 2 can not vouch for a revocation list: CN=\"second\" is no CA (basic \
+         constraints do not mark it as a CA)"
     );
     let not_for_lists = root.intermediate(CertificateSpec::ca("second").without_crl_sign()).unwrap();
     let list = list_pem(&List::new().signed_by(&not_for_lists, "second"));
@@ -333,7 +333,8 @@ fn warnings_about_lists() {
     );
     let expired = |meaning: &str| {
         let text = format!(
-            "the revocation list of CN=\"a\" was to be replaced by 2026-01-01T00:00:00Z: {meaning}; install a current one"
+            "the revocation list of CN=\"a\" was to be replaced by 2026-01-01T00:00:00Z: {meaning}; install a current \
+             one"
         );
         [("revocation_list_expired", text)]
     };
@@ -347,8 +348,8 @@ fn warnings_about_lists() {
         warnings(&none.with_policy(RevocationPolicy::strict()), begin),
         [(
             "no_revocation_list",
-            "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; add \
-             the lists of the CAs"
+            "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; \
+             add the lists of the CAs"
                 .to_owned()
         )]
     );

@@ -9,7 +9,8 @@ use crate::rig::*;
 
 fn warning(reason: &str, detail: &str) -> String {
     format!(
-        "WARN what is new can not be used; the snapshot in force stays source=the test reason={reason} detail={detail} generation=1"
+        "WARN what is new can not be used; the snapshot in force stays source=the test reason={reason} \
+         detail={detail} generation=1"
     )
 }
 

@@ -1,4 +1,5 @@
-//! Whatever stands where a file should be: the last good snapshot stays, the state says why, and a following good set is taken.
+//! Whatever stands where a file should be: the last good snapshot stays, the state says why, and a following good set
+//! is taken.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};

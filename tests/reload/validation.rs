@@ -57,7 +57,8 @@ async fn each_end_has_its_own_use() {
     let failed = reloader.reload_now().await.unwrap_err();
     assert_eq!(
         failed.to_string(),
-        "our certificate CN=\"typha\" has an extended key usage without clientAuth: every peer will refuse it; issue one with it"
+        "our certificate CN=\"typha\" has an extended key usage without clientAuth: every peer will refuse it; issue \
+         one with it"
     );
     source.set(Act::Give(pki.parts(&[&pki.a, &pki.b], &felix)));
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
@@ -102,8 +103,9 @@ async fn an_expired_leaf_does_not_keep_a_ca_in_force() {
 async fn a_ca_that_goes_before_our_leaf_does_is_told() {
     let pki = Pki::new();
     let rig = Rig::start(pki.second(), Source::at_once(Act::Give(pki.parts(&[&pki.b], &pki.leaf)))).await;
-    let hint = "WARN the CA file no longer holds CN=\"a\", which our own certificate was issued by: peers with the same CA file will \
-                refuse us; issue our certificate by a CA that is left, or put that one back until then generation=2";
+    let hint = "WARN the CA file no longer holds CN=\"a\", which our own certificate was issued by: peers with the \
+                same CA file will refuse us; issue our certificate by a CA that is left, or put that one back until \
+                then generation=2";
     assert_eq!(
         rig.log.take(),
         ["INFO snapshot replaced generation=2 source=the test changes=CA removed: CN=\"a\"", hint]

@@ -1,4 +1,5 @@
-//! Each cause of a refusal as both ends of a real handshake see it: the typed reason on one end, the alert on the other.
+//! Each cause of a refusal as both ends of a real handshake see it: the typed reason on one end, the alert on the
+//! other.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -151,7 +151,8 @@ fn chains_that_are_not_straight_are_not_remembered() {
     }
 }
 
-/// Which CA a path ends in says nothing about the peer: a chain that is remembered by one of them is the same by another.
+/// Which CA a path ends in says nothing about the peer: a chain that is remembered by one of them is the same by
+/// another.
 #[test]
 fn a_verdict_does_not_depend_on_the_path() {
     let root = ca();
@@ -197,7 +198,8 @@ fn a_stale_list_of_another_issuer_changes_nothing() {
     }
 }
 
-/// Whatever bounds the time in which a chain is good: before, at, and after its ends the verdict is that of a full check.
+/// Whatever bounds the time in which a chain is good: before, at, and after its ends the verdict is that of a full
+/// check.
 #[test]
 fn validity_is_checked_each_time() {
     let now = SystemTime::now();

@@ -1,5 +1,5 @@
-//! Chains made to keep the verifier busy: unsigned certificates that name each other in ever so many ways. A handshake can
-//! not be interrupted while its peer is judged, so that they must be refused before they are searched.
+//! Chains made to keep the verifier busy: unsigned certificates that name each other in ever so many ways. A handshake
+//! can not be interrupted while its peer is judged, so that they must be refused before they are searched.
 
 use crate::verdict::verdict;
 use rustls_pki_types::{CertificateDer, UnixTime};

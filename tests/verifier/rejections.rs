@@ -1,4 +1,5 @@
-//! Each reason for which a chain is refused, with what the operator is told; and the chains next to it that are accepted.
+//! Each reason for which a chain is refused, with what the operator is told; and the chains next to it that are
+//! accepted.
 
 use std::time::{Duration, SystemTime};
 
@@ -120,7 +121,8 @@ fn a_ca_made_anew_under_the_same_name() {
         judge(&old, leaf.chain()),
         "ca_key_mismatch",
         "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but is signed with \
-         another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now",
+         another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in \
+         the CA file for now",
     );
     // With both in the bundle, both are tried.
     let both = TrustBundle::from_der([old.root().clone(), new.root().clone()]).unwrap();

@@ -22,19 +22,22 @@ use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 ///
 /// Of several Typhas, those of our own node come first and the others in random order, each once, until one accepts us.
 ///
-/// One JSON line on stderr says how it went, with every attempt that failed. Exit code: 0 accepted and closed cleanly, 2 bad usage or
-/// configuration, 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. After several attempts, the last
-/// refusal counts, by whichever end. A Typha that sends nothing for 30 s (TyphaReadTimeout) is given up.
+/// One JSON line on stderr says how it went, with every attempt that failed. Exit code: 0 accepted and closed cleanly,
+/// 2 bad usage or configuration, 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. After
+/// several attempts, the last refusal counts, by whichever end. A Typha that sends nothing for 30 s (TyphaReadTimeout)
+/// is given up.
 ///
-/// Certificates, CAs and the configuration file are followed, for the tries that are left: lines {"event":"reloaded",...} and
-/// {"event":"reload_failed",...} on stderr say what came of it. SIGHUP makes it look at once, and prints one in any case.
+/// Certificates, CAs and the configuration file are followed, for the tries that are left: lines
+/// {"event":"reloaded",...} and {"event":"reload_failed",...} on stderr say what came of it. SIGHUP makes it look at
+/// once, and prints one in any case.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// A Typha to connect to, by all of its addresses; may be given several times [default: TyphaAddr]
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address, conflicts_with = "kubernetes_service")]
     connect: Vec<String>,
     /// A name whose addresses are those of the Typhas, such as that of a headless service
-    #[arg(long, value_name = "HOST:PORT", value_parser = options::address, conflicts_with_all = ["connect", "kubernetes_service"])]
+    #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
+    #[arg(conflicts_with_all = ["connect", "kubernetes_service"])]
     dns: Option<String>,
     /// The Kubernetes service of the Typhas [default: TyphaK8sServiceName]
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = options::service)]

@@ -17,7 +17,8 @@ use crate::options;
 /// How files and parameters are followed.
 #[derive(Args)]
 pub(crate) struct FollowOptions {
-    /// Look this often whether the files or the configuration file changed, in seconds; 0: only on SIGHUP, which makes it look at once
+    /// Look this often whether the files or the configuration file changed, in seconds; 0: only on SIGHUP, which makes
+    /// it look at once
     #[arg(long, value_name = "SECS", value_parser = options::seconds, default_value = "30")]
     reload_interval: Duration,
 }

@@ -21,10 +21,12 @@ use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 
 /// Accepts Felixes and echoes what they send
 ///
-/// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM and
-/// SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A second
-/// signal ends it at once. Certificates, CAs and the configuration file are followed: {"event":"reloaded",...} is printed when others are in
-/// force, {"event":"reload_failed",...} when what is new can not be used, and either one on SIGHUP, which makes it look at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address can not be used.
+/// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM
+/// and SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A
+/// second signal ends it at once. Certificates, CAs and the configuration file are followed: {"event":"reloaded",...}
+/// is printed when others are in force, {"event":"reload_failed",...} when what is new can not be used, and either one
+/// on SIGHUP, which makes it look at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address
+/// can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 takes a free one [default: ServerHost and ServerPort]
@@ -214,7 +216,11 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
         "lost_trust": stats.lost_trust,
         "accept_errors": stats.accept_errors,
         "tasks": tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-        "handshake_seconds": { "count": seconds.count(), "sum": seconds.sum.as_secs_f64(), "buckets": buckets.collect::<Vec<_>>() },
+        "handshake_seconds": {
+            "count": seconds.count(),
+            "sum": seconds.sum.as_secs_f64(),
+            "buckets": buckets.collect::<Vec<_>>(),
+        },
         "lines_lost": lines.lost.load(Ordering::Relaxed),
     })
 }

@@ -113,7 +113,8 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
 /// Far longer than any chain that a handshake carries.
 const MAX_CHAIN_FILE: u64 = 1024 * 1024;
 
-/// Not what a file of ours must be, but what a peer may send: each certificate is taken as it is, and none is a chain too.
+/// Not what a file of ours must be, but what a peer may send: each certificate is taken as it is, and none is a chain
+/// too.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
     // Looked at before it is opened, since opening a pipe that nobody writes to blocks for ever.
     if !path.metadata()?.is_file() {

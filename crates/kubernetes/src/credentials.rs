@@ -18,8 +18,8 @@ use typha_tls::error::Quoted;
 
 /// The kubeconfig of the environment, else of the home directory, else the pod's service account. Blocks.
 ///
-/// Unlike `kube::Config::infer` it takes the service account only where there is no kubeconfig, not where there is a broken one, and
-/// no variable of the environment redirects it.
+/// Unlike `kube::Config::infer` it takes the service account only where there is no kubeconfig, not where there is a
+/// broken one, and no variable of the environment redirects it.
 pub(crate) fn infer() -> Result<Config, KubernetesSetupError> {
     let options = KubeConfigOptions::default();
     let runtime = Handle::current();

@@ -16,19 +16,19 @@ use crate::{request, slices};
 
 /// The Typhas behind a Kubernetes service, as its EndpointSlices list them.
 ///
-/// Each call of [`endpoints`](EndpointSource::endpoints) lists them anew, so that a Typha that has just started is found at once:
-/// one request on a connection that is kept for a minute. What it returns:
-/// - the addresses of both families of all endpoints that are ready; one that does not say whether it is counts as ready, as the
-///   API defines it;
+/// Each call of [`endpoints`](EndpointSource::endpoints) lists them anew, so that a Typha that has just started is
+/// found at once: one request on a connection that is kept for a minute. What it returns:
+/// - the addresses of both families of all endpoints that are ready; one that does not say whether it is counts as
+///   ready, as the API defines it;
 /// - with the TCP port that is *named* `calico-typha` ([`with_port_name`](Self::with_port_name)) in their slice;
 /// - with the node that they run on;
 /// - each address once.
 ///
-/// A call can be dropped at any point: that closes its connection. Only an exec plugin of a kubeconfig runs on, and its outcome is
-/// the next call's. All calls have to be on one tokio runtime, with its timer and I/O.
+/// A call can be dropped at any point: that closes its connection. Only an exec plugin of a kubeconfig runs on, and its
+/// outcome is the next call's. All calls have to be on one tokio runtime, with its timer and I/O.
 ///
-/// It needs the permission to `list` `endpointslices` of the API group `discovery.k8s.io` in the namespace of the service, and
-/// no other. Where nothing can be returned the error says why: its source is a [`KubernetesError`].
+/// It needs the permission to `list` `endpointslices` of the API group `discovery.k8s.io` in the namespace of the
+/// service, and no other. Where nothing can be returned the error says why: its source is a [`KubernetesError`].
 ///
 /// ```no_run
 /// use typha_tls::dialer::EndpointSource;
@@ -45,8 +45,9 @@ use crate::{request, slices};
 ///
 /// # Security
 ///
-/// Who controls the answers decides which addresses a Felix tries, and not whom it accepts: Typhas authenticate themselves. The
-/// API server is authenticated all the same, as it is given our credentials: by the CA that comes with them and by no other.
+/// Who controls the answers decides which addresses a Felix tries, and not whom it accepts: Typhas authenticate
+/// themselves. The API server is authenticated all the same, as it is given our credentials: by the CA that comes with
+/// them and by no other.
 pub struct KubernetesEndpoints {
     client: LazyClient,
     namespace: String,
@@ -78,11 +79,11 @@ impl KubernetesEndpoints {
         Self::with_origin(Origin::Client(client), namespace.into(), service.into())
     }
 
-    /// Asks the API server of `config` with its credentials: a bearer token, a client certificate, a password, or an exec plugin
-    /// that prints a token.
+    /// Asks the API server of `config` with its credentials: a bearer token, a client certificate, a password, or an
+    /// exec plugin that prints a token.
     ///
-    /// The client is made by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that could not reach
-    /// the API server or was not accepted by it.
+    /// The client is made by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that could
+    /// not reach the API server or was not accepted by it.
     ///
     /// # Errors
     ///
@@ -95,12 +96,12 @@ impl KubernetesEndpoints {
         Self::with_origin(Origin::Config(Box::new(config)), namespace.into(), service.into())
     }
 
-    /// Asks with the credentials that there are: those of the kubeconfig that the environment variable `KUBECONFIG` names, else
-    /// those of `~/.kube/config`, and where there is neither, those of the pod's service account.
+    /// Asks with the credentials that there are: those of the kubeconfig that the environment variable `KUBECONFIG`
+    /// names, else those of `~/.kube/config`, and where there is neither, those of the pod's service account.
     ///
-    /// They are looked for by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that found none,
-    /// could not reach the API server or was not accepted by it: rotated credentials and CAs need no restart. A kubeconfig that
-    /// is there but broken is an error; nothing else is tried instead.
+    /// They are looked for by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that
+    /// found none, could not reach the API server or was not accepted by it: rotated credentials and CAs need no
+    /// restart. A kubeconfig that is there but broken is an error; nothing else is tried instead.
     ///
     /// # Errors
     ///
@@ -134,16 +135,16 @@ impl KubernetesEndpoints {
         self
     }
 
-    /// Bounds a call of [`endpoints`](EndpointSource::endpoints) as a whole. The default is 8 s: less than the 10 s after which a
-    /// dialer drops it, so that the reason is not lost.
+    /// Bounds a call of [`endpoints`](EndpointSource::endpoints) as a whole. The default is 8 s: less than the 10 s
+    /// after which a dialer drops it, so that the reason is not lost.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the TLS of the connection with the API server. The default is that of [`TlsPolicy::builder`]. It has no effect after
-    /// [`new`](Self::new), whose client has its own.
+    /// Sets the TLS of the connection with the API server. The default is that of [`TlsPolicy::builder`]. It has no
+    /// effect after [`new`](Self::new), whose client has its own.
     #[must_use]
     pub fn with_policy(mut self, policy: TlsPolicy) -> Self {
         self.client.set_policy(policy);

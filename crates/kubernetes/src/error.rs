@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::setup_error::KubernetesSetupError;
 use typha_tls::error::{Quoted, QuotedList};
 
-/// Why a Kubernetes service leads to no Typha: the source of the [`DiscoveryError`](typha_tls::dialer::DiscoveryError) of
-/// [`KubernetesEndpoints`](crate::KubernetesEndpoints).
+/// Why a Kubernetes service leads to no Typha: the source of the [`DiscoveryError`](typha_tls::dialer::DiscoveryError)
+/// of [`KubernetesEndpoints`](crate::KubernetesEndpoints).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
@@ -22,8 +22,8 @@ pub enum KubernetesError {
     },
     /// We may not list EndpointSlices.
     #[error(
-        "the API server denies access (403); grant our account the verb \"list\" on the resource \"endpointslices\" of the API \
-         group \"discovery.k8s.io\" in the namespace {namespace}; it says {}",
+        "the API server denies access (403); grant our account the verb \"list\" on the resource \"endpointslices\" \
+         of the API group \"discovery.k8s.io\" in the namespace {namespace}; it says {}",
         Quoted(message)
     )]
     Forbidden {
@@ -40,8 +40,8 @@ pub enum KubernetesError {
     },
     /// The service has slices, and no address in them.
     #[error(
-        "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of Typha run and that \
-         the service selects them"
+        "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of Typha \
+         run and that the service selects them"
     )]
     NoEndpoints,
     /// The service has endpoints, and none of them a TCP port of the name.
@@ -86,8 +86,8 @@ pub enum KubernetesError {
     },
     /// The API server does not accept our credentials.
     #[error(
-        "the API server does not accept our credentials (401); see that the token or the client certificate is of this cluster \
-         and has not expired; it says {}",
+        "the API server does not accept our credentials (401); see that the token or the client certificate is of \
+         this cluster and has not expired; it says {}",
         Quoted(message)
     )]
     Unauthorized {
@@ -102,8 +102,8 @@ pub enum KubernetesError {
     },
     /// What answers does not authenticate itself as the API server, or TLS fails otherwise.
     #[error(
-        "no TLS connection with the API server: {}; see that the certificate-authority of the kubeconfig, or ca.crt of the \
-         service account, is of this cluster, and that the server's name is the one in its certificate",
+        "no TLS connection with the API server: {}; see that the certificate-authority of the kubeconfig, or ca.crt \
+         of the service account, is of this cluster, and that the server's name is the one in its certificate",
         Quoted(cause)
     )]
     Untrusted {
@@ -128,7 +128,8 @@ impl KubernetesError {
 fn hint(status: u16) -> &'static str {
     match status {
         404 => {
-            " (there are EndpointSlices of discovery.k8s.io/v1 since Kubernetes 1.21; see that the address is that of an API server)"
+            " (there are EndpointSlices of discovery.k8s.io/v1 since Kubernetes 1.21; see that the address is that of \
+             an API server)"
         }
         429 | 503 => " (it is overloaded or starting)",
         _ => "",

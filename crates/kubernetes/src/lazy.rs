@@ -39,8 +39,8 @@ impl LazyClient {
         self.policy = Some(policy);
     }
 
-    /// Making a client reads files and may run an exec plugin, which blocks and can not be stopped. So a caller that gives up
-    /// leaves it to the next one: there is never more than one.
+    /// Making a client reads files and may run an exec plugin, which blocks and can not be stopped. So a caller that
+    /// gives up leaves it to the next one: there is never more than one.
     pub(crate) async fn get(&self) -> Made {
         let config = match &self.origin {
             Origin::Client(client) => return Ok(client.clone()),

@@ -16,16 +16,16 @@ pub use endpoints::KubernetesEndpoints;
 pub use error::KubernetesError;
 pub use setup_error::KubernetesSetupError;
 
-/// Makes a dialer as [`FelixConfig::dialer`] does, and also where `TyphaK8sServiceName` says where the Typhas are. `None` if
-/// TLS is not configured.
+/// Makes a dialer as [`FelixConfig::dialer`] does, and also where `TyphaK8sServiceName` says where the Typhas are.
+/// `None` if TLS is not configured.
 ///
 /// `TyphaAddr` wins over the service, as in Calico. The credentials for Kubernetes are those of
 /// [`KubernetesEndpoints::infer`].
 ///
 /// # Errors
 ///
-/// [`Config`](KubernetesSetupError::Config) as `FelixConfig::dialer`;
-/// [`BadName`](KubernetesSetupError::BadName) if the service or its namespace has a name that Kubernetes does not allow.
+/// [`Config`](KubernetesSetupError::Config) as `FelixConfig::dialer`; [`BadName`](KubernetesSetupError::BadName) if the
+/// service or its namespace has a name that Kubernetes does not allow.
 ///
 /// # Security
 ///

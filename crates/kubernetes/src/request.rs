@@ -1,7 +1,7 @@
 //! Lists the EndpointSlices of a service, page by page, and says why it can not.
 //!
-//! The types of the API's own crate are not used: of a slice they parse all, metadata and field managers included, and this crate
-//! needs a tenth of it.
+//! The types of the API's own crate are not used: of a slice they parse all, metadata and field managers included, and
+//! this crate needs a tenth of it.
 
 use std::error::Error;
 use std::io;

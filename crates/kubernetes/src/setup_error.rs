@@ -11,7 +11,8 @@ use typha_tls::policy::PolicyError;
 pub enum KubernetesSetupError {
     /// Kubernetes allows no such name.
     #[error(
-        "{} is no {what} in Kubernetes: a name has 1 to 63 of the characters a-z, 0-9 and \"-\", and no \"-\" at its ends",
+        "{} is no {what} in Kubernetes: a name has 1 to 63 of the characters a-z, 0-9 and \"-\", and no \"-\" at its \
+         ends",
         Quoted(name)
     )]
     BadName {
@@ -40,7 +41,8 @@ pub enum KubernetesSetupError {
     },
     /// The kubeconfig turns the verification of the API server off.
     #[error(
-        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's certificate-authority instead"
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's \
+         certificate-authority instead"
     )]
     InsecureSkipTlsVerify,
     /// The kubeconfig is there and can not be used.
@@ -51,13 +53,14 @@ pub enum KubernetesSetupError {
     },
     /// There is no CA to trust.
     #[error(
-        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted for it"
+        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted \
+         for it"
     )]
     NoCertificateAuthority,
     /// There are neither a kubeconfig nor the credentials of a pod.
     #[error(
-        "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write ~/.kube/config), and the service \
-         account of a pod can not be used: {pod}"
+        "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write ~/.kube/config), and \
+         the service account of a pod can not be used: {pod}"
     )]
     NoCredentials {
         /// What is wrong with those of the pod.
@@ -74,8 +77,8 @@ pub enum KubernetesSetupError {
     Policy(#[from] PolicyError),
     /// A proxy is configured.
     #[error(
-        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not supported: remove \
-         it, or give a client of your own"
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not \
+         supported: remove it, or give a client of your own"
     )]
     Proxy,
     /// The system gives no thread to read the credentials in.

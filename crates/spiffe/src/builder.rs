@@ -22,8 +22,8 @@ pub struct SpiffeSourceBuilder {
     selection: Selection,
 }
 
-/// Long enough for an agent that starts with its node, and for a registration that reaches it at its next synchronisation, 5 s
-/// apart in SPIRE; short enough for a pod with a wrong one to be seen failing.
+/// Long enough for an agent that starts with its node, and for a registration that reaches it at its next
+/// synchronisation, 5 s apart in SPIRE; short enough for a pod with a wrong one to be seen failing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where the SPIFFE Workload Endpoint standard (section 4) has the endpoint.
@@ -38,8 +38,8 @@ impl SpiffeSource {
 }
 
 impl SpiffeSourceBuilder {
-    /// The socket of the Workload API, as `unix:///run/spire/agent-sockets/spire-agent.sock`; by default what the environment
-    /// variable `SPIFFE_ENDPOINT_SOCKET` says, as the SPIFFE standards have it.
+    /// The socket of the Workload API, as `unix:///run/spire/agent-sockets/spire-agent.sock`; by default what the
+    /// environment variable `SPIFFE_ENDPOINT_SOCKET` says, as the SPIFFE standards have it.
     ///
     /// It must be a Unix socket: over TCP our key would cross a network in the clear.
     #[must_use]
@@ -64,21 +64,22 @@ impl SpiffeSourceBuilder {
 
     /// Lets the required SPIFFE ID be of another trust domain than ours; by default it must be of ours.
     ///
-    /// The CAs that count are then those of that trust domain, and **no others**: its federated bundle, without our own.
-    /// A SPIFFE ID, and no Common Name, must be required.
+    /// The CAs that count are then those of that trust domain, and **no others**: its federated bundle, without our
+    /// own. A SPIFFE ID, and no Common Name, must be required.
     ///
     /// # Security
     ///
-    /// The CAs of the other trust domain decide who has the required SPIFFE ID. The bundles of all other trust domains that the
-    /// agent federates with are left out: SPIFFE has a bundle vouch only for its own trust domain, and a Common Name has none.
+    /// The CAs of the other trust domain decide who has the required SPIFFE ID. The bundles of all other trust domains
+    /// that the agent federates with are left out: SPIFFE has a bundle vouch only for its own trust domain, and a
+    /// Common Name has none.
     #[must_use]
     pub fn with_federated_bundles(mut self) -> Self {
         self.selection.federated = true;
         self
     }
 
-    /// For how long [`connect`](Self::connect) waits for the first usable SVID; by default 60 s, which is enough for an agent that
-    /// starts beside us, and for a registration on its way to it.
+    /// For how long [`connect`](Self::connect) waits for the first usable SVID; by default 60 s, which is enough for an
+    /// agent that starts beside us, and for a registration on its way to it.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -87,9 +88,9 @@ impl SpiffeSourceBuilder {
 
     /// Waits until the agent has given a usable SVID and the bundle for it.
     ///
-    /// Until then everything is waited out: an agent that is not there yet, one that does not know us yet, one that sends what can
-    /// not be used. May be dropped at any time. Needs a tokio runtime, on which a task follows the agent until the
-    /// source is dropped.
+    /// Until then everything is waited out: an agent that is not there yet, one that does not know us yet, one that
+    /// sends what can not be used. May be dropped at any time. Needs a tokio runtime, on which a task follows the agent
+    /// until the source is dropped.
     ///
     /// # Errors
     ///

@@ -15,7 +15,8 @@ use typha_tls::material::MaterialError;
 pub enum SpiffeError {
     /// The agent can not be reached, it ended the connection, or it failed to answer.
     #[error(
-        "nothing comes from the SPIFFE agent: {}; see that it runs and that the directory of its socket is mounted here",
+        "nothing comes from the SPIFFE agent: {}; see that it runs and that the directory of its socket is mounted \
+         here",
         Quoted(cause)
     )]
     Disconnected {
@@ -39,8 +40,8 @@ pub enum SpiffeError {
     EndpointUnset,
     /// Federated bundles are asked for, and the required identity does not say of which trust domain.
     #[error(
-        "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose CAs count; \
-         required is {required}"
+        "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose CAs \
+         count; required is {required}"
     )]
     FederationNeedsSpiffeId {
         /// The required identity.
@@ -48,8 +49,8 @@ pub enum SpiffeError {
     },
     /// The required SPIFFE ID is of another trust domain than our SVID, and federated bundles are not asked for.
     #[error(
-        "the required {required} is not of our trust domain {}, whose CAs may not vouch for it; ask for federated bundles, or \
-         require another",
+        "the required {required} is not of our trust domain {}, whose CAs may not vouch for it; ask for federated \
+         bundles, or require another",
         Quoted(own)
     )]
     ForeignTrustDomain {
@@ -69,8 +70,8 @@ pub enum SpiffeError {
     Material(#[source] Arc<MaterialError>),
     /// The agent has no bundle of the trust domain of the required SPIFFE ID.
     #[error(
-        "the SPIFFE agent has no bundle of the trust domain {}, only of {}; have the registration of this workload federate \
-         with it",
+        "the SPIFFE agent has no bundle of the trust domain {}, only of {}; have the registration of this workload \
+         federate with it",
         Quoted(trust_domain),
         QuotedList(known)
     )]
@@ -82,8 +83,8 @@ pub enum SpiffeError {
     },
     /// The agent has no identity for this process.
     #[error(
-        "the SPIFFE agent has no identity for this process: {}; see that the workload is registered, and that its selectors \
-         match",
+        "the SPIFFE agent has no identity for this process: {}; see that the workload is registered, and that its \
+         selectors match",
         Quoted(message)
     )]
     NoIdentity {
@@ -107,7 +108,8 @@ pub enum SpiffeError {
     /// Nothing follows the agent any more: the runtime that the source was connected on has ended.
     #[error("nothing follows the SPIFFE agent any more, as the runtime it was connected on has ended")]
     Stopped,
-    /// There was no usable SVID in time. The source is what it was that was being waited out; with none, the agent's first answer.
+    /// There was no usable SVID in time. The source is what it was that was being waited out; with none, the agent's
+    /// first answer.
     #[error("no X.509-SVID from the SPIFFE agent at {endpoint} after {after:?}")]
     TimedOut {
         /// The endpoint.

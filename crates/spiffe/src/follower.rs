@@ -30,7 +30,8 @@ pub(crate) struct Known {
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Doubled from one attempt to the next, up to `LONGEST_PAUSE`; the jitter adds at most as much again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// With its jitter 5 s, the interval at which SPIRE's agent learns of new registrations. An attempt costs a local connection.
+/// With its jitter 5 s, the interval at which SPIRE's agent learns of new registrations. An attempt costs a local
+/// connection.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
 
 /// Never ends.

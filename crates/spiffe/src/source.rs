@@ -13,12 +13,12 @@ use crate::follower::Known;
 
 /// Our X.509-SVID and the trust bundle for our peer, as the SPIFFE Workload API rotates them.
 ///
-/// What the agent says is put in force as a whole: an SVID never comes with the bundle of another answer. While the agent
-/// is away, what it said last stays; it is followed again when it is back. When it denies us an identity or
-/// sends what can not be used, [`load`](SnapshotSource::load) fails, and the snapshot in force stays.
+/// What the agent says is put in force as a whole: an SVID never comes with the bundle of another answer. While the
+/// agent is away, what it said last stays; it is followed again when it is back. When it denies us an identity or sends
+/// what can not be used, [`load`](SnapshotSource::load) fails, and the snapshot in force stays.
 ///
-/// The CAs that count are those of our own trust domain, and a required SPIFFE ID must be of it; for one of another trust domain see
-/// [`with_federated_bundles`](crate::SpiffeSourceBuilder::with_federated_bundles).
+/// The CAs that count are those of our own trust domain, and a required SPIFFE ID must be of it; for one of another
+/// trust domain see [`with_federated_bundles`](crate::SpiffeSourceBuilder::with_federated_bundles).
 ///
 /// ```no_run
 /// use typha_tls::policy::TlsPolicy;
@@ -40,9 +40,10 @@ use crate::follower::Known;
 ///
 /// # Security
 ///
-/// Whoever holds the socket decides who we are and whom we trust: mount it read-only, from a directory that only the agent writes.
-/// SPIFFE leaves it to short lifetimes to end an SVID; revocation lists that an agent may send are not used.
-/// What an agent said last stays in force without it, until the SVID expires: an identity that is taken away is not lost before.
+/// Whoever holds the socket decides who we are and whom we trust: mount it read-only, from a directory that only the
+/// agent writes. SPIFFE leaves it to short lifetimes to end an SVID; revocation lists that an agent may send are not
+/// used. What an agent said last stays in force without it, until the SVID expires: an identity that is taken away is
+/// not lost before.
 pub struct SpiffeSource {
     endpoint: String,
     known: watch::Receiver<Known>,
@@ -59,8 +60,8 @@ impl SpiffeSource {
         Self { endpoint, known, loaded: AtomicU64::new(0), follower }
     }
 
-    /// What is wrong with the agent now, if anything is: also a lost connection, of which [`load`](SnapshotSource::load) says
-    /// nothing. It is logged when it begins, too.
+    /// What is wrong with the agent now, if anything is: also a lost connection, of which
+    /// [`load`](SnapshotSource::load) says nothing. It is logged when it begins, too.
     pub fn problem(&self) -> Option<SpiffeError> {
         self.known.borrow().problem.clone()
     }

@@ -43,17 +43,17 @@ pub(super) enum Progress {
 
 /// One `connect`.
 ///
-/// Rounds follow each other at the pace of the back-off. In a round every Typha that is known has one turn: it is dialled,
-/// beside those that have not answered within their head start, and the first that answers is spoken to, alone. After each
-/// failure the source is asked again.
+/// Rounds follow each other at the pace of the back-off. In a round every Typha that is known has one turn: it is
+/// dialled, beside those that have not answered within their head start, and the first that answers is spoken to,
+/// alone. After each failure the source is asked again.
 pub(super) struct Connecting<'a, T> {
     means: Means<'a, T>,
     search: Search,
     search_error: Option<DiscoveryError>,
     round: Round,
     attempts: Vec<FailedAttempt>,
-    /// What the number of tries goes by: as many Typhas as were known at the beginning, or were found at a time. Not those
-    /// that are known now: with a source that finds another one each time these are always more than were tried.
+    /// What the number of tries goes by: as many Typhas as were known at the beginning, or were found at a time. Not
+    /// those that are known now: with a source that finds another one each time these are always more than were tried.
     typhas: usize,
     deadline: Instant,
     random: Rng,

@@ -534,10 +534,10 @@ async fn our_own_fault_is_said_at_once() {
     assert_eq!((error.reason(), dialer.elapsed(), error.attempts().len()), ("own_certificate", 0, 2));
     let refused_by = error.attempts()[1].endpoint.address;
     let text = format!(
-        "Typha refused us, and our own certificate (CN \"felix\", no URI SAN) is valid only from 1970-01-01T00:00:00Z to \
-         2023-11-14T22:13:20Z: renew it, or set the clock: 192.0.2.1:1: no TCP connection: connection refused; {refused_by}: the \
-         peer refused us: access_denied (our certificate is good, but has neither the Common Name nor the URI SAN that the \
-         peer requires)"
+        "Typha refused us, and our own certificate (CN \"felix\", no URI SAN) is valid only from 1970-01-01T00:00:00Z \
+         to 2023-11-14T22:13:20Z: renew it, or set the clock: 192.0.2.1:1: no TCP connection: connection refused; \
+         {refused_by}: the peer refused us: access_denied (our certificate is good, but has neither the Common Name \
+         nor the URI SAN that the peer requires)"
     );
     assert_eq!(WithCauses(&error).to_string(), text);
     // The Typha that said so is not to blame.

@@ -13,8 +13,8 @@ use crate::material::trust_bundle::TrustBundle;
 
 /// The CAs of a bundle, and the intermediate CAs that are known to be below them.
 ///
-/// The validity of the certificates does not matter here: what an expired CA has signed is still what it has signed. Whether
-/// a path may use it is for the verifier to say.
+/// The validity of the certificates does not matter here: what an expired CA has signed is still what it has signed.
+/// Whether a path may use it is for the verifier to say.
 pub(super) struct Issuers<'a> {
     known: Vec<Certificate<'a>>,
     algorithms: &'a WebPkiSupportedAlgorithms,
@@ -22,12 +22,12 @@ pub(super) struct Issuers<'a> {
     checks_left: Cell<usize>,
 }
 
-/// Signatures that are checked for all files together: more than there are lists of any site, and less than a second or two.
-/// Each list and each intermediate costs one, but for every CA of the same name.
+/// Signatures that are checked for all files together: more than there are lists of any site, and less than a second or
+/// two. Each list and each intermediate costs one, but for every CA of the same name.
 const MAX_CHECKS: usize = 10_000;
 
-const TOO_MANY_CHECKS: &str = "more than 10,000 signatures would have to be checked: leave out the lists and the certificates \
-                               of intermediate CAs that are not needed";
+const TOO_MANY_CHECKS: &str = "more than 10,000 signatures would have to be checked: leave out the lists and the \
+                               certificates of intermediate CAs that are not needed";
 
 impl<'a> Issuers<'a> {
     pub(super) fn of_bundle(bundle: &'a TrustBundle, algorithms: &'a WebPkiSupportedAlgorithms) -> Self {
@@ -37,7 +37,8 @@ impl<'a> Issuers<'a> {
         Self { known, algorithms, checks_left: Cell::new(MAX_CHECKS) }
     }
 
-    /// Adds intermediates, in whatever order they stand. Each must be a CA that is known, or one that a known CA issued.
+    /// Adds intermediates, in whatever order they stand. Each must be a CA that is known, or one that a known CA
+    /// issued.
     pub(super) fn add(
         &mut self,
         certificates: &'a [Found<CertificateDer<'static>>],
@@ -72,8 +73,8 @@ impl<'a> Issuers<'a> {
                 Err(found.unusable_issuer(format!("{}: {TOO_MANY_CHECKS}", certificate.subject_text())))
             }
             Some((found, certificate)) => Err(found.unusable_issuer(format!(
-                "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued it into the \
-                 CA file; or, if that is an intermediate too, into this file",
+                "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued it \
+                 into the CA file; or, if that is an intermediate too, into this file",
                 certificate.subject_text(),
                 certificate.issuer_text()
             ))),

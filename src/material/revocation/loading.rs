@@ -18,7 +18,8 @@ use crate::material::trust_bundle::TrustBundle;
 
 const EXPECTED: Expected = Expected {
     labels: &["X509 CRL", "CERTIFICATE"],
-    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) may stand",
+    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) may \
+                  stand",
 };
 
 /// Something that was found in a file, and where.
@@ -112,8 +113,8 @@ impl Unverified {
     }
 }
 
-/// Whether this is DER and not PEM: a SEQUENCE of 128 bytes or more, as each list is, begins with two bytes that no text
-/// begins with.
+/// Whether this is DER and not PEM: a SEQUENCE of 128 bytes or more, as each list is, begins with two bytes that no
+/// text begins with.
 fn is_der(bytes: &[u8]) -> bool {
     matches!(bytes, [SEQUENCE, 0x80..=0xff, ..])
 }
@@ -165,20 +166,24 @@ const PARTIAL: &str =
 fn problem(error: webpki::Error) -> String {
     match error {
         webpki::Error::UnsupportedDeltaCrl => {
-            "it has only what changed since another one (delta list), which is not supported; take the whole one".to_owned()
+            "it has only what changed since another one (delta list), which is not supported; take the whole \
+             one"
+            .to_owned()
         }
         webpki::Error::UnsupportedIndirectCrl => {
             "it covers certificates of other issuers (indirect list), which is not supported".to_owned()
         }
         webpki::Error::MalformedExtensions => {
             // RFC 5280 section 5.2 wants a number and the key of the issuer in each list.
-            "its extensions are malformed, or it has none; have the CA number its lists (crlnumber in the configuration \
-             of openssl ca)"
+            "its extensions are malformed, or it has none; have the CA number its lists (crlnumber in the \
+             configuration of openssl ca)"
                 .to_owned()
         }
         webpki::Error::UnsupportedCrlIssuingDistributionPoint
         | webpki::Error::UnsupportedRevocationReasonsPartitioning => PARTIAL.to_owned(),
-        webpki::Error::UnsupportedCriticalExtension => "it has a critical extension that is not supported".to_owned(),
+        webpki::Error::UnsupportedCriticalExtension => {
+            "it has a critical extension that is not supported".to_owned()
+        }
         other => other.to_string(),
     }
 }

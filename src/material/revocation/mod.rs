@@ -25,14 +25,15 @@ use crate::text::Timestamp;
 
 /// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
 ///
-/// Every list here was signed by the CA that it is of: a CA of the bundle, or an intermediate below one whose certificate
-/// stands in one of the list files. Where it has a key usage, that must include cRLSign (RFC 5280 section 4.2.1.3). A list
-/// counts for the certificates of that name **and** key, so that a CA that was made anew under its name has a list of its own.
+/// Every list here was signed by the CA that it is of: a CA of the bundle, or an intermediate below one whose
+/// certificate stands in one of the list files. Where it has a key usage, that must include cRLSign (RFC 5280 section
+/// 4.2.1.3). A list counts for the certificates of that name **and** key, so that a CA that was made anew under its
+/// name has a list of its own.
 ///
-/// A list covers all certificates of its issuer. One that covers a part of them (issuing distribution point), that tells
-/// only what changed (delta list) or that tells of other issuers (indirect list) is an error, and so are a second list of the
-/// same issuer and one that does not say when the next is due (nextUpdate). An entry counts whatever its reason:
-/// removeFromCRL has a meaning in delta lists only.
+/// A list covers all certificates of its issuer. One that covers a part of them (issuing distribution point), that
+/// tells only what changed (delta list) or that tells of other issuers (indirect list) is an error, and so are a second
+/// list of the same issuer and one that does not say when the next is due (nextUpdate). An entry counts whatever its
+/// reason: removeFromCRL has a meaning in delta lists only.
 #[derive(Clone, Default)]
 pub struct RevocationLists {
     lists: Arc<[RevocationList]>,
@@ -50,13 +51,13 @@ impl RevocationLists {
 
     /// Reads files with the lists of the CAs in `issuers`; no file gives no list. `provider` verifies the signatures.
     ///
-    /// A file is PEM or DER, whichever it is. PEM may hold several lists (`X509 CRL`), and the certificates (`CERTIFICATE`)
-    /// of intermediate CAs that are not in the bundle but signed one of the lists.
+    /// A file is PEM or DER, whichever it is. PEM may hold several lists (`X509 CRL`), and the certificates
+    /// (`CERTIFICATE`) of intermediate CAs that are not in the bundle but signed one of the lists.
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or holds no list, if any list is damaged or can not be attributed to a
-    /// CA of the bundle, or if there are two of the same CA.
+    /// [`MaterialError`] if a file can not be read or holds no list, if any list is damaged or can not be attributed to
+    /// a CA of the bundle, or if there are two of the same CA.
     pub fn from_files(
         paths: impl IntoIterator<Item = impl AsRef<Path>>,
         issuers: &TrustBundle,
@@ -128,8 +129,9 @@ impl RevocationLists {
         self.lists.iter()
     }
 
-    /// What is likely not meant: lists that should have been replaced or are of the future, revoked CAs that are trusted all
-    /// the same since they stand in the bundle themselves, and a policy that refuses everybody for want of lists.
+    /// What is likely not meant: lists that should have been replaced or are of the future, revoked CAs that are
+    /// trusted all the same since they stand in the bundle themselves, and a policy that refuses everybody for want of
+    /// lists.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         let missing = self.lists.is_empty() && self.policy.unknown_status == UnknownStatus::Refuse;
         let missing = missing.then_some(MaterialWarning::NoRevocationList);
@@ -140,8 +142,8 @@ impl RevocationLists {
         missing.into_iter().chain(of_lists).chain(revoked_cas).collect()
     }
 
-    /// What would take the place of a list of the same CA that was made later. One of the future does not count: it was made by a clock
-    /// that was wrong.
+    /// What would take the place of a list of the same CA that was made later. One of the future does not count: it was
+    /// made by a clock that was wrong.
     pub(crate) fn older_than(&self, in_force: &Self, now: UnixTime) -> Option<MaterialWarning> {
         self.iter().find_map(|list| {
             let known = in_force.list_of(list.issuer_name(), &list.issuer_key)?;
@@ -170,8 +172,8 @@ impl RevocationLists {
     }
 }
 
-/// The CAs of the bundle that one of the lists revokes, with its issuer. A trusted CA is not looked up, so that somebody has to
-/// say that.
+/// The CAs of the bundle that one of the lists revokes, with its issuer. A trusted CA is not looked up, so that
+/// somebody has to say that.
 fn revoked_cas(
     lists: &[RevocationList],
     bundle: &TrustBundle,

@@ -1,7 +1,7 @@
 //! Tells at once that files may have changed.
 //!
-//! A hint and no more: a mounted volume is swapped by a link somewhere on the way to its files, file servers tell nothing, and there may be
-//! too few watches. What counts is what is read at the polling interval.
+//! A hint and no more: a mounted volume is swapped by a link somewhere on the way to its files, file servers tell
+//! nothing, and there may be too few watches. What counts is what is read at the polling interval.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

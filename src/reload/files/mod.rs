@@ -24,21 +24,23 @@ use crate::snapshot::SnapshotParts;
 /// For how long files must stay the same; see [`FileSource::with_settle_time`].
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// The files of one end, with an identity and a policy that stay the same. [`TyphaConfigSource`](crate::config::TyphaConfigSource) and
-/// [`FelixConfigSource`](crate::config::FelixConfigSource) follow Calico's parameters as a whole.
+/// The files of one end, with an identity and a policy that stay the same.
+/// [`TyphaConfigSource`](crate::config::TyphaConfigSource) and [`FelixConfigSource`](crate::config::FelixConfigSource)
+/// follow Calico's parameters as a whole.
 ///
-/// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the same is not parsed
-/// again. Where the file system tells of changes, there is a look at once. Files that change while they are read are read again, so that no pair is taken half from before a change and half from after it.
+/// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the
+/// same is not parsed again. Where the file system tells of changes, there is a look at once. Files that change while
+/// they are read are read again, so that no pair is taken half from before a change and half from after it.
 ///
-/// Where files are mounted from a Kubernetes secret or renamed into place, nothing half-written is ever seen. Of a file that is written in
-/// place, a part that is good in itself (half of the CAs) can be taken for the whole if the writer pauses for longer than the
-/// [settle time](Self::with_settle_time).
+/// Where files are mounted from a Kubernetes secret or renamed into place, nothing half-written is ever seen. Of a file
+/// that is written in place, a part that is good in itself (half of the CAs) can be taken for the whole if the writer
+/// pauses for longer than the [settle time](Self::with_settle_time).
 pub struct FileSource {
     reader: Arc<Reader>,
     description: String,
     settle_time: Duration,
-    /// One that a look gave up on goes on: nothing can stop a read from a file server that is gone. The next look waits for it, rather than
-    /// to leave one more thread behind.
+    /// One that a look gave up on goes on: nothing can stop a read from a file server that is gone. The next look waits
+    /// for it, rather than to leave one more thread behind.
     reading: Mutex<Option<Reading>>,
 }
 
@@ -65,8 +67,9 @@ impl FileSource {
         }
     }
 
-    /// Sets for how long new contents must stay the same before they are used; 1 s by default, which is longer than a tool takes to write a
-    /// few files, and of no account for what was issued days ahead. Zero is for files that only ever change all at once.
+    /// Sets for how long new contents must stay the same before they are used; 1 s by default, which is longer than a
+    /// tool takes to write a few files, and of no account for what was issued days ahead. Zero is for files that only
+    /// ever change all at once.
     #[must_use]
     pub fn with_settle_time(mut self, settle_time: Duration) -> Self {
         self.settle_time = settle_time;

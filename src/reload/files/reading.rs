@@ -16,7 +16,8 @@ type Outcome = Result<SnapshotParts, SourceError>;
 
 /// A read under way.
 ///
-/// Not in a thread of the runtime, which would wait for it when it is dropped: a program could not end as long as a file server is gone.
+/// Not in a thread of the runtime, which would wait for it when it is dropped: a program could not end as long as a
+/// file server is gone.
 pub(super) struct Reading(oneshot::Receiver<()>);
 
 /// Tells who waits for the outcome that nobody wants it any more.
@@ -46,7 +47,8 @@ impl Reading {
         })?;
         let outcome = async move {
             let _waiting = waiting;
-            // In a thread of the runtime, so that a clock that is paused stands still meanwhile, as for all that blocks.
+            // In a thread of the runtime, so that a clock that is paused stands still meanwhile, as for all that
+            // blocks.
             let outcome = spawn_blocking(move || outcome.recv()).await;
             match outcome {
                 Ok(Ok(Some(read))) => read,

@@ -31,8 +31,8 @@ pub(crate) static VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
 /// Far beyond what any test here takes: beyond it, something hangs.
 const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// Runs a test on a thread of its own, with tokio's clock paused. No timeout interrupts a handshake that spins inside one
-/// poll; this fails the test even then.
+/// Runs a test on a thread of its own, with tokio's clock paused. No timeout interrupts a handshake that spins inside
+/// one poll; this fails the test even then.
 pub(crate) fn bounded<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     watch(move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();

@@ -91,7 +91,8 @@ async fn half_client_hellos_hold_up_nobody() {
     assert_eq!(stats.shed, counts([]));
 }
 
-/// Each holds a handshake, up to their address's share of them; the others give up in line, after a quarter of the bound.
+/// Each holds a handshake, up to their address's share of them; the others give up in line, after a quarter of the
+/// bound.
 #[tokio::test]
 async fn whole_client_hellos_hold_up_nobody_elsewhere() {
     let bound = Duration::from_secs(2);

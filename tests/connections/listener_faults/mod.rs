@@ -1,4 +1,5 @@
-//! A listener among peers, owners and systems that fail: nobody else is held up, everything is counted, and all is given back.
+//! A listener among peers, owners and systems that fail: nobody else is held up, everything is counted, and all is
+//! given back.
 
 #![cfg(target_os = "linux")]
 

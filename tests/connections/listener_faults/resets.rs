@@ -1,4 +1,5 @@
-//! Peers that go away at every step of a handshake, by a reset and by closing their half: each is counted for what it was.
+//! Peers that go away at every step of a handshake, by a reset and by closing their half: each is counted for what it
+//! was.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

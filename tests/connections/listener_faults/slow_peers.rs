@@ -86,7 +86,8 @@ async fn peers_that_refuse_typha_are_counted() {
     server.abort();
 }
 
-/// A listener whose connections have bounds, and one connection whose Felix never reads, with the buffers on the way full.
+/// A listener whose connections have bounds, and one connection whose Felix never reads, with the buffers on the way
+/// full.
 async fn never_reading(
     write_timeout: Option<Duration>,
 ) -> (RawPeer<TcpStream>, typha_tls::listener::TyphaConnection) {

@@ -259,7 +259,8 @@ fn warnings_are_passed_over_in_tls12_but_not_for_ever() {
     });
 }
 
-/// A peer that speaks TLS properly, but sends close_notify with the `stage`-th of its flights, and hangs up or does not.
+/// A peer that speaks TLS properly, but sends close_notify with the `stage`-th of its flights, and hangs up or does
+/// not.
 async fn closing_peer(mut peer: RawPeer<DuplexStream>, stage: usize) {
     for flight in 0.. {
         if flight == stage {

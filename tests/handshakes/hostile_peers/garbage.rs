@@ -72,8 +72,8 @@ fn random_bytes() {
     });
 }
 
-/// Nothing is accepted that differs from what the peer sent, but in the outer type and version of a record, which TLS does
-/// not authenticate.
+/// Nothing is accepted that differs from what the peer sent, but in the outer type and version of a record, which TLS
+/// does not authenticate.
 #[test]
 fn a_flight_with_one_byte_changed() {
     bounded(|| async {
@@ -160,7 +160,8 @@ fn one_byte_writes() {
     bounded(|| async {
         let pki = pki();
         for version in VERSIONS {
-            // Below 6 it would be a deadlock: rustls does not read while it can not write, here both change_cipher_specs.
+            // Below 6 it would be a deadlock: rustls does not read while it can not write, here both
+            // change_cipher_specs.
             let (typha, felix) = duplex(8);
             let outcomes = tokio::join!(
                 async { Outcome::of(acceptor(&pki, version).accept(Slow::new(typha)).await) },

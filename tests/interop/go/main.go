@@ -1,8 +1,8 @@
 // Command interop is one end of a Felix-Typha connection, configured as Calico configures crypto/tls.
 //
-// "interop typha" serves one connection, on the address that it prints first; "interop felix" makes one. Both send bytes of
-// their standard input, receive until the other end closes, and print the outcome as one line of JSON. A refused handshake
-// is an outcome too; the exit code tells only whether there is one.
+// "interop typha" serves one connection, on the address that it prints first; "interop felix" makes one. Both send
+// bytes of their standard input, receive until the other end closes, and print the outcome as one line of JSON. A
+// refused handshake is an outcome too; the exit code tells only whether there is one.
 package main
 
 import (

@@ -85,7 +85,8 @@ async fn each_step_is_seen_in_the_log() {
     assert_eq!(subjects, ["CN=\"typha-server\"", "CN=\"new-ca\""]);
 }
 
-/// Who does not make the connections again before: they are ended by those who trust the old CA no longer, and come back by the new one.
+/// Who does not make the connections again before: they are ended by those who trust the old CA no longer, and come
+/// back by the new one.
 #[tokio::test]
 async fn connections_of_before_come_back_by_the_new_ca() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));

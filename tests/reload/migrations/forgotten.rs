@@ -6,7 +6,8 @@ use typha_tls::testing::TestCa;
 use super::names::{By, ca, issue};
 use super::site::{Site, at_once, replaced};
 
-/// All but the last Felix have new leaves; then the old CA goes on Typha. Returns what Typha and the log say of the last Felix.
+/// All but the last Felix have new leaves; then the old CA goes on Typha. Returns what Typha and the log say of the
+/// last Felix.
 async fn forget_one(old: &TestCa, new: &TestCa) -> (Site, String, Vec<String>) {
     let mut site = Site::start_with(old, 1, 3, &at_once()).await;
     site.cas(&[new, old]).await;
@@ -40,19 +41,20 @@ async fn mend(mut site: Site, new: &TestCa, reason: &str, expected: &str) {
     site.all_can_connect().await;
 }
 
-const REFUSAL: &str = "no Typha could be connected to: TYPHA: the peer refused us: unknown_ca (the peer does not trust the CA of our \
-                       certificate: have it issued by a CA that is in the CA file of the peer, or add its CA there)";
+const REFUSAL: &str = "no Typha could be connected to: TYPHA: the peer refused us: unknown_ca (the peer does not \
+                       trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or \
+                       add its CA there)";
 
 #[tokio::test]
 async fn a_forgotten_felix_is_named_ended_and_told_why() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));
     let (site, refusal, warnings) = forget_one(&old, &new).await;
-    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file, nor is an issuer of that \
-                   one: add its CA there, or have the peer send its intermediate certificates";
+    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file, \
+                   nor is an issuer of that one: add its CA there, or have the peer send its intermediate certificates";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
-        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was trusted before \
-         generation=4 connections=1 reason=unknown_ca example={problem}"
+        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was \
+         trusted before generation=4 connections=1 reason=unknown_ca example={problem}"
     );
     assert_eq!(warnings, [warning]);
     mend(site, &new, "unknown_ca", problem).await;
@@ -63,7 +65,8 @@ async fn so_it_is_where_the_cas_have_the_same_name() {
     let (old, new) = (ca("calico-typha-ca"), ca("calico-typha-ca"));
     let (site, refusal, _) = forget_one(&old, &new).await;
     assert_eq!(refusal, REFUSAL);
-    let problem = "the certificate of CN=\"typha-client\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but is signed with \
-                   another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now";
+    let problem = "the certificate of CN=\"typha-client\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
+                   but is signed with another key: if that CA was made anew under the same name, both of its \
+                   certificates, old and new, must be in the CA file for now";
     mend(site, &new, "ca_key_mismatch", problem).await;
 }

@@ -10,13 +10,13 @@ use typha_tls::testing::TestCa;
 use super::names::{By, ca, issue};
 use super::site::{Manner, Site, at_once, replaced};
 
-const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it issued by a CA that is in \
-                       the CA file of the peer, or add its CA there)";
+const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
+                       issued by a CA that is in the CA file of the peer, or add its CA there)";
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(
-        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file, nor is an issuer of that one: add its CA there, \
-         or have the peer send its intermediate certificates"
+        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file, nor is an issuer of \
+         that one: add its CA there, or have the peer send its intermediate certificates"
     )
 }
 
@@ -28,7 +28,8 @@ fn cas() -> (TestCa, TestCa) {
     (ca("old-ca"), ca("new-ca"))
 }
 
-/// By default: the first connection is closed at once, the others over a minute, so that they are there when it is put back.
+/// By default: the first connection is closed at once, the others over a minute, so that they are there when it is put
+/// back.
 #[tokio::test]
 async fn the_old_ca_is_removed_too_early_on_typha() {
     let (old, new) = cas();
@@ -41,12 +42,13 @@ async fn the_old_ca_is_removed_too_early_on_typha() {
     assert_eq!(typha.failed().await, [&*problem]);
     assert_eq!(typha.lost(), vec![("CN \"typha-client\", no URI SAN".to_owned(), problem.clone(), true); 4]);
     let warnings = [
-        "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with the same CA file will refuse us; \
-         issue our certificate by a CA that is left, or put that one back until then generation=2"
+        "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with the same \
+         CA file will refuse us; issue our certificate by a CA that is left, or put that one back until then \
+         generation=2"
             .to_owned(),
         format!(
-            "WARN live connections are trusted no longer: they are closed within 60s; if it is not meant, put back what was trusted before \
-             generation=2 connections=4 reason=unknown_ca example={problem}"
+            "WARN live connections are trusted no longer: they are closed within 60s; if it is not meant, put back \
+             what was trusted before generation=2 connections=4 reason=unknown_ca example={problem}"
         ),
     ];
     assert_eq!(site.log.warnings(), warnings);
@@ -89,11 +91,12 @@ async fn the_old_ca_is_removed_too_early_on_felix() {
         assert_eq!(typha.failed().await, [REFUSED]);
     }
     let lost = format!(
-        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted before generation=2 \
-         reason=unknown_ca detail={problem} closes=true"
+        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted \
+         before generation=2 reason=unknown_ca detail={problem} closes=true"
     );
-    let own = "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with the same CA file will \
-               refuse us; issue our certificate by a CA that is left, or put that one back until then generation=2";
+    let own = "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with \
+               the same CA file will refuse us; issue our certificate by a CA that is left, or put that one back \
+               until then generation=2";
     assert_eq!(site.log.warnings(), [own, &lost, &lost]);
 
     felix.files.cas(&[&old]);
@@ -160,8 +163,9 @@ async fn felixs_leaf_is_renewed_before_typha_has_its_ca() {
 
 fn own_issuer_is(ca: &str, generation: u64) -> String {
     format!(
-        "WARN our own certificate is now issued by {ca}, which the CA file does not hold: peers with the same CA file will refuse us; add \
-         that CA to the CA file of every end, or put the certificate of before back until then generation={generation}"
+        "WARN our own certificate is now issued by {ca}, which the CA file does not hold: peers with the same CA file \
+         will refuse us; add that CA to the CA file of every end, or put the certificate of before back until then \
+         generation={generation}"
     )
 }
 
@@ -182,7 +186,8 @@ async fn files_that_do_not_belong_together_change_nothing() {
     // Chain files in the wrong order, and a CA file that is no bundle of CAs.
     let ca_pem = old.root_pem();
     typha.files.write("chain.pem", &format!("{ca_pem}{}", renewed.chain_pem()));
-    let order = "chain.pem: the private key in key.pem belongs to certificate 2; the leaf must come first, then its issuer, and so on";
+    let order = "chain.pem: the private key in key.pem belongs to certificate 2; the leaf must come first, then its \
+                 issuer, and so on";
     assert_eq!(typha.reload().await, Err(order.to_owned()));
     typha.files.leaf(&site.typha_leaves[0]);
     typha.files.write("ca.pem", &new.root_pem().replace("-----END", "----END"));
@@ -220,25 +225,27 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     // The leaf before the bundles.
     site.new_typha_leaf(0, issue(&new, Role::Typha, By::Name)).await;
     assert_eq!(site.log.warnings(), [own_issuer_is(other, 2)]);
-    let problem = "the certificate of CN=\"typha-server\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but is signed with \
-                   another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for now";
+    let problem = "the certificate of CN=\"typha-server\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
+                   but is signed with another key: if that CA was made anew under the same name, both of its \
+                   certificates, old and new, must be in the CA file for now";
     assert_eq!(site.felixes[0].links[0].new_connection().await, Err(undialled(problem)));
     assert_eq!(site.typhas[0].failed().await, [REFUSED]);
     site.new_typha_leaf(0, before).await;
     site.all_can_connect().await;
-    // The new CA in place of the old one, on Felix: it waits for its turn to leave, and the old one beside it heals that.
+    // The new CA in place of the old one, on Felix: it waits for its turn to leave, and the old one beside it heals
+    // that.
     site.log.take();
     let felix = &site.felixes[0];
     felix.files.cas(&[&new]);
     replaced(felix.reload().await);
     assert_eq!(felix.links[0].new_connection().await, Err(undialled(problem)));
     let gone = format!(
-        "WARN the CA file no longer holds {other}, which our own certificate was issued by: peers with the same CA file will refuse us; issue \
-         our certificate by a CA that is left, or put that one back until then generation=2"
+        "WARN the CA file no longer holds {other}, which our own certificate was issued by: peers with the same CA \
+         file will refuse us; issue our certificate by a CA that is left, or put that one back until then generation=2"
     );
     let lost = format!(
-        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted before generation=2 \
-         reason=ca_key_mismatch detail={problem} closes=true"
+        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted \
+         before generation=2 reason=ca_key_mismatch detail={problem} closes=true"
     );
     assert_eq!(site.log.warnings(), [gone, lost]);
     felix.files.cas(&[&new, &old]);

@@ -30,7 +30,8 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    /// Looks on request only, so that what is asked for is done at once, and nothing else. Connections live as they do by default.
+    /// Looks on request only, so that what is asked for is done at once, and nothing else. Connections live as they do
+    /// by default.
     pub(crate) fn on_request() -> Self {
         let mut options = ReloadOptions::default();
         options.poll_interval = Duration::ZERO;

@@ -108,16 +108,17 @@ async fn a_felix_that_was_not_moved_is_told_what_it_lacks() {
     replaced(typha.reload().await);
 
     let problem = format!(
-        "peer certificate does not have required URI SAN: required URI SAN \"{FELIX_SPIFFE_ID}\"; presented CN \"typha-client\", no URI SAN"
+        "peer certificate does not have required URI SAN: required URI SAN \"{FELIX_SPIFFE_ID}\"; presented CN \
+         \"typha-client\", no URI SAN"
     );
-    let refusal = "no Typha could be connected to: TYPHA: the peer refused us: access_denied (our certificate is good, but has neither the \
-                   Common Name nor the URI SAN that the peer requires)";
+    let refusal = "no Typha could be connected to: TYPHA: the peer refused us: access_denied (our certificate is \
+                   good, but has neither the Common Name nor the URI SAN that the peer requires)";
     assert_eq!(site.felixes[1].links[0].trouble().await, refusal);
     assert_eq!(typha.lost(), [("CN \"typha-client\", no URI SAN".to_owned(), problem.clone(), true)]);
     assert_eq!(typha.failed().await, [&*problem]);
     let warning = format!(
-        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was trusted before \
-         generation=4 connections=1 reason=identity_mismatch example={problem}"
+        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was \
+         trusted before generation=4 connections=1 reason=identity_mismatch example={problem}"
     );
     assert_eq!(site.log.warnings(), [warning]);
     // Put back, it is as it was.

@@ -147,8 +147,8 @@ type Tally = BTreeMap<Peer, [u64; 2]>;
 /// Workers for each peer.
 const EACH: usize = 2;
 
-/// Reloads so many times while every peer connects all the time. Before each reload every worker has had one handshake at least that began
-/// and ended within the generation in force, so that there is no doubt what the verdict has to be.
+/// Reloads so many times while every peer connects all the time. Before each reload every worker has had one handshake
+/// at least that began and ended within the generation in force, so that there is no doubt what the verdict has to be.
 pub(crate) async fn storm(
     reloads: u64,
     in_force: impl Fn() -> u64,
@@ -199,7 +199,8 @@ pub(crate) async fn storm(
     let straddled: u64 = workers.iter().map(|(.., straddled)| straddled).sum();
     let rate = (accepted + refused) as f64 / began.elapsed().max(Duration::from_millis(1)).as_secs_f64();
     println!(
-        "{reloads} reloads, {accepted} accepted and {refused} refused, all of them rightly, {straddled} across a reload, {rate:.0} handshakes/s"
+        "{reloads} reloads, {accepted} accepted and {refused} refused, all of them rightly, {straddled} across a \
+         reload, {rate:.0} handshakes/s"
     );
     for (peer, [accepted, refused]) in tally {
         let exact_at_least = EACH as u64 * (reloads + 1);

@@ -25,7 +25,8 @@ pub(crate) enum Change {
     AlgorithmWithdrawn,
     AnotherName,
     CaRemoved,
-    /// By the clock; our own leaf is renewed with it, so that there is another generation, which remembers who was verified.
+    /// By the clock; our own leaf is renewed with it, so that there is another generation, which remembers who was
+    /// verified.
     Expired,
     Revoked,
 }

@@ -42,8 +42,8 @@ async fn look_until(is_there: impl Fn() -> bool) {
     .await;
 }
 
-/// Why the peer of a connection would not be accepted. Who is good is looked at again only when something has expired, and not when a clock
-/// has gone back before everything began.
+/// Why the peer of a connection would not be accepted. Who is good is looked at again only when something has expired,
+/// and not when a clock has gone back before everything began.
 fn standing(part: Part, at: i64, before: Option<&'static str>) -> Option<&'static str> {
     match part.verdict(at) {
         Err(("not_yet_valid", _)) if before.is_none() => None,

@@ -1,4 +1,5 @@
-//! Handshakes that are held half-open across a reload: judged as a whole by the snapshot that they began with, and then by the new one at once.
+//! Handshakes that are held half-open across a reload: judged as a whole by the snapshot that they began with, and then
+//! by the new one at once.
 
 use std::io::ErrorKind;
 use std::time::Duration;

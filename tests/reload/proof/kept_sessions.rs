@@ -133,7 +133,8 @@ fn a_felix_that_kept_sessions_stays_out() {
                 let judge = Judge::new(Role::Typha, version);
                 let typha = TyphaAcceptor::new(judge.typha());
                 let felix = HostileFelix::new(&judge.peer, version);
-                // In TLS 1.3 Typha gives a ticket, by which Felix knows that it is accepted. In TLS 1.2 there is nothing to keep.
+                // In TLS 1.3 Typha gives a ticket, by which Felix knows that it is accepted. In TLS 1.2 there is
+                // nothing to keep.
                 let own = usize::from(version.version == ProtocolVersion::TLSv1_3);
                 assert_eq!(felix.connect(&typha).await, FULL);
                 assert_eq!(felix.connect(&typha).await, FULL);

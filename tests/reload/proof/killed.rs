@@ -157,7 +157,8 @@ async fn nothing_is_left_of_a_typha_that_is_killed_in_its_reloads() {
     }
 }
 
-/// Not a test, but the program of the other process. It says where it listens, and then each generation that it puts in force.
+/// Not a test, but the program of the other process. It says where it listens, and then each generation that it puts in
+/// force.
 #[test]
 fn is_a_typha() {
     let Some(files) = env::var_os(FILES) else { return };

@@ -52,7 +52,8 @@ impl Felixes {
         let (decision, outcome) = bounded(self.connect(peer)).await;
         let by_peer = match outcome {
             Ok(mut stream) => {
-                // It can be used, and Typha thinks the same of it. It may be about to end already, by the next generation.
+                // It can be used, and Typha thinks the same of it. It may be about to end already, by the next
+                // generation.
                 let generation = *decision.as_ref().unwrap();
                 assert_eq!(asked(&mut stream).await >> 1, generation);
                 Ok(())

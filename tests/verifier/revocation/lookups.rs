@@ -168,8 +168,8 @@ fn nobody_is_refused_without_a_list_and_everybody_with_the_strict_policy() {
     assert_eq!(reason(&strict, &leaf), "revocation_status_unknown");
 }
 
-/// A CA that was renewed with its key: while its old certificate is still in the CA file, the expiry of that one must not
-/// stand for the reason, since who is connected stays when something has only expired.
+/// A CA that was renewed with its key: while its old certificate is still in the CA file, the expiry of that one must
+/// not stand for the reason, since who is connected stays when something has only expired.
 #[test]
 fn that_the_old_certificate_of_the_ca_has_expired_does_not_hide_a_revocation() {
     let root = ca("root");
@@ -201,8 +201,8 @@ fn a_revoked_ca_that_stands_in_the_bundle_is_told_of() {
     assert_eq!(
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "the CA CN=\"issuer\" was revoked by CN=\"root\", but stands in the CA bundle itself: what it issued is accepted all \
-         the same; remove it from there"
+            "the CA CN=\"issuer\" was revoked by CN=\"root\", but stands in the CA bundle itself: what it issued is \
+             accepted all the same; remove it from there"
         ]
     );
     assert_eq!(warnings[0].as_str(), "revoked_ca_in_bundle");

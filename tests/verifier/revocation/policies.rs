@@ -85,8 +85,8 @@ fn every_policy_over_every_state() {
     let leaf = peer(&issuer);
     let [leaf_der, issuer_der] = leaf.chain() else { panic!("the chain is leaf and issuer") };
     let (current, expired) = (List::new, List::expired);
-    // The list of the root, that of the issuer; by chain, and by leaf alone: each with unknown allowed and refused, each
-    // of those with expired lists allowed and refused.
+    // The list of the root, that of the issuer; by chain, and by leaf alone: each with unknown allowed and refused,
+    // each of those with expired lists allowed and refused.
     let states = [
         (Some(current()), Some(current()), [Ok, Ok, Ok, Ok], [Ok, Ok, Ok, Ok]),
         (Some(current()), Some(current().revoking(leaf_der)), [LR; 4], [LR; 4]),

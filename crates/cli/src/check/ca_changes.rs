@@ -41,8 +41,8 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
             report.warning(
                 "ca_unusable",
                 &format!(
-                    "of {subject} only a certificate is left that is no CA or not valid: what it issued will be refused; \
-                     keep the one of now in {}",
+                    "of {subject} only a certificate is left that is no CA or not valid: what it issued will be \
+                     refused; keep the one of now in {}",
                     new_file.display()
                 ),
             );

@@ -78,7 +78,8 @@ impl ChainFile {
                 Err(_) => Self::Other("there is no PEM block CERTIFICATE in it"),
             };
         }
-        // What the decoder says may show what stands there, such as a key. That a block is passed over shows in the number.
+        // What the decoder says may show what stands there, such as a key. That a block is passed over shows in the
+        // number.
         match CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>() {
             Ok(chain) if chain.len() == announced => Self::Chain(chain),
             _ => Self::Unusable(

@@ -67,7 +67,8 @@ impl Current {
             ),
             None => report.error(
                 "no_identity",
-                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one that has",
+                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one \
+                 that has",
             ),
         }
     }
@@ -107,8 +108,8 @@ impl Current {
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
-    /// The lists that our own chain is judged with. They are meant for the other end's certificates; with one CA for both
-    /// ends they cover ours, too.
+    /// The lists that our own chain is judged with. They are meant for the other end's certificates; with one CA for
+    /// both ends they cover ours, too.
     pub(super) fn own_lists(&self) -> RevocationLists {
         self.lists.as_ref().map(for_own_chain).unwrap_or_default()
     }

@@ -143,8 +143,8 @@ fn check_one_leaf(report: &mut Report, plan: &Plan<'_>, file: &str, chain: &[Cer
     if others > 0 {
         let certificates = if others == 1 { "certificate" } else { "certificates" };
         let detail = format!(
-            "not judged, since it stands after the first and is no CA: {others} {certificates}; put each chain into a file \
-             of its own"
+            "not judged, since it stands after the first and is no CA: {others} {certificates}; put each chain into a \
+             file of its own"
         );
         report.warning_with("several_leaves", json!({ "file": file }), &detail);
     }

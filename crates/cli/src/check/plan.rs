@@ -26,7 +26,8 @@ pub(super) struct PlanOptions {
     /// The CA file as it will be
     #[arg(long, value_name = "NEW")]
     with_ca_file: Option<PathBuf>,
-    /// The revocation lists as they will be, in place of those of --crl-file; may be given several times, `none` for none
+    /// The revocation lists as they will be, in place of those of --crl-file; may be given several times, `none` for
+    /// none
     #[arg(long = "with-crl-file", value_name = "FILE")]
     with_crl_files: Vec<PathBuf>,
     /// The lists will be asked as by --crl-strict
@@ -38,7 +39,8 @@ pub(super) struct PlanOptions {
     /// The URI SAN that the other end will have to have; `none` for none
     #[arg(long, value_name = "URI", requires = "peers", value_parser = NonEmptyStringValueParser::new())]
     with_uri_san: Option<String>,
-    /// The time to judge the plan at, such as 2026-01-31T12:00:00Z; the configuration as it is is judged now [default: now]
+    /// The time to judge the plan at, such as 2026-01-31T12:00:00Z; the configuration as it is is judged now [default:
+    /// now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
 }

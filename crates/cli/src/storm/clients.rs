@@ -34,8 +34,8 @@ struct Turn {
 }
 
 impl Turn {
-    /// When the time of the connection begins, given when its TCP connection was begun. A client that is late, and a wait for
-    /// a port, are no reason to call Typha fast.
+    /// When the time of the connection begins, given when its TCP connection was begun. A client that is late, and a
+    /// wait for a port, are no reason to call Typha fast.
     fn counts_from(&self, begun: Instant) -> Instant {
         self.due.unwrap_or(begun)
     }
@@ -52,8 +52,8 @@ impl Turns {
         Turn { number, due: plan.due(number).map(|after| self.begun + after) }
     }
 
-    /// The next one that is not due before now: while that one became due, every client had another. A client without work
-    /// would have had it, and waited for it.
+    /// The next one that is not due before now: while that one became due, every client had another. A client without
+    /// work would have had it, and waited for it.
     fn next(&self, storm: &Storm) -> Option<Turn> {
         loop {
             let number = self.next.fetch_add(1, Relaxed);

@@ -36,8 +36,8 @@ use target::{Target, TargetError};
 /// Storms a Typha with handshakes, of which some may be bad, and says what became of them
 ///
 /// Each client begins its next handshake as soon as it has done one, or at a --rate. An accepted connection is one that
-/// Typha has shown to accept; one without a sign for 1 s is unconfirmed. A bad one must be refused by an alert. Times go
-/// from connect(), or from when it was due, to that sign. SIGINT ends the storm early.
+/// Typha has shown to accept; one without a sign for 1 s is unconfirmed. A bad one must be refused by an alert. Times
+/// go from connect(), or from when it was due, to that sign. SIGINT ends the storm early.
 ///
 /// At the end one JSON line on stdout has the counts by outcome, of good and bad ones apart. Exit code: 0 all good ones
 /// were accepted and all bad ones refused, 1 not so, 2 bad usage or configuration, 5 Typha could not be reached at all.
@@ -100,8 +100,8 @@ fn prepare(
     let (wanted, most) = (plan.most_connections(), descriptors::most_connections());
     if wanted > most {
         return Err(format!(
-            "-c, --stalled and --keep come to {wanted} connections, and this process may have {most}: raise the limit of \
-             file descriptors (ulimit -Hn), or take fewer"
+            "-c, --stalled and --keep come to {wanted} connections, and this process may have {most}: raise the limit \
+             of file descriptors (ulimit -Hn), or take fewer"
         )
         .into());
     }

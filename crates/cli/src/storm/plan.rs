@@ -8,15 +8,16 @@ use clap::{Args, value_parser};
 #[derive(Args)]
 pub(super) struct Plan {
     /// How many handshakes to make in all
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub(super) handshakes: u32,
     /// How many of them are under way at a time, at most
     #[arg(short = 'c', long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..))]
     pub(super) at_once: u32,
     /// Begin so many a second, whatever becomes of the earlier ones [default: each as soon as another is done]
     ///
-    /// One that is due while as many as -c are under way is never begun, and counted as not_started. Times are taken from
-    /// when a connection was due.
+    /// One that is due while as many as -c are under way is never begun, and counted as not_started. Times are taken
+    /// from when a connection was due.
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub(super) rate: Option<f64>,
     /// How many percent, evenly spread, present a certificate that Typha must refuse: one of a CA made for this run

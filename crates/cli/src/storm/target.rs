@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// Pause when all local ports are taken.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often a local port that is taken is replaced by another at once: with an address of our own the system picks ports
-/// without regard to where they are to lead.
+/// How often a local port that is taken is replaced by another at once: with an address of our own the system picks
+/// ports without regard to where they are to lead.
 const QUICK_TRIES: u32 = 4;
 
 /// The first address of a source is 127.0.0.2: 127.0.0.1 is Typha's, most often.
@@ -61,10 +61,11 @@ impl Target {
         Ok(Self { addresses, sources, timeout, port_waits: AtomicU64::new(0) })
     }
 
-    /// A TCP connection, and when the attempt began that led to it. An error of the kind `TimedOut` also stands for the bound.
+    /// A TCP connection, and when the attempt began that led to it. An error of the kind `TimedOut` also stands for the
+    /// bound.
     ///
-    /// The end that closes first keeps the local port for a while, unless the other resets. While none is free, this waits;
-    /// the attempts that failed for it are not counted.
+    /// The end that closes first keeps the local port for a while, unless the other resets. While none is free, this
+    /// waits; the attempts that failed for it are not counted.
     pub(super) async fn dial(&self, turn: u32) -> io::Result<(TcpStream, Instant)> {
         let dial = async {
             let mut tries = 0;

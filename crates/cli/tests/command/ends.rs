@@ -149,7 +149,8 @@ fn an_accepted_felix_gets_its_echo() {
         json!({
             "event": "accepted", "peer": typha.address, "matched_by": "both", "common_name": "typha-server",
             "uri_sans": [TYPHA_SPIFFE_ID], "tls_version": "1.3", "cipher_suite": "TLS_AES_128_GCM_SHA256",
-            "group": "X25519MLKEM768", "acceptance": "confirmed", "sent": 300_000, "received": 300_000, "closed": "cleanly",
+            "group": "X25519MLKEM768", "acceptance": "confirmed", "sent": 300_000, "received": 300_000,
+            "closed": "cleanly",
         })
     );
     let mut accepted = typha.next_line();
@@ -548,7 +549,8 @@ fn verify_judges_a_chain() {
 fn a_reader_that_does_not_read_stops_nothing() {
     let pki = Pki::new();
     let typha = Typha::start(&pki, &[]);
-    // More lines than the pipe and the command hold together; from many addresses, since one that keeps failing is slowed down.
+    // More lines than the pipe and the command hold together; from many addresses, since one that keeps failing is
+    // slowed down.
     let address: std::net::SocketAddr = typha.address.parse().unwrap();
     for number in 0..2500_u16 {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -23,7 +23,8 @@ fn the_commands_of_the_how_to_work() {
         let _ = writeln!(std::io::stderr(), "skipped: no openssl");
         return;
     }
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operation.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operation.md")).unwrap();
     // The port of the README may be in use on this machine, and a second be too short.
     let ready = "for _ in $(seq 300); do grep -q listening typha.log && break; sleep 0.1; done";
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

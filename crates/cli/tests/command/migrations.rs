@@ -130,7 +130,8 @@ fn to_another_ca_by_hand() {
     of_felix.leaf(&issue(&new, Role::Felix, By::Name));
     felix.running.hang_up(3, true);
     works(&mut typha, &mut felix);
-    // It still has the connection that it made by its old leaf: that ends, in order, and the next one is by the new leaf.
+    // It still has the connection that it made by its old leaf: that ends, in order, and the next one is by the new
+    // leaf.
     of_typha.cas(&[&new]);
     typha.hang_up(4, true);
     let last = felix.running.line("accepted");

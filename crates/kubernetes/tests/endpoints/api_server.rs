@@ -1,4 +1,5 @@
-//! An API server as far as this crate needs one: HTTP over TLS, a bearer token or a client certificate, and scripted answers.
+//! An API server as far as this crate needs one: HTTP over TLS, a bearer token or a client certificate, and scripted
+//! answers.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -252,7 +253,9 @@ async fn answer(
 }
 
 fn failure(status: u16, message: &str) -> (u16, String) {
-    let status_object = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": status });
+    let status_object = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": status
+    });
     (status, status_object.to_string())
 }
 
@@ -261,5 +264,8 @@ fn list(items: Vec<Value>, token: &str) -> String {
     if !token.is_empty() {
         metadata["continue"] = token.into();
     }
-    json!({ "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": metadata, "items": items }).to_string()
+    json!({
+        "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1", "metadata": metadata, "items": items
+    })
+    .to_string()
 }

@@ -33,8 +33,8 @@ async fn a_wrong_token() {
         );
         assert_eq!(
             error.text(),
-            "the API server does not accept our credentials (401); see that the token or the client certificate is of this \
-             cluster and has not expired; it says \"Unauthorized\""
+            "the API server does not accept our credentials (401); see that the token or the client certificate is of \
+             this cluster and has not expired; it says \"Unauthorized\""
         );
     }
 }
@@ -213,7 +213,8 @@ async fn a_client_of_ones_own() {
     let source = KubernetesEndpoints::new(client, "calico-system", "typha").unwrap();
     assert_eq!(
         format!("{source:?}"),
-        "KubernetesEndpoints { namespace: \"calico-system\", service: \"typha\", port_name: \"calico-typha\", timeout: 8s, .. }"
+        "KubernetesEndpoints { namespace: \"calico-system\", service: \"typha\", port_name: \"calico-typha\", \
+         timeout: 8s, .. }"
     );
     let typhas = source.endpoints().await.unwrap();
     assert_eq!(typhas.len(), 1);

@@ -101,8 +101,8 @@ async fn a_broken_kubeconfig_is_an_error_and_is_not_quoted() {
 #[tokio::test]
 async fn neither_a_kubeconfig_nor_a_pod() {
     let directory = tempfile::tempdir().unwrap();
-    let begin = "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write ~/.kube/config), and \
-                 the service account of a pod can not be used: ";
+    let begin = "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write \
+                 ~/.kube/config), and the service account of a pod can not be used: ";
     assert_eq!(
         found_in(directory.path(), &[]).await,
         format!(

@@ -31,7 +31,9 @@ async fn denied_names_the_permission() {
     );
     assert_eq!(
         error.text(),
-        r#"the API server denies access (403); grant our account the verb "list" on the resource "endpointslices" of the API group "discovery.k8s.io" in the namespace kube-system; it says "endpointslices is \"forbidden\"\n""#
+        "the API server denies access (403); grant our account the verb \"list\" on the resource \"endpointslices\" \
+         of the API group \"discovery.k8s.io\" in the namespace kube-system; it says \"endpointslices is \
+         \\\"forbidden\\\"\\n\""
     );
 }
 
@@ -48,7 +50,8 @@ async fn failures_are_shown_as_they_are() {
             Answer::Text(404, "404 page not found".to_owned()),
             404,
             r#""404 page not found""#,
-            " (there are EndpointSlices of discovery.k8s.io/v1 since Kubernetes 1.21; see that the address is that of an API server)",
+            " (there are EndpointSlices of discovery.k8s.io/v1 since Kubernetes 1.21; see that the address is that of \
+             an API server)",
         ),
     ];
     for (answer, status, said, hint) in cases {
@@ -135,9 +138,9 @@ async fn another_ca_is_not_trusted() {
     assert!(matches!(error.cause(), KubernetesError::Untrusted { .. }), "{error:?}");
     assert_eq!(
         error.text(),
-        "no TLS connection with the API server: \"client error (Connect): invalid peer certificate: UnknownIssuer\"; see that \
-         the certificate-authority of the kubeconfig, or ca.crt of the service account, is of this cluster, and that the \
-         server's name is the one in its certificate"
+        "no TLS connection with the API server: \"client error (Connect): invalid peer certificate: UnknownIssuer\"; \
+         see that the certificate-authority of the kubeconfig, or ca.crt of the service account, is of this cluster, \
+         and that the server's name is the one in its certificate"
     );
     assert!(server.requests().is_empty(), "the token was sent");
 }
@@ -151,8 +154,8 @@ async fn the_name_is_checked_and_can_be_configured() {
         matches!(
             error.cause(),
             KubernetesError::Untrusted { cause }
-                if cause == "client error (Connect): invalid peer certificate: certificate not valid for name \"127.0.0.1\"; \
-                             certificate is only valid for DnsName(\"kubernetes.default.svc\")"
+                if cause == "client error (Connect): invalid peer certificate: certificate not valid for name \
+                             \"127.0.0.1\"; certificate is only valid for DnsName(\"kubernetes.default.svc\")"
         ),
         "{error:?}"
     );
@@ -175,6 +178,7 @@ async fn nobody_listens() {
     assert!(matches!(error.cause(), KubernetesError::Unreachable { .. }), "{error:?}");
     assert_eq!(
         error.text(),
-        "the API server can not be reached: \"client error (Connect): tcp connect error: Connection refused (os error 111)\""
+        "the API server can not be reached: \"client error (Connect): tcp connect error: Connection refused (os error \
+         111)\""
     );
 }

@@ -25,14 +25,16 @@ async fn the_server_must_be_authenticated() {
     let error = failure(insecure).await;
     assert_eq!(
         error.text(),
-        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's certificate-authority instead"
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's \
+         certificate-authority instead"
     );
 
     let no_ca = config(&kubeconfig(&server.url(), json!({}), json!({ "token": TOKEN }))).await;
     let error = failure(no_ca).await;
     assert_eq!(
         error.text(),
-        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted for it"
+        "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted \
+         for it"
     );
 
     let mut plain = good.clone();
@@ -61,8 +63,8 @@ async fn the_server_must_be_authenticated() {
     let error = failure(proxy).await;
     assert_eq!(
         error.text(),
-        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not supported: remove \
-         it, or give a client of your own"
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not \
+         supported: remove it, or give a client of your own"
     );
     assert_eq!(server.accepted(), 0);
 }
@@ -103,7 +105,10 @@ async fn tokens_that_are_none() {
         (json!({ "token": "a\nb" }), "the token has characters that no token has, such as the end of a line"),
         (json!({ "tokenFile": "/nowhere/token" }), "/nowhere/token: No such file or directory (os error 2)"),
         (
-            json!({ "exec": { "apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin", "interactiveMode": "Never" } }),
+            json!({ "exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin",
+                "interactiveMode": "Never"
+            } }),
             "the exec plugin of the kubeconfig can not be started: No such file or directory (os error 2)",
         ),
     ] {

@@ -27,8 +27,8 @@ async fn no_slices() {
 
 #[tokio::test]
 async fn no_endpoints() {
-    let text = "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of Typha run \
-                and that the service selects them";
+    let text = "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of \
+                Typha run and that the service selects them";
     // As Kubernetes writes it for a service without pods.
     let empty = with_ports("IPv4", json!(null), json!(null));
     let named = slice("FQDN", json!([{ "addresses": ["typha.example"] }]));
@@ -63,7 +63,8 @@ async fn no_port_of_the_name() {
     );
     assert_eq!(
         error.text(),
-        r#"the endpoints of the service have no TCP port of the name "calico-typha"; they have [" any/TCP", "calico-typha 5473/UDP", "x\n 1/TCP"]"#
+        "the endpoints of the service have no TCP port of the name \"calico-typha\"; they have [\" any/TCP\", \
+         \"calico-typha 5473/UDP\", \"x\\n 1/TCP\"]"
     );
 }
 

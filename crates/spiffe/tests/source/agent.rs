@@ -1,4 +1,5 @@
-//! A SPIFFE agent as far as this crate needs one: `FetchX509SVID` over gRPC on a Unix socket, with answers that a test changes.
+//! A SPIFFE agent as far as this crate needs one: `FetchX509SVID` over gRPC on a Unix socket, with answers that a test
+//! changes.
 
 use std::convert::Infallible;
 use std::fs;

@@ -63,7 +63,8 @@ async fn errors_that_are_no_answer_change_nothing() {
     let problem = source.problem().unwrap();
     assert_eq!(
         WithCauses(&problem).to_string(),
-        r#"nothing comes from the SPIFFE agent: "unavailable: shutting\ndown"; see that it runs and that the directory of its socket is mounted here"#
+        "nothing comes from the SPIFFE agent: \"unavailable: shutting\\ndown\"; see that it runs and that the \
+         directory of its socket is mounted here"
     );
     assert!(source.changed().now_or_never().is_none());
     assert_gives(&source.load().await.unwrap(), &typha, &["ca"]);
@@ -106,7 +107,8 @@ async fn an_identity_that_is_taken_away_is_told() {
     until_changed(&source).await;
     assert_eq!(
         load_error(&source).await,
-        r#"the SPIFFE agent has no identity for this process: "no identity issued"; see that the workload is registered, and that its selectors match"#
+        "the SPIFFE agent has no identity for this process: \"no identity issued\"; see that the workload is \
+         registered, and that its selectors match"
     );
     // Denied again and again, it is told once.
     agent.until_asked(agent.asked() + 2).await;

@@ -69,8 +69,8 @@ async fn without_a_registration() {
         assert_eq!(
             text,
             format!(
-                ": the SPIFFE agent has no identity for this process: \"{}\"; see that the workload is registered, and that its \
-                 selectors match",
+                ": the SPIFFE agent has no identity for this process: \"{}\"; see that the workload is registered, \
+                 and that its selectors match",
                 message.escape_default()
             )
         );
@@ -87,6 +87,7 @@ async fn without_a_usable_answer() {
     let text = given_up(Some(Says::Svids(X509SvidResponse::default()))).await;
     assert_eq!(
         text,
-        r#": the SPIFFE agent sent what can not be used: "Workload API response is missing required field: X509SVIDResponse.svids""#
+        ": the SPIFFE agent sent what can not be used: \"Workload API response is missing required field: \
+         X509SVIDResponse.svids\""
     );
 }

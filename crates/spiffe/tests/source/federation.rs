@@ -82,7 +82,8 @@ async fn the_bundle_of_the_peer_alone_if_asked_for() {
         load_error(&source)
             .await
             .replace(r#""third.example", "td.example""#, r#""td.example", "third.example""#),
-        r#"the SPIFFE agent has no bundle of the trust domain "foreign.example", only of ["td.example", "third.example"]; have the registration of this workload federate with it"#
+        "the SPIFFE agent has no bundle of the trust domain \"foreign.example\", only of [\"td.example\", \
+         \"third.example\"]; have the registration of this workload federate with it"
     );
     let renewed = Domain::new("foreign.example", "renewed");
     agent.has(domains.typha.federated_with(&[&renewed]));
@@ -95,7 +96,8 @@ async fn a_foreign_id_must_be_asked_for() {
     let _agent = Agent::start(dir.path(), domains.says());
     let error = source_in(dir.path(), FOREIGN_FELIX).connect_timeout(A_WHILE).connect().await.unwrap_err();
     let text = WithCauses(&error).to_string();
-    let end = r#"after 3s: the required URI SAN "spiffe://foreign.example/felix" is not of our trust domain "td.example", whose CAs may not vouch for it; ask for federated bundles, or require another"#;
+    let end = "after 3s: the required URI SAN \"spiffe://foreign.example/felix\" is not of our trust domain \
+               \"td.example\", whose CAs may not vouch for it; ask for federated bundles, or require another";
     assert!(text.ends_with(end), "{text}");
 }
 
@@ -115,8 +117,8 @@ async fn what_names_no_trust_domain_can_not_be_federated() {
         assert_eq!(
             error.to_string(),
             format!(
-                "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose CAs \
-                 count; required is {required}"
+                "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose \
+                 CAs count; required is {required}"
             )
         );
     }

@@ -129,8 +129,8 @@ fn a_ca_that_is_left_with_its_expired_certificate_is_called_out() {
     assert_eq!(
         detail,
         format!(
-            "of CN=\"old\" only a certificate is left that is no CA or not valid: what it issued will be refused; keep the \
-             one of now in {new}"
+            "of CN=\"old\" only a certificate is left that is no CA or not valid: what it issued will be refused; \
+             keep the one of now in {new}"
         )
     );
 }

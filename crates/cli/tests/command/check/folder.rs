@@ -154,7 +154,8 @@ fn every_file_gets_its_line() {
         accepted("several.pem"),
         json!({
             "level": "warning", "finding": "several_leaves", "file": "several.pem",
-            "detail": "not judged, since it stands after the first and is no CA: 1 certificate; put each chain into a file of its own",
+            "detail": "not judged, since it stands after the first and is no CA: 1 certificate; put each chain into a \
+                       file of its own",
         }),
         accepted("tls.crt"),
         json!({

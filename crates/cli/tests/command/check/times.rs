@@ -36,8 +36,8 @@ fn who_will_have_expired_is_cut_off() {
         json!({
             "level": "error", "finding": "cut_off", "file": "short.pem", "reason": "expired",
             "common_name": "typha-client", "uri_sans": [],
-            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it is \
-                       2100-01-01T00:00:00Z now; renew it first",
+            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it \
+                       is 2100-01-01T00:00:00Z now; renew it first",
         })
     );
     assert_eq!(only(&lines, "accepted")["file"], "long.pem");

@@ -4,7 +4,7 @@ use serde_json::json;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, Purpose};
 
-use super::storm::{Pki, Storm, ended};
+use super::running::{Pki, Storm, ended};
 use super::typhas::{Behaviour, Typha, TyphaCommand};
 
 #[test]
@@ -70,8 +70,8 @@ fn refusals_of_good_ones_are_found_on_both_ends() {
     let pki = Pki::new();
     let typha = TyphaCommand::start(&pki, &["--client-cn", "nobody", "--client-uri-san", "none"]);
     let mut storm = Storm::run(&pki, &typha.address, "-n 5 -c 2");
-    let why = "the peer refused us: access_denied (our certificate is good, but has neither the Common Name nor the URI \
-               SAN that the peer requires)";
+    let why = "the peer refused us: access_denied (our certificate is good, but has neither the Common Name nor the \
+               URI SAN that the peer requires)";
     let good = json!({ "asked": 5, "refused_by_peer": { "access_denied": 5 }, "first_failure": why });
     storm.drop_timings();
     assert_eq!(storm.ended, ended(&typha.address, good, json!({})));

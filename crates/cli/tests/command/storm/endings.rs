@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::json;
 use typha_tls::testing::{CertificateSpec, TestCa};
 
-use super::storm::{Pki, Storm, ended, line};
+use super::running::{Pki, Storm, ended, line};
 use super::typhas::{TyphaCommand, hello, reset};
 
 #[test]

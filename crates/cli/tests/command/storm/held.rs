@@ -7,7 +7,7 @@ use std::thread;
 use serde_json::json;
 use typha_tls::policy::TlsPolicy;
 
-use super::storm::{Pki, Storm, ended};
+use super::running::{Pki, Storm, ended};
 use super::typhas::{Behaviour, Typha, TyphaCommand, half_a_hello, hello};
 
 #[test]

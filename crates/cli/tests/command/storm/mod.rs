@@ -6,5 +6,5 @@ mod certificates;
 mod endings;
 mod held;
 mod pace;
-mod storm;
+mod running;
 mod typhas;

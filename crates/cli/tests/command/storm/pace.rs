@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::json;
 
-use super::storm::{Pki, Storm, ended};
+use super::running::{Pki, Storm, ended};
 use super::typhas::TyphaCommand;
 
 #[test]

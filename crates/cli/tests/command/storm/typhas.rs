@@ -19,7 +19,7 @@ use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{FELIX_COMMON_NAME, material};
 use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
 
-use super::storm::{Pki, command, kill};
+use super::running::{Pki, command, kill};
 
 /// A running `typha-tls typha`.
 pub(crate) struct TyphaCommand {
@@ -51,8 +51,8 @@ impl TyphaCommand {
         Self { process, stdout, address }
     }
 
-    /// Ends it when it has printed as much, and nothing else: how many it accepted, and how many it refused for which reason,
-    /// such as `5 accepted, 3 io`.
+    /// Ends it when it has printed as much, and nothing else: how many it accepted, and how many it refused for which
+    /// reason, such as `5 accepted, 3 io`.
     pub(crate) fn assert_saw(mut self, expected: &str) {
         let count = |part: &str| part.split_once(' ').unwrap().0.parse::<usize>().unwrap();
         let mut seen = BTreeMap::<_, usize>::new();

@@ -11,7 +11,8 @@ fn comes_and_goes(handshakes: usize, at_once: usize, slack: u64) {
     let pki = Pki::new();
     let typha = Typha::start(&pki, "");
     let half = handshakes / 2;
-    // An odd number of addresses, so that each has good ones and strangers in turn: only strangers would be slowed down.
+    // An odd number of addresses, so that each has good ones and strangers in turn: only strangers would be slowed
+    // down.
     let wave = format!("-n {half} -c {at_once} --bad 50 --sources 101 {}", pki.strangers());
     let mut usages = vec![typha.rested()];
     for _ in 0..2 {

@@ -7,12 +7,12 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use typha_tls::config::{FelixConfig, Sources};
-use typha_tls::dialer::{FelixDialer, FixedEndpoints, TyphaEndpoint};
+use typha_tls::dialer::{DialerPhase, FelixDialer, FixedEndpoints, TyphaEndpoint};
 
 use super::rig::*;
 
-/// So many Felixes hold a connection each to the Typha of their own node, which is killed. Returns how long it took until the last one had
-/// another Typha.
+/// So many Felixes hold a connection each to the Typha of their own node, which is killed. Returns how long it took
+/// until the last one had another Typha.
 async fn kill(felixes: usize) -> Duration {
     let pki = Pki::new();
     // They are all on this machine: more of them than usual have one address.
@@ -50,7 +50,7 @@ async fn kill(felixes: usize) -> Duration {
     drop(first);
     for mut state in states {
         let connected = state.wait_for(|state| {
-            matches!(&state.phase, typha_tls::dialer::DialerPhase::Connected { endpoint, .. } if endpoint.address == second_address)
+            matches!(&state.phase, DialerPhase::Connected { endpoint, .. } if endpoint.address == second_address)
         });
         timeout(Duration::from_secs(60), connected).await.unwrap().unwrap();
     }

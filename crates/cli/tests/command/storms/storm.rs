@@ -90,8 +90,8 @@ fn a_storm_among_a_thousand_stalled_ones() {
     assert!(number(&line, "/latency_ms/max") < 1000.0, "{line}");
 }
 
-/// With twice as many as one core can serve, it serves nearly as many as when just so many come. Compared within one run; Felixes have the
-/// other cores.
+/// With twice as many as one core can serve, it serves nearly as many as when just so many come. Compared within one
+/// run; Felixes have the other cores.
 #[test]
 #[ignore = "of the real size"]
 fn twice_the_load_is_served_as_well_as_the_load() {
