@@ -15,12 +15,11 @@
 //! # Ok::<(), typha_tls::identity::InvalidIdentity>(())
 //! ```
 
-mod leaf;
 mod peer;
 mod required;
 mod spiffe;
 
-pub(crate) use leaf::Leaf;
+pub(crate) use peer::Leaf;
 pub use peer::PeerIdentity;
 pub use required::{IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};
 pub use spiffe::InvalidSpiffeId;

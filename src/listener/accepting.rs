@@ -12,6 +12,7 @@ use tracing::warn;
 use super::client_hello;
 use super::connection::TyphaConnection;
 use super::incoming::{Incoming, shed};
+use super::place::Place;
 use super::shared::Shared;
 use super::shed::ShedCause;
 use crate::tcp;
@@ -63,7 +64,7 @@ pub(super) async fn accept_all(
         trouble.over();
         peer_address.set_ip(peer_address.ip().to_canonical());
         let since = Instant::now();
-        let place = match shared.admission.enter(peer_address.ip(), since) {
+        let place = match Place::take(&shared.admission, peer_address.ip(), since) {
             Ok(place) => place,
             Err(cause) => {
                 shed(&shared, tcp, peer_address, cause);

@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep};
 
 use super::failures::Failures;
 use super::limits::ListenerLimits;
-use super::place::Place;
 use super::shed::ShedCause;
 use super::signal::{Signal, Stand};
 
@@ -94,12 +93,13 @@ impl Admission {
         Self { state: Mutex::default(), limits, active, somebody_waits: Notify::new() }
     }
 
-    /// A place in the queue for a connection that has come.
+    /// Gives a connection that has come a place in the queue: its number there, and the signal that tells what becomes
+    /// of it.
     ///
     /// # Errors
     ///
     /// It is to be shed.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, now: Instant) -> Result<Place, ShedCause> {
+    pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Result<(u64, Arc<Signal>), ShedCause> {
         let signal = Arc::new(Signal::new(now));
         let mut state = self.state();
         if state.closed {
@@ -129,7 +129,7 @@ impl Admission {
         state.peers.entry(address).or_default().silent.insert(id);
         state.forget_idle(now);
         drop(state);
-        Ok(Place::new(self.clone(), id, address, signal))
+        Ok((id, signal))
     }
 
     /// Its first message has arrived: it is started if a handshake is free, and gets in line if not.

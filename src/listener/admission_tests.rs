@@ -6,6 +6,7 @@ use proptest::proptest;
 use tokio::runtime::Builder;
 use tokio::time::advance;
 
+use super::super::place::Place;
 use super::*;
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -26,7 +27,7 @@ fn admission(limits: ListenerLimits) -> Arc<Admission> {
 }
 
 fn enter(admission: &Arc<Admission>, address: IpAddr) -> Place {
-    admission.enter(address, Instant::now()).unwrap()
+    Place::take(admission, address, Instant::now()).unwrap()
 }
 
 /// Enters and gets in line.
@@ -103,13 +104,17 @@ async fn a_full_queue_sheds_who_was_silent_for_longest() {
     let ready = line_up(&admission, A);
     let [oldest, younger] = std::array::from_fn(|_| enter(&admission, B));
     advance(SILENT - Duration::from_millis(1)).await;
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull, "its message may be on the way");
+    assert_eq!(
+        Place::take(&admission, A, Instant::now()).unwrap_err(),
+        QueueFull,
+        "its message may be on the way"
+    );
     advance(Duration::from_millis(1)).await;
     let newest = enter(&admission, A);
     assert_eq!(stands([&ready, &oldest, &younger, &newest]), [Queued, Shed(QueueFull), Queued, Queued]);
     younger.line_up();
     newest.line_up();
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull, "nobody is silent");
+    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), QueueFull, "nobody is silent");
     assert_eq!(admission.occupancy(), occupied(3, 1));
 }
 
@@ -123,8 +128,8 @@ async fn a_few_addresses_do_not_fill_the_queue_for_the_others() {
     assert_eq!(stands([&first, &second, &last, &newcomer]), [Queued, Queued, Shed(QueueFull), Queued]);
     // Now no line is longer than that of one more.
     newcomer.line_up();
-    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), QueueFull);
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(Place::take(&admission, B, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), QueueFull);
     let another = enter(&admission, IpAddr::from([10, 0, 0, 9]));
     assert_eq!(stands([&first, &second, &another]), [Queued, Shed(QueueFull), Queued]);
     assert!(others.iter().all(|other| other.stand() == Queued));
@@ -143,7 +148,7 @@ async fn an_address_fills_its_share_of_the_queue_only() {
     second.line_up();
     third.line_up();
     // One of the two lines up for the free handshake of its own address; there is none.
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), ShareFull);
+    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), ShareFull);
     enter(&admission, B);
 }
 
@@ -167,7 +172,7 @@ fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
     active.store(9, Ordering::Release);
     first.succeeded();
     assert_eq!(last.stand(), Shed(ConnectionLimit));
-    assert_eq!(admission.enter(B, Instant::now()).unwrap_err(), ConnectionLimit);
+    assert_eq!(Place::take(&admission, B, Instant::now()).unwrap_err(), ConnectionLimit);
 }
 
 #[tokio::test(start_paused = true)]
@@ -322,7 +327,7 @@ fn closing_sheds_all() {
         [line_up(&admission, A), line_up(&admission, A), enter(&admission, B), line_up(&admission, B)];
     admission.close();
     assert_eq!(places.each_ref().map(Place::stand), [Shed(ShuttingDown); 4]);
-    assert_eq!(admission.enter(A, Instant::now()).unwrap_err(), ShuttingDown);
+    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), ShuttingDown);
     drop(places);
     assert_eq!(admission.occupancy(), occupied(0, 0));
     assert!(admission.state().peers.is_empty());
@@ -334,7 +339,7 @@ fn addresses_are_not_remembered_without_bound() {
     let admission = admission(limits(1, 1, 10, 10));
     let address = |number: u32| IpAddr::from(number.to_be_bytes());
     for number in 0..3 * u32::try_from(MAX_IDLE_PEERS).unwrap() {
-        let place = admission.enter(address(number), now).unwrap();
+        let place = Place::take(&admission, address(number), now).unwrap();
         place.line_up();
         drop(place.failed());
         assert!(admission.state().peers.len() <= MAX_IDLE_PEERS + 2);
@@ -395,7 +400,7 @@ async fn walk(steps: Vec<Step>) {
         match step {
             Step::Enter(address) => {
                 let address = IpAddr::from([10, 0, 0, address]);
-                places.extend(admission.enter(address, Instant::now()).ok());
+                places.extend(Place::take(&admission, address, Instant::now()).ok());
             }
             Step::LineUp(number) => {
                 if let Some(index) = chosen(number, places.len()) {

@@ -5,8 +5,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::reports::ShutdownReport;
 use super::shared::Shared;
-use super::shutdown::{ShutdownReport, shut_down};
+use super::shutdown::shut_down;
 use super::stats::ListenerStats;
 use crate::lifetime::DropReason;
 

@@ -15,6 +15,7 @@ mod limits;
 mod pacing_tests;
 mod place;
 mod rebalance;
+mod reports;
 mod review;
 #[cfg(test)]
 mod review_tests;
@@ -40,10 +41,8 @@ pub use connection::TyphaConnection;
 pub use handle::ListenerHandle;
 pub use histogram::DurationHistogram;
 pub use limits::ListenerLimits;
-pub use review::LostTrust;
-pub use shared::FailedHandshake;
+pub use reports::{FailedHandshake, LostTrust, ShutdownReport};
 pub use shed::ShedCause;
-pub use shutdown::ShutdownReport;
 pub use stats::ListenerStats;
 
 pub use crate::lifetime::DropReason;
@@ -51,8 +50,8 @@ pub use crate::lifetime::DropReason;
 use crate::TyphaAcceptor;
 use crate::lifetime::ConnectionLifetime;
 use crate::snapshot_handle::TyphaSnapshotHandle;
-use review::TrustObserver;
-use shared::{Observer, Shared};
+use reports::{Observer, TrustObserver};
+use shared::Shared;
 
 /// Accepts Felixes at scale: yields authenticated connections, and nothing else.
 ///
@@ -213,9 +212,14 @@ impl TyphaListenerBuilder {
         self.start(listener)
     }
 
+    fn shared(self) -> Arc<Shared> {
+        let Self { acceptor, limits, lifetime, observer, trust_observer } = self;
+        Arc::new(Shared::new(acceptor, limits, lifetime, observer, trust_observer))
+    }
+
     fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
         let local_addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(self));
+        let shared = self.shared();
         let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
         shared.tasks.spawn(accepting::accept_all(shared.clone(), listener, owners));
         shared.tasks.spawn(rebalance::rebalance(shared.clone()));

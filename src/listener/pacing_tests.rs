@@ -11,9 +11,10 @@ use rustls_pki_types::UnixTime;
 use super::TyphaListener;
 use super::limits::ListenerLimits;
 use super::rebalance::rebalance;
+use super::reports::ShutdownReport;
 use super::roll::Entry;
 use super::shared::Shared;
-use super::shutdown::{ShutdownReport, shut_down};
+use super::shutdown::shut_down;
 use crate::Role;
 use crate::lifetime::{DropReason, Standing};
 use crate::testing::{TestLeaf, TestPki};
@@ -21,7 +22,7 @@ use crate::verifier::VerifiedPeer;
 
 fn shared(limits: ListenerLimits) -> Arc<Shared> {
     let acceptor = TestPki::new().unwrap().acceptor().unwrap();
-    Arc::new(Shared::new(TyphaListener::builder(acceptor).limits(limits)))
+    TyphaListener::builder(acceptor).limits(limits).shared()
 }
 
 static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {

@@ -20,8 +20,14 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(admission: Arc<Admission>, id: u64, address: IpAddr, signal: Arc<Signal>) -> Self {
-        Self { admission, id, address, signal }
+    /// Takes a place in the queue for a connection that has come.
+    ///
+    /// # Errors
+    ///
+    /// It is to be shed.
+    pub(super) fn take(admission: &Arc<Admission>, address: IpAddr, now: Instant) -> Result<Self, ShedCause> {
+        let (id, signal) = admission.admit(address, now)?;
+        Ok(Self { admission: admission.clone(), id, address, signal })
     }
 
     /// Waits until it is shed, from the queue or out of its handshake.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -10,30 +9,11 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::reports::LostTrust;
 use super::roll::Entry;
 use super::shared::Shared;
 use crate::lifetime::{DropReason, Judgement, LOOK_INTERVAL, Loss};
 use crate::snapshot::TyphaSnapshot;
-use crate::verifier::{Rejection, VerifiedPeer};
-
-/// A live connection whose peer would not be accepted any more.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LostTrust {
-    /// Where the peer connected from.
-    pub peer_address: SocketAddr,
-    /// Who it is, as it was accepted.
-    pub peer: VerifiedPeer,
-    /// Why it would not be accepted now.
-    pub rejection: Rejection,
-    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot that says so.
-    pub generation: u64,
-    /// Whether the connection is to be [closed](crate::lifetime::ConnectionLifetime) for it.
-    pub closes: bool,
-}
-
-/// Who is told of lost trust.
-pub(super) type TrustObserver = Box<dyn Fn(LostTrust) + Send + Sync>;
 
 /// Chains that are judged, some 0.1 ms each, before others get a turn on the thread.
 const JUDGED_AT_A_TIME: usize = 16;

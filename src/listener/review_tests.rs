@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::TyphaListener;
-use super::review::{LostTrust, review};
+use super::reports::LostTrust;
+use super::review::review;
 use super::roll::Entry;
 use super::shared::Shared;
 use crate::identity::RequiredIdentity;
@@ -44,7 +45,7 @@ impl Site {
         let builder = TyphaListener::builder(acceptor)
             .lifetime(lifetime)
             .on_lost_trust(move |lost| sink.lock().unwrap().push(lost));
-        Self { cas, typha, clock, shared: Arc::new(Shared::new(builder)), reported }
+        Self { cas, typha, clock, shared: builder.shared(), reported }
     }
 
     /// Puts in force what trusts these CAs only.

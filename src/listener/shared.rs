@@ -12,31 +12,14 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::TyphaListenerBuilder;
 use super::admission::Admission;
 use super::limits::ListenerLimits;
-use super::review::{LostTrust, TrustObserver};
+use super::reports::{FailedHandshake, LostTrust, Observer, ShutdownReport, TrustObserver};
 use super::roll::{Entry, Roll};
-use super::shutdown::ShutdownReport;
 use super::stats::{Counters, ListenerStats};
 use crate::TyphaAcceptor;
 use crate::error::HandshakeError;
 use crate::lifetime::{ConnectionLifetime, DropReason};
-
-/// A handshake that did not lead to a connection.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct FailedHandshake {
-    /// Where the peer connected from.
-    pub peer_address: SocketAddr,
-    /// Why there is no connection.
-    pub error: HandshakeError,
-    /// Time from `accept()` to the end.
-    pub took: Duration,
-}
-
-/// Who is told of failed handshakes.
-pub(super) type Observer = Box<dyn Fn(FailedHandshake) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) acceptor: TyphaAcceptor,
@@ -64,8 +47,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(builder: TyphaListenerBuilder) -> Self {
-        let TyphaListenerBuilder { acceptor, limits, lifetime, observer, trust_observer } = builder;
+    pub(super) fn new(
+        acceptor: TyphaAcceptor,
+        limits: ListenerLimits,
+        lifetime: ConnectionLifetime,
+        observer: Option<Observer>,
+        trust_observer: Option<TrustObserver>,
+    ) -> Self {
         let limits = limits.at_least_one();
         let roll = Roll::default();
         Self {

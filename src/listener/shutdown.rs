@@ -6,19 +6,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::info;
 
+use super::reports::ShutdownReport;
 use super::shared::Shared;
 use crate::lifetime::DropReason;
 use crate::time::{FAR, deadline_in};
-
-/// What came of a graceful shutdown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct ShutdownReport {
-    /// Connections that were told to go. The others had gone by themselves.
-    pub dropped: usize,
-    /// Connections whose owners still had them when the time was over; reading and writing fails for them.
-    pub left: usize,
-}
 
 /// Runs once.
 pub(super) async fn shut_down(shared: Arc<Shared>) -> ShutdownReport {

@@ -5,22 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, watch};
+use rustls_pki_types::UnixTime;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{info, warn};
 
+use super::changes::Changes;
 use super::error::ReloadError;
 use super::expiry::ExpiryWatch;
 use super::facade::Facade;
 use super::files::SETTLE_TIME;
 use super::look::{Found, look};
 use super::options::ReloadOptions;
-use super::outcomes::{THE_PROGRAM, now};
-use super::reloader::Request;
 use super::source::SnapshotSource;
-use super::state::{CertificateLifetime, ReloadState};
-use crate::snapshot::SnapshotEnd;
+use super::state::{CertificateLifetime, ReloadState, Reloaded};
+use crate::snapshot::{Snapshot, SnapshotEnd};
 use crate::snapshot_handle::SnapshotHandle;
+use crate::text::WithCauses;
 use crate::time::deadline_in;
 
 /// The shortest time between two looks that nobody asked for.
@@ -33,14 +34,20 @@ const UNSETTLED_LOOKS: u32 = 10;
 /// How often in a row a look is made again because the program put something in force meanwhile.
 const LOOKS_OVERTAKEN: u32 = 10;
 
+/// Whence comes what the source did not give.
+const THE_PROGRAM: &str = "the program";
+
+/// Where the outcome of a look that was asked for goes.
+pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
+
 /// What the task has.
 pub(super) struct Following<C, S> {
-    pub(super) snapshots: SnapshotHandle<C>,
+    snapshots: SnapshotHandle<C>,
     source: S,
-    pub(super) description: String,
+    description: String,
     options: ReloadOptions,
-    pub(super) state: watch::Sender<ReloadState>,
-    pub(super) expiry: ExpiryWatch,
+    state: watch::Sender<ReloadState>,
+    expiry: ExpiryWatch,
     facade: Facade,
     settling: Option<Settling<C>>,
 }
@@ -236,4 +243,83 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             _ => false,
         }
     }
+}
+
+impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
+    /// Acts on what a look found.
+    fn settled(&mut self, found: Found<C>) -> Result<Reloaded, Arc<ReloadError>> {
+        match found {
+            Found::Bad(error) => Err(self.failed(error)),
+            Found::New(snapshot) => Ok(Reloaded::Replaced { generation: self.put_in_force(snapshot) }),
+            Found::Unchanged => {
+                if self.state.borrow().last_error.is_some() {
+                    info!(source = self.description, "what is there is what is in force, again");
+                    self.state.send_modify(|state| state.last_error = None);
+                }
+                Ok(Reloaded::Unchanged)
+            }
+        }
+    }
+
+    /// Reports a failure, unless it has been. Returns it as it was reported.
+    fn failed(&mut self, error: Arc<ReloadError>) -> Arc<ReloadError> {
+        let reported = self.state.borrow().last_error.clone();
+        if let Some(reported) = reported.filter(|reported| reported.reads_as(&error)) {
+            return reported;
+        }
+        warn!(
+            source = self.description,
+            reason = error.as_str(),
+            detail = %WithCauses(&*error),
+            generation = self.state.borrow().generation,
+            "what is new can not be used; the snapshot in force stays"
+        );
+        self.state.send_modify(|state| {
+            state.failures += 1;
+            state.last_error = Some(error.clone());
+        });
+        error
+    }
+
+    fn put_in_force(&mut self, snapshot: Snapshot<C>) -> u64 {
+        let (old, new) = (self.snapshots.current(), snapshot.clone());
+        let generation = self.snapshots.replace(snapshot);
+        let changes = Changes::between(old.parts(), new.parts());
+        info!(generation, source = self.description, changes = %changes, "snapshot replaced");
+        if let Some(issuer) = changes.own_issuer(C::LOCAL, now(&new)) {
+            warn!(generation, "{issuer}");
+        }
+        new.parts().log_warnings(C::LOCAL);
+        self.expiry.begin_lists(&new.parts().material.revocation_lists, now(&new));
+        self.state.send_modify(|state| {
+            state.reloads += 1;
+            state.last_error = None;
+            state.generation = generation;
+            state.loaded_at = now(&new);
+            state.loaded_from.clone_from(&self.description);
+            state.certificates = CertificateLifetime::all_of(new.parts());
+        });
+        generation
+    }
+
+    /// Takes note of what the program put in force itself.
+    fn follow_generation(&mut self) {
+        let current = self.snapshots.current();
+        if current.generation() == self.state.borrow().generation {
+            return;
+        }
+        self.state.send_modify(|state| {
+            state.generation = current.generation();
+            state.loaded_at = now(&current);
+            state.loaded_from = THE_PROGRAM.to_owned();
+            state.certificates = CertificateLifetime::all_of(current.parts());
+        });
+        // What is known of its lists was said when it was made.
+        self.expiry.begin_lists(&current.parts().material.revocation_lists, now(&current));
+    }
+}
+
+/// By the clock of its policy, or else by ours.
+fn now<C>(snapshot: &Snapshot<C>) -> UnixTime {
+    snapshot.now().unwrap_or_else(UnixTime::now)
 }

@@ -7,10 +7,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::ReloadError;
-use super::following::Following;
+use super::following::{Following, Request};
 use super::options::ReloadOptions;
 use super::source::SnapshotSource;
-use super::state::ReloadState;
+use super::state::{ReloadState, Reloaded};
 use crate::snapshot::SnapshotEnd;
 use crate::snapshot_handle::SnapshotHandle;
 
@@ -63,22 +63,6 @@ struct Inner {
     requests: mpsc::UnboundedSender<Request>,
     state: watch::Receiver<ReloadState>,
     _task: AbortOnDropHandle<()>,
-}
-
-/// Where the outcome of a look that was asked for goes.
-pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
-
-/// What [`Reloader::reload_now`] did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Reloaded {
-    /// Another snapshot is in force.
-    Replaced {
-        /// Its generation.
-        generation: u64,
-    },
-    /// What is there is what is in force.
-    Unchanged,
 }
 
 impl Reloader {

@@ -102,3 +102,16 @@ impl CertificateLifetime {
         std::iter::once(leaf).chain(cas).collect()
     }
 }
+
+/// What [`Reloader::reload_now`](super::Reloader::reload_now) did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Reloaded {
+    /// Another snapshot is in force.
+    Replaced {
+        /// Its generation.
+        generation: u64,
+    },
+    /// What is there is what is in force.
+    Unchanged,
+}

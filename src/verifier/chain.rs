@@ -1,7 +1,6 @@
 //! The chain: webpki's check, and what it leaves out of what Go, and so Calico, checks.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
@@ -10,6 +9,7 @@ use webpki::{
 };
 
 use super::cache::Validity;
+use super::path::{Path, Trust};
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
@@ -110,31 +110,6 @@ impl PeerVerifier {
         };
         Ok(Path { ca: entry.label.clone(), validity, is_straight })
     }
-}
-
-/// Whether it counts for a path that the CA is valid yet, and that the revocation lists are in their time.
-#[derive(Clone, Copy)]
-pub(super) enum Trust {
-    /// As in a handshake.
-    InTime,
-    WheneverItWas,
-}
-
-impl Trust {
-    /// The time that the lists are to be looked at.
-    fn looked_at(self, now: UnixTime) -> Option<UnixTime> {
-        matches!(self, Self::InTime).then_some(now)
-    }
-}
-
-/// What is known of an accepted path.
-pub(super) struct Path {
-    /// The label of the CA that it leads to.
-    pub(super) ca: Arc<str>,
-    /// When its CA, its intermediates and their revocation lists are valid.
-    pub(super) validity: Validity,
-    /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
-    pub(super) is_straight: bool,
 }
 
 /// webpki takes any configured certificate for a CA, whatever it says about itself.

@@ -20,6 +20,7 @@ mod adapter;
 mod cache;
 mod chain;
 mod classify;
+mod path;
 mod rejection;
 mod revocation;
 
@@ -34,7 +35,7 @@ pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 
 use cache::{ChainCache, ChainDigest, Validity, VerifiedChain, chain_hash};
-use chain::{Path, Trust};
+use path::{Path, Trust};
 
 use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
 use crate::material::{RevocationLists, TrustBundle};

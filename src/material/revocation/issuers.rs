@@ -5,11 +5,34 @@ use std::cell::Cell;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
-use super::loading::Found;
 use crate::certificate::{Certificate, algorithm_text, name_text};
-use crate::material::error::MaterialError;
+use crate::material::error::{MaterialError, Origin};
 use crate::material::signed::{SignatureProblem, Signed};
 use crate::material::trust_bundle::TrustBundle;
+
+/// Something that was found in a file, and where.
+pub(super) struct Found<T> {
+    pub(super) origin: Origin,
+    /// Its place among its kind there, counted from 1.
+    pub(super) position: usize,
+    pub(super) der: T,
+}
+
+impl<T> Found<T> {
+    pub(super) fn new(origin: &Origin, index: usize, der: T) -> Self {
+        Self { origin: origin.clone(), position: index + 1, der }
+    }
+
+    pub(super) fn unusable_list(&self, problem: impl Into<String>) -> MaterialError {
+        let (origin, position) = (self.origin.clone(), self.position);
+        MaterialError::RevocationList { origin, position, problem: problem.into() }
+    }
+
+    pub(super) fn unusable_issuer(&self, problem: String) -> MaterialError {
+        let (origin, position) = (self.origin.clone(), self.position);
+        MaterialError::RevocationListIssuer { origin, position, problem }
+    }
+}
 
 /// The CAs of a bundle, and the intermediate CAs that are known to be below them.
 ///

@@ -7,8 +7,8 @@ use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 use webpki::{BorrowedCertRevocationList, CertRevocationList};
 
-use super::RevocationList;
-use super::issuers::Issuers;
+use super::issuers::{Found, Issuers};
+use super::list::RevocationList;
 use crate::certificate::{name_text, revocation_list_times};
 use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
 use crate::material::error::{MaterialError, Origin};
@@ -21,30 +21,6 @@ const EXPECTED: Expected = Expected {
     description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) may \
                   stand",
 };
-
-/// Something that was found in a file, and where.
-pub(super) struct Found<T> {
-    pub(super) origin: Origin,
-    /// Its place among its kind there, counted from 1.
-    pub(super) position: usize,
-    pub(super) der: T,
-}
-
-impl<T> Found<T> {
-    fn new(origin: &Origin, index: usize, der: T) -> Self {
-        Self { origin: origin.clone(), position: index + 1, der }
-    }
-
-    fn unusable_list(&self, problem: impl Into<String>) -> MaterialError {
-        let (origin, position) = (self.origin.clone(), self.position);
-        MaterialError::RevocationList { origin, position, problem: problem.into() }
-    }
-
-    pub(super) fn unusable_issuer(&self, problem: String) -> MaterialError {
-        let (origin, position) = (self.origin.clone(), self.position);
-        MaterialError::RevocationListIssuer { origin, position, problem }
-    }
-}
 
 /// What the files hold, before anything in it is believed.
 #[derive(Default)]

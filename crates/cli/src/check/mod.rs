@@ -15,10 +15,11 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rustls_pki_types::UnixTime;
 use typha_tls::Role;
+use typha_tls::verifier::PeerVerifier;
 
 use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
 use current::Current;
-use plan::PlanOptions;
+use plan::{Plan, PlanOptions};
 use report::Report;
 
 /// Checks the configuration and the files of one end, and says what to do about each finding
@@ -79,7 +80,32 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         if let Some(file) = against {
             against::check(&mut report, &current, file, now);
         }
-        plan::check(&mut report, &current, plan, now);
+        check_plan(&mut report, &current, plan, now);
     }
     report.exit_code()
+}
+
+/// What is planned: what goes, what comes, whether we fit in, and who would be cut off.
+fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now: UnixTime) {
+    let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
+    let bundle = plan.bundle(report);
+    let lists = bundle.as_ref().and_then(|bundle| plan.lists(report, bundle));
+    if options.changes_something() {
+        plan.own_leaf(report);
+        if let (Some(bundle), Some(lists)) = (&bundle, &lists) {
+            plan.own_chain(report, bundle, lists);
+        }
+    }
+    let Some(dir) = &options.peers else { return };
+    let required = plan.required(report);
+    let after = match (bundle, lists, required) {
+        (Some(bundle), Some(lists), Some(required)) => {
+            Some(PeerVerifier::new(bundle, lists, required, current.settings.policy.provider()))
+        }
+        _ => None,
+    };
+    match (current.verifier(), after) {
+        (Some(before), Some(after)) => peers::judge(report, &plan, dir, &before, &after),
+        _ => report.error("peers", "nobody was judged: what is said above must be mended first"),
+    }
 }

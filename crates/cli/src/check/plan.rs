@@ -10,11 +10,11 @@ use time::format_description::well_known::Rfc3339;
 use typha_tls::RequiredIdentity;
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
-use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::verifier::Rejection;
 
+use super::ca_changes;
 use super::current::Current;
 use super::report::Report;
-use super::{ca_changes, peers};
 use crate::verify::parse_time;
 
 /// What is planned. What is not named stays as it is.
@@ -22,7 +22,7 @@ use crate::verify::parse_time;
 pub(super) struct PlanOptions {
     /// Directory with one PEM chain of the other end per file, leaf first: says who of them would be cut off
     #[arg(long, value_name = "DIR")]
-    peers: Option<PathBuf>,
+    pub(super) peers: Option<PathBuf>,
     /// The CA file as it will be
     #[arg(long, value_name = "NEW")]
     with_ca_file: Option<PathBuf>,
@@ -42,7 +42,7 @@ pub(super) struct PlanOptions {
     /// The time to judge the plan at, such as 2026-01-31T12:00:00Z; the configuration as it is is judged now [default:
     /// now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
-    at: Option<UnixTime>,
+    pub(super) at: Option<UnixTime>,
 }
 
 /// The configuration as it will be, as far as it can be used.
@@ -68,7 +68,7 @@ impl PlanOptions {
         }
     }
 
-    fn changes_something(&self) -> bool {
+    pub(super) fn changes_something(&self) -> bool {
         self.with_ca_file.is_some() || !self.with_crl_files.is_empty() || self.at.is_some()
     }
 }
@@ -78,32 +78,8 @@ fn is_none(value: &str) -> bool {
     value.eq_ignore_ascii_case("none")
 }
 
-pub(super) fn check(report: &mut Report, current: &Current, options: &PlanOptions, now: UnixTime) {
-    let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
-    let bundle = plan.bundle(report);
-    let lists = bundle.as_ref().and_then(|bundle| plan.lists(report, bundle));
-    if options.changes_something() {
-        plan.own_leaf(report);
-        if let (Some(bundle), Some(lists)) = (&bundle, &lists) {
-            plan.own_chain(report, bundle, lists);
-        }
-    }
-    let Some(dir) = &options.peers else { return };
-    let required = plan.required(report);
-    let after = match (bundle, lists, required) {
-        (Some(bundle), Some(lists), Some(required)) => {
-            Some(PeerVerifier::new(bundle, lists, required, current.settings.policy.provider()))
-        }
-        _ => None,
-    };
-    match (current.verifier(), after) {
-        (Some(before), Some(after)) => peers::judge(report, &plan, dir, &before, &after),
-        _ => report.error("peers", "nobody was judged: what is said above must be mended first"),
-    }
-}
-
 impl Plan<'_> {
-    fn bundle(&self, report: &mut Report) -> Option<TrustBundle> {
+    pub(super) fn bundle(&self, report: &mut Report) -> Option<TrustBundle> {
         let Some(file) = self.options.ca_file() else {
             let bundle = self.current.bundle.clone()?;
             self.new_warnings(report, &bundle.warnings(self.now), bundle.warnings(self.at));
@@ -117,7 +93,7 @@ impl Plan<'_> {
         Some(bundle)
     }
 
-    fn lists(&self, report: &mut Report, bundle: &TrustBundle) -> Option<RevocationLists> {
+    pub(super) fn lists(&self, report: &mut Report, bundle: &TrustBundle) -> Option<RevocationLists> {
         let settings = &self.current.settings;
         let planned = self.options.crl_files();
         let files = planned.unwrap_or(&settings.files.crl_files);
@@ -159,7 +135,7 @@ impl Plan<'_> {
         policy
     }
 
-    fn required(&self, report: &mut Report) -> Option<RequiredIdentity> {
+    pub(super) fn required(&self, report: &mut Report) -> Option<RequiredIdentity> {
         let (options, required) = (self.options, &self.current.settings.required_peer);
         if options.with_cn.is_none() && options.with_uri_san.is_none() {
             return Some(required.clone());
@@ -172,14 +148,14 @@ impl Plan<'_> {
         Some(planned)
     }
 
-    fn own_leaf(&self, report: &mut Report) {
+    pub(super) fn own_leaf(&self, report: &mut Report) {
         let Some(credentials) = &self.current.credentials else { return };
         let warnings = |at| credentials.warnings(self.current.local, at);
         self.new_warnings(report, &warnings(self.now), warnings(self.at));
     }
 
     /// Whether our own chain leads to the CA file as it will be: peers with the same file judge us by it.
-    fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
+    pub(super) fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
         let current = self.current;
         let Some(after) = current.own_verdict(bundle, lists, self.at) else { return };
         let before = current.bundle.as_ref();
