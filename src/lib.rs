@@ -26,6 +26,8 @@
 //!
 //! What a peer controls is escaped and cut in them, as in every error text. The names of fields and reasons are stable.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod acceptor;
 mod certificate;
 pub mod config;

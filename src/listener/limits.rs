@@ -5,9 +5,9 @@ use std::time::Duration;
 /// How much a [`TyphaListener`](crate::TyphaListener) takes on, and at what pace it lets go. A number below 1 counts as
 /// 1.
 ///
-/// The process needs a descriptor for each connection, queued or in service: raise `RLIMIT_NOFILE` beyond the
-/// sum of `connections` and `queue`. Where it has too few, silent connections are shed for new ones, and what can not be
-/// accepted waits in the system's queue.
+/// The process needs a descriptor for each connection, queued or in service: raise `RLIMIT_NOFILE` beyond
+/// the sum of `connections` and `queue`. Where it has too few, silent connections are shed for new ones, and what can
+/// not be accepted waits in the system's queue.
 ///
 /// ```
 /// let mut limits = typha_tls::listener::ListenerLimits::default();
