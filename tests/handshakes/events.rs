@@ -57,6 +57,7 @@ async fn events_of(
     let felix_tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (typha_tcp, felix_address) = listener.accept().await.unwrap();
     let addresses = [felix_address.to_string(), listener.local_addr().unwrap().to_string()];
+    crate::subscribers::let_all_be_asked();
     let subscriber = |recorder: &Recorder| tracing_subscriber::registry().with(recorder.clone());
     use tracing::instrument::WithSubscriber as _;
     let typha =

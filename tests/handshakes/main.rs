@@ -17,4 +17,7 @@ mod hostile_peers;
 mod replaced_snapshots;
 mod resumption;
 mod stream_io;
+#[allow(unreachable_pub, reason = "other test files use it, too")]
+#[path = "../common/subscribers.rs"]
+mod subscribers;
 mod truncation_and_timeouts;

@@ -18,6 +18,9 @@ mod keys;
 mod leaf_identity;
 mod revocation_lists;
 mod secrecy;
+#[allow(unreachable_pub, reason = "other test files use it, too")]
+#[path = "../common/subscribers.rs"]
+mod subscribers;
 mod unreadable;
 mod warnings;
 

@@ -103,6 +103,7 @@ async fn no_log_shows_the_key() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || writer.clone())
         .finish();
+    subscribers::let_all_be_asked();
     let guard = tracing::subscriber::set_default(subscriber);
     let credentials =
         Credentials::from_pem_files(dir.path("cert.pem"), dir.path("key.pem"), &provider()).unwrap();

@@ -24,6 +24,9 @@ mod migrations;
 mod proof;
 mod revocation_lists;
 mod rig;
+#[allow(unreachable_pub, reason = "other test files use it, too")]
+#[path = "../common/subscribers.rs"]
+mod subscribers;
 mod swaps;
 mod torn_files;
 mod unreadable_files;

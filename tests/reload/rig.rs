@@ -235,6 +235,7 @@ struct Recorder(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     pub(crate) fn start() -> Self {
+        crate::subscribers::let_all_be_asked();
         let events = Recorder::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(events.clone()));
         Self { events, _guard: guard }

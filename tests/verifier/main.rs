@@ -21,4 +21,7 @@ mod material;
 mod negotiation;
 mod rejections;
 mod revocation;
+#[allow(unreachable_pub, reason = "other test files use it, too")]
+#[path = "../common/subscribers.rs"]
+mod subscribers;
 mod verdict;

@@ -1,5 +1,4 @@
-//! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, a PKI to start
-//! with, and a storm of connections. Results are JSON lines.
+#![doc = include_str!("../README.md")]
 
 mod check;
 #[cfg(target_os = "linux")]

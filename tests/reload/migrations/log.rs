@@ -18,6 +18,7 @@ struct Recorder(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     pub(crate) fn new() -> Self {
+        crate::subscribers::let_all_be_asked();
         let lines = Arc::<Mutex<Vec<_>>>::default();
         let subscriber = tracing_subscriber::registry().with(Recorder(lines.clone()));
         Self { lines, _guard: set_default(subscriber) }

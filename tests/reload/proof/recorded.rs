@@ -19,6 +19,7 @@ pub(crate) struct ExpiryWarnings(Arc<Mutex<Vec<Warning>>>);
 impl ExpiryWarnings {
     /// Of all that this thread does, as long as the guard lives.
     pub(crate) fn record() -> (Self, DefaultGuard) {
+        crate::subscribers::let_all_be_asked();
         let this = Self::default();
         let guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(this.clone()));
         (this, guard)

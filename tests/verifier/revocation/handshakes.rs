@@ -45,6 +45,7 @@ fn a_snapshot_logs_the_warnings() {
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
         let material = material(&pki, &pki.typha, lists(text, &bundle, revocation));
+        crate::subscribers::let_all_be_asked();
         tracing::subscriber::with_default(subscriber, || {
             TyphaSnapshot::new(&material, RequiredIdentity::common_name("x").unwrap(), &policy).unwrap()
         });

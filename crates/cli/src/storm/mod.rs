@@ -64,11 +64,12 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     };
     let plan = Arc::new(plan);
     let stop = CancellationToken::new();
+    let interrupted = interrupted();
     let ended = {
         let mut storm = pin!(storm(&typha, &plan, felixes, &stop));
         tokio::select! {
             ended = &mut storm => ended,
-            () = interrupted() => {
+            () = interrupted => {
                 stop.cancel();
                 storm.await
             }

@@ -50,6 +50,7 @@ async fn each_is_told_and_the_next_good_one_counts() {
     let writer = log.clone();
     let subscriber =
         tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(move || writer.clone());
+    crate::subscribers::let_all_be_asked();
     let _guard = tracing::subscriber::set_default(subscriber.finish());
     let agent = Agent::start(dir.path(), Says::Svids((&good).into()));
     let source = source_in(dir.path(), FELIX).connect().await.unwrap();
