@@ -2,145 +2,268 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use super::cores::{Assignment, Core};
-use super::figures::peer_name;
-use super::material::Material;
-use super::mode::Mode;
-use super::process::{BenchError, Stop, Worker};
-use super::progress::Progress;
-use super::protocol::{End, Files, Implementation, Setup, Version};
+use typha_tls::testing::{FELIX_COMMON_NAME, FELIX_SPIFFE_ID, TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID};
+
+use crate::arguments::Mode;
+use crate::machine::{Assignment, Core};
+use crate::material::Material;
+use crate::pace::{Progress, millis};
+use crate::process::{BenchError, Stop, Worker};
+use crate::protocol::{
+    Chains, CpuTime, End, Files, Fresh, Handshakes, Implementation, Ready, Request, Required, Setup, Version,
+};
 
 /// What all measurements of a run share.
 pub(crate) struct Context {
-    /// Where files go; removed by its owner.
+    /// For files; its owner removes it.
     pub(crate) dir: PathBuf,
-    /// This command, which is also its own worker.
+    /// This program, which is also the worker.
     pub(crate) program: PathBuf,
     pub(crate) go: Option<PathBuf>,
     pub(crate) peers: Vec<Implementation>,
     pub(crate) cores: Vec<Core>,
     pub(crate) clients: usize,
-    /// Leaves of the clients that every Typha has seen.
+    /// Leaves of the clients that every Typha knows.
     pub(crate) usual_leaves: usize,
-    /// A first impression is enough.
-    pub(crate) quick: bool,
     /// The least number of rounds of slices.
     pub(crate) rounds: usize,
     pub(crate) stop: Stop,
     pub(crate) progress: Progress,
     pub(crate) versions: RefCell<BTreeMap<&'static str, String>>,
+    /// What people should know about the results.
+    pub(crate) notes: RefCell<Vec<String>>,
+    /// How many directories of certificates there are.
     pub(crate) materials: Cell<usize>,
 }
 
-impl Context {
-    /// New certificates for a mode.
-    pub(crate) fn material(&self, mode: &Mode) -> Result<Material, BenchError> {
-        self.stop.check()?;
-        let number = self.materials.get();
-        self.materials.set(number + 1);
-        Material::make(&self.dir, &format!("pki-{number}"), mode)
+/// What to measure, and until when.
+#[derive(Clone)]
+pub(crate) struct Job<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) title: String,
+    pub(crate) mode: Mode,
+    pub(crate) deadline: Instant,
+}
+
+impl Job<'_> {
+    /// Shows what is measured now.
+    pub(crate) fn show(&self, what: &str) {
+        self.context.progress.show(&self.title, what);
     }
 
-    /// Starts a Typha that trusts `ca`, or the CA of the material.
+    /// New certificates.
+    pub(crate) fn material(&self) -> Result<Material, BenchError> {
+        self.context.stop.check()?;
+        let number = self.context.materials.get();
+        self.context.materials.set(number + 1);
+        Material::make(&self.context.dir.join(format!("pki-{number}")), self.mode)
+    }
+}
+
+impl Context {
+    pub(crate) fn note(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
     pub(crate) fn typha(
         &self,
         peer: Implementation,
-        mode: &Mode,
         material: &Material,
-        ca: Option<&str>,
-        assignment: &Assignment,
+        cores: &[Core],
     ) -> Result<Worker, BenchError> {
-        let mut files = material.typha.clone();
-        if let Some(ca) = ca {
-            ca.clone_into(&mut files.ca);
-        }
-        let setup = Self::setup(peer, End::Typha, files, mode, &assignment.typha);
-        let setup = Setup { required: mode.identity.of_felix(), ..setup };
-        self.start(setup, &assignment.typha)
+        let required = required(FELIX_COMMON_NAME, FELIX_SPIFFE_ID);
+        self.start(setup(peer, End::Typha, &material.typha, required, material.mode, cores), cores)
     }
 
-    /// Starts a Felix.
     pub(crate) fn felix(
         &self,
         peer: Implementation,
-        mode: &Mode,
         material: &Material,
         cores: &[Core],
-        resumption: bool,
     ) -> Result<Worker, BenchError> {
-        let setup = Self::setup(peer, End::Felix, material.felix.clone(), mode, cores);
-        let setup = Setup { groups: mode.group.offered(), resumption, ..setup };
-        self.start(setup, cores)
+        let required = required(TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID);
+        self.start(setup(peer, End::Felix, &material.felix, required, material.mode, cores), cores)
     }
 
     /// Starts a worker for what needs no sockets, on the first of Typha's cores.
     pub(crate) fn memory(
         &self,
         peer: Implementation,
-        mode: &Mode,
         material: &Material,
         assignment: &Assignment,
     ) -> Result<Worker, BenchError> {
         let core = assignment.typha.get(..1).unwrap_or_default();
-        let setup = Self::setup(peer, End::Memory, material.memory.clone(), mode, core);
-        let setup = Setup {
-            groups: mode.group.offered(),
-            // The one leaf of the material has Felix's names.
-            required: mode.identity.of_felix(),
-            // The primitives are the same in both versions, and this crate's Felix knows no highest one.
-            max_version: Version::Tls13,
-            ..setup
-        };
-        self.start(setup, core)
-    }
-
-    fn setup(implementation: Implementation, end: End, files: Files, mode: &Mode, cores: &[Core]) -> Setup {
-        Setup {
-            implementation,
-            end,
-            threads: cores.len().max(1),
-            files,
-            required: mode.identity.of_typha(),
-            max_version: mode.tls.version(),
-            groups: Vec::new(),
-            resumption: false,
-        }
+        // The leaf that is good for both ends has Felix's names.
+        let required = required(FELIX_COMMON_NAME, FELIX_SPIFFE_ID);
+        let setup = setup(peer, End::Memory, &material.memory, required, material.mode, core);
+        // The floor is the same in both versions, and the Felix of this crate has no maximum version.
+        self.start(Setup { max_version: Version::Tls13, ..setup }, core)
     }
 
     fn start(&self, setup: Setup, cores: &[Core]) -> Result<Worker, BenchError> {
         self.stop.check()?;
-        let (peer, end) = (setup.implementation, setup.end);
-        let name = format!("{} ({})", end_name(end), peer_name(peer));
-        let worker = Worker::start(name, self.command(peer)?, &setup, cores, &self.stop)?;
-        self.versions.borrow_mut().entry(peer_name(peer)).or_insert_with(|| worker.ready.versions.clone());
-        Ok(worker)
-    }
-
-    fn command(&self, peer: Implementation) -> Result<Command, BenchError> {
-        let worker = |program: &Path| {
-            let mut command = Command::new(program);
-            command.arg("worker");
-            command
+        let peer = setup.implementation;
+        let end = match setup.end {
+            End::Felix => "Felix",
+            End::Memory => "in memory",
+            End::Typha => "Typha",
         };
-        match peer {
-            Implementation::Ours | Implementation::Bare | Implementation::BareAes128 => {
-                Ok(worker(&self.program))
+        let command = match (peer, &self.go) {
+            (Implementation::Go, Some(go)) => Command::new(go),
+            (Implementation::Go, None) => {
+                return Err(BenchError::Unusable("go is not installed".to_owned()));
             }
-            Implementation::Go => {
-                let go = self.go.as_ref().map(Command::new);
-                go.ok_or_else(|| BenchError::Unusable("go is not on this machine".to_owned()))
+            _ => {
+                let mut command = Command::new(&self.program);
+                command.arg("worker");
+                command
             }
-        }
+        };
+        let worker = Worker::start(format!("{end} ({})", peer.name()), command, &setup, cores, &self.stop)?;
+        self.versions.borrow_mut().entry(peer.name()).or_insert_with(|| worker.ready.versions.clone());
+        Ok(worker)
     }
 }
 
-fn end_name(end: End) -> &'static str {
-    match end {
-        End::Felix => "Felix",
-        End::Memory => "in memory",
-        End::Typha => "Typha",
+fn required(common_name: &str, uri_san: &str) -> Required {
+    Required { common_name: Some(common_name.to_owned()), uri_san: Some(uri_san.to_owned()) }
+}
+
+fn setup(
+    implementation: Implementation,
+    end: End,
+    files: &Files,
+    required: Required,
+    mode: Mode,
+    cores: &[Core],
+) -> Setup {
+    Setup {
+        implementation,
+        end,
+        threads: cores.len().max(1),
+        files: files.clone(),
+        required,
+        max_version: mode.tls.version(),
+        groups: mode.group.offered(),
+        resumption: false,
+    }
+}
+
+/// The load: a process of Felix for each of its cores. With one process for all of them, the kernel decides which thread
+/// runs where, and can leave cores idle.
+pub(crate) struct Felixes {
+    pub(crate) first: Worker,
+    others: Vec<Worker>,
+}
+
+impl Felixes {
+    /// As many as there are cores for them, and clients.
+    pub(crate) fn start(
+        context: &Context,
+        peer: Implementation,
+        material: &Material,
+        assignment: &Assignment,
+        clients: usize,
+    ) -> Result<Self, BenchError> {
+        let felix = |cores: &[_]| context.felix(peer, material, cores);
+        match assignment.felix.get(..clients.clamp(1, assignment.felix.len())) {
+            Some([first, others @ ..]) if assignment.disjoint => Ok(Self {
+                first: felix(&[*first])?,
+                others: others.iter().map(|core| felix(&[*core])).collect::<Result<_, _>>()?,
+            }),
+            _ => Ok(Self { first: felix(&assignment.felix)?, others: Vec::new() }),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Worker> {
+        std::iter::once(&mut self.first).chain(&mut self.others)
+    }
+
+    /// Sets the leaves that they use from now on, for each Felix its own.
+    pub(crate) fn set_leaves(&mut self, usual: &[Chains], fresh: &[Fresh]) -> Result<(), BenchError> {
+        for (index, worker) in self.all().enumerate() {
+            let (usual, fresh) = (usual.get(index).cloned(), fresh.get(index).cloned());
+            worker.send(&Request::Leaves { usual, fresh })?;
+        }
+        self.all().try_for_each(|worker| worker.receive(Duration::ZERO).map(|_: Ready| ()))
+    }
+
+    /// Handshakes of all of them at the same time, by so many clients together.
+    pub(crate) fn handshakes(
+        &mut self,
+        address: &str,
+        clients: usize,
+        length: Duration,
+        rides: bool,
+    ) -> Result<Handshakes, BenchError> {
+        let count = self.len();
+        for (index, worker) in self.all().enumerate() {
+            let (address, clients) = (address.to_owned(), share(clients, count, index));
+            worker.send(&Request::Handshakes { address, clients, millis: millis(length), rides })?;
+        }
+        let answers = self.all().map(|worker| worker.receive(length));
+        Ok(sum(answers.collect::<Result<Vec<Handshakes>, _>>()?))
+    }
+}
+
+/// One of so many parts, as equal as possible.
+fn share(whole: usize, parts: usize, index: usize) -> usize {
+    whole / parts + usize::from(index < whole % parts)
+}
+
+fn sum(answers: Vec<Handshakes>) -> Handshakes {
+    let sum = |of: fn(&Handshakes) -> u64| answers.iter().map(of).sum::<u64>();
+    Handshakes {
+        completed: sum(|answer| answer.completed),
+        failed: sum(|answer| answer.failed),
+        first_failure: answers.iter().find_map(|answer| answer.first_failure.clone()),
+        resumed: sum(|answer| answer.resumed),
+        fresh: sum(|answer| answer.fresh),
+        // All Felixes have the same settings.
+        negotiated: answers.iter().find_map(|answer| answer.negotiated.clone()),
+        elapsed_nanos: answers.iter().map(|answer| answer.elapsed_nanos).max().unwrap_or_default(),
+        cpu: answers.iter().map(|answer| answer.cpu).sum::<CpuTime>(),
+        rounds_nanos: answers.into_iter().flat_map(|answer| answer.rounds_nanos).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clients_are_divided() {
+        let shares = |whole, parts| (0..parts).map(|index| share(whole, parts, index)).collect::<Vec<_>>();
+        assert_eq!(shares(32, 3), [11, 11, 10]);
+        assert_eq!(shares(2, 2), [1, 1]);
+        assert_eq!(shares(1, 1), [1]);
+    }
+
+    #[test]
+    fn answers_are_summed_up() {
+        let answer = |completed, nanos, failure: Option<&str>| Handshakes {
+            completed,
+            failed: u64::from(failure.is_some()),
+            first_failure: failure.map(str::to_owned),
+            resumed: 1,
+            fresh: 3,
+            negotiated: None,
+            elapsed_nanos: nanos,
+            cpu: CpuTime { user_nanos: 5, system_nanos: 2 },
+            rounds_nanos: vec![nanos, nanos + 1],
+        };
+        let sum = sum(vec![answer(10, 100, None), answer(30, 200, Some("refused"))]);
+        assert_eq!((sum.completed, sum.failed, sum.resumed, sum.fresh), (40, 1, 2, 6));
+        assert_eq!((sum.elapsed_nanos, sum.cpu), (200, CpuTime { user_nanos: 10, system_nanos: 4 }));
+        assert_eq!(sum.rounds_nanos, [100, 101, 200, 201]);
+        assert_eq!(sum.first_failure.as_deref(), Some("refused"));
     }
 }

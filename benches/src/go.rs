@@ -1,14 +1,12 @@
-//! The Go pair, built on the spot.
+//! The Go worker, built when it is needed.
 
 use std::fs;
-use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::go_command;
-use super::process::{BenchError, Stop, end_group};
+use crate::process::{BenchError, Stop, end_group, without_tuning};
 
 const SOURCES: [(&str, &str); 9] = [
     ("curve.go", include_str!("go/curve.go")),
@@ -24,7 +22,7 @@ const SOURCES: [(&str, &str); 9] = [
 
 /// The first build on a slow machine compiles the standard library.
 const BUILDING: Duration = Duration::from_secs(300);
-/// A worker that is told nothing ends at once.
+/// A worker without input ends at once.
 const TRYING: Duration = Duration::from_secs(10);
 
 /// Whether there is a Go on this machine.
@@ -32,19 +30,29 @@ pub(crate) fn is_installed() -> bool {
     Command::new("go").arg("version").output().is_ok_and(|output| output.status.success())
 }
 
-/// Builds the worker below `dir`, and sees whether it can be run.
+/// Builds the worker below `dir`, and checks that it can be run.
 pub(crate) fn build(dir: &Path, stop: &Stop) -> Result<PathBuf, BenchError> {
-    const CANNOT: &str = "the Go pair can not be built";
+    const CANNOT: &str = "the Go worker cannot be built";
     let dir = dir.join("go");
     fs::create_dir_all(&dir).map_err(BenchError::machine(CANNOT))?;
     for (name, source) in SOURCES {
         fs::write(dir.join(name), source).map_err(BenchError::machine(CANNOT))?;
     }
     let worker = dir.join("worker");
-    run(go_command::build(&dir, &worker), BUILDING, stop, CANNOT)?;
-    // Where temporary files may not be run, this is how one gets to know.
-    run(Command::new(&worker), TRYING, stop, "the Go pair can not be run from the temporary directory")?;
+    run(go_build(&dir, &worker), BUILDING, stop, CANNOT)?;
+    // The temporary directory may not allow programs.
+    run(Command::new(&worker), TRYING, stop, "the Go worker cannot be run from the temporary directory")?;
     Ok(worker)
+}
+
+/// Nothing is downloaded, and files around the directory do not count.
+fn go_build(sources: &Path, program: &Path) -> Command {
+    let mut build = Command::new("go");
+    without_tuning(&mut build);
+    build.args(["build", "-buildvcs=false", "-o"]).arg(program).arg(".").current_dir(sources);
+    build.envs([("GO111MODULE", "on"), ("GOFLAGS", "-mod=mod"), ("GOPROXY", "off")]);
+    build.envs([("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("CGO_ENABLED", "0")]);
+    build
 }
 
 /// Runs a program to its end, in a process group of its own, so that Ctrl-C reaches only this command.
@@ -69,13 +77,12 @@ fn run(mut command: Command, limit: Duration, stop: &Stop, cannot: &str) -> Resu
         end_group(&mut child);
     }
     ended?;
-    let output: io::Result<Output> = child.wait_with_output();
-    let output = output.map_err(BenchError::machine(cannot))?;
+    let output = child.wait_with_output().map_err(BenchError::machine(cannot))?;
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(BenchError::machine(cannot)(format!("{}: {}", output.status, said.trim())))
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Err(BenchError::machine(cannot)(format!("{}: {}", output.status, stderr.trim())))
 }
 
 #[cfg(test)]
@@ -85,7 +92,7 @@ mod tests {
     fn shell(script: &str, limit: Duration, stop: &Stop) -> Result<(), BenchError> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run(command, limit, stop, "it can not be done")
+        run(command, limit, stop, "it cannot be done")
     }
 
     fn why(result: Result<(), BenchError>) -> String {
@@ -97,13 +104,13 @@ mod tests {
         let (long, stop) = (Duration::from_secs(30), Stop::default());
         shell("exit 0", long, &stop).unwrap();
         let failed = why(shell("echo 'out of luck' >&2; exit 3", long, &stop));
-        assert_eq!(failed, "it can not be done: exit status: 3: out of luck");
+        assert_eq!(failed, "it cannot be done: exit status: 3: out of luck");
     }
 
     #[test]
     fn a_program_is_not_waited_for_for_ever() {
         let late = why(shell("sleep 60", Duration::ZERO, &Stop::default()));
-        assert_eq!(late, "it can not be done: not done within 0 s");
+        assert_eq!(late, "it cannot be done: not done within 0 s");
         let stop = Stop::default();
         stop.now();
         assert!(matches!(shell("sleep 60", Duration::from_secs(30), &stop), Err(BenchError::Interrupted)));

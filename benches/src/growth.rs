@@ -1,168 +1,122 @@
-//! How the cost grows: with cores, with clients, with the bundle of CAs, with the share of clients that are known.
+//! How the cost grows: with cores, with clients, with the bundle of CAs, with the share of clients that Typha knows.
 
 use std::time::{Duration, Instant};
 
-use crate::contest::{Contest, Course, Load};
-use crate::context::Context;
-use crate::cores::Assignment;
-use crate::descriptors::most_connections;
-use crate::figures::{Figure, PeerResult, peer_name, throughput};
-use crate::idle::hold;
-use crate::mode::{Cache, Mode, name};
-use crate::plan::Growth;
-use crate::process::{BenchError, Worker};
+use crate::arguments::Growth;
+use crate::comparison::{Comparison, Conditions, Load};
+use crate::context::Job;
+use crate::machine::{Assignment, most_connections};
+use crate::process::BenchError;
 use crate::protocol::Implementation;
-use crate::report::{Curve, Point, WorkResult};
-use crate::works::own_pairs;
+use crate::report::{Curve, Figure, PeerResult, Point, throughput};
+use crate::works::{hold, own_pairs};
 
-/// Measures a curve until the deadline. Adds to the notes what is left out.
-pub(crate) fn measure(
-    context: &Context,
-    growth: Growth,
-    deadline: Instant,
-    notes: &mut Vec<String>,
-) -> Result<Curve, BenchError> {
+/// Measures a curve until the deadline. Notes what is left out.
+pub(crate) fn measure(job: &Job<'_>, growth: Growth) -> Result<Curve, BenchError> {
     let (x_is, points) = match growth {
-        Growth::Cores => ("cores of each end", cores(context, deadline)?),
-        Growth::Clients => ("idle clients held", clients(context, deadline, notes)?),
-        Growth::Bundle => ("CAs in the bundle", bundle(context, deadline)?),
-        Growth::HitShare => ("% of clients seen before", hit_share(context, deadline)?),
+        Growth::Cores => ("cores of each end", cores(job)?),
+        Growth::Clients => ("idle clients held", clients(job)?),
+        Growth::Bundle => ("CAs in the bundle", bundle(job)?),
+        Growth::HitShare => ("% of clients that Typha knows", hit_share(job)?),
     };
     Ok(Curve { curve: growth, x_is, points })
 }
 
-/// The deadline of each of so many points.
-fn deadlines(deadline: Instant, count: usize) -> impl Iterator<Item = Instant> {
+/// A job for each step, all of which get the same time.
+fn jobs<'a>(job: &Job<'a>, steps: &[usize]) -> impl Iterator<Item = (usize, Job<'a>)> {
     let now = Instant::now();
-    let each = deadline.saturating_duration_since(now) / u32::try_from(count.max(1)).unwrap_or(u32::MAX);
-    (1..=count).map(move |number| now + each * u32::try_from(number).unwrap_or(u32::MAX))
+    let of = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let each = job.deadline.saturating_duration_since(now) / of(steps.len().max(1));
+    steps.iter().zip(1..).map(move |(x, number)| {
+        let title = format!("{} {x}", job.title);
+        (*x, Job { title, deadline: now + each * of(number), ..job.clone() })
+    })
 }
 
 /// 1, 2, 4 and so on, and all.
-fn steps(most: usize) -> Vec<usize> {
-    let doubled = std::iter::successors(Some(1_usize), |step| step.checked_mul(2));
-    doubled.take_while(|step| *step < most).chain([most.max(1)]).collect()
+fn doubled(most: usize) -> Vec<usize> {
+    let steps = std::iter::successors(Some(1_usize), |step| step.checked_mul(2));
+    steps.take_while(|step| *step < most).chain([most.max(1)]).collect()
 }
 
-/// Each implementation against itself; disjoint cores as long as there are enough.
-fn cores(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchError> {
-    let steps = steps(context.cores.len());
-    let deadlines = deadlines(deadline, steps.len());
-    let point = |(x, deadline)| {
-        let shared = || Assignment::shared(context.cores.get(..x).unwrap_or(&context.cores));
-        let assignment = Assignment::each(&context.cores, x).unwrap_or_else(shared);
-        let title = format!("{} {x}", name(&Growth::Cores));
-        Ok(Point { x, result: own_pairs(context, &title, Mode::STANDARD, &assignment, deadline)? })
+/// Each implementation against itself; each end on its own cores as long as there are enough.
+fn cores(job: &Job<'_>) -> Result<Vec<Point>, BenchError> {
+    let all = &job.context.cores;
+    let point = |(x, job): (usize, Job<'_>)| {
+        let shared = || Assignment::shared(all.get(..x).unwrap_or(all));
+        Ok(Point { x, result: own_pairs(&job, Assignment::each(all, x).unwrap_or_else(shared))? })
     };
-    steps.into_iter().zip(deadlines).map(point).collect()
+    jobs(job, &doubled(all.len())).map(point).collect()
 }
 
 /// Handshakes while so many other clients are connected and idle, and the memory of one of those.
-fn clients(context: &Context, deadline: Instant, notes: &mut Vec<String>) -> Result<Vec<Point>, BenchError> {
+fn clients(job: &Job<'_>) -> Result<Vec<Point>, BenchError> {
     const STEPS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
     /// Connections of the measurement itself, and those that are not quite closed yet.
     const ALSO: usize = 300;
+    /// Memory comes in pages: fewer connections than this show nothing.
     const ENOUGH: usize = 100;
+    let context = job.context;
     let most = most_connections().saturating_sub(context.clients + ALSO);
-    let (steps, left_out): (Vec<_>, Vec<_>) = STEPS.into_iter().partition(|step| *step <= most);
-    if !left_out.is_empty() {
-        notes.push(format!("clients: no more than {most} can be held with this limit of file descriptors"));
+    let steps: Vec<_> = STEPS.into_iter().filter(|step| *step <= most).collect();
+    if steps.len() < STEPS.len() {
+        context.note(format!("clients: no more than {most} can be held with this limit of file descriptors"));
     }
-    let mode = Mode::STANDARD;
-    let mut material = context.material(&mode)?;
     let assignment = Assignment::one_for_typha(&context.cores);
-    let mut contest = Contest::start(Course::new(context, mode, &assignment, Load::Neutral), &material)?;
-    contest.introduce(&name(&Growth::Clients), &mut material)?;
+    let mut comparison = Comparison::start(job, Conditions::new(job, assignment.clone(), Load::Bare))?;
+    comparison.introduce()?;
     let mut holders = Vec::new();
-    for index in 0..contest.results().len() {
-        let felix = context.felix(Implementation::Bare, &mode, &material, &assignment.felix, false)?;
+    for index in 0..context.peers.len() {
+        let felix = context.felix(Implementation::Bare, &comparison.material, &assignment.felix)?;
         context.stop.pause(Duration::from_millis(50))?;
-        holders.push((felix, contest.typha(index)?.resident()?));
+        holders.push((felix, comparison.pair(index)?.1.resident()?));
     }
     let (mut points, mut held) = (Vec::new(), 0);
-    let deadlines = deadlines(deadline, steps.len());
-    for (x, deadline) in steps.into_iter().zip(deadlines) {
-        let title = format!("{} {x}", name(&Growth::Clients));
+    for (x, mut job) in jobs(job, &steps) {
         let mut memory = Vec::new();
         for (index, (felix, before)) in holders.iter_mut().enumerate() {
-            let (peer, typha, _) = contest.pair(index)?;
-            context.progress.show(&title, &format!("connecting to {}", peer_name(peer)));
-            memory.push(hold_more(context, felix, typha, x - held)? - *before);
+            let (peer, typha, _) = comparison.pair(index)?;
+            job.show(&format!("connecting to {}", peer.name()));
+            hold(felix, typha, x - held)?;
+            context.stop.pause(Duration::from_millis(100))?;
+            memory.push((typha.resident()? - *before) / x as f64);
         }
         held = x;
-        // To connect them may have taken all of the time.
-        let least =
-            Duration::from_millis(150) * u32::try_from(holders.len() * (context.rounds + 1)).unwrap_or(1);
-        let deadline = deadline.max(Instant::now() + least);
-        let (peers, _) = contest.run(&title, &mut material, deadline)?;
-        let with_memory = peers.into_iter().zip(memory).map(|(mut peer, memory)| {
-            let memory = memory / x as f64;
-            // Memory comes in pages, and from those that are left over; a few connections say nothing.
-            if x >= ENOUGH {
-                peer.slices.iter_mut().for_each(|slice| {
-                    slice.insert(Figure::BytesPerIdleConnection, memory);
-                });
+        // Connecting them may have taken all of the time.
+        let slices = u32::try_from(holders.len() * (context.rounds + 1)).unwrap_or(u32::MAX);
+        job.deadline = job.deadline.max(Instant::now() + Duration::from_millis(150) * slices);
+        comparison.job = job;
+        let mut result = comparison.run(throughput)?;
+        for (peer, memory) in result.peers.iter_mut().zip(memory).filter(|_| x >= ENOUGH) {
+            for slice in &mut peer.slices {
+                slice.insert(Figure::BytesPerIdleConnection, memory);
             }
-            contest.finish(peer)
-        });
-        let peers = with_memory.collect();
-        points.push(point(x, &title, mode, &assignment, peers));
+        }
+        result.peers = result.peers.into_iter().map(PeerResult::summed_up).collect();
+        points.push(Point { x, result });
     }
     Ok(points)
-}
-
-/// Opens more connections, and returns the memory of Typha with them.
-fn hold_more(
-    context: &Context,
-    felix: &mut Worker,
-    typha: &mut Worker,
-    more: usize,
-) -> Result<f64, BenchError> {
-    hold(felix, typha, more)?;
-    context.stop.pause(Duration::from_millis(100))?;
-    typha.resident()
 }
 
 /// New clients against Typhas with so many CAs, of which the last one is theirs.
-fn bundle(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchError> {
-    const STEPS: [usize; 5] = [1, 10, 50, 100, 150];
-    let mode = Mode { cache: Cache::Cold, ..Mode::STANDARD };
-    let mut material = context.material(&mode)?;
-    let assignment = Assignment::one_for_typha(&context.cores);
-    let mut points = Vec::new();
-    for (x, deadline) in STEPS.into_iter().zip(deadlines(deadline, STEPS.len())) {
-        let title = format!("{} {x}", name(&Growth::Bundle));
-        let ca = material.bundle(x)?;
-        let course = Course::new(context, mode, &assignment, Load::Neutral);
-        let mut contest = Contest::start(Course { ca: Some(ca), ..course }, &material)?;
-        let (peers, _) = contest.run(&title, &mut material, deadline)?;
-        points.push(point(x, &title, mode, &assignment, peers));
-    }
-    Ok(points)
+fn bundle(job: &Job<'_>) -> Result<Vec<Point>, BenchError> {
+    let point = |(x, job): (usize, Job<'_>)| {
+        let conditions = Conditions::new(&job, Assignment::one_for_typha(&job.context.cores), Load::Bare);
+        let result = Comparison::start(&job, Conditions { cas: x, ..conditions })?.run(throughput)?;
+        Ok(Point { x, result })
+    };
+    jobs(job, &[1, 10, 50, 100, 150]).map(point).collect()
 }
 
-/// Clients of which some are new.
-fn hit_share(context: &Context, deadline: Instant) -> Result<Vec<Point>, BenchError> {
-    const STEPS: [usize; 5] = [0, 25, 50, 75, 100];
-    let mode = Mode::STANDARD;
-    let mut material = context.material(&mode)?;
-    let assignment = Assignment::one_for_typha(&context.cores);
-    let mut points = Vec::new();
-    for (x, deadline) in STEPS.into_iter().zip(deadlines(deadline, STEPS.len())) {
-        let title = format!("{} {x}", name(&Growth::HitShare));
-        // New Typhas each time: those of the point before have seen too many.
-        let course = Course::new(context, mode, &assignment, Load::Neutral);
+/// Clients of which some are new; against new Typhas for each point.
+fn hit_share(job: &Job<'_>) -> Result<Vec<Point>, BenchError> {
+    let point = |(x, job): (usize, Job<'_>)| {
+        let conditions = Conditions::new(&job, Assignment::one_for_typha(&job.context.cores), Load::Bare);
         let fresh_share = 1.0 - x as f64 / 100.0;
-        let mut contest = Contest::start(Course { fresh_share, ..course }, &material)?;
-        let (peers, _) = contest.run(&title, &mut material, deadline)?;
-        points.push(point(x, &title, mode, &assignment, peers));
-    }
-    Ok(points)
-}
-
-fn point(x: usize, title: &str, mode: Mode, assignment: &Assignment, peers: Vec<PeerResult>) -> Point {
-    let by = throughput(&peers);
-    Point { x, result: WorkResult::new(title, mode, assignment, Some(by), None, peers) }
+        let result = Comparison::start(&job, Conditions { fresh_share, ..conditions })?.run(throughput)?;
+        Ok(Point { x, result })
+    };
+    jobs(job, &[0, 25, 50, 75, 100]).map(point).collect()
 }
 
 #[cfg(test)]
@@ -171,10 +125,10 @@ mod tests {
 
     #[test]
     fn cores_double_up_to_all() {
-        assert_eq!(steps(1), [1]);
-        assert_eq!(steps(2), [1, 2]);
-        assert_eq!(steps(4), [1, 2, 4]);
-        assert_eq!(steps(6), [1, 2, 4, 6]);
-        assert_eq!(steps(0), [1]);
+        assert_eq!(doubled(1), [1]);
+        assert_eq!(doubled(2), [1, 2]);
+        assert_eq!(doubled(4), [1, 2, 4]);
+        assert_eq!(doubled(6), [1, 2, 4, 6]);
+        assert_eq!(doubled(0), [1]);
     }
 }

@@ -1,11 +1,15 @@
-//! How a share of the time becomes rounds of slices.
+//! The time of a run: how a share of it becomes rounds of slices, and what people see of it.
 
+use std::cell::RefCell;
+use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Slices that are too short say little: less than this only if the time does not allow for more.
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Short slices have rough figures: slices are shorter than this only if there is no time.
 const SHORT: Duration = Duration::from_millis(250);
 const LONG: Duration = Duration::from_millis(500);
-/// Below this not even when there is no time at all.
+/// Slices are never shorter than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 const WARM_UP: Duration = Duration::from_millis(150);
 /// So many rounds before slices get longer than short.
@@ -41,7 +45,7 @@ impl Pace {
         let now = Instant::now();
         let began = *self.began.get_or_insert(now);
         let one = (now - began).checked_div(u32::try_from(self.round).unwrap_or(u32::MAX));
-        // Half of a round too long is as far from the mark as half of a round too short.
+        // Half a round too long is as good as half a round too short.
         let time_left = now + one.unwrap_or_default() / 2 < self.deadline;
         if self.round >= self.least && !time_left {
             return None;
@@ -65,9 +69,56 @@ pub(crate) fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The order of a round: each round begins with another peer.
-pub(crate) fn order(count: usize, round: usize) -> impl Iterator<Item = usize> {
-    (0..count).map(move |index| (index + round) % count.max(1))
+/// The items in the order of a round, with their places: each round begins with another one.
+pub(crate) fn in_order<T>(items: &mut [T], round: usize) -> impl Iterator<Item = (usize, &mut T)> {
+    let first = round % items.len().max(1);
+    let (last, begin) = items.split_at_mut(first);
+    (first..).zip(begin).chain((0..).zip(last))
+}
+
+/// What is measured now, on stderr: a bar on a terminal; elsewhere one line for each work.
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    began: Instant,
+    total: Duration,
+    last: RefCell<String>,
+}
+
+impl Progress {
+    pub(crate) fn new(total: Duration) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(millis(total));
+            if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        Self { bar, began: Instant::now(), total, last: RefCell::default() }
+    }
+
+    pub(crate) fn show(&self, work: &str, what: &str) {
+        match &self.bar {
+            Some(bar) => {
+                let passed = self.began.elapsed();
+                bar.set_position(millis(passed));
+                let left = self.total.saturating_sub(passed).as_secs_f64().ceil();
+                bar.set_message(format!("{left:.0} s left  {work}: {what}"));
+            }
+            None if *self.last.borrow() != work => {
+                work.clone_into(&mut self.last.borrow_mut());
+                let _ = writeln!(std::io::stderr(), "measuring {work}");
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,9 +138,12 @@ mod tests {
 
     #[test]
     fn each_round_begins_with_another_peer() {
-        let orders: Vec<Vec<_>> = (0..4).map(|round| order(3, round).collect()).collect();
-        assert_eq!(orders, [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 1, 2]]);
-        assert_eq!(order(0, 1).count(), 0);
+        let order =
+            |round| in_order(&mut [7, 8, 9], round).map(|(place, item)| (place, *item)).collect::<Vec<_>>();
+        let orders: Vec<_> = (0..4).map(order).collect();
+        let [a, b, c] = [(0, 7), (1, 8), (2, 9)];
+        assert_eq!(orders, [[a, b, c], [b, c, a], [c, a, b], [a, b, c]]);
+        assert_eq!(in_order(&mut [0; 0], 1).count(), 0);
     }
 
     #[test]

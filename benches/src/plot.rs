@@ -1,21 +1,22 @@
 //! The report as a picture.
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::Path;
 
 use plotters::coord::Shift;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::figures::{Figure, Spread, peer_name};
-use super::mode::name;
-use super::plan::Growth;
-use super::process::BenchError;
-use super::protocol::Implementation;
-use super::report::{Curve, Report, WorkResult};
-use super::table::{mark, number};
+use crate::arguments::{Growth, name};
+use crate::process::BenchError;
+use crate::protocol::Implementation;
+use crate::report::{Curve, Figure, Report, Spread, WorkResult};
+use crate::table::number;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Chart<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Plotted = Result<(), Box<dyn Error + Send + Sync>>;
 
 const FONT: &str = "sans-serif";
@@ -35,9 +36,9 @@ fn color(peer: Implementation) -> RGBColor {
 
 /// Writes the picture.
 pub(crate) fn write(report: &Report, path: &Path) -> Result<(), BenchError> {
-    let svg = svg(report).map_err(BenchError::machine("the plot can not be drawn"))?;
+    let svg = svg(report).map_err(BenchError::machine("the plot cannot be drawn"))?;
     std::fs::write(path, svg)
-        .map_err(|error| BenchError::Unusable(format!("{} can not be written: {error}", path.display())))
+        .map_err(|error| BenchError::Unusable(format!("{} cannot be written: {error}", path.display())))
 }
 
 fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
@@ -51,7 +52,7 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
     ]
     .map(|(figure, title)| (figure, title, groups(&report.works, figure)));
     let bars: Vec<_> = bars.into_iter().filter(|(_, _, groups)| !groups.is_empty()).collect();
-    // Few groups would be bars as broad as the picture: two such panels go beside each other.
+    // A panel with few groups takes half of the width.
     let (narrow, wide): (Vec<_>, Vec<_>) = bars.iter().partition(|(_, _, groups)| groups.len() <= FEW_GROUPS);
     let panels = wide.len() + narrow.len().div_ceil(2) + report.growth.len();
     let widest = bars.iter().map(|(_, _, groups)| groups.len() * (report.peers.len() * 46 + 24)).max();
@@ -85,8 +86,8 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
 fn groups(works: &[WorkResult], figure: Figure) -> Vec<&WorkResult> {
     let has = |work: &&WorkResult| {
         // Under a load, p50 is the time in the queue.
-        let said = figure != Figure::P50Micros || work.compared_by == Some(Figure::P50Micros);
-        said && work.peers.iter().any(|peer| peer.figures.contains_key(&figure))
+        let shown = figure != Figure::P50Micros || work.compared_by == Some(Figure::P50Micros);
+        shown && work.peers.iter().any(|peer| peer.figures.contains_key(&figure))
     };
     works.iter().filter(has).collect()
 }
@@ -108,10 +109,47 @@ fn legend(area: &Area<'_>, peers: &[Implementation]) -> Plotted {
     let mut x = 90;
     for peer in peers {
         area.draw(&Rectangle::new([(x, 16), (x + 14, 30)], color(*peer).filled()))?;
-        area.draw(&Text::new(peer_name(*peer), (x + 20, 16), text(15)))?;
+        area.draw(&Text::new(peer.name(), (x + 20, 16), text(15)))?;
         x += 120;
     }
     area.draw(&Text::new("* limited by the load   ! disturbed", (x, 16), text(13)))?;
+    Ok(())
+}
+
+/// A panel with its axes; labels of the x axis go below it, into an area of this height.
+fn panel<'a>(
+    area: &Area<'a>,
+    title: &str,
+    x: Range<f64>,
+    top: f64,
+    labels: u32,
+) -> Result<Chart<'a>, Box<dyn Error + Send + Sync>> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, text(17))
+        .margin(12)
+        .x_label_area_size(labels)
+        .y_label_area_size(76)
+        .build_cartesian_2d(x, 0.0..top)?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(0)
+        .y_labels(6)
+        .y_label_formatter(&|value| tick(*value))
+        .label_style(text(13))
+        .bold_line_style(FAINT)
+        .light_line_style(WHITE)
+        .axis_style(INK)
+        .draw()?;
+    Ok(chart)
+}
+
+/// Writes so far below the x axis.
+fn label_below(area: &Area<'_>, chart: &Chart<'_>, x: f64, distance: i32, label: String) -> Plotted {
+    let (x, y) = chart.plotting_area().map_coordinate(&(x, 0.0));
+    let (base_x, base_y) = area.get_base_pixel();
+    let below = text(13).pos(Pos::new(HPos::Center, VPos::Top));
+    area.draw(&Text::new(label, (x - base_x, y - base_y + distance), below))?;
     Ok(())
 }
 
@@ -125,53 +163,28 @@ fn grouped_bars(
     let spread = |work: &WorkResult, peer| work.peer(peer)?.figures.get(&figure).copied();
     let values = works.iter().flat_map(|work| peers.iter().filter_map(|peer| spread(work, *peer)));
     let top = values.map(|spread: Spread| spread.max).fold(0.0, f64::max).max(1.0) * 1.12;
-    let mut chart = ChartBuilder::on(area)
-        .caption(title, text(17))
-        .margin(12)
-        .x_label_area_size(34)
-        .y_label_area_size(76)
-        .build_cartesian_2d(0.0..works.len() as f64, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(0)
-        .y_labels(6)
-        .y_label_formatter(&|value| tick(*value))
-        .label_style(text(13))
-        .bold_line_style(FAINT)
-        .light_line_style(WHITE)
-        .axis_style(INK)
-        .draw()?;
+    let mut chart = panel(area, title, 0.0..works.len() as f64, top, 34)?;
     // A tenth of a group stays free on each side.
     let bar = 0.8 / peers.len().max(1) as f64;
     for (index, work) in works.iter().enumerate() {
         for (place, peer) in peers.iter().enumerate() {
             let (Some(spread), Some(result)) = (spread(work, *peer), work.peer(*peer)) else { continue };
-            let mark = if figure == Figure::HandshakesPerSecond { mark(work, result) } else { "" };
+            let mark = if figure == Figure::HandshakesPerSecond { work.mark(result) } else { "" };
             let left = index as f64 + 0.1 + place as f64 * bar;
             let (right, middle) = (left + bar * 0.92, left + bar * 0.46);
             let corners = [(left, 0.0), (right, spread.median)];
             chart.draw_series([Rectangle::new(corners, color(*peer).filled())])?;
             let whisker = [(middle, spread.min), (middle, spread.max)];
             chart.draw_series([PathElement::new(whisker, INK.mix(0.6))])?;
-            chart.draw_series([Text::new(
-                format!("{}{mark}", number(spread.median)),
-                (middle, spread.max + top * 0.01),
-                above(11),
-            )])?;
+            let (label, place) = (format!("{}{mark}", number(spread.median)), spread.max + top * 0.01);
+            chart.draw_series([Text::new(label, (middle, place), above(11))])?;
         }
-    }
-    let plane = chart.plotting_area();
-    for (index, work) in works.iter().enumerate() {
-        let (x, y) = plane.map_coordinate(&(index as f64 + 0.5, 0.0));
-        let (base_x, base_y) = area.get_base_pixel();
-        let under = text(13).pos(Pos::new(HPos::Center, VPos::Top));
-        area.draw(&Text::new(work.work.clone(), (x - base_x, y - base_y + 8), under))?;
+        label_below(area, &chart, index as f64 + 0.5, 8, work.work.clone())?;
     }
     Ok(())
 }
 
-/// Handshakes/s, and beside them what they cost. Memory has nothing to say below a thousand clients, but all is shown.
+/// Handshakes/s, and beside them what they cost.
 fn lines(area: &Area<'_>, curve: &Curve, peers: &[Implementation]) -> Plotted {
     let (figure, title) = match curve.curve {
         Growth::Clients => (Figure::BytesPerIdleConnection, "bytes per idle connection"),
@@ -182,7 +195,7 @@ fn lines(area: &Area<'_>, curve: &Curve, peers: &[Implementation]) -> Plotted {
     line_panel(&right, curve, peers, figure, title)
 }
 
-/// The points of a curve are as far from each other whatever they count, most of them being multiples of each other.
+/// The points of a curve have equal distances, since most of their values are multiples of each other.
 fn line_panel(
     area: &Area<'_>,
     curve: &Curve,
@@ -194,23 +207,8 @@ fn line_panel(
     let count = curve.points.len();
     let all = (0..count).flat_map(|index| peers.iter().filter_map(move |peer| value(index, *peer)));
     let top = all.fold(0.0, f64::max).max(1.0) * 1.15;
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("{}: {y_is}", name(&curve.curve)), text(17))
-        .margin(12)
-        .x_label_area_size(52)
-        .y_label_area_size(76)
-        .build_cartesian_2d(-0.4..count.saturating_sub(1) as f64 + 0.4, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(0)
-        .y_labels(6)
-        .y_label_formatter(&|value| tick(*value))
-        .label_style(text(13))
-        .bold_line_style(FAINT)
-        .light_line_style(WHITE)
-        .axis_style(INK)
-        .draw()?;
+    let last = count.saturating_sub(1) as f64;
+    let mut chart = panel(area, &format!("{}: {y_is}", name(&curve.curve)), -0.4..last + 0.4, top, 52)?;
     for peer in peers {
         let color = color(*peer);
         let points: Vec<_> =
@@ -218,29 +216,20 @@ fn line_panel(
         chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
         chart.draw_series(points.iter().map(|point| Circle::new(*point, 4, color.filled())))?;
     }
-    for index in 0..count {
+    for (index, point) in curve.points.iter().enumerate() {
         let values = peers.iter().filter_map(|peer| Some((*peer, value(index, *peer)?))).collect();
         for (peer, value, y) in labels(values, top) {
             let color = color(peer);
-            let label = above(11).color(&color);
-            chart.draw_series([Text::new(number(value), (index as f64, y), label)])?;
+            let style = above(11).color(&color);
+            chart.draw_series([Text::new(number(value), (index as f64, y), style)])?;
         }
-    }
-    let plane = chart.plotting_area();
-    let (base_x, base_y) = area.get_base_pixel();
-    let under = text(13).pos(Pos::new(HPos::Center, VPos::Top));
-    for (index, point) in curve.points.iter().enumerate() {
-        let (x, y) = plane.map_coordinate(&(index as f64, 0.0));
         let shared = if point.result.disjoint_cores { "" } else { " (shared)" };
-        let label = format!("{}{shared}", point.x);
-        area.draw(&Text::new(label, (x - base_x, y - base_y + 8), under.clone()))?;
+        label_below(area, &chart, index as f64, 8, format!("{}{shared}", point.x))?;
     }
-    let (x, y) = plane.map_coordinate(&(count.saturating_sub(1) as f64 / 2.0, 0.0));
-    area.draw(&Text::new(curve.x_is, (x - base_x, y - base_y + 28), under))?;
-    Ok(())
+    label_below(area, &chart, last / 2.0, 28, curve.x_is.to_owned())
 }
 
-/// Where the numbers of points above each other go, so that all can be read: peer, value, place.
+/// Places for the numbers of points above each other, so that all can be read: peer, value, place.
 fn labels(mut values: Vec<(Implementation, f64)>, top: f64) -> Vec<(Implementation, f64, f64)> {
     let (above_point, below_point, line) = (top * 0.02, top * 0.07, top * 0.05);
     values.sort_by(|(_, first), (_, second)| first.total_cmp(second));

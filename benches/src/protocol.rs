@@ -1,14 +1,15 @@
-//! What the bench says to its workers, and what they answer: one JSON value a line, on stdin and stdout. A worker is one
-//! end of one implementation, in a process of its own; the Go one (`go/main.go`) speaks the same.
+//! What the benchmark sends to its workers, and what they answer: one JSON value in each line of stdin and stdout. A worker
+//! is one end of one implementation, in a process of its own. The Go worker (`go/main.go`) uses the same protocol.
 //!
 //! The first line to a worker is a [`Setup`]; it answers with [`Ready`]. Each [`Request`] after it has one answer. A worker
-//! that can not go on says why on stderr and exits. The end of stdin ends it.
+//! that cannot continue writes the reason to stderr and exits. It exits at the end of stdin.
 
 use std::fmt;
+use std::iter::Sum;
 
 use serde::{Deserialize, Serialize};
 
-/// What a worker is to be.
+/// What a worker is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Setup {
     /// Which implementation; Go's worker ignores it.
@@ -20,9 +21,9 @@ pub(crate) struct Setup {
     pub(crate) required: Required,
     /// Felix's end only: the highest version that it offers.
     pub(crate) max_version: Version,
-    /// Felix's end only: IANA names of the groups that it offers; the implementation's own if empty.
+    /// Felix's end only: IANA names of the groups that it offers; the implementation's default if empty.
     pub(crate) groups: Vec<String>,
-    /// Felix's end only: whether it offers to resume sessions. `ours` never does.
+    /// Felix's end only: whether it offers to resume sessions. Only tests do; `ours` never does.
     pub(crate) resumption: bool,
 }
 
@@ -33,11 +34,23 @@ pub(crate) enum Implementation {
     Ours,
     /// tokio-rustls as its documentation sets it up.
     Bare,
-    /// The same with AES-128 before AES-256, as this crate has it: what the order of suites alone is worth.
+    /// The same with AES-128 before AES-256, as in this crate: shows what the order of cipher suites alone gains.
     #[serde(rename = "bare-aes128")]
     BareAes128,
     /// Go's crypto/tls as Calico sets it up.
     Go,
+}
+
+impl Implementation {
+    /// The name on the command line and in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::Bare => "bare",
+            Self::BareAes128 => "bare-aes128",
+            Self::Go => "go",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -45,7 +58,7 @@ pub(crate) enum Implementation {
 pub(crate) enum End {
     Typha,
     Felix,
-    /// Both ends in memory, on one thread; and the floor of primitives.
+    /// Both ends in memory, on one thread; and the floor.
     Memory,
 }
 
@@ -66,7 +79,7 @@ pub(crate) struct Files {
     pub(crate) key: String,
 }
 
-/// What the other end must present; at least one of them. `Bare` does not look at it.
+/// What the other end must present: at least one of them. `Bare` does not check it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Required {
     pub(crate) common_name: Option<String>,
@@ -81,47 +94,45 @@ pub(crate) struct Ready {
     pub(crate) versions: String,
 }
 
-/// What a connection is for: the first byte that Felix sends. Typha acts on it:
+/// The first byte that Felix sends is the purpose of the connection. Typha acts on it:
 /// - `e`: sends one byte back, then reads to the end.
 /// - `d`: sends data in writes of 64 KiB until that fails.
-/// - `u`: reads to the end, with a buffer of 64 KiB.
+/// - `u`: reads to the end, with a buffer of 64 KiB, and then closes.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
     /// Both ends. Answer: [`Usage`].
     Usage {
-        /// Whether memory is of interest. If not, garbage is left alone: to collect it, and to give memory back, would
+        /// Whether memory is of interest. If not, the worker does not collect garbage: that, and giving memory back, would
         /// slow down what is measured next.
         #[serde(default)]
         memory: bool,
     },
-    /// Felix's end. `clients` loops, side by side, of: connect, handshake, `e`, one byte back, close; until `millis` have
-    /// passed (a round that has begun is finished) or the fresh leaves are used up. A loop ends at its first failure.
-    /// Answer: [`Handshakes`].
+    /// Felix's end. `clients` loops side by side, each of: connect, handshake, `e`, one byte back, close. The loops end when
+    /// `millis` have passed (a round that has begun is finished), when the fresh leaves are used up, or at the first
+    /// failure. Answer: [`Handshakes`].
     Handshakes {
         address: String,
         clients: usize,
         millis: u64,
-        /// The `e` rides with Felix's Finished where the implementation can do so (`ours`).
+        /// Whether the `e` goes together with Felix's Finished, where the implementation can do so (`ours`).
         rides: bool,
     },
-    /// Felix's end, `bare` only. Which leaves the requests for handshakes after it take, each from the first one on: made
-    /// ready here, before any clock starts. Answer: [`Ready`].
+    /// Felix's end, `bare` only. Which leaves the later requests for handshakes use, each from the first leaf on. They are
+    /// prepared here, before any clock starts. Answer: [`Ready`].
     Leaves {
-        /// Those that the clients share out among themselves, again and again; the worker's own chain if there are none.
+        /// Those that the clients use in turn; if there are none, the worker's own chain.
         usual: Option<Chains>,
         fresh: Option<Fresh>,
     },
     /// Felix's end. Opens connections (32 at a time), sends `e`, reads the byte, and holds them idle. Answer: [`Held`].
     Hold { address: String, connections: usize },
-    /// Felix's end. Closes what is held. Answer: [`Held`], with what is held after it: none.
-    Release,
     /// Felix's end. One connection; answer: [`Bulk`].
     Bulk { address: String, direction: Direction, millis: u64 },
     /// [`End::Memory`]. Handshakes of both ends over an in-memory pipe, one after the other, for `millis`. Answer:
     /// [`InMemory`].
     InMemory { millis: u64 },
-    /// [`End::Memory`]. The primitives that a handshake can not do without. Answer: [`Floor`].
+    /// [`End::Memory`]. The cryptographic operations that a handshake cannot do without. Answer: [`Floor`].
     Floor { group: String, millis: u64 },
 }
 
@@ -133,7 +144,7 @@ pub(crate) struct Chains {
     pub(crate) chain_length: usize,
 }
 
-/// Clients that were never seen: each handshake takes the next leaf of the file.
+/// New clients: each handshake takes the next leaf of the file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Fresh {
     pub(crate) chains: Chains,
@@ -151,14 +162,44 @@ pub(crate) enum Direction {
 /// Since the worker began.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Usage {
-    /// CPU time of the process, user and system.
-    pub(crate) cpu_nanos: u64,
+    pub(crate) cpu: CpuTime,
     /// Resident memory now (after a garbage collection, where there is one and memory is of interest).
     pub(crate) resident_bytes: u64,
     /// Typha's end: handshakes that succeeded, failed, and were resumed.
     pub(crate) accepted: u64,
     pub(crate) failed: u64,
     pub(crate) resumed: u64,
+    /// Typha's end: bytes of bulk data, sent and received.
+    pub(crate) bulk_bytes: u64,
+}
+
+/// CPU time of a process.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct CpuTime {
+    pub(crate) user_nanos: u64,
+    pub(crate) system_nanos: u64,
+}
+
+impl CpuTime {
+    pub(crate) fn total_nanos(self) -> u64 {
+        self.user_nanos + self.system_nanos
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            user_nanos: self.user_nanos.saturating_sub(before.user_nanos),
+            system_nanos: self.system_nanos.saturating_sub(before.system_nanos),
+        }
+    }
+}
+
+impl Sum for CpuTime {
+    fn sum<I: Iterator<Item = Self>>(times: I) -> Self {
+        times.fold(Self::default(), |sum, time| Self {
+            user_nanos: sum.user_nanos + time.user_nanos,
+            system_nanos: sum.system_nanos + time.system_nanos,
+        })
+    }
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -169,28 +210,28 @@ pub(crate) struct Handshakes {
     pub(crate) resumed: u64,
     /// Of those completed, how many had a fresh leaf.
     pub(crate) fresh: u64,
-    /// Of the last one; that another one had something else is an error of the worker.
+    /// Of all of them: a difference is an error of the worker.
     pub(crate) negotiated: Option<Negotiated>,
     /// From the first connect to the end of the last round.
     pub(crate) elapsed_nanos: u64,
-    pub(crate) cpu_nanos: u64,
-    /// Of each whole round, from before connect to the byte that came back; in no order.
+    pub(crate) cpu: CpuTime,
+    /// Of each round, from before connect to the byte that came back; in no order.
     pub(crate) rounds_nanos: Vec<u64>,
 }
 
-/// What both ends agreed on, by the names that IANA has for it.
+/// What both ends agreed on, by IANA's names.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Negotiated {
     /// `1.2` or `1.3`.
     pub(crate) version: String,
     pub(crate) cipher_suite: String,
-    /// Not known of a Go that is older than 1.25.
+    /// Unknown of a Go that is older than 1.25.
     pub(crate) group: Option<String>,
 }
 
 impl fmt::Display for Negotiated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let group = self.group.as_deref().unwrap_or("group not known");
+        let group = self.group.as_deref().unwrap_or("group unknown");
         write!(f, "{} {} {group}", self.version, self.cipher_suite)
     }
 }
@@ -206,7 +247,7 @@ pub(crate) struct Held {
 pub(crate) struct Bulk {
     pub(crate) bytes: u64,
     pub(crate) elapsed_nanos: u64,
-    pub(crate) cpu_nanos: u64,
+    pub(crate) cpu: CpuTime,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -217,7 +258,7 @@ pub(crate) struct InMemory {
     pub(crate) felix_nanos: u64,
 }
 
-/// Mean time of each, in this process, through the provider that the crate uses by default.
+/// Mean time of each, in this process, through the default provider of this crate.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(crate) struct Floor {
     /// Typha's part of the key exchange.

@@ -1,31 +1,24 @@
-//! All that a run has to say.
+//! The results of a run: figures of slices, their medians, and how the implementations compare.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use serde::Serialize;
 
-use super::cores::{Assignment, Core};
-use super::figures::{Figure, PeerResult, compare};
-use super::floor::FloorResult;
-use super::mode::Mode;
-use super::plan::Growth;
-use super::protocol::Implementation;
-use super::targets::Target;
+use crate::arguments::{Growth, Mode};
+use crate::machine::{Assignment, Machine};
+use crate::protocol::{CpuTime, Handshakes, Implementation, Negotiated};
 
-/// A run; its serialization is what `--json` prints.
+/// A run; its serialization is what `--format json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) peers: Vec<Implementation>,
-    /// Handshakes that were under way at a time.
+    /// Handshakes that were in progress at a time.
     pub(crate) clients: usize,
     /// What was asked for, and what the run took.
     pub(crate) seconds_asked: f64,
     pub(crate) seconds_taken: f64,
     pub(crate) works: Vec<WorkResult>,
     pub(crate) growth: Vec<Curve>,
-    /// Empty unless standard works were measured.
-    pub(crate) targets: Vec<Target>,
     pub(crate) machine: Machine,
     /// Of the implementations, by peer.
     pub(crate) versions: BTreeMap<&'static str, String>,
@@ -33,8 +26,23 @@ pub(crate) struct Report {
     pub(crate) notes: Vec<String>,
 }
 
-/// What came of one work.
-#[derive(Clone, Debug, Serialize)]
+/// How the cost grows with something.
+#[derive(Debug, Serialize)]
+pub(crate) struct Curve {
+    pub(crate) curve: Growth,
+    /// What `x` counts.
+    pub(crate) x_is: &'static str,
+    pub(crate) points: Vec<Point>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Point {
+    pub(crate) x: usize,
+    pub(crate) result: WorkResult,
+}
+
+/// The result of one work.
+#[derive(Debug, Serialize)]
 pub(crate) struct WorkResult {
     pub(crate) work: String,
     pub(crate) mode: Mode,
@@ -42,15 +50,15 @@ pub(crate) struct WorkResult {
     pub(crate) felix_cores: usize,
     /// Whether the ends have no core in common.
     pub(crate) disjoint_cores: bool,
-    /// What the ratios among peers are about, which are taken in each round. By `typha_cpu_micros`, half of the time is a ratio of two; other figures
-    /// are divided as they are.
+    /// The figure of the ratios between the implementations, which are taken in each round. CPU time is inverted, so that 2
+    /// stands for half of the time; other figures are divided as they are.
     pub(crate) compared_by: Option<Figure>,
     pub(crate) floor: Option<FloorResult>,
     pub(crate) peers: Vec<PeerResult>,
 }
 
 impl WorkResult {
-    /// With the peers compared with each other.
+    /// Compares the implementations with each other.
     pub(crate) fn new(
         work: &str,
         mode: Mode,
@@ -77,43 +85,369 @@ impl WorkResult {
     pub(crate) fn peer(&self, peer: Implementation) -> Option<&PeerResult> {
         self.peers.iter().find(|result| result.peer == peer)
     }
-}
 
-/// How the cost grows with something.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Curve {
-    pub(crate) curve: Growth,
-    /// What `x` counts.
-    pub(crate) x_is: &'static str,
-    pub(crate) points: Vec<Point>,
-}
+    /// Whether the handshakes/s show the speed of the load rather than of Typha.
+    pub(crate) fn limited_by_load(&self, peer: &PeerResult) -> bool {
+        self.compared_by == Some(Figure::TyphaCpuMicros) && peer.limited_by == Some(Limit::Load)
+    }
 
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Point {
-    pub(crate) x: usize,
-    pub(crate) result: WorkResult,
-}
-
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
-    pub(crate) cpu: String,
-    /// That the run could use.
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-}
-
-impl Machine {
-    pub(crate) fn this(cores: &[Core]) -> Self {
-        let unknown = || "unknown".to_owned();
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu = cpuinfo.lines().find(|line| line.starts_with("model name"));
-        let cpu = cpu.and_then(|line| line.split_once(':')).map(|(_, model)| model.trim().to_owned());
-        let kernel =
-            fs::read_to_string("/proc/sys/kernel/osrelease").map(|release| release.trim().to_owned());
-        Self {
-            cpu: cpu.unwrap_or_else(unknown),
-            cores: cores.len(),
-            kernel: kernel.unwrap_or_else(|_| unknown()),
+    /// The mark behind its handshakes/s.
+    pub(crate) fn mark(&self, peer: &PeerResult) -> &'static str {
+        match (self.limited_by_load(peer), peer.is_disturbed()) {
+            (true, _) => " *",
+            (_, true) => " !",
+            _ => "",
         }
+    }
+}
+
+/// The operations that a handshake cannot do without.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct FloorResult {
+    /// Typha's part of the key exchange.
+    pub(crate) key_exchange_micros: Spread,
+    /// One signature.
+    pub(crate) sign_micros: Spread,
+    /// The check of one signature.
+    pub(crate) verify_micros: Spread,
+    /// How many signatures Typha has to check.
+    pub(crate) verifies: u32,
+    /// All that Typha has to do.
+    pub(crate) total_micros: f64,
+}
+
+/// What the handshakes/s of an implementation show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Limit {
+    /// The speed of Typha: its cores were busy.
+    Typha,
+    /// The speed of Felix: Typha's cores were partly idle.
+    Load,
+    /// Neither: other processes used the cores, or nothing did.
+    Disturbed,
+}
+
+/// Something that is measured.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Figure {
+    HandshakesPerSecond,
+    /// CPU time per handshake, also of its two parts.
+    TyphaCpuMicros,
+    TyphaUserMicros,
+    TyphaSystemMicros,
+    FelixCpuMicros,
+    FelixUserMicros,
+    FelixSystemMicros,
+    P50Micros,
+    P99Micros,
+    /// Share of its cores that Typha used.
+    TyphaLoad,
+    /// Share of Typha's cores that was idle.
+    TyphaCoresIdle,
+    /// Share of Typha's cores that other processes used.
+    TyphaCoresOthers,
+    /// The same of Felix's cores.
+    FelixCoresIdle,
+    FelixCoresOthers,
+    MegabytesPerSecondToFelix,
+    /// CPU time per megabyte in that direction: Typha sends, Felix receives.
+    TyphaCpuMicrosPerMegabyteToFelix,
+    TyphaUserMicrosPerMegabyteToFelix,
+    TyphaSystemMicrosPerMegabyteToFelix,
+    FelixCpuMicrosPerMegabyteToFelix,
+    FelixUserMicrosPerMegabyteToFelix,
+    FelixSystemMicrosPerMegabyteToFelix,
+    MegabytesPerSecondToTypha,
+    /// The other way round.
+    TyphaCpuMicrosPerMegabyteToTypha,
+    TyphaUserMicrosPerMegabyteToTypha,
+    TyphaSystemMicrosPerMegabyteToTypha,
+    FelixCpuMicrosPerMegabyteToTypha,
+    FelixUserMicrosPerMegabyteToTypha,
+    FelixSystemMicrosPerMegabyteToTypha,
+    BytesPerIdleConnection,
+    TyphaInMemoryMicros,
+    FelixInMemoryMicros,
+}
+
+impl Figure {
+    /// Of CPU time: the figures of its user and system time.
+    pub(crate) fn user_and_system(self) -> Option<[Self; 2]> {
+        Some(match self {
+            Self::TyphaCpuMicros => [Self::TyphaUserMicros, Self::TyphaSystemMicros],
+            Self::FelixCpuMicros => [Self::FelixUserMicros, Self::FelixSystemMicros],
+            Self::TyphaCpuMicrosPerMegabyteToFelix => {
+                [Self::TyphaUserMicrosPerMegabyteToFelix, Self::TyphaSystemMicrosPerMegabyteToFelix]
+            }
+            Self::FelixCpuMicrosPerMegabyteToFelix => {
+                [Self::FelixUserMicrosPerMegabyteToFelix, Self::FelixSystemMicrosPerMegabyteToFelix]
+            }
+            Self::TyphaCpuMicrosPerMegabyteToTypha => {
+                [Self::TyphaUserMicrosPerMegabyteToTypha, Self::TyphaSystemMicrosPerMegabyteToTypha]
+            }
+            Self::FelixCpuMicrosPerMegabyteToTypha => {
+                [Self::FelixUserMicrosPerMegabyteToTypha, Self::FelixSystemMicrosPerMegabyteToTypha]
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The figures of one slice.
+pub(crate) type Slice = BTreeMap<Figure, f64>;
+
+/// Adds the CPU time that one of so many units took, and its two parts.
+pub(crate) fn add_cpu(slice: &mut Slice, figure: Figure, cpu: CpuTime, units: f64) {
+    let micros = |nanos: u64| nanos as f64 / 1e3 / units;
+    slice.insert(figure, micros(cpu.total_nanos()));
+    for (part, nanos) in
+        figure.user_and_system().into_iter().flatten().zip([cpu.user_nanos, cpu.system_nanos])
+    {
+        slice.insert(part, micros(nanos));
+    }
+}
+
+/// The figures of a slice of handshakes. None if there was no handshake.
+pub(crate) fn handshake_slice(answer: &Handshakes, typha_cpu: CpuTime, typha_cores: usize) -> Option<Slice> {
+    let (completed, elapsed) = (answer.completed as f64, answer.elapsed_nanos as f64);
+    if answer.completed == 0 || answer.elapsed_nanos == 0 {
+        return None;
+    }
+    let mut rounds = answer.rounds_nanos.clone();
+    rounds.sort_unstable();
+    let mut slice = Slice::from([
+        (Figure::HandshakesPerSecond, completed / elapsed * 1e9),
+        (Figure::P50Micros, percentile(&rounds, 50)? as f64 / 1e3),
+        (Figure::P99Micros, percentile(&rounds, 99)? as f64 / 1e3),
+        (Figure::TyphaLoad, typha_cpu.total_nanos() as f64 / elapsed / typha_cores as f64),
+    ]);
+    add_cpu(&mut slice, Figure::TyphaCpuMicros, typha_cpu, completed);
+    add_cpu(&mut slice, Figure::FelixCpuMicros, answer.cpu, completed);
+    Some(slice)
+}
+
+/// The smallest value such that `percent` of all values are not greater.
+fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// One figure over all slices.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<_> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let middle = |index: usize| values.get(index).copied();
+        let median = f64::midpoint(middle(values.len().checked_sub(1)? / 2)?, middle(values.len() / 2)?);
+        Some(Self { median, min: *values.first()?, max: *values.last()? })
+    }
+}
+
+/// The result of one implementation in one work.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct PeerResult {
+    pub(crate) peer: Implementation,
+    /// What its handshakes negotiated.
+    pub(crate) negotiated: Option<Negotiated>,
+    pub(crate) figures: BTreeMap<Figure, Spread>,
+    /// Handshakes in the measured slices.
+    pub(crate) completed: u64,
+    /// Always 0: a failure ends the run.
+    pub(crate) failed: u64,
+    pub(crate) resumed: u64,
+    /// Handshakes of clients that this Typha did not know.
+    pub(crate) unseen: u64,
+    /// What the handshakes/s show, where that is known.
+    pub(crate) limited_by: Option<Limit>,
+    /// The main figure of this implementation divided by that of each other one, round by round.
+    pub(crate) ratio_to: BTreeMap<&'static str, Spread>,
+    /// Typha's time per handshake divided by the floor, round by round.
+    pub(crate) ratio_to_floor: Option<Spread>,
+    /// One for each round.
+    pub(crate) slices: Vec<Slice>,
+}
+
+impl PeerResult {
+    pub(crate) fn new(peer: Implementation) -> Self {
+        Self {
+            peer,
+            negotiated: None,
+            figures: BTreeMap::new(),
+            completed: 0,
+            failed: 0,
+            resumed: 0,
+            unseen: 0,
+            limited_by: None,
+            ratio_to: BTreeMap::new(),
+            ratio_to_floor: None,
+            slices: Vec::new(),
+        }
+    }
+
+    /// Makes the figures of the slices; repeat it after a change of the slices.
+    pub(crate) fn summed_up(mut self) -> Self {
+        let mut values = BTreeMap::<Figure, Vec<f64>>::new();
+        for (figure, value) in self.slices.iter().flatten() {
+            values.entry(*figure).or_default().push(*value);
+        }
+        let spreads = values.into_iter().filter_map(|(figure, values)| Some((figure, Spread::of(values)?)));
+        self.figures = spreads.collect();
+        self
+    }
+
+    pub(crate) fn median(&self, figure: Figure) -> Option<f64> {
+        self.figures.get(&figure).map(|spread| spread.median)
+    }
+
+    /// For what the kernel counts in ticks, of which a slice has only a few.
+    pub(crate) fn mean(&self, figure: Figure) -> Option<f64> {
+        let values: Vec<_> = self.slices.iter().filter_map(|slice| slice.get(&figure).copied()).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    }
+
+    /// Compares Typha's time with the floor of the same round.
+    pub(crate) fn compare_to_floor(&mut self, figure: Figure, floor: &[f64]) {
+        let rounds = self.slices.iter().zip(floor);
+        self.ratio_to_floor =
+            Spread::of(rounds.filter_map(|(slice, floor)| Some(slice.get(&figure)? / floor)));
+    }
+
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.limited_by == Some(Limit::Disturbed)
+    }
+}
+
+/// The figure by which to compare Typhas: handshakes/s if all of them are at their limit, otherwise their CPU time, which
+/// does not depend on the load.
+pub(crate) fn throughput(peers: &[PeerResult]) -> Figure {
+    if peers.iter().all(|peer| peer.limited_by == Some(Limit::Typha)) {
+        Figure::HandshakesPerSecond
+    } else {
+        Figure::TyphaCpuMicros
+    }
+}
+
+/// The first divided by the second, in each round, since what slows one of them down slows the other down too.
+fn ratio(first: &PeerResult, second: &PeerResult, by: Figure) -> Option<Spread> {
+    let rounds = first.slices.iter().zip(&second.slices);
+    Spread::of(rounds.filter_map(|(first, second)| {
+        let (mut first, mut second) = (*first.get(&by)?, *second.get(&by)?);
+        if by == Figure::TyphaCpuMicros {
+            (first, second) = (second, first);
+        }
+        (second > 0.0).then(|| first / second)
+    }))
+}
+
+fn compare(peers: &mut [PeerResult], by: Figure) {
+    let all = peers.to_vec();
+    for peer in peers {
+        let others = all.iter().filter(|other| other.peer != peer.peer);
+        peer.ratio_to =
+            others.filter_map(|other| Some((other.peer.name(), ratio(peer, other, by)?))).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_counted_per_handshake() {
+        let cpu = |user_nanos, system_nanos| CpuTime { user_nanos, system_nanos };
+        let answer = |completed| Handshakes {
+            completed,
+            failed: 0,
+            first_failure: None,
+            resumed: 0,
+            fresh: 0,
+            negotiated: None,
+            elapsed_nanos: 1_000_000_000,
+            cpu: cpu(100_000_000, 200_000_000),
+            rounds_nanos: vec![9_000, 4_000, 5_000],
+        };
+        let typha = cpu(600_001_000, 340_001_000).since(cpu(1_000, 1_000));
+        assert_eq!(
+            handshake_slice(&answer(1000), typha, 2).unwrap(),
+            [
+                (Figure::HandshakesPerSecond, 1000.0),
+                (Figure::TyphaCpuMicros, 940.0),
+                (Figure::TyphaUserMicros, 600.0),
+                (Figure::TyphaSystemMicros, 340.0),
+                (Figure::FelixCpuMicros, 300.0),
+                (Figure::FelixUserMicros, 100.0),
+                (Figure::FelixSystemMicros, 200.0),
+                (Figure::P50Micros, 5.0),
+                (Figure::P99Micros, 9.0),
+                (Figure::TyphaLoad, 0.47),
+            ]
+            .into()
+        );
+        assert_eq!(handshake_slice(&answer(0), CpuTime::default(), 1), None);
+    }
+
+    #[test]
+    fn percentiles_are_values_that_occurred() {
+        let hundred: Vec<_> = (1..=100).collect();
+        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 99)), (Some(50), Some(99)));
+        assert_eq!((percentile(&[7], 50), percentile(&[7, 8, 9], 99)), (Some(7), Some(9)));
+        assert_eq!(percentile(&[], 50), None);
+    }
+
+    #[test]
+    fn the_median_is_that_in_the_middle() {
+        let median = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| spread.median);
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[4.0, 1.0]), Some(2.5));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(Spread::of(vec![9.0, 1.0, 2.0]), Some(Spread { median: 2.0, min: 1.0, max: 9.0 }));
+    }
+
+    /// A peer with a figure in each round.
+    fn peer(peer: Implementation, figure: Figure, rounds: &[f64]) -> PeerResult {
+        let slices = rounds.iter().map(|value| [(figure, *value)].into()).collect();
+        PeerResult { slices, ..PeerResult::new(peer) }.summed_up()
+    }
+
+    #[test]
+    fn peers_are_compared_round_by_round() {
+        let by = Figure::HandshakesPerSecond;
+        // The machine was half as fast in the second round, and the third has no partner.
+        let ours = peer(Implementation::Ours, by, &[300.0, 150.0, 900.0]);
+        let bare = peer(Implementation::Bare, by, &[200.0, 100.0]);
+        assert_eq!(ratio(&ours, &bare, by), Some(Spread { median: 1.5, min: 1.5, max: 1.5 }));
+        assert_eq!(ratio(&ours, &PeerResult::new(Implementation::Go), by), None);
+        let mut peers = [ours, bare];
+        compare(&mut peers, by);
+        assert_eq!(peers[0].ratio_to.keys().collect::<Vec<_>>(), [&"bare"]);
+    }
+
+    #[test]
+    fn half_of_the_time_is_twice_the_throughput() {
+        let by = Figure::TyphaCpuMicros;
+        let mut ours = peer(Implementation::Ours, by, &[100.0, 100.0, 100.0]);
+        let bare = peer(Implementation::Bare, by, &[200.0, 100.0, 300.0]);
+        assert_eq!(ratio(&ours, &bare, by), Some(Spread { median: 2.0, min: 1.0, max: 3.0 }));
+        ours.compare_to_floor(by, &[50.0, 25.0, 100.0]);
+        assert_eq!(ours.ratio_to_floor, Some(Spread { median: 2.0, min: 1.0, max: 4.0 }));
+    }
+
+    #[test]
+    fn what_is_limited_by_the_load_is_compared_by_cpu() {
+        let of = |limit| PeerResult { limited_by: limit, ..PeerResult::new(Implementation::Ours) };
+        let typha = || of(Some(Limit::Typha));
+        assert_eq!(throughput(&[typha(), typha()]), Figure::HandshakesPerSecond);
+        assert_eq!(throughput(&[typha(), of(Some(Limit::Load))]), Figure::TyphaCpuMicros);
+        assert_eq!(throughput(&[typha(), of(None)]), Figure::TyphaCpuMicros);
     }
 }

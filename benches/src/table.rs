@@ -2,24 +2,21 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{Figure, PeerResult, Spread, peer_name};
-use super::floor::FloorResult;
-use super::protocol::Implementation;
-use super::report::{Curve, Report, WorkResult};
-use super::targets::{Bound, Target, Verdict};
-use super::watch::Limit;
+use crate::arguments::name;
+use crate::report::{Curve, Figure, FloorResult, PeerResult, Report, Spread, WorkResult};
 
 /// The report as text, in blocks.
 pub(crate) fn text(report: &Report) -> String {
     let mut blocks: Vec<String> = report.works.iter().map(work).collect();
     blocks.extend(report.growth.iter().map(curve));
-    if !report.targets.is_empty() {
-        blocks.push(targets(&report.targets));
-    }
     if !report.notes.is_empty() {
         blocks.push(report.notes.iter().map(|note| format!("note: {note}\n")).collect());
     }
-    blocks.push(machine(report));
+    let mut machine = format!("machine: {}; {:.1} s\n", report.machine, report.seconds_taken);
+    for (peer, version) in &report.versions {
+        let _ = writeln!(machine, "{peer}: {version}");
+    }
+    blocks.push(machine);
     blocks.join("\n")
 }
 
@@ -27,19 +24,19 @@ pub(crate) fn text(report: &Report) -> String {
 const COLUMNS: [(Figure, &str); 15] = [
     (Figure::HandshakesPerSecond, "handshakes/s"),
     (Figure::TyphaLoad, "load"),
-    (Figure::TyphaCpuMicros, "Typha µs"),
-    (Figure::FelixCpuMicros, "Felix µs"),
+    (Figure::TyphaCpuMicros, "Typha µs (user+sys)"),
+    (Figure::FelixCpuMicros, "Felix µs (user+sys)"),
     (Figure::P50Micros, "p50 µs"),
     (Figure::P99Micros, "p99 µs"),
     (Figure::TyphaInMemoryMicros, "Typha µs in memory"),
     (Figure::FelixInMemoryMicros, "Felix µs in memory"),
     (Figure::MegabytesPerSecondToFelix, "MB/s to Felix"),
-    (Figure::FelixCpuMicrosPerMegabyteToFelix, "Felix µs/MB"),
+    (Figure::TyphaCpuMicrosPerMegabyteToFelix, "Typha µs/MB (user+sys)"),
+    (Figure::FelixCpuMicrosPerMegabyteToFelix, "Felix µs/MB (user+sys)"),
     (Figure::MegabytesPerSecondToTypha, "MB/s to Typha"),
-    (Figure::FelixCpuMicrosPerMegabyteToTypha, "Felix µs/MB"),
+    (Figure::TyphaCpuMicrosPerMegabyteToTypha, "Typha µs/MB (user+sys)"),
+    (Figure::FelixCpuMicrosPerMegabyteToTypha, "Felix µs/MB (user+sys)"),
     (Figure::BytesPerIdleConnection, "bytes/connection"),
-    (Figure::TwoCoreGain, "two cores vs one"),
-    (Figure::ResumedShare, "share resumed"),
 ];
 
 /// Rows of cells, each column as wide as its widest cell; the first column is text, the others are numbers.
@@ -62,34 +59,26 @@ fn grid(rows: &[Vec<String>]) -> String {
 }
 
 fn work(work: &WorkResult) -> String {
-    let pinned = if work.disjoint_cores { "" } else { ", the same ones: nothing is pinned apart" };
+    let pinned = if work.disjoint_cores { "" } else { ", the same ones: both ends share them" };
     let mut text = format!(
         "{}  [{}]  Typha on {} core(s), Felix on {}{pinned}\n",
         work.work, work.mode, work.typha_cores, work.felix_cores,
     );
     let has = |figure: Figure| work.peers.iter().any(|peer| peer.figures.contains_key(&figure));
     let columns: Vec<_> = COLUMNS.into_iter().filter(|(figure, _)| has(*figure)).collect();
-    let others: Vec<Implementation> = work.peers.iter().map(|peer| peer.peer).collect();
-    let ratios = others.len() > 1 && work.compared_by.is_some();
+    let ratios = if work.compared_by.is_some() && work.peers.len() > 1 { work.peers.as_slice() } else { &[] };
     let floor = work.peers.iter().any(|peer| peer.ratio_to_floor.is_some());
-    let handshakes = has(Figure::HandshakesPerSecond);
 
     let mut header = vec![String::new()];
     header.extend(columns.iter().map(|(_, title)| (*title).to_owned()));
-    if ratios {
-        header.extend(others.iter().map(|other| format!("vs {}", peer_name(*other))));
-    }
+    header.extend(ratios.iter().map(|other| format!("vs {}", other.peer.name())));
     header.extend(floor.then(|| "vs floor".to_owned()));
-    header.extend(handshakes.then(|| "resumed".to_owned()));
     let mut rows = vec![header];
     for peer in &work.peers {
-        let mut row = vec![peer_name(peer.peer).to_owned()];
+        let mut row = vec![peer.peer.name().to_owned()];
         row.extend(columns.iter().map(|(figure, _)| cell(work, peer, *figure)));
-        if ratios {
-            row.extend(others.iter().map(|other| ratio(peer.ratio_to.get(peer_name(*other)))));
-        }
+        row.extend(ratios.iter().map(|other| ratio(peer.ratio_to.get(other.peer.name()))));
         row.extend(floor.then(|| ratio(peer.ratio_to_floor.as_ref())));
-        row.extend(handshakes.then(|| peer.resumed.to_string()));
         rows.push(row);
     }
     if !work.peers.is_empty() {
@@ -97,46 +86,38 @@ fn work(work: &WorkResult) -> String {
     }
     for peer in &work.peers {
         if let Some(negotiated) = &peer.negotiated {
-            let _ = writeln!(text, "  {}: {negotiated}", peer_name(peer.peer));
+            let _ = writeln!(text, "  {}: {negotiated}", peer.peer.name());
         }
     }
     text.extend(work.floor.as_ref().map(self::floor));
-    if work.peers.iter().any(|peer| limited_by_load(work, peer)) {
-        text.push_str("  * limited by the load, compare CPU per handshake\n");
-    }
+    text.push_str(&marks(std::iter::once(work)));
     if work.compared_by == Some(Figure::TyphaCpuMicros) {
-        text.push_str("  the ratios between peers are by Typha's CPU per handshake\n");
-    }
-    if work.peers.iter().any(disturbed) {
-        text.push_str("  ! disturbed: somebody else had a part in it\n");
+        text.push_str("  the ratios between peers are by Typha's CPU time per handshake\n");
     }
     text
 }
 
-/// Whether the handshakes/s say more about the load than about Typha.
-pub(crate) fn limited_by_load(work: &WorkResult, peer: &PeerResult) -> bool {
-    work.compared_by == Some(Figure::TyphaCpuMicros) && peer.limited_by == Some(Limit::Load)
-}
-
-fn disturbed(peer: &PeerResult) -> bool {
-    peer.limited_by == Some(Limit::Disturbed)
-}
-
-/// What stands behind the handshakes/s.
-pub(crate) fn mark(work: &WorkResult, peer: &PeerResult) -> &'static str {
-    match (limited_by_load(work, peer), disturbed(peer)) {
-        (true, _) => " *",
-        (_, true) => " !",
-        _ => "",
+/// What the marks in the table mean, as far as there are any.
+fn marks<'a>(works: impl Iterator<Item = &'a WorkResult> + Clone) -> String {
+    let mut text = String::new();
+    if works.clone().any(|work| work.peers.iter().any(|peer| work.limited_by_load(peer))) {
+        text.push_str("  * limited by the load: compare CPU time per handshake\n");
     }
+    if works.clone().any(|work| work.peers.iter().any(PeerResult::is_disturbed)) {
+        text.push_str("  ! disturbed: the machine did something else, or the load was not steady\n");
+    }
+    text
 }
 
 fn cell(work: &WorkResult, peer: &PeerResult, figure: Figure) -> String {
     let Some(value) = peer.median(figure) else { return "-".to_owned() };
     match figure {
-        Figure::HandshakesPerSecond => format!("{}{}", number(value), mark(work, peer)),
-        Figure::TwoCoreGain | Figure::ResumedShare | Figure::TyphaLoad => format!("{value:.2}"),
-        _ => number(value),
+        Figure::HandshakesPerSecond => format!("{}{}", number(value), work.mark(peer)),
+        Figure::TyphaLoad => format!("{value:.2}"),
+        _ => match figure.user_and_system().map(|parts| parts.map(|part| peer.median(part))) {
+            Some([Some(user), Some(system)]) => format!("{} ({user:.0}+{system:.0})", number(value)),
+            _ => number(value),
+        },
     }
 }
 
@@ -172,92 +153,35 @@ fn floor(floor: &FloorResult) -> String {
 }
 
 fn curve(curve: &Curve) -> String {
-    let mode = curve.points.first().map(|point| format!("  [{}]", point.result.mode)).unwrap_or_default();
-    let mut text = format!("growth of {}{mode}\n", super::mode::name(&curve.curve));
-    let memory = curve.points.iter().flat_map(|point| &point.result.peers);
-    let memory = memory.clone().any(|peer| peer.figures.contains_key(&Figure::BytesPerIdleConnection));
-    let peers: Vec<_> = curve
-        .points
-        .first()
-        .map_or(Vec::new(), |point| point.result.peers.iter().map(|peer| peer.peer).collect());
+    let results = || curve.points.iter().map(|point| &point.result);
+    let mode = results().next().map(|result| format!("  [{}]", result.mode)).unwrap_or_default();
+    let mut text = format!("growth of {}{mode}\n", name(&curve.curve));
+    let has =
+        |figure| results().any(|result| result.peers.iter().any(|peer| peer.figures.contains_key(&figure)));
+    let columns = [
+        (Figure::HandshakesPerSecond, "handshakes/s"),
+        (Figure::TyphaCpuMicros, "Typha µs (user+sys)"),
+        (Figure::BytesPerIdleConnection, "bytes/connection"),
+    ];
+    let columns: Vec<_> = columns.into_iter().filter(|(figure, _)| has(*figure)).collect();
+    let peers = results().next().map_or(&[][..], |result| &result.peers);
     let mut header = vec![curve.x_is.to_owned()];
-    for peer in &peers {
-        let name = peer_name(*peer);
-        header.extend([format!("{name} handshakes/s"), format!("{name} Typha µs")]);
-        header.extend(memory.then(|| format!("{name} bytes/connection")));
+    for peer in peers {
+        header.extend(columns.iter().map(|(_, title)| format!("{} {title}", peer.peer.name())));
     }
     let mut rows = vec![header];
     for point in &curve.points {
         let shared = if point.result.disjoint_cores { "" } else { " (shared)" };
         let mut row = vec![format!("{}{shared}", point.x)];
-        for peer in &peers {
-            let figures = [Figure::HandshakesPerSecond, Figure::TyphaCpuMicros];
-            for figure in figures.into_iter().chain(memory.then_some(Figure::BytesPerIdleConnection)) {
-                let peer = point.result.peer(*peer);
-                row.push(peer.map_or_else(|| "-".to_owned(), |peer| cell(&point.result, peer, figure)));
-            }
+        for peer in &point.result.peers {
+            row.extend(columns.iter().map(|(figure, _)| cell(&point.result, peer, *figure)));
         }
         rows.push(row);
     }
     text.push_str(&grid(&rows));
-    let mut limited = curve
-        .points
-        .iter()
-        .flat_map(|point| point.result.peers.iter().map(|peer| limited_by_load(&point.result, peer)));
-    if limited.any(|limited| limited) {
-        text.push_str("  * limited by the load, compare CPU per handshake\n");
-    }
-    if curve.points.iter().any(|point| point.result.peers.iter().any(disturbed)) {
-        text.push_str("  ! disturbed: somebody else had a part in it\n");
-    }
-    if curve.points.iter().any(|point| !point.result.disjoint_cores) {
+    text.push_str(&marks(results()));
+    if results().any(|result| !result.disjoint_cores) {
         text.push_str("  (shared): both ends on the same cores\n");
-    }
-    text
-}
-
-fn targets(targets: &[Target]) -> String {
-    let header = ["target", "wanted", "measured", ""].map(str::to_owned).to_vec();
-    let rows = targets.iter().map(|target| {
-        let sign = match target.bound {
-            Bound::AtLeast => "≥",
-            Bound::AtMost => "≤",
-        };
-        let amount = |value: f64| match target.unit {
-            "bytes" => format!("{} {}", number(value), target.unit),
-            unit => format!("{value:.2} {unit}").trim_end().to_owned(),
-        };
-        let verdict = match target.verdict {
-            Verdict::Met => "met",
-            Verdict::Missed => "MISSED",
-            Verdict::Unknown => target.unknown_because.unwrap_or("not measured"),
-        };
-        let by_cpu = if target.by_cpu { " (by CPU)" } else { "" };
-        vec![
-            format!("{}: {}", target.work, target.what),
-            format!("{sign} {}", amount(target.limit)),
-            target.measured.map_or_else(|| "-".to_owned(), amount),
-            format!("{verdict}{by_cpu}"),
-        ]
-    });
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let mut text = format!("targets\n{}", grid(&rows));
-    if targets.iter().any(|target| target.by_cpu) {
-        text.push_str(
-            "  (by CPU): the load was the limit, and Typha's CPU per handshake stands for handshakes/s\n",
-        );
-    }
-    text
-}
-
-fn machine(report: &Report) -> String {
-    let machine = &report.machine;
-    let mut text = format!(
-        "machine: {}, {} core(s), Linux {}; {:.1} s\n",
-        machine.cpu, machine.cores, machine.kernel, report.seconds_taken
-    );
-    for (peer, version) in &report.versions {
-        let _ = writeln!(text, "{peer}: {version}");
     }
     text
 }

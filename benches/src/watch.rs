@@ -1,35 +1,21 @@
-//! Who used the cores during a slice, as the kernel counts it, and what that says about the handshakes/s.
+//! What used the cores during a slice, by the kernel's count, and what that tells about the handshakes/s.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use super::cores::{Assignment, Core};
-use super::figures::{Figure, PeerResult, Slice};
-use super::process::BenchError;
+use crate::machine::{Assignment, Core};
+use crate::process::BenchError;
+use crate::report::{Figure, Limit, PeerResult, Slice};
 
 /// Cores that are idle for more than this share of the time are not at their limit.
 const IDLE: f64 = 0.07;
-/// Above this share of its cores, somebody else's work is a part of what was measured.
+/// If other processes use more than this share of the cores, they disturb the measurement.
 const OTHERS: f64 = 0.05;
-/// Felixes that wait for Typha in between are at their limit somewhat earlier.
+/// Felixes wait for Typha in between, so they are at their limit somewhat earlier.
 const FELIX_IDLE: f64 = 0.15;
 
-/// What the handshakes/s of a peer say something about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Limit {
-    /// Typha: it could not have done more.
-    Typha,
-    /// Felix: Typha had time to spare.
-    Load,
-    /// Neither: somebody else took the time, or nobody had it.
-    Disturbed,
-}
-
 /// A line of /proc/stat, in ticks since the machine was started.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Ticks {
     idle: u64,
     /// Not given to this virtual machine.
@@ -38,62 +24,15 @@ struct Ticks {
 }
 
 /// The counts of all cores at a moment.
-struct Counts {
+pub(crate) struct Counts {
     at: Instant,
     cores: Vec<(Core, Ticks)>,
 }
 
-/// Watches the cores of both ends.
-pub(crate) struct Watch<'a> {
-    assignment: &'a Assignment,
-    /// How many of Felix's cores have a Felix.
-    felixes: usize,
-    before: Counts,
-}
-
-impl<'a> Watch<'a> {
-    pub(crate) fn begin(assignment: &'a Assignment, felixes: usize) -> Result<Self, BenchError> {
-        Ok(Self { assignment, felixes, before: Counts::now()? })
-    }
-
-    /// Looks again: what this command itself does after a slice is no part of it.
-    pub(crate) fn end(self) -> Result<Watched<'a>, BenchError> {
-        Ok(Watched { after: Counts::now()?, watch: self })
-    }
-}
-
-/// The counts from a beginning to an end.
-pub(crate) struct Watched<'a> {
-    watch: Watch<'a>,
-    after: Counts,
-}
-
-impl Watched<'_> {
-    /// Adds the shares to the figures of the slice, given the CPU times of the two ends.
-    pub(crate) fn add_to(self, slice: &mut Slice, typha_nanos: u64, felix_nanos: u64) {
-        let Self { watch, after } = self;
-        let elapsed = after.at - watch.before.at;
-        let Assignment { typha, felix, disjoint } = watch.assignment;
-        let felix = if *disjoint { felix.get(..watch.felixes).unwrap_or(felix) } else { felix };
-        // On the same cores, each end is the other's company.
-        let both = typha_nanos + felix_nanos;
-        let [of_typha, of_felix] = if *disjoint { [typha_nanos, felix_nanos] } else { [both; 2] };
-        let typha = shares(&watch.before, &after, typha, elapsed, of_typha);
-        let felix = shares(&watch.before, &after, felix, elapsed, of_felix);
-        if let (Some((typha_idle, typha_others)), Some((felix_idle, felix_others))) = (typha, felix) {
-            slice.insert(Figure::TyphaCoresIdle, typha_idle);
-            slice.insert(Figure::TyphaCoresOthers, typha_others);
-            slice.insert(Figure::FelixCoresIdle, felix_idle);
-            slice.insert(Figure::FelixCoresOthers, felix_others);
-        }
-    }
-}
-
 impl Counts {
-    fn now() -> Result<Self, BenchError> {
+    pub(crate) fn now() -> Result<Self, BenchError> {
         const FILE: &str = "/proc/stat";
-        let stat =
-            fs::read_to_string(FILE).map_err(BenchError::machine(format!("{FILE} can not be read")))?;
+        let stat = fs::read_to_string(FILE).map_err(BenchError::machine(format!("{FILE} cannot be read")))?;
         Ok(Self { at: Instant::now(), cores: stat.lines().filter_map(core).collect() })
     }
 
@@ -106,20 +45,37 @@ impl Counts {
 fn core(line: &str) -> Option<(Core, Ticks)> {
     let (name, counts) = line.split_once(' ')?;
     let core = name.strip_prefix("cpu")?.parse().ok()?;
-    // Those after them are in the first ones already.
+    // The kernel counts guests in `user` and `nice` already.
     let counts: Vec<u64> = counts.split_whitespace().take(8).map_while(|count| count.parse().ok()).collect();
     let &[_, _, _, idle, iowait, _, _, steal] = counts.as_slice() else { return None };
     Some((core, Ticks { idle: idle + iowait, steal, all: counts.iter().sum() }))
 }
 
-/// The shares of cores that were idle, and that went to anybody but the process that used so much CPU time.
-fn shares(
-    before: &Counts,
-    after: &Counts,
-    cores: &[Core],
-    elapsed: Duration,
-    used_nanos: u64,
-) -> Option<(f64, f64)> {
+/// Adds the shares of each end's cores to the figures of a slice. `felixes` is how many of Felix's cores have a Felix.
+pub(crate) fn add_shares(
+    slice: &mut Slice,
+    [before, after]: [&Counts; 2],
+    assignment: &Assignment,
+    felixes: usize,
+    [typha_nanos, felix_nanos]: [u64; 2],
+) {
+    let Assignment { typha, felix, disjoint } = assignment;
+    let felix = if *disjoint { felix.get(..felixes).unwrap_or(felix) } else { felix };
+    // On the same cores, both ends together are measured.
+    let both = typha_nanos + felix_nanos;
+    let [of_typha, of_felix] = if *disjoint { [typha_nanos, felix_nanos] } else { [both; 2] };
+    let typha = shares(before, after, typha, of_typha);
+    let felix = shares(before, after, felix, of_felix);
+    if let (Some((typha_idle, typha_others)), Some((felix_idle, felix_others))) = (typha, felix) {
+        slice.insert(Figure::TyphaCoresIdle, typha_idle);
+        slice.insert(Figure::TyphaCoresOthers, typha_others);
+        slice.insert(Figure::FelixCoresIdle, felix_idle);
+        slice.insert(Figure::FelixCoresOthers, felix_others);
+    }
+}
+
+/// The share of cores that was idle, and the share that went to others than the process that used so much CPU time.
+fn shares(before: &Counts, after: &Counts, cores: &[Core], used_nanos: u64) -> Option<(f64, f64)> {
     let (mut idle, mut steal, mut all) = (0, 0, 0);
     for core in cores {
         let (before, after) = (before.of(*core)?, after.of(*core)?);
@@ -131,15 +87,15 @@ fn shares(
         return None;
     }
     let (idle, steal) = (idle as f64 / all as f64, steal as f64 / all as f64);
-    let used = used_nanos as f64 / elapsed.as_nanos().max(1) as f64 / cores.len() as f64;
-    // Ticks and nanoseconds do not agree exactly, so this can come out below nothing in one slice. It has to, for the mean
-    // over all slices to be right.
+    let elapsed = (after.at - before.at).max(Duration::from_nanos(1));
+    let used = used_nanos as f64 / elapsed.as_nanos() as f64 / cores.len() as f64;
+    // Ticks and nanoseconds do not agree exactly, so this can be negative in one slice. The mean over all slices is right.
     let others = 1.0 - idle - used;
-    // The CPU time of a process may have in it what its virtual machine was not given.
+    // The CPU time of a process may include what its virtual machine was not given.
     Some((idle, if steal > 0.0 { others.max(steal) } else { others }))
 }
 
-/// What limited a peer under the neutral load.
+/// What limits Typhas that share a load.
 pub(crate) fn limit(peer: &PeerResult, assignment: &Assignment, clients: usize) -> Option<Limit> {
     let idle = peer.mean(Figure::TyphaCoresIdle)?;
     let felix_idle = peer.mean(Figure::FelixCoresIdle)?;
@@ -168,8 +124,8 @@ fn disturbed(peer: &PeerResult, others: &[Figure]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::protocol::Implementation;
     use super::*;
+    use crate::protocol::Implementation;
 
     fn peer(typha_idle: f64, typha_others: f64, felix_idle: f64) -> PeerResult {
         let mut peer = PeerResult::new(Implementation::Ours);
@@ -180,7 +136,7 @@ mod tests {
                 (Figure::TyphaCoresOthers, typha_others * part),
                 (Figure::FelixCoresIdle, felix_idle * part),
             ];
-            peer.add(figures.into());
+            peer.slices.push(figures.into());
         }
         peer
     }
@@ -219,9 +175,10 @@ mod tests {
 
     #[test]
     fn what_is_neither_idle_nor_ours_is_others() {
-        let at = Instant::now();
-        let counts = |idle, steal, all| Counts { at, cores: vec![(3, Ticks { idle, steal, all })] };
-        let of = |after: &Counts, used| shares(&counts(0, 0, 0), after, &[3], Duration::from_secs(1), used);
+        let now = Instant::now();
+        let at = |at, idle, steal, all| Counts { at, cores: vec![(3, Ticks { idle, steal, all })] };
+        let counts = |idle, steal, all| at(now + Duration::from_secs(1), idle, steal, all);
+        let of = |after: &Counts, used| shares(&at(now, 0, 0, 0), after, &[3], used);
         let (idle, others) = of(&counts(10, 0, 100), 700_000_000).unwrap();
         assert!((idle - 0.1).abs() < 1e-9 && (others - 0.2).abs() < 1e-9, "{idle} {others}");
         let (_, others) = of(&counts(10, 30, 100), 700_000_000).unwrap();

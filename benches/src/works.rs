@@ -1,147 +1,205 @@
 //! How each work is measured.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::bulk::bulk;
-use super::contest::{Contest, Course, Load, in_order};
-use super::context::Context;
-use super::cores::Assignment;
-use super::figures::{Figure, peer_name, throughput};
-use super::floor::FloorMeter;
-use super::idle::idle;
-use super::in_memory::in_memory;
-use super::mode::Mode;
-use super::pace::Pace;
-use super::plan::Work;
-use super::process::BenchError;
-use super::report::WorkResult;
-use super::resumption::resumption;
+use crate::arguments::Work;
+use crate::comparison::{Comparison, Conditions, Load};
+use crate::context::{Felixes, Job};
+use crate::floor::FloorMeter;
+use crate::machine::{Assignment, most_connections};
+use crate::pace::{Pace, in_order, millis};
+use crate::process::{BenchError, Worker};
+use crate::protocol::{Bulk, Direction, Held, Implementation, InMemory, Request};
+use crate::report::{Figure, PeerResult, Slice, WorkResult, add_cpu, throughput};
 
-/// What comes of a work.
-pub(crate) enum Outcome {
-    Measured(WorkResult),
-    /// And why.
-    LeftOut(String),
-}
+/// Idle connections that are held to measure one.
+const HELD: usize = 1000;
+/// What a worker may take to open them.
+const HOLDING: Duration = Duration::from_secs(30);
+/// After that, closed connections are gone and opened ones are idle.
+const PAUSE: Duration = Duration::from_millis(150);
+/// Handshakes before the first look at memory: after them, what is allocated once is allocated.
+const FIRST_HANDSHAKES: Duration = Duration::from_millis(50);
+/// Clients that make them.
+const FIRST_CLIENTS: usize = 4;
 
-/// Measures a standard work in a mode until the deadline.
-pub(crate) fn measure(
-    context: &Context,
-    work: Work,
-    title: &str,
-    mode: Mode,
-    deadline: Instant,
-) -> Result<Outcome, BenchError> {
+/// Measures a work until the deadline. None if it is impossible here, which is noted.
+pub(crate) fn measure(job: &Job<'_>, work: Work) -> Result<Option<WorkResult>, BenchError> {
+    let cores = &job.context.cores;
     match work {
         Work::Handshake | Work::Cold | Work::PostQuantum | Work::Tls12 | Work::Rsa2048 => {
-            throughput_of(context, title, mode, deadline)
+            let conditions = Conditions::new(job, Assignment::one_for_typha(cores), Load::Bare);
+            Comparison::start(job, conditions)?.with_floor()?.run(throughput)
         }
-        Work::BothEnds => {
-            let cores = &context.cores;
-            let assignment = Assignment::each(cores, 2).unwrap_or_else(|| Assignment::halves(cores));
-            own_pairs(context, title, mode, &assignment, deadline)
+        Work::BothEnds => own_pairs(job, Assignment::halves(cores, 2)),
+        Work::Latency => {
+            let conditions = Conditions::new(job, Assignment::halves(cores, 1), Load::Own);
+            Comparison::start(job, Conditions { clients: 1, ..conditions })?.run(|_| Figure::P50Micros)
         }
-        Work::TwoCores => return two_cores(context, title, mode, deadline),
-        Work::Latency => latency(context, title, mode, deadline),
-        Work::Idle => return idle(context, title, mode, deadline),
-        Work::Bulk => bulk(context, title, mode, deadline),
-        Work::Resumption => resumption(context, title, mode, deadline),
-        Work::InMemory => return in_memory(context, title, mode, deadline),
-        Work::Floor => floor(context, title, mode, deadline),
+        Work::Idle => return idle(job),
+        Work::Bulk => bulk(job),
+        Work::InMemory => return in_memory(job),
+        Work::Floor => floor(job),
     }
-    .map(Outcome::Measured)
-}
-
-/// Typhas on one core, under the same load.
-pub(crate) fn throughput_of(
-    context: &Context,
-    title: &str,
-    mode: Mode,
-    deadline: Instant,
-) -> Result<WorkResult, BenchError> {
-    let mut material = context.material(&mode)?;
-    let assignment = Assignment::one_for_typha(&context.cores);
-    let course = Course::new(context, mode, &assignment, Load::Neutral);
-    let mut contest = Contest::start(course, &material)?.with_floor(&material)?;
-    let (peers, floor) = contest.run(title, &mut material, deadline)?;
-    let by = throughput(&peers);
-    Ok(WorkResult::new(title, mode, &assignment, Some(by), floor, peers))
+    .map(Some)
 }
 
 /// Each implementation against itself, on these cores.
-pub(crate) fn own_pairs(
-    context: &Context,
-    title: &str,
-    mode: Mode,
-    assignment: &Assignment,
-    deadline: Instant,
-) -> Result<WorkResult, BenchError> {
-    let mut material = context.material(&mode)?;
-    let course = Course::new(context, mode, assignment, Load::Own);
-    let mut contest = Contest::start(course, &material)?.with_floor(&material)?;
-    let (peers, floor) = contest.run(title, &mut material, deadline)?;
-    // The pair is what is measured, whichever of its ends is the limit.
-    let by = Figure::HandshakesPerSecond;
-    Ok(WorkResult::new(title, mode, assignment, Some(by), floor, peers))
+pub(crate) fn own_pairs(job: &Job<'_>, assignment: Assignment) -> Result<WorkResult, BenchError> {
+    let conditions = Conditions::new(job, assignment, Load::Own);
+    // The pair is measured, whichever of its ends is the limit.
+    Comparison::start(job, conditions)?.with_floor()?.run(|_| Figure::HandshakesPerSecond)
 }
 
-/// Own pairs, on two cores each against on one core each.
-fn two_cores(context: &Context, title: &str, mode: Mode, deadline: Instant) -> Result<Outcome, BenchError> {
-    let (Some(one), Some(two)) = (Assignment::each(&context.cores, 1), Assignment::each(&context.cores, 2))
-    else {
-        let cores = context.cores.len();
-        return Ok(Outcome::LeftOut(format!("{title} needs 4 cores, and there are {cores}")));
+/// Opens more connections, which stay open.
+pub(crate) fn hold(felix: &mut Worker, typha: &mut Worker, connections: usize) -> Result<(), BenchError> {
+    let answer: Held = felix.ask(&Request::Hold { address: typha.address()?, connections }, HOLDING)?;
+    felix.all_succeeded(&typha.name, answer.failed as u64, answer.first_failure.as_deref())
+}
+
+/// Memory per idle connection, in new Typhas each time: one that has held connections before has free memory.
+fn idle(job: &Job<'_>) -> Result<Option<WorkResult>, BenchError> {
+    let context = job.context;
+    // One Felix holds those of all implementations.
+    let held = HELD.min(most_connections() / context.peers.len().max(1));
+    if held < 100 {
+        context.note(format!("{} needs a higher limit of file descriptors (ulimit -Hn)", job.title));
+        return Ok(None);
+    }
+    let start = || {
+        let conditions = Conditions::new(job, Assignment::one_for_typha(&context.cores), Load::Bare);
+        let clients = context.clients.min(FIRST_CLIENTS);
+        Comparison::start(job, Conditions { clients, usual_leaves: 0, ..conditions })
     };
-    let mut material = context.material(&mode)?;
-    let mut on_one = Contest::start(Course::new(context, mode, &one, Load::Own), &material)?;
-    let mut on_two = Contest::start(Course::new(context, mode, &two, Load::Own), &material)?;
-    let mut results = on_two.results();
-    // Both slices, and what runs in to each.
-    let mut pace = Pace::new(deadline, 3 * results.len(), context.rounds);
-    on_one.warm_up(title, &mut material, pace.warm_up())?;
-    on_two.warm_up(title, &mut material, pace.warm_up())?;
-    // The kernel spreads the threads of a process that was idle over its cores only after a while.
-    let run_in = (pace.slice() / 3).max(Duration::from_millis(40));
+    let mut comparison = start()?;
+    let mut results = comparison.results();
+    // Memory does not depend on the rest of the machine: fewer rounds are enough.
+    let mut pace = Pace::new(job.deadline, results.len(), context.rounds - 1);
     while let Some(round) = pace.next_round() {
-        let mut not_counted = on_two.results();
-        let mut places: Vec<_> = results.iter_mut().zip(&mut not_counted).collect();
-        for (index, (result, nowhere)) in in_order(&mut places, round) {
-            context.progress.show(title, peer_name(result.peer));
-            on_one.slice(index, run_in, nowhere)?;
-            let one = on_one.slice(index, pace.slice(), nowhere)?;
-            on_two.slice(index, run_in, nowhere)?;
-            let mut slice = on_two.slice(index, pace.slice(), result)?;
-            let by = Figure::HandshakesPerSecond;
-            if let (Some(one), Some(two)) = (one.get(&by), slice.get(&by)) {
-                slice.insert(Figure::TwoCoreGain, two / one);
-            }
-            result.add(slice);
+        if round > 0 {
+            comparison = start()?;
+        }
+        comparison.warm_up(FIRST_HANDSHAKES)?;
+        context.stop.pause(PAUSE)?;
+        let mut before = Vec::new();
+        for index in 0..results.len() {
+            before.push(comparison.pair(index)?.1.resident()?);
+        }
+        for (index, result) in in_order(&mut results, round) {
+            job.show(result.peer.name());
+            let (_, typha, felixes) = comparison.pair(index)?;
+            hold(&mut felixes.first, typha, held)?;
+        }
+        context.stop.pause(PAUSE)?;
+        for (index, (result, before)) in results.iter_mut().zip(before).enumerate() {
+            let after = comparison.pair(index)?.1.resident()?;
+            let bytes = (after - before) / held as f64;
+            result.completed += held as u64;
+            result.slices.push([(Figure::BytesPerIdleConnection, bytes)].into());
         }
     }
-    let peers = results.into_iter().map(|result| on_two.finish(result)).collect();
-    let by = Some(Figure::HandshakesPerSecond);
-    Ok(Outcome::Measured(WorkResult::new(title, mode, &two, by, None, peers)))
+    let peers = results.into_iter().map(PeerResult::summed_up).collect();
+    Ok(Some(comparison.result(Figure::BytesPerIdleConnection, peers)))
 }
 
-/// One handshake at a time, on a core for each end.
-fn latency(context: &Context, title: &str, mode: Mode, deadline: Instant) -> Result<WorkResult, BenchError> {
-    let mut material = context.material(&mode)?;
-    let assignment = Assignment::one_each(&context.cores);
-    let course = Course { clients: 1, ..Course::new(context, mode, &assignment, Load::Own) };
-    let mut contest = Contest::start(course, &material)?;
-    let (peers, floor) = contest.run(title, &mut material, deadline)?;
-    Ok(WorkResult::new(title, mode, &assignment, Some(Figure::P50Micros), floor, peers))
+/// Data over one connection, in both directions, on a core for each end.
+fn bulk(job: &Job<'_>) -> Result<WorkResult, BenchError> {
+    let conditions = Conditions::new(job, Assignment::halves(&job.context.cores, 1), Load::Own);
+    let mut comparison = Comparison::start(job, Conditions { clients: 1, ..conditions })?;
+    let mut results = comparison.results();
+    let mut pace = Pace::new(job.deadline, 2 * results.len(), job.context.rounds);
+    for index in 0..results.len() {
+        let (_, typha, felixes) = comparison.pair(index)?;
+        both_directions(typha, felixes, pace.warm_up() / 2)?;
+    }
+    while let Some(round) = pace.next_round() {
+        for (index, result) in in_order(&mut results, round) {
+            job.show(result.peer.name());
+            let (_, typha, felixes) = comparison.pair(index)?;
+            result.slices.push(both_directions(typha, felixes, pace.slice())?);
+        }
+    }
+    let peers = results.into_iter().map(PeerResult::summed_up).collect();
+    Ok(comparison.result(Figure::MegabytesPerSecondToFelix, peers))
 }
 
-/// The primitives alone.
-fn floor(context: &Context, title: &str, mode: Mode, deadline: Instant) -> Result<WorkResult, BenchError> {
-    let material = context.material(&mode)?;
+/// One direction after the other. Each end counts its own bytes: some are still on their way when Felix stops.
+fn both_directions(typha: &mut Worker, felixes: &mut Felixes, length: Duration) -> Result<Slice, BenchError> {
+    let mut slice = Slice::new();
+    for (direction, speed, typha_cpu, felix_cpu) in [
+        (
+            Direction::ToFelix,
+            Figure::MegabytesPerSecondToFelix,
+            Figure::TyphaCpuMicrosPerMegabyteToFelix,
+            Figure::FelixCpuMicrosPerMegabyteToFelix,
+        ),
+        (
+            Direction::ToTypha,
+            Figure::MegabytesPerSecondToTypha,
+            Figure::TyphaCpuMicrosPerMegabyteToTypha,
+            Figure::FelixCpuMicrosPerMegabyteToTypha,
+        ),
+    ] {
+        let (address, before) = (typha.address()?, typha.usage()?);
+        let request = Request::Bulk { address, direction, millis: millis(length) };
+        let answer: Bulk = felixes.first.ask(&request, length)?;
+        let after = typha.usage()?;
+        let megabytes = |bytes: u64| bytes.max(1) as f64 / 1e6;
+        let of_felix = megabytes(answer.bytes);
+        slice.insert(speed, of_felix / (answer.elapsed_nanos.max(1) as f64 / 1e9));
+        add_cpu(&mut slice, felix_cpu, answer.cpu, of_felix);
+        let of_typha = megabytes(after.bulk_bytes.saturating_sub(before.bulk_bytes));
+        add_cpu(&mut slice, typha_cpu, after.cpu.since(before.cpu), of_typha);
+    }
+    Ok(slice)
+}
+
+/// Both ends in one thread, without sockets.
+fn in_memory(job: &Job<'_>) -> Result<Option<WorkResult>, BenchError> {
+    let context = job.context;
+    let material = job.material()?;
     let assignment = Assignment::one_for_typha(&context.cores);
-    let mut meter = FloorMeter::start(context, &mode, &material, &assignment)?;
-    let mut pace = Pace::new(deadline, 1, context.rounds);
+    // Go's ends need a socket between them.
+    let peers = context.peers.iter().copied().filter(|peer| *peer != Implementation::Go);
+    let mut workers = peers
+        .map(|peer| Ok((PeerResult::new(peer), context.memory(peer, &material, &assignment)?)))
+        .collect::<Result<Vec<_>, BenchError>>()?;
+    if workers.is_empty() {
+        context.note(format!("{} is for the peers ours and bare", job.title));
+        return Ok(None);
+    }
+    let mut floor = FloorMeter::start(context, &material, &assignment)?;
+    let mut pace = Pace::new(job.deadline, workers.len() + 1, context.rounds);
+    let request = |length: Duration| Request::InMemory { millis: millis(length) };
+    for (_, worker) in &mut workers {
+        let _: InMemory = worker.ask(&request(pace.warm_up()), pace.warm_up())?;
+    }
+    while let Some(round) = pace.next_round() {
+        for (_, (result, worker)) in in_order(&mut workers, round) {
+            job.show(result.peer.name());
+            let answer: InMemory = worker.ask(&request(pace.slice()), pace.slice())?;
+            let micros = |nanos: u64| nanos as f64 / answer.completed.max(1) as f64 / 1e3;
+            let ends = [micros(answer.typha_nanos), micros(answer.felix_nanos)];
+            let figures = [Figure::TyphaInMemoryMicros, Figure::FelixInMemoryMicros];
+            result.completed += answer.completed;
+            result.slices.push(figures.into_iter().zip(ends).collect());
+        }
+        floor.measure(pace.slice() / 2)?;
+    }
+    let by = Figure::TyphaInMemoryMicros;
+    let mut peers: Vec<_> = workers.into_iter().map(|(result, _)| result.summed_up()).collect();
+    peers.iter_mut().for_each(|peer| peer.compare_to_floor(by, &floor.rounds()));
+    Ok(Some(WorkResult::new(&job.title, job.mode, &assignment, Some(by), floor.result(), peers)))
+}
+
+/// The floor alone.
+fn floor(job: &Job<'_>) -> Result<WorkResult, BenchError> {
+    let assignment = Assignment::one_for_typha(&job.context.cores);
+    let mut meter = FloorMeter::start(job.context, &job.material()?, &assignment)?;
+    let mut pace = Pace::new(job.deadline, 1, job.context.rounds);
     while pace.next_round().is_some() {
-        context.progress.show(title, "the primitives");
+        job.show("the floor");
         meter.measure(pace.slice())?;
     }
-    Ok(WorkResult::new(title, mode, &assignment, None, meter.result(), Vec::new()))
+    Ok(WorkResult::new(&job.title, job.mode, &assignment, None, meter.result(), Vec::new()))
 }

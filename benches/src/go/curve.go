@@ -1,6 +1,6 @@
 //go:build go1.25
 
-// The group of a connection, which crypto/tls tells since Go 1.25.
+// The group of a connection, which crypto/tls reports since Go 1.25.
 
 package main
 

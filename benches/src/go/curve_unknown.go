@@ -1,6 +1,6 @@
 //go:build !go1.25
 
-// The group of a connection, which crypto/tls does not tell before Go 1.25.
+// The group of a connection, which crypto/tls does not report before Go 1.25.
 
 package main
 

@@ -29,12 +29,6 @@ func (f *felix) answer(r request) (any, error) {
 		return nil, errors.New("other leaves are for the bare Felix only")
 	case "hold":
 		return f.hold(r.Address, r.Connections), nil
-	case "release":
-		for _, conn := range f.held {
-			conn.NetConn().Close()
-		}
-		f.held = nil
-		return held{}, nil
 	case "bulk":
 		return f.bulk(r.Address, r.Direction, millis)
 	}
@@ -50,16 +44,16 @@ type tally struct {
 	agreed       *agreed
 }
 
-// agreed is what both ends agreed on; spelled out only when it is told.
+// agreed is what both ends agreed on; formatted only for the answer.
 type agreed struct {
 	version, suite uint16
 	group          tls.CurveID
 }
 
-// agree keeps what was negotiated, which must be the same in all handshakes: figures about a mixture would be about nothing.
+// agree checks that all handshakes negotiate the same: figures about a mixture would mean nothing.
 func (t *tally) agree(found agreed) error {
 	if t.agreed != nil && *t.agreed != found {
-		return fmt.Errorf("the handshakes are not alike: %v, and then %v", *t.agreed, found)
+		return fmt.Errorf("the handshakes differ: %v, and then %v", *t.agreed, found)
 	}
 	t.agreed = &found
 	return nil
@@ -99,7 +93,7 @@ func (f *felix) handshakes(address string, clients int, length time.Duration) (h
 		loops.Add(1)
 		go func() {
 			defer loops.Done()
-			// At least one, so that the shortest request has something to say.
+			// At least one, so that the shortest request has a result.
 			for f.round(address, &tallies[i]) && time.Now().Before(until) {
 			}
 		}()
@@ -116,24 +110,24 @@ func (f *felix) handshakes(address string, clients int, length time.Duration) (h
 			return handshakes{}, err
 		}
 	}
-	var told *negotiated
+	var agreed *negotiated
 	if all.agreed != nil {
-		told = all.agreed.told()
+		agreed = all.agreed.format()
 	}
 	return handshakes{
 		Completed:    len(all.rounds),
 		Failed:       all.failed,
 		FirstFailure: all.firstFailure,
 		Resumed:      all.resumed,
-		Negotiated:   told,
+		Negotiated:   agreed,
 		ElapsedNanos: elapsed.Nanoseconds(),
-		CPUNanos:     cpuAfter - cpuBefore,
+		CPU:          cpuAfter.since(cpuBefore),
 		RoundsNanos:  all.rounds,
 	}, nil
 }
 
-// round closes TCP without a goodbye of TLS: it would be one more record on either end, and is no part of a handshake. It
-// returns false if it failed: the run will end for it, and there is no use in failing a thousand times.
+// round closes TCP without a close_notify of TLS: it would be one more record on either end, and is no part of a handshake. It
+// returns false if it failed: that ends the run.
 func (f *felix) round(address string, t *tally) bool {
 	conn, begun, err := f.open(address)
 	if err != nil {
@@ -155,26 +149,26 @@ func (f *felix) round(address string, t *tally) bool {
 	return true
 }
 
-func (a agreed) told() *negotiated {
-	told := negotiated{CipherSuite: tls.CipherSuiteName(a.suite)}
+func (a agreed) format() *negotiated {
+	formatted := negotiated{CipherSuite: tls.CipherSuiteName(a.suite)}
 	switch a.version {
 	case tls.VersionTLS12:
-		told.Version = "1.2"
+		formatted.Version = "1.2"
 	case tls.VersionTLS13:
-		told.Version = "1.3"
+		formatted.Version = "1.3"
 	default:
-		told.Version = tls.VersionName(a.version)
+		formatted.Version = tls.VersionName(a.version)
 	}
 	for name, group := range groups {
 		if group == a.group {
-			told.Group = &name
+			formatted.Group = &name
 		}
 	}
-	return &told
+	return &formatted
 }
 
-// dial returns a TCP connection, and when the attempt began that led to it. While no local port is free, it waits; the
-// attempts that failed for it are not counted.
+// dial returns a TCP connection, and when the attempt began that succeeded. While no local port is free, it waits; failed
+// attempts do not count.
 func dial(address string) (net.Conn, time.Time, error) {
 	until := time.Now().Add(limit)
 	for {
@@ -188,7 +182,7 @@ func dial(address string) (net.Conn, time.Time, error) {
 	}
 }
 
-// start performs a handshake and says what the connection is for. Its deadline stays set.
+// start performs a handshake and sends the purpose of the connection. Its deadline stays set.
 func (f *felix) start(address string, purpose byte) (*tls.Conn, time.Time, error) {
 	tcp, begun, err := dial(address)
 	if err != nil {
@@ -209,7 +203,7 @@ func (f *felix) start(address string, purpose byte) (*tls.Conn, time.Time, error
 	return conn, begun, nil
 }
 
-// open makes a handshake and receives one byte back: both ends are known to be done.
+// open makes a handshake and receives one byte back: after that, both ends have finished the handshake.
 func (f *felix) open(address string) (*tls.Conn, time.Time, error) {
 	conn, begun, err := f.start(address, 'e')
 	if err != nil {

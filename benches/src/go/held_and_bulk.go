@@ -72,8 +72,7 @@ func download(conn *tls.Conn, length time.Duration) (bulk, error) {
 	})
 }
 
-// upload counts until Typha has closed in its turn, which it does when it has received everything: what is still in
-// buffers is not counted as sent for nothing.
+// upload counts until Typha has closed its direction, which it does when it has received everything.
 func upload(conn *tls.Conn, length time.Duration) (bulk, error) {
 	data := make([]byte, bulkLength)
 	return measured(conn, length, func(until time.Time) (bytes int64, err error) {
@@ -109,5 +108,5 @@ func measured(conn *tls.Conn, length time.Duration, transfer func(until time.Tim
 	}
 	elapsed := time.Since(begun)
 	cpuAfter, err := cpu()
-	return bulk{bytes, elapsed.Nanoseconds(), cpuAfter - cpuBefore}, err
+	return bulk{bytes, elapsed.Nanoseconds(), cpuAfter.since(cpuBefore)}, err
 }

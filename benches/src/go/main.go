@@ -1,5 +1,5 @@
-// Command typha-tls-bench is one end of a Felix-Typha connection on crypto/tls, configured as Calico does it, that
-// "typha-tls bench" measures. What it is and does comes as lines of JSON on stdin; protocol.rs describes them.
+// Command typha-tls-bench is one end of a Felix-Typha connection on crypto/tls, configured as Calico does it. Its tasks come as
+// lines of JSON on stdin; protocol.rs describes them.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// limit bounds everything that is done on a new connection, so that no request waits for ever.
+	// limit bounds everything that is done on a new connection, so that no request waits forever.
 	limit = 10 * time.Second
 	// handshakeTimeout is Calico's bound for Typha's end.
 	handshakeTimeout = 10 * time.Second
@@ -22,9 +22,9 @@ const (
 	portPause = 10 * time.Millisecond
 	// acceptPause is the pause after an error of Accept: running out of file descriptors lasts.
 	acceptPause = 100 * time.Millisecond
-	// openingAtOnce is the number of handshakes that are under way at once when connections are to be held.
+	// openingAtOnce is the number of handshakes in progress at once when connections are to be held.
 	openingAtOnce = 32
-	// bulkLength is what is sent or read at a time when there is much of it.
+	// bulkLength is the length of the pieces in which bulk data are sent and read.
 	bulkLength = 64 << 10
 )
 
@@ -61,11 +61,17 @@ type request struct {
 }
 
 type usage struct {
-	CPUNanos      int64 `json:"cpu_nanos"`
-	ResidentBytes int64 `json:"resident_bytes"`
-	Accepted      int64 `json:"accepted"`
-	Failed        int64 `json:"failed"`
-	Resumed       int64 `json:"resumed"`
+	CPU           cpuTime `json:"cpu"`
+	ResidentBytes int64   `json:"resident_bytes"`
+	Accepted      int64   `json:"accepted"`
+	Failed        int64   `json:"failed"`
+	Resumed       int64   `json:"resumed"`
+	BulkBytes     int64   `json:"bulk_bytes"`
+}
+
+type cpuTime struct {
+	UserNanos   int64 `json:"user_nanos"`
+	SystemNanos int64 `json:"system_nanos"`
 }
 
 type handshakes struct {
@@ -76,7 +82,7 @@ type handshakes struct {
 	Fresh        int         `json:"fresh"`
 	Negotiated   *negotiated `json:"negotiated"`
 	ElapsedNanos int64       `json:"elapsed_nanos"`
-	CPUNanos     int64       `json:"cpu_nanos"`
+	CPU          cpuTime     `json:"cpu"`
 	RoundsNanos  []int64     `json:"rounds_nanos"`
 }
 
@@ -93,9 +99,9 @@ type held struct {
 }
 
 type bulk struct {
-	Bytes        int64 `json:"bytes"`
-	ElapsedNanos int64 `json:"elapsed_nanos"`
-	CPUNanos     int64 `json:"cpu_nanos"`
+	Bytes        int64   `json:"bytes"`
+	ElapsedNanos int64   `json:"elapsed_nanos"`
+	CPU          cpuTime `json:"cpu"`
 }
 
 func main() {
@@ -114,7 +120,7 @@ func work() error {
 	}
 	var s setup
 	if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
-		return fmt.Errorf("not a line that a worker is told: %w: %s", err, lines.Text())
+		return fmt.Errorf("not a line for a worker: %w: %s", err, lines.Text())
 	}
 	runtime.GOMAXPROCS(max(s.Threads, 1))
 	end, address, err := newEnd(s)
@@ -128,7 +134,7 @@ func work() error {
 	for lines.Scan() {
 		var r request
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			return fmt.Errorf("not a line that a worker is told: %w: %s", err, lines.Text())
+			return fmt.Errorf("not a line for a worker: %w: %s", err, lines.Text())
 		}
 		answer, err := end.answer(r)
 		if err != nil {
@@ -167,9 +173,9 @@ func newEnd(s setup) (end, *string, error) {
 		}
 		return &felix{config: config}, nil, nil
 	}
-	return nil, nil, fmt.Errorf("Go's worker can not be the end %q", s.End)
+	return nil, nil, fmt.Errorf("Go's worker cannot be the end %q", s.End)
 }
 
 func misdirected(r request) error {
-	return fmt.Errorf("this end can not do what is asked of it: %q", r.Request)
+	return fmt.Errorf("this end cannot do what the request asks for: %q", r.Request)
 }

@@ -1,4 +1,4 @@
-// How the two ends are configured, and judge each other.
+// How the two ends are configured, and check each other.
 
 package main
 
@@ -104,7 +104,7 @@ func checkChain(raw [][]byte, roots *x509.CertPool) (*x509.Certificate, error) {
 }
 
 // checkIdentity accepts a leaf that has the required Common Name, or one of whose URI SANs is the required one. It looks
-// at both in any case, as Calico does, whose verifier then judges by the two results.
+// at both in any case, as the verifier of Calico does.
 func (s setup) checkIdentity(leaf *x509.Certificate) error {
 	common := s.Required.CommonName != nil && leaf.Subject.CommonName == *s.Required.CommonName
 	named := false

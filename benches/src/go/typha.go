@@ -11,8 +11,8 @@ import (
 )
 
 type typha struct {
-	config                    *tls.Config
-	accepted, failed, resumed atomic.Int64
+	config                               *tls.Config
+	accepted, failed, resumed, bulkBytes atomic.Int64
 }
 
 func (t *typha) answer(r request) (any, error) {
@@ -21,6 +21,7 @@ func (t *typha) answer(r request) (any, error) {
 	}
 	u, err := currentUsage(r.Memory)
 	u.Accepted, u.Failed, u.Resumed = t.accepted.Load(), t.failed.Load(), t.resumed.Load()
+	u.BulkBytes = t.bulkBytes.Load()
 	return u, err
 }
 
@@ -35,8 +36,7 @@ func (t *typha) accept(listener net.Listener) {
 	}
 }
 
-// serve ends with the connection, as the other implementations do: without a goodbye of TLS to a Felix that has gone. How
-// a connection ends is Felix's affair.
+// serve ends with the connection, as the other implementations do: without a close_notify of TLS to a Felix that has gone.
 func (t *typha) serve(tcp net.Conn) {
 	defer tcp.Close()
 	conn := tls.Server(tcp, t.config)
@@ -44,7 +44,7 @@ func (t *typha) serve(tcp net.Conn) {
 		t.failed.Add(1)
 		return
 	}
-	// Before Felix hears of it, so that the counts of both ends agree.
+	// Before Felix gets its answer, so that the counts of both ends agree.
 	t.accepted.Add(1)
 	if conn.ConnectionState().DidResume {
 		t.resumed.Add(1)
@@ -64,10 +64,10 @@ func (t *typha) serve(tcp net.Conn) {
 			}
 		}
 	case 'd':
-		sendAll(conn)
+		t.sendAll(conn)
 	case 'u':
-		receiveAll(conn)
-		// Felix waits for it: by then all that it sent has arrived.
+		t.receiveAll(conn)
+		// Felix waits for it: by then everything that it sent has arrived.
 		conn.CloseWrite()
 	}
 }
@@ -82,19 +82,22 @@ func handshake(conn *tls.Conn) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-func sendAll(conn *tls.Conn) {
+func (t *typha) sendAll(conn *tls.Conn) {
 	data := make([]byte, bulkLength)
 	for {
 		if _, err := conn.Write(data); err != nil {
 			return
 		}
+		t.bulkBytes.Add(bulkLength)
 	}
 }
 
-func receiveAll(conn *tls.Conn) {
+func (t *typha) receiveAll(conn *tls.Conn) {
 	buffer := make([]byte, bulkLength)
 	for {
-		if _, err := conn.Read(buffer); err != nil {
+		count, err := conn.Read(buffer)
+		t.bulkBytes.Add(int64(count))
+		if err != nil {
 			return
 		}
 	}

@@ -11,12 +11,14 @@ import (
 	"syscall"
 )
 
-func cpu() (int64, error) {
+func cpu() (cpuTime, error) {
 	var spent syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &spent); err != nil {
-		return 0, err
-	}
-	return spent.Utime.Nano() + spent.Stime.Nano(), nil
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &spent)
+	return cpuTime{spent.Utime.Nano(), spent.Stime.Nano()}, err
+}
+
+func (after cpuTime) since(before cpuTime) cpuTime {
+	return cpuTime{after.UserNanos - before.UserNanos, after.SystemNanos - before.SystemNanos}
 }
 
 func resident() (int64, error) {
@@ -32,7 +34,7 @@ func resident() (int64, error) {
 	return pages * int64(os.Getpagesize()), err
 }
 
-// currentUsage collects garbage only for the sake of memory: the next handshakes would pay for it.
+// currentUsage collects garbage only if memory is of interest: it would slow down the next handshakes.
 func currentUsage(memory bool) (u usage, err error) {
 	if memory {
 		debug.FreeOSMemory()
@@ -40,6 +42,6 @@ func currentUsage(memory bool) (u usage, err error) {
 	if u.ResidentBytes, err = resident(); err != nil {
 		return u, err
 	}
-	u.CPUNanos, err = cpu()
+	u.CPU, err = cpu()
 	return u, err
 }

@@ -1,5 +1,5 @@
-//! Both ends of tokio-rustls, as its documentation sets up mutual TLS: chains only, no identities, every default as it is.
-//! Accepting has no bound in time, which costs nothing and so favours this implementation.
+//! Both ends of tokio-rustls, as its documentation sets up mutual TLS: chains only, no identities, all defaults. Accepting has
+//! no time limit, which favours this implementation.
 
 use std::sync::Arc;
 
@@ -17,15 +17,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use typha_tls::policy::TlsPolicy;
 
-use super::Failure;
-use super::ends::{Connected, FelixEnd, Io, Negotiated, Purpose, TyphaEnd};
-use super::versions;
+use super::ends::{Connected, Failure, FelixEnd, Io, Negotiated, Purpose, TyphaEnd, versions};
 use crate::protocol::{Chains, Implementation, Setup, Version};
 
 /// The DNS SAN of Typha's leaf: this Felix checks names, as rustls does by default.
 const TYPHA_NAME: &str = "typha";
 
 static UP_TO_TLS12: &[&SupportedProtocolVersion] = &[&version::TLS12];
+
+pub(super) fn version() -> String {
+    versions(&["tokio-rustls", "rustls", "aws-lc-rs"])
+}
 
 pub(super) struct Typha(TlsAcceptor);
 
@@ -53,17 +55,13 @@ impl Typha {
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)
             .with_single_cert(certificates(&setup.files.chain)?, private_key(setup)?)?;
-        // The client that all peers have in common prefers AES-256.
+        // The Felix that loads all Typhas prefers AES-256.
         config.ignore_client_order = setup.implementation == Implementation::BareAes128;
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 }
 
 impl TyphaEnd for Typha {
-    fn versions() -> String {
-        versions::of(&["tokio-rustls", "rustls", "aws-lc-rs"])
-    }
-
     type Stream<IO: Io> = server::TlsStream<IO>;
 
     async fn accept<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
@@ -120,10 +118,6 @@ impl Felix {
 }
 
 impl FelixEnd for Felix {
-    fn versions() -> String {
-        versions::of(&["tokio-rustls", "rustls", "aws-lc-rs"])
-    }
-
     type Stream<IO: Io> = client::TlsStream<IO>;
 
     async fn connect<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
@@ -155,7 +149,7 @@ impl FelixEnd for Felix {
     }
 }
 
-/// The default one, and of the other kind of this implementation with AES-128 first.
+/// The default one; for `BareAes128` with AES-128 first.
 fn provider(setup: &Setup) -> CryptoProvider {
     let mut provider = aws_lc_rs::default_provider();
     if setup.implementation == Implementation::BareAes128 {

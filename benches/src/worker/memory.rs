@@ -1,17 +1,21 @@
-//! Handshakes of both ends in one thread, without sockets: what the implementation itself costs, without the kernel.
+//! Without sockets: handshakes of both ends in one thread, and the floor.
 
+use std::hint::black_box;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustls::SignatureScheme;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
+use rustls::sign::Signer;
 use tokio::io::duplex;
-use tokio::time::Instant;
+use typha_tls::policy::TlsPolicy;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::Failure;
-use super::ends::{FelixEnd, TyphaEnd};
-use super::felix::bounded;
-use super::handshakes::nanos;
-use crate::protocol::InMemory;
+use super::ends::{Failure, FelixEnd, TyphaEnd, bounded, nanos};
+use crate::protocol::{Files, Floor, InMemory};
 
 /// More than either end sends in a handshake.
 const PIPE_LENGTH: usize = 64 * 1024;
@@ -62,4 +66,74 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, u64) {
         polled.map(|output| (output, nanos(spent)))
     })
     .await
+}
+
+/// As long as what a TLS 1.3 signature covers, with SHA-256: 64 spaces, 33 letters, a zero, the hash.
+const SIGNED: [u8; 130] = [b' '; 130];
+
+/// Measures the operations that Typha cannot do without in a full handshake: its part of the key exchange, its signature, the
+/// check of Felix's. They take turns, so that a noisy moment affects all of them.
+pub(super) fn floor(files: &Files, group: &str, millis: u64) -> Result<Floor, Failure> {
+    let policy = TlsPolicy::builder().key_exchange_groups(group).build()?;
+    let provider = policy.provider();
+    let group = provider.kx_groups.first().ok_or("no key-exchange group is named")?;
+    let felix = group.start()?;
+
+    let signer = signer(files, provider)?;
+    let signature = signer.sign(&SIGNED)?;
+    let public_key = public_key(files)?;
+    let algorithm = algorithm(provider, signer.scheme(), &public_key, &signature)?;
+
+    let [mut key_exchange, mut sign, mut verify] = [Duration::ZERO; 3];
+    let (begun, mut times) = (Instant::now(), 0);
+    while times == 0 || begun.elapsed() < Duration::from_millis(millis) {
+        key_exchange += time(|| group.start_and_complete(felix.pub_key()))?;
+        sign += time(|| signer.sign(&SIGNED))?;
+        verify += time(|| {
+            algorithm
+                .verify_signature(&public_key, &SIGNED, &signature)
+                .map_err(|_| "a good signature was refused")
+        })?;
+        times += 1;
+    }
+    let [key_exchange_nanos, sign_nanos, verify_nanos] =
+        [key_exchange, sign, verify].map(|sum| sum.as_nanos() as f64 / f64::from(times));
+    Ok(Floor { key_exchange_nanos, sign_nanos, verify_nanos })
+}
+
+fn time<T, E: Into<Failure>>(operation: impl FnOnce() -> Result<T, E>) -> Result<Duration, Failure> {
+    let begun = Instant::now();
+    let outcome = black_box(operation());
+    let spent = begun.elapsed();
+    outcome.map(|_| spent).map_err(Into::into)
+}
+
+/// Signs as a handshake would in which everything is offered.
+fn signer(files: &Files, provider: &CryptoProvider) -> Result<Box<dyn Signer>, Failure> {
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| format!("{}: {error}", files.key))?;
+    let key = provider.key_provider.load_private_key(key)?;
+    let offered = provider.signature_verification_algorithms.supported_schemes();
+    let signer = key.choose_scheme(&offered);
+    Ok(signer.ok_or_else(|| format!("{}: no signature scheme for this key", files.key))?)
+}
+
+fn public_key(files: &Files) -> Result<Vec<u8>, Failure> {
+    let path = &files.chain;
+    let leaf = CertificateDer::from_pem_file(path).map_err(|error| format!("{path}: {error}"))?;
+    let (_, leaf) = X509Certificate::from_der(&leaf).map_err(|error| format!("{path}: {error}"))?;
+    Ok(leaf.public_key().subject_public_key.data.to_vec())
+}
+
+/// A scheme of TLS 1.2 leaves the curve open: of its algorithms, the one that this key and signature are for.
+fn algorithm(
+    provider: &CryptoProvider,
+    scheme: SignatureScheme,
+    public_key: &[u8],
+    signature: &[u8],
+) -> Result<&'static dyn SignatureVerificationAlgorithm, Failure> {
+    let known = provider.signature_verification_algorithms.mapping.iter();
+    let mut algorithms = known.filter(|(known, _)| *known == scheme).flat_map(|(_, algorithms)| *algorithms);
+    let fitting =
+        algorithms.find(|algorithm| algorithm.verify_signature(public_key, &SIGNED, signature).is_ok());
+    Ok(*fitting.ok_or_else(|| format!("nothing verifies what the key signs with {scheme:?}"))?)
 }

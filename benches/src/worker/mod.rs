@@ -1,83 +1,72 @@
-//! `typha-tls-bench worker`: one end of one implementation, in a process of its own. What it is and does comes as lines of
-//! JSON on stdin; see [`protocol`](super::protocol).
+//! `typha-tls-bench worker`: one end of one implementation, in a process of its own. Its tasks come as lines of JSON on stdin;
+//! see [`protocol`](super::protocol).
 //!
-//! The main thread reads the requests and waits. Connections run on the threads of the runtime alone, so that their number
-//! is what the set-up says.
+//! The main thread reads the requests and waits. Connections run on the threads of the runtime alone, so that their number is
+//! what the set-up asks for.
 
 mod bare;
-mod bulk;
-mod clients;
-mod conversation;
 mod ends;
 mod felix;
-mod floor;
-mod handshakes;
-mod holding;
 mod memory;
 mod ours;
-mod serving;
-mod usage;
-mod versions;
+mod typha;
 
-use std::error::Error;
-use std::io;
+use std::io::{self, StdinLock, Write as _};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::descriptors;
-use crate::output::{self, FAILED, SUCCESS};
+use crate::machine::raise_descriptor_limit;
 use crate::protocol::{End, Implementation, Ready, Request, Setup};
-use clients::Clients;
-use conversation::Conversation;
-use ends::{FelixEnd, TyphaEnd};
+use ends::{Failure, FelixEnd, TyphaEnd};
 use felix::Load;
-use serving::Server;
-use usage::Counts;
+use memory::Pair;
+use typha::Counts;
 
-/// Why a worker can not go on.
-type Failure = Box<dyn Error + Send + Sync>;
-
-pub(crate) fn run() -> u8 {
-    match work() {
-        Ok(()) => SUCCESS,
-        Err(failure) => {
-            output::complain(&*failure);
-            FAILED
+pub(crate) fn run() -> Result<(), Failure> {
+    raise_descriptor_limit()?;
+    let mut lines = io::stdin().lines();
+    let Some(setup) = next::<Setup>(&mut lines)? else { return Ok(()) };
+    match (setup.implementation, setup.end) {
+        (Implementation::Ours, End::Typha) => {
+            run_typha(&setup, ours::version(), ours::Typha::new(&setup)?, lines)
         }
+        (Implementation::Ours, End::Felix) => {
+            run_felix(&setup, ours::version(), ours::Felix::new(&setup)?, lines)
+        }
+        (Implementation::Ours, End::Memory) => {
+            let pair = Pair::new(ours::Typha::new(&setup)?, ours::Felix::new(&setup)?);
+            run_memory(&setup, ours::version(), &pair, lines)
+        }
+        (Implementation::Bare | Implementation::BareAes128, End::Typha) => {
+            run_typha(&setup, bare::version(), bare::Typha::new(&setup)?, lines)
+        }
+        (Implementation::Bare | Implementation::BareAes128, End::Felix) => {
+            run_felix(&setup, bare::version(), bare::Felix::new(&setup)?, lines)
+        }
+        (Implementation::Bare | Implementation::BareAes128, End::Memory) => {
+            let pair = Pair::new(bare::Typha::new(&setup)?, bare::Felix::new(&setup)?);
+            run_memory(&setup, bare::version(), &pair, lines)
+        }
+        (Implementation::Go, _) => Err("Go's worker is a program of its own".into()),
     }
 }
 
-fn work() -> Result<(), Failure> {
-    descriptors::raise_limit()?;
-    let mut conversation = Conversation::new();
-    let Some(setup) = conversation.next()? else { return Ok(()) };
-    let setup: Setup = setup;
-    match (setup.end, setup.implementation) {
-        (End::Typha, Implementation::Ours) => typha(&setup, ours::Typha::new(&setup)?, conversation),
-        (End::Typha, Implementation::Bare | Implementation::BareAes128) => {
-            typha(&setup, bare::Typha::new(&setup)?, conversation)
-        }
-        (End::Felix, Implementation::Ours) => felix(&setup, ours::Felix::new(&setup)?, conversation),
-        (End::Felix, Implementation::Bare | Implementation::BareAes128) => {
-            felix(&setup, bare::Felix::new(&setup)?, conversation)
-        }
-        (End::Memory, Implementation::Ours) => {
-            memory(&setup, ours::Typha::new(&setup)?, ours::Felix::new(&setup)?, conversation)
-        }
-        (End::Memory, Implementation::Bare | Implementation::BareAes128) => {
-            memory(&setup, bare::Typha::new(&setup)?, bare::Felix::new(&setup)?, conversation)
-        }
-        (_, Implementation::Go) => Err("Go's worker is a program of its own".into()),
-    }
-}
+type Lines = io::Lines<StdinLock<'static>>;
 
-fn typha<T: TyphaEnd>(setup: &Setup, typha: T, mut conversation: Conversation) -> Result<(), Failure> {
+fn run_typha<T: TyphaEnd>(
+    setup: &Setup,
+    versions: String,
+    typha: T,
+    mut lines: Lines,
+) -> Result<(), Failure> {
     let runtime = runtime(setup)?;
-    let server = runtime.block_on(Server::start(typha))?;
-    conversation.answer(&Ready { address: Some(server.address().to_string()), versions: T::versions() })?;
-    while let Some(request) = conversation.next()? {
+    let (address, counts) = runtime.block_on(typha::listen(typha))?;
+    answer(&Ready { address: Some(address.to_string()), versions })?;
+    while let Some(request) = next(&mut lines)? {
         match request {
-            Request::Usage { .. } => conversation.answer(&usage::now(server.counts())?)?,
+            Request::Usage { .. } => answer(&counts.usage()?)?,
             request => return Err(misdirected(&request)),
         }
     }
@@ -85,27 +74,31 @@ fn typha<T: TyphaEnd>(setup: &Setup, typha: T, mut conversation: Conversation) -
     Ok(())
 }
 
-fn felix<F: FelixEnd>(setup: &Setup, felix: F, mut conversation: Conversation) -> Result<(), Failure> {
+fn run_felix<F: FelixEnd>(
+    setup: &Setup,
+    versions: String,
+    felix: F,
+    mut lines: Lines,
+) -> Result<(), Failure> {
     let runtime = runtime(setup)?;
     let mut load = Load::new(felix);
-    conversation.answer(&Ready { address: None, versions: F::versions() })?;
-    while let Some(request) = conversation.next()? {
+    let ready = Ready { address: None, versions };
+    answer(&ready)?;
+    while let Some(request) = next(&mut lines)? {
         match request {
-            Request::Usage { .. } => conversation.answer(&usage::now(&Counts::default())?)?,
+            Request::Usage { .. } => answer(&Counts::default().usage()?)?,
             Request::Handshakes { address, clients, millis, rides } => {
-                let load = load.handshakes(&address, clients, millis, rides);
-                conversation.answer(&runtime.block_on(load)?)?;
+                answer(&runtime.block_on(load.handshakes(&address, clients, millis, rides))?)?;
             }
             Request::Leaves { usual, fresh } => {
-                load.clients = Clients::new(load.felix.clone(), usual.as_ref(), fresh.as_ref())?;
-                conversation.answer(&Ready { address: None, versions: F::versions() })?;
+                load.set_leaves(usual.as_ref(), fresh.as_ref())?;
+                answer(&ready)?;
             }
             Request::Hold { address, connections } => {
-                conversation.answer(&runtime.block_on(load.hold(&address, connections))?)?;
+                answer(&runtime.block_on(load.hold(&address, connections))?)?;
             }
-            Request::Release => conversation.answer(&load.release())?,
             Request::Bulk { address, direction, millis } => {
-                conversation.answer(&runtime.block_on(load.bulk(&address, direction, millis))?)?;
+                answer(&runtime.block_on(load.bulk(&address, direction, millis))?)?;
             }
             request => return Err(misdirected(&request)),
         }
@@ -114,24 +107,19 @@ fn felix<F: FelixEnd>(setup: &Setup, felix: F, mut conversation: Conversation) -
     Ok(())
 }
 
-fn memory<T: TyphaEnd, F: FelixEnd>(
+fn run_memory<T: TyphaEnd, F: FelixEnd>(
     setup: &Setup,
-    typha: T,
-    felix: F,
-    mut conversation: Conversation,
+    versions: String,
+    pair: &Pair<T, F>,
+    mut lines: Lines,
 ) -> Result<(), Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let pair = memory::Pair::new(typha, felix);
-    conversation.answer(&Ready { address: None, versions: T::versions() })?;
-    while let Some(request) = conversation.next()? {
+    answer(&Ready { address: None, versions })?;
+    while let Some(request) = next(&mut lines)? {
         match request {
-            Request::Usage { .. } => conversation.answer(&usage::now(&Counts::default())?)?,
-            Request::InMemory { millis } => {
-                conversation.answer(&runtime.block_on(pair.handshakes(millis))?)?;
-            }
-            Request::Floor { group, millis } => {
-                conversation.answer(&floor::measure(&setup.files, &group, millis)?)?;
-            }
+            Request::Usage { .. } => answer(&Counts::default().usage()?)?,
+            Request::InMemory { millis } => answer(&runtime.block_on(pair.handshakes(millis))?)?,
+            Request::Floor { group, millis } => answer(&memory::floor(&setup.files, &group, millis)?)?,
             request => return Err(misdirected(&request)),
         }
     }
@@ -143,5 +131,21 @@ fn runtime(setup: &Setup) -> io::Result<Runtime> {
 }
 
 fn misdirected(request: &Request) -> Failure {
-    format!("this end can not do what is asked of it: {request:?}").into()
+    format!("this end cannot do what the request asks for: {request:?}").into()
+}
+
+/// The next line of stdin. `None` at its end.
+fn next<T: DeserializeOwned>(lines: &mut Lines) -> Result<Option<T>, Failure> {
+    let Some(line) = lines.next().transpose()? else { return Ok(None) };
+    match serde_json::from_str(&line) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => Err(format!("not a line for a worker: {error}: {line}").into()),
+    }
+}
+
+fn answer<T: Serialize>(answer: &T) -> Result<(), Failure> {
+    let line = serde_json::to_string(answer)?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    Ok(stdout.flush()?)
 }

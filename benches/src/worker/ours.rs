@@ -1,4 +1,4 @@
-//! Both ends of this crate, as its documentation has them: every default as it is.
+//! Both ends of this crate, as in its documentation: all defaults.
 
 use tokio::net::TcpStream;
 use typha_tls::material::{Material, TlsFiles};
@@ -7,10 +7,12 @@ use typha_tls::{
     AuthenticatedStream, FelixConnector, FelixSnapshot, RequiredIdentity, TyphaAcceptor, TyphaSnapshot,
 };
 
-use super::Failure;
-use super::ends::{Connected, FelixEnd, Io, Negotiated, Purpose, TyphaEnd};
-use super::versions;
+use super::ends::{Connected, Failure, FelixEnd, Io, Negotiated, Purpose, TyphaEnd, versions};
 use crate::protocol::{Chains, Setup, Version};
+
+pub(super) fn version() -> String {
+    format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions(&["rustls", "aws-lc-rs"]))
+}
 
 pub(super) struct Typha(TyphaAcceptor);
 
@@ -25,10 +27,6 @@ impl Typha {
 }
 
 impl TyphaEnd for Typha {
-    fn versions() -> String {
-        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
-    }
-
     type Stream<IO: Io> = AuthenticatedStream<IO>;
 
     async fn accept<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
@@ -43,7 +41,7 @@ impl TyphaEnd for Typha {
 impl Felix {
     pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
         if setup.max_version == Version::Tls12 {
-            return Err("this crate's Felix has no highest version: measure TLS 1.2 with the bare one".into());
+            return Err("this crate's Felix has no maximum version: measure TLS 1.2 with the bare one".into());
         }
         let mut policy = TlsPolicy::builder();
         if !setup.groups.is_empty() {
@@ -56,10 +54,6 @@ impl Felix {
 }
 
 impl FelixEnd for Felix {
-    fn versions() -> String {
-        format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions::of(&["rustls", "aws-lc-rs"]))
-    }
-
     type Stream<IO: Io> = AuthenticatedStream<IO>;
 
     async fn connect<IO: Io>(&self, io: IO) -> Result<Connected<Self::Stream<IO>>, Failure> {
@@ -84,8 +78,8 @@ impl FelixEnd for Felix {
     }
 }
 
-/// The stream does not tell whether its session was resumed. That is no gap: this crate's Felix never offers to, and of a
-/// Typha of this crate the bare Felix tells, since both ends of a connection agree on it.
+/// The stream does not report whether its session was resumed. This crate's Felix never offers to resume; with a Typha of this
+/// crate, the bare Felix reports it.
 fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStream<IO>> {
     let negotiated = Some(Negotiated::Ours(*stream.tls()));
     Connected { stream, resumed: false, negotiated }

@@ -1,7 +1,6 @@
 //! A worker's process: every wait for it is bounded, and it does not outlive its guard.
 
 use std::env;
-use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -11,9 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use super::go_command;
+const PROGRAM: &str = env!("CARGO_BIN_EXE_typha-tls-bench");
 
 /// Far more than any request here takes, even on a busy machine.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
@@ -26,7 +24,7 @@ pub(crate) enum Implementation {
     Ours,
 }
 
-/// All that this machine has.
+/// All that can run on this machine.
 pub(crate) fn implementations() -> Vec<Implementation> {
     let mut all = vec![Implementation::Ours, Implementation::Bare];
     all.extend(go().map(|_| Implementation::Go));
@@ -44,24 +42,19 @@ fn go() -> Option<&'static Path> {
             env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref() != Ok("1"),
             "`go version` does not run, but TYPHA_TLS_REQUIRE_INTEROP=1 requires it"
         );
-        // Not by a macro, whose output the test harness keeps back when a test passes.
+        // Not by a macro, whose output the test harness hides when a test passes.
         let _ = writeln!(io::stderr(), "skipped: no go");
         None
     });
     program.as_deref()
 }
 
+/// Always in the same place: Go builds it again only after a change.
 fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let directory = TempDir::new_in(target).unwrap();
-    let built = directory.path().join("bench-go");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/go");
-    let output = go_command::build(&sources, &built).output().unwrap();
-    assert!(output.status.success(), "go build: {}", String::from_utf8_lossy(&output.stderr));
-    // Renaming replaces the program whole, also under another run that is using it.
-    let program = target.join("bench-go");
-    fs::rename(built, &program).unwrap();
-    program
+    let output = Command::new(PROGRAM).arg("build-go").arg(target).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("go/worker")
 }
 
 pub(crate) struct Worker {
@@ -79,7 +72,7 @@ impl Worker {
         worker
     }
 
-    /// Returns what a worker says that does not take its set-up.
+    /// Returns the stderr of a worker that refuses its set-up.
     pub(crate) fn refused(implementation: Implementation, setup: &Value) -> String {
         Self::spawn(implementation, setup).end()
     }
@@ -88,7 +81,7 @@ impl Worker {
         let mut setup = setup.clone();
         let mut command = match implementation {
             Implementation::Go => Command::new(go().unwrap()),
-            _ => Command::new(env!("CARGO_BIN_EXE_typha-tls-bench")),
+            _ => Command::new(PROGRAM),
         };
         if implementation != Implementation::Go {
             command.arg("worker");
@@ -127,7 +120,7 @@ impl Worker {
         self.ask(&json!({ "request": "usage" }))
     }
 
-    /// Asks until it is as it must become.
+    /// Asks until the condition holds.
     pub(crate) fn usage_when(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + TIME_LIMIT;
         loop {
@@ -140,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Returns what the worker says when it ends for a request that it can not answer.
+    /// Returns the stderr of a worker that ends because it cannot answer a request.
     pub(crate) fn fail(mut self, request: &Value) -> String {
         self.tell(request);
         self.end()
