@@ -75,7 +75,7 @@ pub(crate) enum Format {
 struct ModeFlags {
     /// Measure these versions of TLS instead of the works, or in them [default: 1.3]
     #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
-    tls: Vec<Tls>,
+    tls: Vec<Version>,
     /// Measure these groups instead of the works, or in them [default: x25519]
     #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     group: Vec<Group>,
@@ -228,7 +228,7 @@ impl Work {
         match self {
             Self::Cold => Mode { cache: Cache::Cold, ..standard },
             Self::PostQuantum => Mode { group: Group::Default, ..standard },
-            Self::Tls12 => Mode { tls: Tls::V12, ..standard },
+            Self::Tls12 => Mode { tls: Version::Tls12, ..standard },
             Self::Rsa2048 => Mode { key: Key::Rsa2048, ..standard },
             _ => standard,
         }
@@ -240,8 +240,8 @@ impl Work {
             Self::Cold | Self::PostQuantum | Self::Tls12 | Self::Rsa2048 => Some("has a mode of its own"),
             Self::Handshake | Self::Idle | Self::Floor => None,
             _ if mode.cache == Cache::Cold => Some("has no new clients: only the bare Felix makes them"),
-            Self::InMemory if mode.tls == Tls::V12 => Some("is for TLS 1.3 only"),
-            _ if mode.tls == Tls::V12 && peers.contains(&Implementation::Ours) => {
+            Self::InMemory if mode.tls == Version::Tls12 => Some("is for TLS 1.3 only"),
+            _ if mode.tls == Version::Tls12 && peers.contains(&Implementation::Ours) => {
                 Some("cannot use TLS 1.2: the Felix of this crate has no maximum version")
             }
             _ => None,
@@ -278,7 +278,7 @@ impl ModeFlags {
         modes = combine(&modes, &self.chain_length, |mode, chain_length| Mode { chain_length, ..mode });
         modes = combine(&modes, &self.cache, |mode, cache| Mode { cache, ..mode });
         // A group of TLS 1.3 only.
-        modes.retain(|mode| mode.tls == Tls::V13 || mode.group != Group::X25519Mlkem768);
+        modes.retain(|mode| mode.tls == Version::Tls13 || mode.group != Group::X25519Mlkem768);
         modes
     }
 }
@@ -294,7 +294,7 @@ fn combine<V: Copy>(modes: &[Mode], values: &[V], with: impl Fn(Mode, V) -> Mode
 /// The parameters of a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Mode {
-    pub(crate) tls: Tls,
+    pub(crate) tls: Version,
     pub(crate) group: Group,
     pub(crate) key: Key,
     /// How many intermediates are between a leaf and the CA.
@@ -303,8 +303,13 @@ pub(crate) struct Mode {
 }
 
 impl Mode {
-    pub(crate) const STANDARD: Self =
-        Self { tls: Tls::V13, group: Group::X25519, key: Key::P256, chain_length: 0, cache: Cache::Warm };
+    pub(crate) const STANDARD: Self = Self {
+        tls: Version::Tls13,
+        group: Group::X25519,
+        key: Key::P256,
+        chain_length: 0,
+        cache: Cache::Warm,
+    };
 }
 
 impl fmt::Display for Mode {
@@ -329,24 +334,7 @@ macro_rules! serialize_by_name {
     )*};
 }
 
-serialize_by_name!(Tls, Group, Key, Cache, Growth);
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Tls {
-    #[value(name = "1.2")]
-    V12,
-    #[value(name = "1.3")]
-    V13,
-}
-
-impl Tls {
-    pub(crate) fn version(self) -> Version {
-        match self {
-            Self::V12 => Version::Tls12,
-            Self::V13 => Version::Tls13,
-        }
-    }
-}
+serialize_by_name!(Group, Key, Cache, Growth);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Group {
@@ -366,10 +354,10 @@ impl Group {
     }
 
     /// The group that a handshake with this offer has.
-    pub(crate) fn negotiated(self, tls: Tls) -> String {
+    pub(crate) fn negotiated(self, tls: Version) -> String {
         name(&match (self, tls) {
-            (Self::Default, Tls::V13) => Self::X25519Mlkem768,
-            (Self::Default, Tls::V12) => Self::X25519,
+            (Self::Default, Version::Tls13) => Self::X25519Mlkem768,
+            (Self::Default, Version::Tls12) => Self::X25519,
             (group, _) => group,
         })
     }
@@ -416,7 +404,7 @@ mod tests {
         let peers = [Implementation::Ours];
         let conflict = |work: Work, mode| work.conflict(&mode, &peers).is_some();
         let (tls12, cold) =
-            (Mode { tls: Tls::V12, ..Mode::STANDARD }, Mode { cache: Cache::Cold, ..Mode::STANDARD });
+            (Mode { tls: Version::Tls12, ..Mode::STANDARD }, Mode { cache: Cache::Cold, ..Mode::STANDARD });
         assert!(conflict(Work::Cold, Mode::STANDARD) && conflict(Work::Tls12, tls12));
         assert!(!conflict(Work::Handshake, tls12) && !conflict(Work::Handshake, cold));
         assert!(conflict(Work::Latency, tls12) && conflict(Work::Bulk, cold));
@@ -427,7 +415,7 @@ mod tests {
     #[test]
     fn flags_make_all_possible_combinations() {
         let flags = ModeFlags {
-            tls: vec![Tls::V12, Tls::V13],
+            tls: vec![Version::Tls12, Version::Tls13],
             group: vec![Group::X25519, Group::X25519Mlkem768],
             ..ModeFlags::default()
         };

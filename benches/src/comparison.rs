@@ -10,9 +10,8 @@ use crate::machine::Assignment;
 use crate::material::Material;
 use crate::pace::{Pace, in_order};
 use crate::process::{BenchError, Worker};
-use crate::protocol::{Fresh, Handshakes, Implementation};
+use crate::protocol::{End, Fresh, Handshakes, Implementation};
 use crate::report::{Figure, PeerResult, Slice, WorkResult, handshake_slice};
-use crate::watch::{Counts, add_shares, limit, limit_of_pair};
 
 /// Speed of the first slice, in handshakes/s, for the number of new leaves that it needs.
 const FIRST_SPEED: f64 = 4_000.0;
@@ -99,7 +98,8 @@ impl<'a> Comparison<'a> {
         // Ends the old ones first: they would share memory and ports with the new ones.
         self.typhas.clear();
         let (context, cores) = (self.job.context, &self.conditions.assignment.typha);
-        let typha = |peer: &Implementation| Ok((*peer, context.typha(*peer, &self.material, cores)?));
+        let typha =
+            |peer: &Implementation| Ok((*peer, context.start(*peer, End::Typha, &self.material, cores)?));
         self.typhas = context.peers.iter().map(typha).collect::<Result<_, BenchError>>()?;
         self.seen = 0;
         Ok(())
@@ -150,14 +150,9 @@ impl<'a> Comparison<'a> {
         Ok(self.result(by(&peers), peers))
     }
 
-    /// Makes the figures, finds the limit, and compares with the floor.
+    /// Makes the figures, and compares with the floor.
     fn summed_up(&self, result: PeerResult) -> PeerResult {
-        let Conditions { assignment, clients, load, .. } = &self.conditions;
         let mut result = result.summed_up();
-        result.limited_by = match load {
-            Load::Bare => limit(&result, assignment, *clients),
-            Load::Own => limit_of_pair(&result),
-        };
         if let Some(floor) = &self.floor {
             result.compare_to_floor(Figure::TyphaCpuMicros, &floor.rounds());
         }
@@ -196,23 +191,20 @@ impl<'a> Comparison<'a> {
     /// Handshakes with one Typha, of which none failed.
     fn handshakes(&mut self, index: usize, length: Duration) -> Result<(Handshakes, Slice), BenchError> {
         let Conditions { clients, load, ref assignment, .. } = self.conditions;
-        let assignment = assignment.clone();
+        let cores = assignment.typha.len();
         let (peer, typha, felixes) = self.pair(index)?;
         // In production, Felix has something to send first, and sends it as its implementation can.
         let rides = load == Load::Own && peer == Implementation::Ours;
         let address = typha.address()?;
-        let before = (typha.usage()?, Counts::now()?);
+        let before = typha.usage()?;
         let mut answer = felixes.handshakes(&address, clients, length, rides)?;
-        let (counts, usage) = (Counts::now()?, typha.usage()?);
-        let (felix, cpu) = (&felixes.first, usage.cpu.since(before.0.cpu));
+        let (felix, usage) = (&felixes.first, typha.usage()?);
         felix.all_succeeded(&typha.name, answer.failed, answer.first_failure.as_deref())?;
-        typha.all_succeeded(&felix.name, usage.failed.saturating_sub(before.0.failed), None)?;
-        answer.resumed = answer.resumed.max(usage.resumed.saturating_sub(before.0.resumed));
-        let Some(mut slice) = handshake_slice(&answer, cpu, assignment.typha.len()) else {
+        typha.all_succeeded(&felix.name, usage.failed.saturating_sub(before.failed), None)?;
+        answer.resumed = answer.resumed.max(usage.resumed.saturating_sub(before.resumed));
+        let Some(slice) = handshake_slice(&answer, usage.cpu.since(before.cpu), cores) else {
             return Err(felix.failed(&typha.name, 0, "no handshake was completed within a slice"));
         };
-        let used = [cpu.total_nanos(), answer.cpu.total_nanos()];
-        add_shares(&mut slice, [&before.1, &counts], &assignment, felixes.len(), used);
         let speed = slice.get(&Figure::HandshakesPerSecond).copied().unwrap_or_default();
         self.fastest = self.fastest.max(speed);
         Ok((answer, slice))

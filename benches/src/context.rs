@@ -14,7 +14,7 @@ use crate::material::Material;
 use crate::pace::{Progress, millis};
 use crate::process::{BenchError, Stop, Worker};
 use crate::protocol::{
-    Chains, CpuTime, End, Files, Fresh, Handshakes, Implementation, Ready, Request, Required, Setup, Version,
+    Chains, CpuTime, End, Fresh, Handshakes, Implementation, Ready, Request, Required, Setup, Version,
 };
 
 /// What all measurements of a run share.
@@ -69,48 +69,35 @@ impl Context {
         self.notes.borrow_mut().push(note);
     }
 
-    pub(crate) fn typha(
+    /// Starts a worker on these cores.
+    pub(crate) fn start(
         &self,
         peer: Implementation,
+        end: End,
         material: &Material,
         cores: &[Core],
     ) -> Result<Worker, BenchError> {
-        let required = required(FELIX_COMMON_NAME, FELIX_SPIFFE_ID);
-        self.start(setup(peer, End::Typha, &material.typha, required, material.mode, cores), cores)
-    }
-
-    pub(crate) fn felix(
-        &self,
-        peer: Implementation,
-        material: &Material,
-        cores: &[Core],
-    ) -> Result<Worker, BenchError> {
-        let required = required(TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID);
-        self.start(setup(peer, End::Felix, &material.felix, required, material.mode, cores), cores)
-    }
-
-    /// Starts a worker for what needs no sockets, on the first of Typha's cores.
-    pub(crate) fn memory(
-        &self,
-        peer: Implementation,
-        material: &Material,
-        assignment: &Assignment,
-    ) -> Result<Worker, BenchError> {
-        let core = assignment.typha.get(..1).unwrap_or_default();
-        // The leaf that is good for both ends has Felix's names.
-        let required = required(FELIX_COMMON_NAME, FELIX_SPIFFE_ID);
-        let setup = setup(peer, End::Memory, &material.memory, required, material.mode, core);
-        // The floor is the same in both versions, and the Felix of this crate has no maximum version.
-        self.start(Setup { max_version: Version::Tls13, ..setup }, core)
-    }
-
-    fn start(&self, setup: Setup, cores: &[Core]) -> Result<Worker, BenchError> {
         self.stop.check()?;
-        let peer = setup.implementation;
-        let end = match setup.end {
-            End::Felix => "Felix",
-            End::Memory => "in memory",
-            End::Typha => "Typha",
+        let (name, files, [common_name, uri_san]) = match end {
+            End::Felix => ("Felix", &material.felix, [TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID]),
+            End::Typha => ("Typha", &material.typha, [FELIX_COMMON_NAME, FELIX_SPIFFE_ID]),
+            // The leaf that is good for both ends has Felix's names.
+            End::Memory => ("in memory", &material.memory, [FELIX_COMMON_NAME, FELIX_SPIFFE_ID]),
+        };
+        let Mode { tls, group, .. } = material.mode;
+        let setup = Setup {
+            implementation: peer,
+            end,
+            threads: cores.len().max(1),
+            files: files.clone(),
+            required: Required {
+                common_name: Some(common_name.to_owned()),
+                uri_san: Some(uri_san.to_owned()),
+            },
+            // The floor is the same in both versions, and the Felix of this crate has no maximum version.
+            max_version: if end == End::Memory { Version::Tls13 } else { tls },
+            groups: group.offered(),
+            resumption: false,
         };
         let command = match (peer, &self.go) {
             (Implementation::Go, Some(go)) => Command::new(go),
@@ -123,33 +110,9 @@ impl Context {
                 command
             }
         };
-        let worker = Worker::start(format!("{end} ({})", peer.name()), command, &setup, cores, &self.stop)?;
+        let worker = Worker::start(format!("{name} ({})", peer.name()), command, &setup, cores, &self.stop)?;
         self.versions.borrow_mut().entry(peer.name()).or_insert_with(|| worker.ready.versions.clone());
         Ok(worker)
-    }
-}
-
-fn required(common_name: &str, uri_san: &str) -> Required {
-    Required { common_name: Some(common_name.to_owned()), uri_san: Some(uri_san.to_owned()) }
-}
-
-fn setup(
-    implementation: Implementation,
-    end: End,
-    files: &Files,
-    required: Required,
-    mode: Mode,
-    cores: &[Core],
-) -> Setup {
-    Setup {
-        implementation,
-        end,
-        threads: cores.len().max(1),
-        files: files.clone(),
-        required,
-        max_version: mode.tls.version(),
-        groups: mode.group.offered(),
-        resumption: false,
     }
 }
 
@@ -169,7 +132,7 @@ impl Felixes {
         assignment: &Assignment,
         clients: usize,
     ) -> Result<Self, BenchError> {
-        let felix = |cores: &[_]| context.felix(peer, material, cores);
+        let felix = |cores: &[_]| context.start(peer, End::Felix, material, cores);
         match assignment.felix.get(..clients.clamp(1, assignment.felix.len())) {
             Some([first, others @ ..]) if assignment.disjoint => Ok(Self {
                 first: felix(&[*first])?,

@@ -8,11 +8,11 @@ use crate::machine::Assignment;
 use crate::material::Material;
 use crate::pace::millis;
 use crate::process::{BenchError, Worker};
-use crate::protocol::{Floor, Implementation, Request};
+use crate::protocol::{End, Floor, Implementation, Request};
 use crate::report::{FloorResult, Spread};
 
 /// The slowest of the operations needs at least this time.
-const LEAST: Duration = Duration::from_millis(50);
+const LEAST: Duration = Duration::from_millis(20);
 
 /// Measures the floor of a mode, slice by slice.
 pub(crate) struct FloorMeter {
@@ -28,7 +28,8 @@ impl FloorMeter {
         material: &Material,
         assignment: &Assignment,
     ) -> Result<Self, BenchError> {
-        let worker = context.memory(Implementation::Ours, material, assignment)?;
+        let core = assignment.typha.get(..1).unwrap_or_default();
+        let worker = context.start(Implementation::Ours, End::Memory, material, core)?;
         let mode = material.mode;
         Ok(Self {
             worker,

@@ -7,7 +7,7 @@ use crate::comparison::{Comparison, Conditions, Load};
 use crate::context::Job;
 use crate::machine::{Assignment, most_connections};
 use crate::process::BenchError;
-use crate::protocol::Implementation;
+use crate::protocol::{End, Implementation};
 use crate::report::{Curve, Figure, PeerResult, Point, throughput};
 use crate::works::{hold, own_pairs};
 
@@ -67,7 +67,8 @@ fn clients(job: &Job<'_>) -> Result<Vec<Point>, BenchError> {
     comparison.introduce()?;
     let mut holders = Vec::new();
     for index in 0..context.peers.len() {
-        let felix = context.felix(Implementation::Bare, &comparison.material, &assignment.felix)?;
+        let felix =
+            context.start(Implementation::Bare, End::Felix, &comparison.material, &assignment.felix)?;
         context.stop.pause(Duration::from_millis(50))?;
         holders.push((felix, comparison.pair(index)?.1.resident()?));
     }

@@ -17,7 +17,6 @@ mod protocol;
 mod report;
 mod run;
 mod table;
-mod watch;
 mod worker;
 mod works;
 

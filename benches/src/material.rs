@@ -208,7 +208,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         for key in [Key::P256, Key::P384, Key::Ed25519, Key::Rsa2048] {
-            for chain_length in 0..=2 {
+            // RSA keys take long to make: the longest chain stands for the shorter ones.
+            for chain_length in if key == Key::Rsa2048 { 2..=2 } else { 0..=2 } {
                 let mode = Mode { key, chain_length, ..Mode::STANDARD };
                 let mut material = Material::make(&dir.path().join("any"), mode).unwrap();
                 for files in [&material.typha, &material.felix, &material.memory] {

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 const SHORT: Duration = Duration::from_millis(250);
 const LONG: Duration = Duration::from_millis(500);
 /// Slices are never shorter than this.
-const SHORTEST: Duration = Duration::from_millis(50);
+const SHORTEST: Duration = Duration::from_millis(20);
 const WARM_UP: Duration = Duration::from_millis(150);
 /// So many rounds before slices get longer than short.
 const ENOUGH_ROUNDS: u32 = 8;
@@ -129,7 +129,7 @@ mod tests {
     fn slices_are_as_long_as_the_time_allows() {
         let millis =
             |left, per_round, least| slice(Duration::from_millis(left), per_round, least).as_millis();
-        assert_eq!(millis(0, 3, 3), 50);
+        assert_eq!(millis(0, 3, 3), 20);
         assert_eq!(millis(900, 3, 2), 100);
         assert_eq!(millis(4_600, 3, 3), 250);
         assert_eq!(millis(9_600, 3, 3), 400);

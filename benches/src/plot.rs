@@ -112,7 +112,7 @@ fn legend(area: &Area<'_>, peers: &[Implementation]) -> Plotted {
         area.draw(&Text::new(peer.name(), (x + 20, 16), text(15)))?;
         x += 120;
     }
-    area.draw(&Text::new("* limited by the load   ! disturbed", (x, 16), text(13)))?;
+    area.draw(&Text::new("* lower bound: Typha was not busy all the time", (x, 16), text(13)))?;
     Ok(())
 }
 

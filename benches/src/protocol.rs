@@ -27,7 +27,7 @@ pub(crate) struct Setup {
     pub(crate) resumption: bool,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Implementation {
     /// This crate.
@@ -62,11 +62,13 @@ pub(crate) enum End {
     Memory,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
 pub(crate) enum Version {
     #[serde(rename = "1.2")]
+    #[value(name = "1.2")]
     Tls12,
     #[serde(rename = "1.3")]
+    #[value(name = "1.3")]
     Tls13,
 }
 

@@ -8,6 +8,9 @@ use crate::arguments::{Growth, Mode};
 use crate::machine::{Assignment, Machine};
 use crate::protocol::{CpuTime, Handshakes, Implementation, Negotiated};
 
+/// A Typha that uses less than this share of its cores could do more handshakes/s.
+const BUSY: f64 = 0.93;
+
 /// A run; its serialization is what `--format json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -86,18 +89,14 @@ impl WorkResult {
         self.peers.iter().find(|result| result.peer == peer)
     }
 
-    /// Whether the handshakes/s show the speed of the load rather than of Typha.
-    pub(crate) fn limited_by_load(&self, peer: &PeerResult) -> bool {
-        self.compared_by == Some(Figure::TyphaCpuMicros) && peer.limited_by == Some(Limit::Load)
+    /// Whether its handshakes/s are only a lower bound, since its Typha was not busy all the time.
+    pub(crate) fn is_lower_bound(&self, peer: &PeerResult) -> bool {
+        self.compared_by == Some(Figure::TyphaCpuMicros) && !peer.is_busy()
     }
 
     /// The mark behind its handshakes/s.
     pub(crate) fn mark(&self, peer: &PeerResult) -> &'static str {
-        match (self.limited_by_load(peer), peer.is_disturbed()) {
-            (true, _) => " *",
-            (_, true) => " !",
-            _ => "",
-        }
+        if self.is_lower_bound(peer) { " *" } else { "" }
     }
 }
 
@@ -116,18 +115,6 @@ pub(crate) struct FloorResult {
     pub(crate) total_micros: f64,
 }
 
-/// What the handshakes/s of an implementation show.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Limit {
-    /// The speed of Typha: its cores were busy.
-    Typha,
-    /// The speed of Felix: Typha's cores were partly idle.
-    Load,
-    /// Neither: other processes used the cores, or nothing did.
-    Disturbed,
-}
-
 /// Something that is measured.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -144,13 +131,6 @@ pub(crate) enum Figure {
     P99Micros,
     /// Share of its cores that Typha used.
     TyphaLoad,
-    /// Share of Typha's cores that was idle.
-    TyphaCoresIdle,
-    /// Share of Typha's cores that other processes used.
-    TyphaCoresOthers,
-    /// The same of Felix's cores.
-    FelixCoresIdle,
-    FelixCoresOthers,
     MegabytesPerSecondToFelix,
     /// CPU time per megabyte in that direction: Typha sends, Felix receives.
     TyphaCpuMicrosPerMegabyteToFelix,
@@ -266,8 +246,6 @@ pub(crate) struct PeerResult {
     pub(crate) resumed: u64,
     /// Handshakes of clients that this Typha did not know.
     pub(crate) unseen: u64,
-    /// What the handshakes/s show, where that is known.
-    pub(crate) limited_by: Option<Limit>,
     /// The main figure of this implementation divided by that of each other one, round by round.
     pub(crate) ratio_to: BTreeMap<&'static str, Spread>,
     /// Typha's time per handshake divided by the floor, round by round.
@@ -286,7 +264,6 @@ impl PeerResult {
             failed: 0,
             resumed: 0,
             unseen: 0,
-            limited_by: None,
             ratio_to: BTreeMap::new(),
             ratio_to_floor: None,
             slices: Vec::new(),
@@ -308,12 +285,6 @@ impl PeerResult {
         self.figures.get(&figure).map(|spread| spread.median)
     }
 
-    /// For what the kernel counts in ticks, of which a slice has only a few.
-    pub(crate) fn mean(&self, figure: Figure) -> Option<f64> {
-        let values: Vec<_> = self.slices.iter().filter_map(|slice| slice.get(&figure).copied()).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    }
-
     /// Compares Typha's time with the floor of the same round.
     pub(crate) fn compare_to_floor(&mut self, figure: Figure, floor: &[f64]) {
         let rounds = self.slices.iter().zip(floor);
@@ -321,19 +292,16 @@ impl PeerResult {
             Spread::of(rounds.filter_map(|(slice, floor)| Some(slice.get(&figure)? / floor)));
     }
 
-    pub(crate) fn is_disturbed(&self) -> bool {
-        self.limited_by == Some(Limit::Disturbed)
+    /// Whether Typha used its cores all the time, so that its handshakes/s are the most that it can do.
+    fn is_busy(&self) -> bool {
+        self.median(Figure::TyphaLoad).is_some_and(|load| load >= BUSY)
     }
 }
 
-/// The figure by which to compare Typhas: handshakes/s if all of them are at their limit, otherwise their CPU time, which
-/// does not depend on the load.
+/// The figure by which to compare Typhas: handshakes/s if all of them were busy, otherwise their CPU time, which does not depend
+/// on the load.
 pub(crate) fn throughput(peers: &[PeerResult]) -> Figure {
-    if peers.iter().all(|peer| peer.limited_by == Some(Limit::Typha)) {
-        Figure::HandshakesPerSecond
-    } else {
-        Figure::TyphaCpuMicros
-    }
+    if peers.iter().all(PeerResult::is_busy) { Figure::HandshakesPerSecond } else { Figure::TyphaCpuMicros }
 }
 
 /// The first divided by the second, in each round, since what slows one of them down slows the other down too.
@@ -443,11 +411,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_limited_by_the_load_is_compared_by_cpu() {
-        let of = |limit| PeerResult { limited_by: limit, ..PeerResult::new(Implementation::Ours) };
-        let typha = || of(Some(Limit::Typha));
-        assert_eq!(throughput(&[typha(), typha()]), Figure::HandshakesPerSecond);
-        assert_eq!(throughput(&[typha(), of(Some(Limit::Load))]), Figure::TyphaCpuMicros);
-        assert_eq!(throughput(&[typha(), of(None)]), Figure::TyphaCpuMicros);
+    fn typhas_that_are_not_busy_are_compared_by_cpu() {
+        let busy = |loads: &[f64]| peer(Implementation::Ours, Figure::TyphaLoad, loads);
+        assert_eq!(throughput(&[busy(&[0.93]), busy(&[0.5, 0.99, 1.0])]), Figure::HandshakesPerSecond);
+        assert_eq!(throughput(&[busy(&[0.99]), busy(&[0.92])]), Figure::TyphaCpuMicros);
+        assert_eq!(throughput(&[PeerResult::new(Implementation::Ours)]), Figure::TyphaCpuMicros);
     }
 }

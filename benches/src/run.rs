@@ -76,8 +76,6 @@ pub(crate) fn run(arguments: &Arguments, stop: &Stop) -> Result<Report, BenchErr
         context.note("there is one core only: nothing is pinned, and both ends share it".to_owned());
     }
     let (works, growth) = measure(&context, &measurements, began + total, arguments.may_skip())?;
-    let points = growth.iter().flat_map(|curve| curve.points.iter().map(|point| &point.result));
-    works.iter().chain(points).filter_map(disturbed).for_each(|note| context.note(note));
     Ok(Report {
         clients,
         seconds_asked: total.as_secs_f64(),
@@ -145,14 +143,4 @@ fn measure(
         }
     }
     Ok((results, curves))
-}
-
-/// A note if other processes had a part in what was measured.
-fn disturbed(work: &WorkResult) -> Option<String> {
-    let peers = work.peers.iter().filter(|peer| peer.is_disturbed());
-    let names: Vec<_> = peers.map(|peer| peer.peer.name()).collect();
-    (!names.is_empty()).then(|| {
-        let (work, names) = (&work.work, names.join(", "));
-        format!("{work}: disturbed ({names}): the machine did something else, or the load was not steady")
-    })
 }

@@ -90,23 +90,20 @@ fn work(work: &WorkResult) -> String {
         }
     }
     text.extend(work.floor.as_ref().map(self::floor));
-    text.push_str(&marks(std::iter::once(work)));
+    text.push_str(marks(std::iter::once(work)));
     if work.compared_by == Some(Figure::TyphaCpuMicros) {
         text.push_str("  the ratios between peers are by Typha's CPU time per handshake\n");
     }
     text
 }
 
-/// What the marks in the table mean, as far as there are any.
-fn marks<'a>(works: impl Iterator<Item = &'a WorkResult> + Clone) -> String {
-    let mut text = String::new();
-    if works.clone().any(|work| work.peers.iter().any(|peer| work.limited_by_load(peer))) {
-        text.push_str("  * limited by the load: compare CPU time per handshake\n");
+/// What the mark in the table means, if there is one.
+fn marks<'a>(mut works: impl Iterator<Item = &'a WorkResult>) -> &'static str {
+    if works.any(|work| work.peers.iter().any(|peer| work.is_lower_bound(peer))) {
+        "  * a lower bound, Typha was not busy all the time: compare CPU time per handshake\n"
+    } else {
+        ""
     }
-    if works.clone().any(|work| work.peers.iter().any(PeerResult::is_disturbed)) {
-        text.push_str("  ! disturbed: the machine did something else, or the load was not steady\n");
-    }
-    text
 }
 
 fn cell(work: &WorkResult, peer: &PeerResult, figure: Figure) -> String {
@@ -179,7 +176,7 @@ fn curve(curve: &Curve) -> String {
         rows.push(row);
     }
     text.push_str(&grid(&rows));
-    text.push_str(&marks(results()));
+    text.push_str(marks(results()));
     if results().any(|result| !result.disjoint_cores) {
         text.push_str("  (shared): both ends on the same cores\n");
     }

@@ -9,7 +9,7 @@ use crate::floor::FloorMeter;
 use crate::machine::{Assignment, most_connections};
 use crate::pace::{Pace, in_order, millis};
 use crate::process::{BenchError, Worker};
-use crate::protocol::{Bulk, Direction, Held, Implementation, InMemory, Request};
+use crate::protocol::{Bulk, Direction, End, Held, Implementation, InMemory, Request};
 use crate::report::{Figure, PeerResult, Slice, WorkResult, add_cpu, throughput};
 
 /// Idle connections that are held to measure one.
@@ -159,10 +159,11 @@ fn in_memory(job: &Job<'_>) -> Result<Option<WorkResult>, BenchError> {
     let context = job.context;
     let material = job.material()?;
     let assignment = Assignment::one_for_typha(&context.cores);
+    let core = assignment.typha.get(..1).unwrap_or_default();
     // Go's ends need a socket between them.
     let peers = context.peers.iter().copied().filter(|peer| *peer != Implementation::Go);
     let mut workers = peers
-        .map(|peer| Ok((PeerResult::new(peer), context.memory(peer, &material, &assignment)?)))
+        .map(|peer| Ok((PeerResult::new(peer), context.start(peer, End::Memory, &material, core)?)))
         .collect::<Result<Vec<_>, BenchError>>()?;
     if workers.is_empty() {
         context.note(format!("{} is for the peers ours and bare", job.title));

@@ -14,10 +14,13 @@ fn number(answer: &Value, name: &str) -> u64 {
     answer[name].as_u64().unwrap_or_else(|| panic!("{name} is no number: {answer}"))
 }
 
-/// Handshakes of two clients, for long enough to be some.
+/// How long a request for handshakes or data takes. Each client makes at least one handshake.
+const MILLIS: u64 = 10;
+
+/// Handshakes of two clients.
 fn handshakes(felix: &mut Worker, typha: &Worker) -> Value {
     felix.ask(&json!({
-        "request": "handshakes", "address": typha.address(), "clients": 2, "millis": 50, "rides": false,
+        "request": "handshakes", "address": typha.address(), "clients": 2, "millis": MILLIS, "rides": false,
     }))
 }
 
@@ -59,7 +62,7 @@ fn every_felix_shakes_hands_with_every_typha() {
         assert_all_completed(&answer, &mut typha, &case);
         assert_eq!(number(&answer, "resumed"), 0, "{case}");
         assert_eq!(number(&typha.usage(), "resumed"), 0, "{case}");
-        assert!(number(&answer, "elapsed_nanos") >= 50_000_000, "{case}: {answer}");
+        assert!(number(&answer, "elapsed_nanos") >= MILLIS * 1_000_000, "{case}: {answer}");
         assert_cpu_time(&answer, &case);
         let rounds = answer["rounds_nanos"].as_array().unwrap();
         assert_eq!(rounds.len() as u64, number(&answer, "completed"), "{case}: {answer}");
@@ -140,7 +143,7 @@ fn the_first_byte_may_ride() {
     for theirs in implementations() {
         let mut typha = Worker::start(theirs, &pki.typha());
         let answer = Worker::start(Ours, &pki.felix()).ask(&json!({
-            "request": "handshakes", "address": typha.address(), "clients": 1, "millis": 50, "rides": true,
+            "request": "handshakes", "address": typha.address(), "clients": 1, "millis": MILLIS, "rides": true,
         }));
         assert_all_completed(&answer, &mut typha, &format!("{theirs:?}"));
     }
@@ -221,10 +224,10 @@ fn bulk_data_flow_both_ways() {
         for direction in ["to_typha", "to_felix"] {
             let case = format!("{mine:?} and {theirs:?}, {direction}");
             let answer = felix.ask(&json!({
-                "request": "bulk", "address": typha.address(), "direction": direction, "millis": 50,
+                "request": "bulk", "address": typha.address(), "direction": direction, "millis": MILLIS,
             }));
             assert_ne!(number(&answer, "bytes"), 0, "{case}");
-            assert!(number(&answer, "elapsed_nanos") >= 50_000_000, "{case}: {answer}");
+            assert!(number(&answer, "elapsed_nanos") >= MILLIS * 1_000_000, "{case}: {answer}");
             assert_cpu_time(&answer, &case);
             // Typha has sent more than Felix has read, and has received all that Felix has sent.
             let bytes = number(&typha.usage(), "bulk_bytes") - before;
@@ -242,7 +245,7 @@ fn both_ends_meet_in_memory() {
     let pki = Pki::new();
     for implementation in [Ours, Bare] {
         let mut worker = Worker::start(implementation, &pki.memory());
-        let answer = worker.ask(&json!({ "request": "in_memory", "millis": 50 }));
+        let answer = worker.ask(&json!({ "request": "in_memory", "millis": MILLIS }));
         for name in ["completed", "typha_nanos", "felix_nanos"] {
             assert_ne!(number(&answer, name), 0, "{implementation:?}: {answer}");
         }
