@@ -1,9 +1,11 @@
-//! Counts the instructions of what runs for each connection, with valgrind's callgrind, and compares them with the counts
-//! in `instructions.json`: 3 % more is a failure. Unlike time, instructions are the same however busy the machine is.
+//! Counts the instructions of what runs for each connection, with valgrind's callgrind, and compares them with the
+//! counts in `instructions.json`: 3 % more is a failure. Unlike time, instructions are the same however busy the
+//! machine is.
 //!
-//! `cargo bench --bench instructions` compares; `-- --record` writes the counts anew, after a change that is meant.
+//! `cargo bench -p typha-tls-benches --bench instructions` compares; `-- --record` writes the counts again, after an
+//! intended change.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark that can not be set up is to stop")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot be set up must stop")]
 
 use std::error::Error;
 use std::hint::black_box;
@@ -103,7 +105,7 @@ fn count() -> Result<Map<String, Value>, Box<dyn Error>> {
             .arg(&executable)
             .args(["--run", workload])
             .output()
-            .map_err(|error| format!("valgrind can not be run, install it: {error}"))?;
+            .map_err(|error| format!("valgrind cannot be run, install it: {error}"))?;
         let report = String::from_utf8_lossy(&output.stderr);
         let total = report
             .lines()

@@ -3,7 +3,7 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
-    reason = "a benchmark that can not be set up is to stop"
+    reason = "a benchmark that cannot be set up must stop"
 )]
 #![allow(missing_docs, reason = "of what criterion's macros make")]
 

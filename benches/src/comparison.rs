@@ -1,5 +1,5 @@
-//! The comparison: Typhas of all implementations are up at the same time, and are measured in slices that take turns. When
-//! something else keeps the machine busy for a while, it slows all of them down alike.
+//! The comparison: Typhas of all implementations are up at the same time, and are measured in slices that take turns.
+//! When something else keeps the machine busy for a while, it slows all of them down alike.
 
 use std::time::Duration;
 

@@ -116,8 +116,8 @@ impl Context {
     }
 }
 
-/// The load: a process of Felix for each of its cores. With one process for all of them, the kernel decides which thread
-/// runs where, and can leave cores idle.
+/// The load: a process of Felix for each of its cores. With one process for all of them, the kernel decides which
+/// thread runs where, and can leave cores idle.
 pub(crate) struct Felixes {
     pub(crate) first: Worker,
     others: Vec<Worker>,

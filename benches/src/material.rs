@@ -132,7 +132,8 @@ fn write(dir: &Path, name: &str, contents: &str) -> io::Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Makes many leaves for one key, with different serial numbers. The throw-away PKI of the crate makes a key for each leaf.
+/// Makes many leaves for one key, with different serial numbers. The throw-away PKI of the crate makes a key for each
+/// leaf.
 struct Leaves {
     issuer: Issuer<'static, KeyPair>,
     key: KeyPair,

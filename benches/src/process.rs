@@ -355,7 +355,8 @@ mod tests {
 
     #[test]
     fn a_worker_is_set_up_and_answers() {
-        let usage = r#"{"cpu":{"user_nanos":5,"system_nanos":0},"resident_bytes":6,"accepted":7,"failed":0,"resumed":0,"bulk_bytes":0}"#;
+        let usage = r#""resident_bytes":6,"accepted":7,"failed":0,"resumed":0,"bulk_bytes":0"#;
+        let usage = format!(r#"{{"cpu":{{"user_nanos":5,"system_nanos":0}},{usage}}}"#);
         let mut worker = start(&format!("{READY} read request; echo '{usage}'; cat")).unwrap();
         assert_eq!(worker.address().unwrap(), "127.0.0.1:1");
         assert_eq!(worker.usage().unwrap().accepted, 7);

@@ -1,8 +1,9 @@
-//! What the benchmark sends to its workers, and what they answer: one JSON value in each line of stdin and stdout. A worker
-//! is one end of one implementation, in a process of its own. The Go worker (`go/main.go`) uses the same protocol.
+//! What the benchmark sends to its workers, and what they answer: one JSON value in each line of stdin and stdout. A
+//! worker is one end of one implementation, in a process of its own. The Go worker (`go/main.go`) uses the same
+//! protocol.
 //!
-//! The first line to a worker is a [`Setup`]; it answers with [`Ready`]. Each [`Request`] after it has one answer. A worker
-//! that cannot continue writes the reason to stderr and exits. It exits at the end of stdin.
+//! The first line to a worker is a [`Setup`]; it answers with [`Ready`]. Each [`Request`] after it has one answer. A
+//! worker that cannot continue writes the reason to stderr and exits. It exits at the end of stdin.
 
 use std::fmt;
 use std::iter::Sum;
@@ -105,14 +106,14 @@ pub(crate) struct Ready {
 pub(crate) enum Request {
     /// Both ends. Answer: [`Usage`].
     Usage {
-        /// Whether memory is of interest. If not, the worker does not collect garbage: that, and giving memory back, would
-        /// slow down what is measured next.
+        /// Whether memory is of interest. If not, the worker does not collect garbage: that, and giving memory back,
+        /// would slow down what is measured next.
         #[serde(default)]
         memory: bool,
     },
-    /// Felix's end. `clients` loops side by side, each of: connect, handshake, `e`, one byte back, close. The loops end when
-    /// `millis` have passed (a round that has begun is finished), when the fresh leaves are used up, or at the first
-    /// failure. Answer: [`Handshakes`].
+    /// Felix's end. `clients` loops side by side, each of: connect, handshake, `e`, one byte back, close. The loops end
+    /// when `millis` have passed (a round that has begun is finished), when the fresh leaves are used up, or at the
+    /// first failure. Answer: [`Handshakes`].
     Handshakes {
         address: String,
         clients: usize,
@@ -120,8 +121,8 @@ pub(crate) enum Request {
         /// Whether the `e` goes together with Felix's Finished, where the implementation can do so (`ours`).
         rides: bool,
     },
-    /// Felix's end, `bare` only. Which leaves the later requests for handshakes use, each from the first leaf on. They are
-    /// prepared here, before any clock starts. Answer: [`Ready`].
+    /// Felix's end, `bare` only. Which leaves the later requests for handshakes use, each from the first leaf on. They
+    /// are prepared here, before any clock starts. Answer: [`Ready`].
     Leaves {
         /// Those that the clients use in turn; if there are none, the worker's own chain.
         usual: Option<Chains>,

@@ -53,8 +53,8 @@ pub(crate) struct WorkResult {
     pub(crate) felix_cores: usize,
     /// Whether the ends have no core in common.
     pub(crate) disjoint_cores: bool,
-    /// The figure of the ratios between the implementations, which are taken in each round. CPU time is inverted, so that 2
-    /// stands for half of the time; other figures are divided as they are.
+    /// The figure of the ratios between the implementations, which are taken in each round. CPU time is inverted, so
+    /// that 2 stands for half of the time; other figures are divided as they are.
     pub(crate) compared_by: Option<Figure>,
     pub(crate) floor: Option<FloorResult>,
     pub(crate) peers: Vec<PeerResult>,
@@ -285,6 +285,16 @@ impl PeerResult {
         self.figures.get(&figure).map(|spread| spread.median)
     }
 
+    /// The median of a CPU time, divided into user and system time. The kernel counts those two in ticks, of which a slice
+    /// has few: all slices together divide it.
+    pub(crate) fn user_and_system(&self, figure: Figure) -> Option<[f64; 2]> {
+        let sums = figure
+            .user_and_system()?
+            .map(|part| self.slices.iter().filter_map(|slice| slice.get(&part)).sum::<f64>());
+        let median = self.median(figure)?;
+        Some(sums.map(|sum| sum / sums.iter().sum::<f64>().max(f64::MIN_POSITIVE) * median))
+    }
+
     /// Compares Typha's time with the floor of the same round.
     pub(crate) fn compare_to_floor(&mut self, figure: Figure, floor: &[f64]) {
         let rounds = self.slices.iter().zip(floor);
@@ -298,8 +308,8 @@ impl PeerResult {
     }
 }
 
-/// The figure by which to compare Typhas: handshakes/s if all of them were busy, otherwise their CPU time, which does not depend
-/// on the load.
+/// The figure by which to compare Typhas: handshakes/s if all of them were busy, otherwise their CPU time, which does
+/// not depend on the load.
 pub(crate) fn throughput(peers: &[PeerResult]) -> Figure {
     if peers.iter().all(PeerResult::is_busy) { Figure::HandshakesPerSecond } else { Figure::TyphaCpuMicros }
 }
@@ -398,6 +408,21 @@ mod tests {
         let mut peers = [ours, bare];
         compare(&mut peers, by);
         assert_eq!(peers[0].ratio_to.keys().collect::<Vec<_>>(), [&"bare"]);
+    }
+
+    #[test]
+    fn all_slices_together_divide_the_cpu_time() {
+        let cpu = |user_nanos, system_nanos| {
+            let mut slice = Slice::new();
+            add_cpu(&mut slice, Figure::FelixCpuMicros, CpuTime { user_nanos, system_nanos }, 1.0);
+            slice
+        };
+        let slices = vec![cpu(9_000, 0), cpu(2_000, 8_000), cpu(10_000, 1_000)];
+        let result = PeerResult { slices, ..PeerResult::new(Implementation::Ours) }.summed_up();
+        let parts = result.user_and_system(Figure::FelixCpuMicros).unwrap();
+        assert_eq!(parts.map(|part| (part * 10.0).round() / 10.0), [7.0, 3.0]);
+        assert_eq!(result.user_and_system(Figure::TyphaCpuMicros), None);
+        assert_eq!(result.user_and_system(Figure::P50Micros), None);
     }
 
     #[test]

@@ -111,9 +111,9 @@ fn cell(work: &WorkResult, peer: &PeerResult, figure: Figure) -> String {
     match figure {
         Figure::HandshakesPerSecond => format!("{}{}", number(value), work.mark(peer)),
         Figure::TyphaLoad => format!("{value:.2}"),
-        _ => match figure.user_and_system().map(|parts| parts.map(|part| peer.median(part))) {
-            Some([Some(user), Some(system)]) => format!("{} ({user:.0}+{system:.0})", number(value)),
-            _ => number(value),
+        _ => match peer.user_and_system(figure) {
+            Some([user, system]) => format!("{} ({user:.0}+{system:.0})", number(value)),
+            None => number(value),
         },
     }
 }

@@ -126,8 +126,8 @@ func (f *felix) handshakes(address string, clients int, length time.Duration) (h
 	}, nil
 }
 
-// round closes TCP without a close_notify of TLS: it would be one more record on either end, and is no part of a handshake. It
-// returns false if it failed: that ends the run.
+// round closes TCP without a close_notify of TLS: it would be one more record on either end, and is no part of a
+// handshake. It returns false if it failed: that ends the run.
 func (f *felix) round(address string, t *tally) bool {
 	conn, begun, err := f.open(address)
 	if err != nil {
@@ -167,8 +167,8 @@ func (a agreed) format() *negotiated {
 	return &formatted
 }
 
-// dial returns a TCP connection, and when the attempt began that succeeded. While no local port is free, it waits; failed
-// attempts do not count.
+// dial returns a TCP connection, and when the attempt began that succeeded. While no local port is free, it waits;
+// failed attempts do not count.
 func dial(address string) (net.Conn, time.Time, error) {
 	until := time.Now().Add(limit)
 	for {

@@ -1,5 +1,5 @@
-// Command typha-tls-bench is one end of a Felix-Typha connection on crypto/tls, configured as Calico does it. Its tasks come as
-// lines of JSON on stdin; protocol.rs describes them.
+// Command typha-tls-bench is one end of a Felix-Typha connection on crypto/tls, configured as Calico does it. Its tasks
+// come as lines of JSON on stdin; protocol.rs describes them.
 package main
 
 import (

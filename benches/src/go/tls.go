@@ -103,8 +103,8 @@ func checkChain(raw [][]byte, roots *x509.CertPool) (*x509.Certificate, error) {
 	return leaf, err
 }
 
-// checkIdentity accepts a leaf that has the required Common Name, or one of whose URI SANs is the required one. It looks
-// at both in any case, as the verifier of Calico does.
+// checkIdentity accepts a leaf that has the required Common Name, or one of whose URI SANs is the required one. It
+// looks at both in any case, as the verifier of Calico does.
 func (s setup) checkIdentity(leaf *x509.Certificate) error {
 	common := s.Required.CommonName != nil && leaf.Subject.CommonName == *s.Required.CommonName
 	named := false

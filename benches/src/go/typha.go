@@ -36,7 +36,8 @@ func (t *typha) accept(listener net.Listener) {
 	}
 }
 
-// serve ends with the connection, as the other implementations do: without a close_notify of TLS to a Felix that has gone.
+// serve ends with the connection, as the other implementations do: without a close_notify of TLS to a Felix that has
+// gone.
 func (t *typha) serve(tcp net.Conn) {
 	defer tcp.Close()
 	conn := tls.Server(tcp, t.config)

@@ -1,5 +1,5 @@
-//! Both ends of tokio-rustls, as its documentation sets up mutual TLS: chains only, no identities, all defaults. Accepting has
-//! no time limit, which favours this implementation.
+//! Both ends of tokio-rustls, as its documentation sets up mutual TLS: chains only, no identities, all defaults.
+//! Accepting has no time limit, which favours this implementation.
 
 use std::sync::Arc;
 

@@ -238,7 +238,8 @@ impl Tally {
     }
 }
 
-/// Makes at least one round, so that the shortest request has a result. Ends at the first failure, because it ends the run.
+/// Makes at least one round, so that the shortest request has a result. Ends at the first failure, because it ends the
+/// run.
 async fn client<F: FelixEnd>(
     turns: Arc<Turns<F>>,
     address: SocketAddr,
@@ -267,8 +268,8 @@ async fn client<F: FelixEnd>(
     tally
 }
 
-/// Returns how many nanoseconds the round took, too. Closes TCP without a close_notify of TLS: it would be one more record on
-/// either end, and is no part of a handshake.
+/// Returns how many nanoseconds the round took, too. Closes TCP without a close_notify of TLS: it would be one more
+/// record on either end, and is no part of a handshake.
 async fn round<F: FelixEnd>(
     felix: &F,
     address: SocketAddr,
@@ -291,8 +292,8 @@ fn text(failure: &Failure) -> String {
 
 /// A TCP connection, and when the attempt began that succeeded.
 ///
-/// Felix closes first, so its end keeps the local port for a while: a minute, or a second on loopback, where Linux may use
-/// such ports again. While no port is free, this waits; failed attempts do not count.
+/// Felix closes first, so its end keeps the local port for a while: a minute, or a second on loopback, where Linux may
+/// use such ports again. While no port is free, this waits; failed attempts do not count.
 async fn dial(address: SocketAddr) -> io::Result<(TcpStream, Instant)> {
     loop {
         let begun = Instant::now();

@@ -71,8 +71,8 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, u64) {
 /// As long as what a TLS 1.3 signature covers, with SHA-256: 64 spaces, 33 letters, a zero, the hash.
 const SIGNED: [u8; 130] = [b' '; 130];
 
-/// Measures the operations that Typha cannot do without in a full handshake: its part of the key exchange, its signature, the
-/// check of Felix's. They take turns, so that a noisy moment affects all of them.
+/// Measures the operations that Typha cannot do without in a full handshake: its part of the key exchange, its
+/// signature, the check of Felix's. They take turns, so that a noisy moment affects all of them.
 pub(super) fn floor(files: &Files, group: &str, millis: u64) -> Result<Floor, Failure> {
     let policy = TlsPolicy::builder().key_exchange_groups(group).build()?;
     let provider = policy.provider();

@@ -1,8 +1,8 @@
-//! `typha-tls-bench worker`: one end of one implementation, in a process of its own. Its tasks come as lines of JSON on stdin;
-//! see [`protocol`](super::protocol).
+//! `typha-tls-bench worker`: one end of one implementation, in a process of its own. Its tasks come as lines of JSON on
+//! stdin; see [`protocol`](super::protocol).
 //!
-//! The main thread reads the requests and waits. Connections run on the threads of the runtime alone, so that their number is
-//! what the set-up asks for.
+//! The main thread reads the requests and waits. Connections run on the threads of the runtime alone, so that their
+//! number is what the set-up asks for.
 
 mod bare;
 mod ends;

@@ -82,8 +82,8 @@ async fn connection<T: TyphaEnd>(typha: Arc<T>, tcp: TcpStream, counts: Arc<Coun
     let _ = serve(stream, counts).await;
 }
 
-/// Serves the purpose that Felix sends. The rare ones are boxed, and an idle connection has a buffer of one byte: the memory
-/// of the implementation is measured, not that of this loop.
+/// Serves the purpose that Felix sends. The rare ones are boxed, and an idle connection has a buffer of one byte: the
+/// memory of the implementation is measured, not that of this loop.
 async fn serve(mut stream: impl Io, counts: Arc<Counts>) -> io::Result<()> {
     let mut byte = [0];
     stream.read_exact(&mut byte).await?;

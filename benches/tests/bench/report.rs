@@ -314,13 +314,13 @@ fn a_run_that_is_interrupted_leaves_nothing_behind() {
         assert_eq!(bench.wait().unwrap().code(), Some(5));
         let mut stderr = String::new();
         bench.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-        // What was measured, if anything was yet, is said before it.
+        // The works that were begun are named before it.
         assert!(stderr.ends_with("typha-tls-bench: interrupted\n"), "{signal}: {stderr}");
         assert_eq!((fs::read_dir(dir.path()).unwrap().count(), workers(bench.id())), (0, 0));
     }
 }
 
-/// A directory with a `go` that does as the script says when it is to build.
+/// A directory with a `go` whose `go build` runs the script.
 fn go_that(script: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let program = dir.path().join("go");

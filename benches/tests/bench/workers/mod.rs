@@ -112,7 +112,7 @@ fn every_group_and_version_can_be_chosen() {
     }
 }
 
-/// Go tells it since 1.25.
+/// Go reports it since 1.25.
 fn group_of(answer: &Value, mine: Implementation) -> &str {
     let group = &answer["negotiated"]["group"];
     if mine == Go && group.is_null() { "x25519" } else { group.as_str().unwrap() }

@@ -102,7 +102,7 @@ impl Worker {
             }
         });
         let mut worker = Self { stdin: child.stdin.take(), child, answers, ready: Value::Null };
-        worker.tell(&setup);
+        worker.send(&setup);
         worker
     }
 
@@ -112,7 +112,7 @@ impl Worker {
     }
 
     pub(crate) fn ask(&mut self, request: &Value) -> Value {
-        self.tell(request);
+        self.send(request);
         self.answer()
     }
 
@@ -135,7 +135,7 @@ impl Worker {
 
     /// Returns the stderr of a worker that ends because it cannot answer a request.
     pub(crate) fn fail(mut self, request: &Value) -> String {
-        self.tell(request);
+        self.send(request);
         self.end()
     }
 
@@ -145,7 +145,7 @@ impl Worker {
         assert!(self.wait(), "the worker failed: {}", self.stderr());
     }
 
-    fn tell(&mut self, line: &Value) {
+    fn send(&mut self, line: &Value) {
         writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
