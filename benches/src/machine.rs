@@ -3,6 +3,8 @@
 use std::fs;
 use std::io;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
@@ -81,6 +83,31 @@ pub(crate) fn most_connections() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX))
 }
 
+/// Seconds of CPU time that these cores spent on anything but this process and its children that have ended. None where the
+/// kernel does not count it.
+pub(crate) fn seconds_of_others(cores: &[Core]) -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let ticks = stat.lines().filter_map(busy_ticks).filter(|(core, _)| cores.contains(core));
+    let busy = ticks.map(|(_, ticks)| ticks).sum::<u64>() as f64 / clock_ticks_per_second() as f64;
+    let mut own = 0.0;
+    for processes in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+        let usage = getrusage(processes).ok()?;
+        for time in [usage.user_time(), usage.system_time()] {
+            own += time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        }
+    }
+    Some(busy - own)
+}
+
+/// Of a line `cpu3 user nice system idle iowait irq softirq steal ...`: all but `idle` and `iowait`.
+fn busy_ticks(line: &str) -> Option<(Core, u64)> {
+    let (name, counts) = line.split_once(' ')?;
+    let core = name.strip_prefix("cpu")?.parse().ok()?;
+    let counts: Vec<u64> = counts.split_whitespace().map_while(|count| count.parse().ok()).collect();
+    let [user, nice, system, _, _, irq, softirq, steal, ..] = counts.as_slice() else { return None };
+    Some((core, user + nice + system + irq + softirq + steal))
+}
+
 /// What the report has about it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -143,6 +170,12 @@ mod tests {
         assert_eq!(Assignment::each(&[3, 5, 9], 2), None);
         assert_eq!(Assignment::each(&[3, 5, 9], 4), None);
         assert_eq!(Assignment::each(&[3, 5, 9], 0), None);
+    }
+
+    #[test]
+    fn the_kernel_counts_ticks() {
+        assert_eq!(busy_ticks("cpu3 10 2 20 40 5 11 12 8 99 99"), Some((3, 63)));
+        assert_eq!((busy_ticks("cpu  10 2 20 40 5 11 12 8 99 99"), busy_ticks("ctxt 1234")), (None, None));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use typha_tls::error::WithCauses;
 
 use crate::arguments::{Arguments, Measurement, Subject};
 use crate::context::{Context, Job};
-use crate::machine::{Machine, available_cores, most_connections, raise_descriptor_limit};
+use crate::machine::{Machine, available_cores, most_connections, raise_descriptor_limit, seconds_of_others};
 use crate::pace::Progress;
 use crate::process::{BenchError, Stop};
 use crate::protocol::Implementation;
@@ -24,6 +24,8 @@ const ROUNDS_WHEN_QUICK: usize = 2;
 const QUICK: Duration = Duration::from_secs(10);
 /// By so much the run may take longer before works are skipped.
 const GRACE: Duration = Duration::from_millis(1500);
+/// Other programs that use more than this share of the cores disturb the measurement.
+const DISTURBING: f64 = 0.05;
 /// Clients that every Typha knows: so many for each second of the run, since to introduce them takes time, and at most.
 const USUAL_LEAVES_PER_SECOND: f64 = 20.0;
 const MOST_USUAL_LEAVES: f64 = 1000.0;
@@ -75,7 +77,17 @@ pub(crate) fn run(arguments: &Arguments, stop: &Stop) -> Result<Report, BenchErr
     if context.cores.len() < 2 {
         context.note("there is one core only: nothing is pinned, and both ends share it".to_owned());
     }
+    let before = seconds_of_others(&context.cores);
     let (works, growth) = measure(&context, &measurements, began + total, arguments.may_skip())?;
+    if let Some((before, after)) = before.zip(seconds_of_others(&context.cores)) {
+        let share = (after - before) / began.elapsed().as_secs_f64() / context.cores.len() as f64;
+        if share > DISTURBING {
+            let percent = share * 100.0;
+            context.note(format!(
+                "other programs used {percent:.0} % of the CPU time: repeat this on an idle machine"
+            ));
+        }
+    }
     Ok(Report {
         clients,
         seconds_asked: total.as_secs_f64(),

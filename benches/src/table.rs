@@ -24,18 +24,18 @@ pub(crate) fn text(report: &Report) -> String {
 const COLUMNS: [(Figure, &str); 15] = [
     (Figure::HandshakesPerSecond, "handshakes/s"),
     (Figure::TyphaLoad, "load"),
-    (Figure::TyphaCpuMicros, "Typha µs (user+sys)"),
-    (Figure::FelixCpuMicros, "Felix µs (user+sys)"),
+    (Figure::TyphaCpuMicros, "Typha µs"),
+    (Figure::FelixCpuMicros, "Felix µs"),
     (Figure::P50Micros, "p50 µs"),
     (Figure::P99Micros, "p99 µs"),
     (Figure::TyphaInMemoryMicros, "Typha µs in memory"),
     (Figure::FelixInMemoryMicros, "Felix µs in memory"),
     (Figure::MegabytesPerSecondToFelix, "MB/s to Felix"),
-    (Figure::TyphaCpuMicrosPerMegabyteToFelix, "Typha µs/MB (user+sys)"),
-    (Figure::FelixCpuMicrosPerMegabyteToFelix, "Felix µs/MB (user+sys)"),
+    (Figure::TyphaCpuMicrosPerMegabyteToFelix, "Typha µs/MB"),
+    (Figure::FelixCpuMicrosPerMegabyteToFelix, "Felix µs/MB"),
     (Figure::MegabytesPerSecondToTypha, "MB/s to Typha"),
-    (Figure::TyphaCpuMicrosPerMegabyteToTypha, "Typha µs/MB (user+sys)"),
-    (Figure::FelixCpuMicrosPerMegabyteToTypha, "Felix µs/MB (user+sys)"),
+    (Figure::TyphaCpuMicrosPerMegabyteToTypha, "Typha µs/MB"),
+    (Figure::FelixCpuMicrosPerMegabyteToTypha, "Felix µs/MB"),
     (Figure::BytesPerIdleConnection, "bytes/connection"),
 ];
 
@@ -83,6 +83,9 @@ fn work(work: &WorkResult) -> String {
     }
     if !work.peers.is_empty() {
         text.push_str(&grid(&rows));
+    }
+    if columns.iter().any(|(figure, _)| figure.user_and_system().is_some()) {
+        text.push_str("  µs of CPU time are user+system\n");
     }
     for peer in &work.peers {
         if let Some(negotiated) = &peer.negotiated {
@@ -157,7 +160,7 @@ fn curve(curve: &Curve) -> String {
         |figure| results().any(|result| result.peers.iter().any(|peer| peer.figures.contains_key(&figure)));
     let columns = [
         (Figure::HandshakesPerSecond, "handshakes/s"),
-        (Figure::TyphaCpuMicros, "Typha µs (user+sys)"),
+        (Figure::TyphaCpuMicros, "Typha µs"),
         (Figure::BytesPerIdleConnection, "bytes/connection"),
     ];
     let columns: Vec<_> = columns.into_iter().filter(|(figure, _)| has(*figure)).collect();

@@ -255,7 +255,7 @@ fn the_table_and_the_plot_name_the_peers() {
     for text in ["handshake", "ours", "bare"] {
         assert!(svg.contains(text) && table.contains(text), "no {text} in {table}\n{svg}");
     }
-    for text in ["vs floor", "(user+sys)", "machine: "] {
+    for text in ["vs floor", "user+system", "machine: "] {
         assert!(table.contains(text), "no {text} in {table}");
     }
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "measuring handshake\n");
