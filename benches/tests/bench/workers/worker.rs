@@ -62,6 +62,7 @@ pub(crate) struct Worker {
     stdin: Option<ChildStdin>,
     answers: Receiver<String>,
     ready: Value,
+    counts: [u64; 3],
 }
 
 impl Worker {
@@ -101,7 +102,8 @@ impl Worker {
                 }
             }
         });
-        let mut worker = Self { stdin: child.stdin.take(), child, answers, ready: Value::Null };
+        let mut worker =
+            Self { stdin: child.stdin.take(), child, answers, ready: Value::Null, counts: [0; 3] };
         worker.send(&setup);
         worker
     }
@@ -120,15 +122,24 @@ impl Worker {
         self.ask(&json!({ "request": "usage" }))
     }
 
-    /// Asks until the condition holds.
-    pub(crate) fn usage_when(&mut self, condition: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + TIME_LIMIT;
+    /// Typha's handshakes since the last call: accepted, failed, and resumed.
+    pub(crate) fn new_counts(&mut self) -> [u64; 3] {
+        let usage = self.usage();
+        let counts = ["accepted", "failed", "resumed"].map(|name| usage[name].as_u64().unwrap());
+        let before = std::mem::replace(&mut self.counts, counts);
+        [0, 1, 2].map(|index| counts[index] - before[index])
+    }
+
+    /// Waits for the handshakes since the last call: Typha may come to the end of a handshake later than Felix.
+    pub(crate) fn wait_for_counts(&mut self, expected: [u64; 3]) {
+        let (before, deadline) = (self.counts, Instant::now() + TIME_LIMIT);
         loop {
-            let usage = self.usage();
-            if condition(&usage) {
-                return usage;
+            let new = self.new_counts();
+            if new == expected {
+                return;
             }
-            assert!(Instant::now() < deadline, "stays at {usage}");
+            assert!(Instant::now() < deadline, "stays at {new:?}, not {expected:?}");
+            self.counts = before;
             thread::sleep(Duration::from_millis(10));
         }
     }
