@@ -83,8 +83,8 @@ pub(crate) fn most_connections() -> usize {
     limit.map_or(usize::MAX, |limit| usize::try_from(limit.saturating_sub(OTHERS)).unwrap_or(usize::MAX))
 }
 
-/// Seconds of CPU time that these cores spent on anything but this process and its children that have ended. None where the
-/// kernel does not count it.
+/// Seconds of CPU time that these cores spent on anything but this process and its children that have ended. None where
+/// the kernel does not count it.
 pub(crate) fn seconds_of_others(cores: &[Core]) -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let ticks = stat.lines().filter_map(busy_ticks).filter(|(core, _)| cores.contains(core));

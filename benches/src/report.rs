@@ -285,8 +285,8 @@ impl PeerResult {
         self.figures.get(&figure).map(|spread| spread.median)
     }
 
-    /// The median of a CPU time, divided into user and system time. The kernel counts those two in ticks, of which a slice
-    /// has few: all slices together divide it.
+    /// The median of a CPU time, divided into user and system time. The kernel counts those two in ticks, of which a
+    /// slice has few: all slices together divide it.
     pub(crate) fn user_and_system(&self, figure: Figure) -> Option<[f64; 2]> {
         let sums = figure
             .user_and_system()?
