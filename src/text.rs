@@ -17,7 +17,7 @@ use time::format_description::well_known::Rfc3339;
 ///
 /// assert_eq!(Quoted("typha\nserver").to_string(), r#""typha\nserver""#);
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Quoted<'a>(pub &'a str);
 
 /// Characters of untrusted text that are shown; enough for a SPIFFE ID of a deep path.
@@ -40,7 +40,6 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Shows a list of texts that a peer or a file controls: each as [`Quoted`] does, and at most 3 of them.
-#[derive(Clone, Copy, Debug)]
 pub struct QuotedList<'a, T>(pub &'a [T]);
 
 /// Entries of an untrusted list that are shown.
@@ -57,6 +56,20 @@ impl<T: AsRef<str>> fmt::Display for QuotedList<'_, T> {
             Some(more) if more > 0 => write!(f, ", {more} more]"),
             _ => f.write_str("]"),
         }
+    }
+}
+
+/// As it is displayed.
+impl fmt::Debug for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// As it is displayed.
+impl<T: AsRef<str>> fmt::Debug for QuotedList<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -119,6 +132,7 @@ mod tests {
     fn untrusted_text_is_cut() {
         let shown = Quoted(&"x".repeat(5_000)).to_string();
         assert_eq!(shown, format!("\"{}\"... (4880 bytes more)", "x".repeat(120)));
+        assert_eq!(format!("{:?}", Quoted(&"x".repeat(5_000))), shown);
     }
 
     #[test]

@@ -65,10 +65,11 @@ fn exit_code(result: Result<(), (Box<dyn Error + Send + Sync>, u8)>) -> ExitCode
 async fn measure(arguments: Arguments) -> Result<(), BenchError> {
     let (stop, format, plot) = (Stop::default(), arguments.format(), arguments.plot.clone());
     let stopped = stop.clone();
+    let asked_to_end = interrupted();
     let mut running = tokio::task::spawn_blocking(move || run::run(&arguments, &stopped));
     let ended = tokio::select! {
         ended = &mut running => ended,
-        () = interrupted() => {
+        () = asked_to_end => {
             // The run ends its workers and removes its files before it returns. A second signal does not wait for that.
             stop.now();
             tokio::select! {
@@ -98,14 +99,19 @@ fn print(text: &str) -> io::Result<()> {
 }
 
 /// Returns when the process is asked to end: SIGINT, SIGTERM or SIGHUP.
-async fn interrupted() {
+///
+/// From the call on, none of them ends the process by itself, whether or not the future is polled yet.
+fn interrupted() -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
-        return pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+    let signals = kinds.map(signal);
+    async {
+        let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = signals else {
+            return pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Admission {
     }
 
     /// Gives a connection that has come a place in the queue: its number there, and the signal that tells what becomes
-    /// of it.
+    /// of it. [`leave`](Self::leave) gives the place up: a `Place` does so by itself.
     ///
     /// # Errors
     ///

@@ -9,7 +9,7 @@ use webpki::{
 };
 
 use super::cache::Validity;
-use super::path::{Path, Trust};
+use super::path::{Path, Trust, leaf_subject};
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
 use crate::material::BundleEntry;
@@ -160,10 +160,6 @@ fn unusable(subject: String, why: NotAnIssuer) -> Rejection {
         NotAnIssuer::NoKeyCertSign => CaProblem::NoKeyCertSign,
     };
     Rejection::CaUnusable { subject, why }
-}
-
-pub(super) fn leaf_subject(leaf: &CertificateDer<'_>) -> String {
-    Certificate::parse(leaf).map_or_else(|_| "(unreadable)".to_owned(), |leaf| leaf.subject_text())
 }
 
 /// The same certificate twice gives no other path, but would be tried again.

@@ -3,7 +3,7 @@
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::Error;
 
-use super::chain::leaf_subject;
+use super::path::leaf_subject;
 use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
 use crate::certificate::{Certificate, MalformedCertificate, algorithm_text};
 use crate::role::Role;

@@ -35,7 +35,7 @@ pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 
 use cache::{ChainCache, ChainDigest, Validity, VerifiedChain, chain_hash};
-use path::{Path, Trust};
+use path::{Path, Trust, leaf_subject};
 
 use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
 use crate::material::{RevocationLists, TrustBundle};
@@ -123,7 +123,7 @@ impl PeerVerifier {
         now: UnixTime,
     ) -> Result<Accepted, Rejection> {
         if intermediates.len() >= MAX_CHAIN_LENGTH {
-            return Err(Rejection::TooComplex { subject: chain::leaf_subject(leaf) });
+            return Err(Rejection::TooComplex { subject: leaf_subject(leaf) });
         }
         let mut newcomer = None;
         if let Some(cache) = &self.cache {

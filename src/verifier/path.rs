@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::cache::Validity;
+use crate::certificate::Certificate;
 
 /// Whether it counts for a path that the CA is valid yet, and that the revocation lists are in their time.
 #[derive(Clone, Copy)]
@@ -29,4 +30,9 @@ pub(super) struct Path {
     pub(super) validity: Validity,
     /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
     pub(super) is_straight: bool,
+}
+
+/// The subject of a leaf, for people.
+pub(super) fn leaf_subject(leaf: &CertificateDer<'_>) -> String {
+    Certificate::parse(leaf).map_or_else(|_| "(unreadable)".to_owned(), |leaf| leaf.subject_text())
 }

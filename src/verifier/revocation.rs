@@ -3,7 +3,7 @@
 use rustls_pki_types::UnixTime;
 use webpki::VerifiedPath;
 
-use super::chain::leaf_subject;
+use super::path::leaf_subject;
 use super::{ChainPosition, PeerVerifier, Rejection, Validity};
 use crate::certificate::{Certificate, MalformedCertificate};
 use crate::der::{DerReader, SEQUENCE};

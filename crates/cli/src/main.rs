@@ -1,4 +1,5 @@
-#![doc = include_str!("../README.md")]
+//! The command `typha-tls`: both ends of the connection, the verifier, a check of the configuration, a PKI to start
+//! with, and a storm of connections. The README of this package describes it.
 
 mod check;
 #[cfg(target_os = "linux")]
@@ -22,9 +23,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-/// Mutual TLS between Calico's Felix and Typha.
+/// Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls
 #[derive(Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(name = "typha-tls", version, arg_required_else_help = true)]
 struct Arguments {
     /// What to log to stderr: off, error, warn, info, debug or trace
     #[arg(long, global = true, default_value = "off", value_name = "LEVEL")]

@@ -73,7 +73,7 @@ func main() {
 	flags.StringVar(&o.requiredURI, "uri", "", "URI SAN that the peer must have")
 	flags.StringVar(&o.maxVersion, "max-version", "1.3", "highest TLS version: 1.2 or 1.3")
 	flags.StringVar(&o.connect, "connect", "", "felix: `address` of Typha")
-	flags.BoolVar(&o.ignoreHints, "ignore-hints", false, "felix: present the chain to any Typha, whichever CAs it names")
+	flags.BoolVar(&o.ignoreHints, "ignore-hints", false, "felix: present the chain whichever CAs Typha names")
 	flags.IntVar(&o.send, "send", 0, "how many `bytes` of the standard input to send")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		log.Fatal(err)

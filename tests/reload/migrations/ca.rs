@@ -6,7 +6,7 @@ use typha_tls::testing::TestCa;
 use super::names::{By, ca, issue};
 use super::site::{Site, at_once, replaced};
 
-/// The steps of the README. All is tried after each change of each end.
+/// The steps of `docs/operation.md`. All is tried after each change of each end.
 pub(crate) async fn migrate(old: &TestCa, new: &TestCa, both: &[&TestCa]) {
     let mut site = Site::start(old, 2, 2).await;
     site.all_can_connect().await;

@@ -1,8 +1,9 @@
 //! That reloading is a non-event: storms of handshakes across it, peers that try to carry trust over it, short-lived
 //! certificates, clocks that jump, processes that are killed in it.
 //!
-//! The storms have a small form, which `cargo test` runs, and one of the real size: `cargo test --release --test
-//! reload_proof -- --ignored --test-threads 1 --nocapture` runs those, and prints what it counted.
+//! The storms have a small form, which `cargo test` runs, and one of the real size, which
+//! `cargo test --release --test reload proof -- --ignored --test-threads 1 --nocapture` runs. It prints its
+//! counts.
 
 #![cfg(target_os = "linux")]
 

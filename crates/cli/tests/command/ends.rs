@@ -21,6 +21,18 @@ fn run(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
+#[test]
+fn the_command_says_what_it_is() {
+    let version = run(&["--version"]);
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap(),
+        concat!("typha-tls ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
+    let about = "Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls";
+    assert!(help.starts_with(&format!("{about}\n\nUsage: typha-tls ")), "{help}");
+}
+
 fn lines(bytes: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(bytes).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()

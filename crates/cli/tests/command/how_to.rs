@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// The shell commands between the how-to's markers, one block after the other.
-fn commands(readme: &str) -> String {
-    let (_, rest) = readme.split_once("<!-- how-to:").unwrap();
+fn commands(guide: &str) -> String {
+    let (_, rest) = guide.split_once("<!-- how-to:").unwrap();
     let (how_to, _) = rest.split_once("<!-- end of how-to -->").unwrap();
     let blocks: Vec<_> =
         how_to.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
@@ -23,12 +23,12 @@ fn the_commands_of_the_how_to_work() {
         let _ = writeln!(std::io::stderr(), "skipped: no openssl");
         return;
     }
-    let readme =
+    let guide =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operation.md")).unwrap();
-    // The port of the README may be in use on this machine, and a second be too short.
+    // The port of the guide may be in use on this machine, and a second be too short.
     let ready = "for _ in $(seq 300); do grep -q listening typha.log && break; sleep 0.1; done";
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let script = commands(&readme).replace("127.0.0.1:5473", &free).replace("sleep 1", ready);
+    let script = commands(&guide).replace("127.0.0.1:5473", &free).replace("sleep 1", ready);
     let dir = tempfile::tempdir().unwrap();
     let bin = Path::new(env!("CARGO_BIN_EXE_typha-tls")).parent().unwrap();
     let path = std::env::join_paths(

@@ -1,7 +1,5 @@
 //! The command, while its files change: what it prints, and that SIGHUP makes it look and does not end it.
 
-#![cfg(unix)]
-
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
