@@ -172,6 +172,6 @@ mod tests {
             "name = \"rustls-webpki\"\nversion = \"0.1.0\"\n\nname = \"rustls\"\nversion = \"0.2.0\"\n";
         assert_eq!(version(lock, "rustls"), "0.2.0");
         assert_eq!(version(lock, "absent"), "(unknown version)");
-        assert_eq!(version(LOCK, "typha-tls"), env!("CARGO_PKG_VERSION"));
+        assert_eq!(version(LOCK, "typha-tls-benches"), env!("CARGO_PKG_VERSION"));
     }
 }

@@ -11,7 +11,7 @@ use super::ends::{Connected, Failure, FelixEnd, Io, Negotiated, Purpose, TyphaEn
 use crate::protocol::{Chains, Setup, Version};
 
 pub(super) fn version() -> String {
-    format!("typha-tls {}, {}", env!("CARGO_PKG_VERSION"), versions(&["rustls", "aws-lc-rs"]))
+    versions(&["typha-tls", "rustls", "aws-lc-rs"])
 }
 
 pub(super) struct Typha(TyphaAcceptor);
