@@ -58,6 +58,9 @@ pub enum PolicyError {
     /// No cryptography is compiled in and none was given.
     #[error("no crypto provider: enable the feature aws-lc-rs, fips or ring, or give one to the builder")]
     NoProvider,
+    /// The crypto provider has no random numbers to give: the system has no source of entropy, say.
+    #[error("the crypto provider gives no random numbers, without which there is no TLS")]
+    NoRandomNumbers,
     /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy
     /// and authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
     #[error("the cipher suite {} is not supported; supported are {supported}", Quoted(name))]
@@ -220,10 +223,13 @@ impl TlsPolicyBuilder {
 
     /// Builds the policy.
     ///
+    /// The provider is asked for a random number, so that the first handshake does not wait for its seed: with
+    /// aws-lc-rs that takes up to 0.2 s, once in a process.
+    ///
     /// # Errors
     ///
-    /// [`PolicyError`] for a name that is unknown, and for a combination that leaves nothing to speak. Nothing is
-    /// replaced by a default.
+    /// [`PolicyError`] for a name that is unknown, for a combination that leaves nothing to speak, and for a provider
+    /// without random numbers. Nothing is replaced by a default.
     pub fn build(self) -> Result<TlsPolicy, PolicyError> {
         let mut provider = match self.provider {
             Some(provider) => CryptoProvider::clone(&provider),
@@ -253,6 +259,9 @@ impl TlsPolicyBuilder {
         if versions.is_empty() {
             return Err(PolicyError::NothingLeft);
         }
+        // The first random number of a process is slow: aws-lc gathers entropy for it. Here it delays the start; in the
+        // first handshake it would delay a peer.
+        provider.secure_random.fill(&mut [0]).map_err(|_| PolicyError::NoRandomNumbers)?;
         Ok(TlsPolicy {
             provider: Arc::new(provider),
             versions,
@@ -381,6 +390,10 @@ impl fmt::Debug for TlsPolicy {
 
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use rustls::crypto::{GetRandomFailed, SecureRandom};
+
     use super::*;
 
     fn names(policy: &TlsPolicy) -> Vec<String> {
@@ -443,6 +456,33 @@ mod tests {
             assert!(!given(&other).is_same_as(&build()));
             assert!(given(&other).is_same_as(&given(&other)));
         }
+    }
+
+    /// So that it is slow for nobody later, and a source that fails is noticed at the start.
+    #[test]
+    fn building_a_policy_draws_the_first_random_number() {
+        static DRAWN: AtomicUsize = AtomicUsize::new(0);
+        #[derive(Debug)]
+        struct Counting;
+        impl SecureRandom for Counting {
+            fn fill(&self, _: &mut [u8]) -> Result<(), GetRandomFailed> {
+                match DRAWN.fetch_add(1, Ordering::Relaxed) {
+                    0 => Ok(()),
+                    _ => Err(GetRandomFailed),
+                }
+            }
+        }
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.secure_random = &Counting;
+        let builder = || TlsPolicy::builder().provider(Arc::new(provider.clone()));
+        builder().build().unwrap();
+        assert_eq!(DRAWN.load(Ordering::Relaxed), 1);
+        let error = builder().build().unwrap_err();
+        assert!(matches!(error, PolicyError::NoRandomNumbers));
+        assert_eq!(
+            error.to_string(),
+            "the crypto provider gives no random numbers, without which there is no TLS"
+        );
     }
 
     /// Of what takes no memory, two may be at one place.
