@@ -39,17 +39,22 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     let handle = listener.handle();
-    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one.
+    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one. A second one ends it
+    // at once.
     let shutdown = tokio::spawn(async move {
         tokio::signal::ctrl_c().await?;
-        io::Result::Ok(handle.shutdown().await)
+        tokio::select! {
+            report = handle.shutdown() => io::Result::Ok(Some(report)),
+            second = tokio::signal::ctrl_c() => second.map(|()| None),
+        }
     });
     while let Some(connection) = listener.accept().await {
         // In a task of its own, so that a slow Felix holds up nobody.
         tokio::spawn(greet(connection));
     }
-    let report = shutdown.await??;
-    println!("shut down; {} connections were dropped", report.dropped);
+    if let Some(report) = shutdown.await?? {
+        println!("shut down; {} connections were dropped", report.dropped);
+    }
     Ok(())
 }
 
