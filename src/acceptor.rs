@@ -52,7 +52,7 @@ pub struct TyphaAcceptor {
 }
 
 impl TyphaAcceptor {
-    /// An acceptor with a handshake bound of 10 s (Calico's default), no bounds on reads and writes, and
+    /// An acceptor with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::TYPHA`]; and with
     /// [keep-alive](TcpKeepalive) as Go has it.
     ///
     /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
@@ -60,7 +60,7 @@ impl TyphaAcceptor {
         Self {
             snapshots: snapshots.into(),
             timeout: DEFAULT_TIMEOUT,
-            stream_timeouts: StreamTimeouts::default(),
+            stream_timeouts: StreamTimeouts::TYPHA,
             keepalive: Some(TcpKeepalive::default()),
         }
     }

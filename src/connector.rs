@@ -77,8 +77,8 @@ impl Default for AcceptanceMode {
 }
 
 impl FelixConnector {
-    /// A connector with a handshake bound of 10 s, [`AcceptanceMode::Auto`], no bounds on reads and writes, and
-    /// [keep-alive](TcpKeepalive) as Go has it.
+    /// A connector with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::FELIX`]; with
+    /// [`AcceptanceMode::Auto`], and [keep-alive](TcpKeepalive) as Go has it.
     ///
     /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
     pub fn new(snapshots: impl Into<FelixSnapshotHandle>) -> Self {
@@ -86,7 +86,7 @@ impl FelixConnector {
             snapshots: snapshots.into(),
             timeout: DEFAULT_TIMEOUT,
             acceptance: AcceptanceMode::default(),
-            stream_timeouts: StreamTimeouts::default(),
+            stream_timeouts: StreamTimeouts::FELIX,
             keepalive: Some(TcpKeepalive::default()),
         }
     }

@@ -77,8 +77,8 @@ impl Default for FelixConfig {
             typha_addr: None,
             typha_k8s_service_name: None,
             typha_k8s_namespace: "kube-system".to_owned(),
-            read_timeout: Some(Duration::from_secs(30)),
-            write_timeout: Some(Duration::from_secs(10)),
+            read_timeout: StreamTimeouts::FELIX.read,
+            write_timeout: StreamTimeouts::FELIX.write,
             felix_hostname: None,
         }
     }

@@ -85,7 +85,7 @@ impl Default for TyphaConfig {
             server_host: None,
             server_port: DEFAULT_PORT,
             handshake_timeout: Duration::from_secs(10),
-            write_timeout: Some(Duration::from_secs(120)),
+            write_timeout: StreamTimeouts::TYPHA.write,
             max_connections_upper_limit: 10_000,
             max_connections_lower_limit: 400,
             connection_drop_interval: Duration::from_secs(1),

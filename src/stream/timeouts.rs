@@ -8,8 +8,8 @@ use tokio::time::Sleep;
 
 use crate::time::deadline_in;
 
-/// Bounds for reads and writes that make no progress. The default is none.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// Bounds for reads and writes that make no progress.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct StreamTimeouts {
     /// A read that receives no byte for this long, counted from the first poll that found none (also one of an earlier
@@ -22,6 +22,12 @@ pub struct StreamTimeouts {
 }
 
 impl StreamTimeouts {
+    /// Calico's defaults on Typha's end: 120 s for a write, no bound for a read, since a Felix may be silent for long.
+    pub const TYPHA: Self = Self { read: None, write: Some(Duration::from_secs(120)) };
+    /// Calico's defaults on Felix's end: 30 s for a read, since a Typha is never silent for so long, and 10 s for a write.
+    pub const FELIX: Self =
+        Self { read: Some(Duration::from_secs(30)), write: Some(Duration::from_secs(10)) };
+
     /// These bounds; `None` for no bound.
     pub fn new(read: Option<Duration>, write: Option<Duration>) -> Self {
         Self { read, write }

@@ -15,7 +15,7 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream,
     ReadBuf, duplex,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
 use typha_tls::stream::StreamTimeouts;
 use typha_tls::testing::TestPki;
@@ -96,6 +96,31 @@ fn a_read_that_receives_nothing_times_out() {
             });
             assert_eq!(read.unwrap(), 6);
         }
+    });
+}
+
+/// Whether or not they were built from Calico's parameters.
+#[test]
+fn ends_built_from_their_parts_have_calicos_bounds() {
+    bounded(|| async {
+        let pki = pki();
+        let (typha, felix) = duplex(1024);
+        let (acceptor, connector) = (pki.acceptor().unwrap(), pki.connector().unwrap());
+        let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+        let (mut typha, mut felix) = (typha.unwrap(), felix.unwrap());
+
+        let begin = Instant::now();
+        assert_eq!(felix.read(&mut [0]).await.unwrap_err().kind(), TimedOut);
+        assert_in_time(begin, Duration::from_secs(30));
+        // A Felix may be silent for as long as it likes.
+        assert!(timeout(Duration::from_secs(24 * 3600), typha.read(&mut [0])).await.is_err());
+
+        let begin = Instant::now();
+        assert_eq!(felix.write_all(&[7; 256 * 1024]).await.unwrap_err().kind(), TimedOut);
+        assert_in_time(begin, Duration::from_secs(10));
+        let begin = Instant::now();
+        assert_eq!(typha.write_all(&[7; 256 * 1024]).await.unwrap_err().kind(), TimedOut);
+        assert_in_time(begin, Duration::from_secs(120));
     });
 }
 
@@ -339,8 +364,7 @@ fn a_writer_learns_of_a_read_that_failed() {
             inject.send(()).unwrap();
             let (read, _reader) = reading.await.unwrap();
             assert_eq!(read.unwrap_err().kind(), InvalidData);
-            let written =
-                tokio::time::timeout(3600 * SECOND, writing).await.expect("the writer was forgotten");
+            let written = timeout(3600 * SECOND, writing).await.expect("the writer was forgotten");
             assert_eq!(written.unwrap().unwrap_err().kind(), InvalidData);
             relayed.abort();
             injecting.abort();

@@ -10,6 +10,7 @@ use rustls::{AlertDescription, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
 use typha_tls::error::HandshakePhase::{self, AwaitingAcceptance, AwaitingFirstByte, Negotiating};
+use typha_tls::stream::StreamTimeouts;
 use typha_tls::testing::TestPki;
 use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, TyphaAcceptor};
 
@@ -296,7 +297,9 @@ fn a_genuine_close_notify_with_every_flight() {
 
             let (typha, felix) = duplex(64 * 1024);
             let server = RawPeer::server(server_config(&pki.typha, version), typha);
-            let connect = connector(&pki, version).with_acceptance(AcceptanceMode::Required).connect(felix);
+            // How long a read waits is not the question here.
+            let connector = connector(&pki, version).with_stream_timeouts(StreamTimeouts::new(None, None));
+            let connect = connector.with_acceptance(AcceptanceMode::Required).connect(felix);
             let (outcome, ()) = tokio::join!(outcome_and_end(connect), closing_peer(server, stage));
             assert_eq!(outcome, felix_sees, "Felix {version:?} {stage}");
         }
