@@ -39,8 +39,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     let handle = listener.handle();
-    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one. A second one ends it
-    // at once.
+    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one. A second one ends
+    // it at once.
     let shutdown = tokio::spawn(async move {
         tokio::signal::ctrl_c().await?;
         tokio::select! {

@@ -24,7 +24,8 @@ pub struct StreamTimeouts {
 impl StreamTimeouts {
     /// Calico's defaults on Typha's end: 120 s for a write, no bound for a read, since a Felix may be silent for long.
     pub const TYPHA: Self = Self { read: None, write: Some(Duration::from_secs(120)) };
-    /// Calico's defaults on Felix's end: 30 s for a read, since a Typha is never silent for so long, and 10 s for a write.
+    /// Calico's defaults on Felix's end: 30 s for a read, since a Typha is never silent for so long, and 10 s for a
+    /// write.
     pub const FELIX: Self =
         Self { read: Some(Duration::from_secs(30)), write: Some(Duration::from_secs(10)) };
 
