@@ -20,7 +20,7 @@ use typha_tls::testing::{
     TestLeaf, TestPki, handshake, material,
 };
 use typha_tls::verifier::PeerVerifier;
-use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, Role, TlsConfig, TyphaAcceptor};
 
 const KEY_TYPES: [(&str, KeyType); 4] = [
     ("p256", KeyType::P256),
@@ -93,16 +93,16 @@ fn verify(c: &mut Criterion) {
     }
 }
 
-fn snapshot(c: &mut Criterion) {
+fn acceptor(c: &mut Criterion) {
     let policy = TlsPolicy::builder().build().unwrap();
-    let mut group = c.benchmark_group("snapshot");
+    let mut group = c.benchmark_group("acceptor");
     for (name, key_type) in KEY_TYPES {
         let (root, leaf) = pki(key_type, 0);
         group.bench_function(name, |b| {
             b.iter(|| {
                 // As on a reload: the key is parsed, too.
                 let material = material(&root, &leaf, policy.provider()).unwrap();
-                TyphaSnapshot::new(&material, required_felix(), &policy).unwrap()
+                TyphaAcceptor::new(TlsConfig::new(material, required_felix(), policy.clone()))
             });
         });
     }
@@ -122,9 +122,9 @@ fn whole_handshake(c: &mut Criterion) {
         let policy = TlsPolicy::builder().key_exchange_groups(key_exchange).chain_cache_capacity(capacity);
         let policy = policy.build().unwrap();
         let material = |leaf| material(&pki.ca, leaf, policy.provider()).unwrap();
-        let typha = TyphaSnapshot::new(&material(&pki.typha), required_felix(), &policy).unwrap();
+        let typha = TlsConfig::new(material(&pki.typha), required_felix(), policy.clone());
         let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
-        let felix = FelixSnapshot::new(&material(&pki.felix), required, &policy).unwrap();
+        let felix = TlsConfig::new(material(&pki.felix), required, policy.clone());
         let (acceptor, connector) = (TyphaAcceptor::new(typha), FelixConnector::new(felix));
         group.bench_function(name, |b| {
             b.iter(|| {
@@ -135,5 +135,5 @@ fn whole_handshake(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, identity, verify, snapshot, whole_handshake);
+criterion_group!(benches, identity, verify, acceptor, whole_handshake);
 criterion_main!(benches);

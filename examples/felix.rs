@@ -12,7 +12,7 @@ use typha_tls::CancellationToken;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources};
 use typha_tls::dialer::FelixConnection;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::{ReloadOptions, Reloader};
+use typha_tls::reload::ReloadOptions;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,7 +33,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let dialer = config.dialer()?.ok_or("TLS is not configured")?;
     // Renewed certificates and changed CAs come into force by themselves.
     let source = FelixConfigSource::new(sources, &config);
-    let _reloader = Reloader::start(dialer.connector().snapshots(), source, ReloadOptions::default());
+    let _reloader = dialer.connector().follow(source, ReloadOptions::default());
     let cancel = CancellationToken::new();
     let mut state = dialer.state();
     let watched = async {

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
 use typha_tls::error::WithCauses;
 use typha_tls::listener::{FailedHandshake, TyphaConnection};
-use typha_tls::reload::{ReloadOptions, Reloader};
+use typha_tls::reload::ReloadOptions;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -35,7 +35,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     });
     // Renewed certificates and changed CAs come into force by themselves.
     let source = TyphaConfigSource::new(sources, &config);
-    let _reloader = Reloader::start(builder.snapshots(), source, ReloadOptions::default());
+    let _reloader = builder.acceptor().follow(source, ReloadOptions::default());
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     let handle = listener.handle();

@@ -7,29 +7,33 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::HandshakeError;
 use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
+use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::snapshot::TyphaSnapshot;
-use crate::snapshot_handle::TyphaSnapshotHandle;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
 use crate::tcp::{self, TcpKeepalive};
 use crate::time::deadline_in;
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{InForce, TlsContext};
+use crate::verifier::PeerVerifier;
 
-/// Typha's end: accepts Felixes whose certificate the [`PeerVerifier`](crate::verifier::PeerVerifier) of its snapshot
-/// accepts. Cheap to clone; one serves any number of handshakes at once.
+/// Typha's end: accepts Felixes whose certificate the [`PeerVerifier`] accepts. Cheap to clone; one serves any number
+/// of handshakes at once. Clones share the configuration in force.
 ///
 /// ```no_run
-/// # async fn example(snapshot: typha_tls::TyphaSnapshot) -> std::io::Result<()> {
+/// # async fn example(config: typha_tls::TlsConfig) -> std::io::Result<()> {
 /// use typha_tls::TyphaAcceptor;
 ///
-/// let acceptor = TyphaAcceptor::new(snapshot);
+/// let acceptor = TyphaAcceptor::new(config);
 /// let listener = tokio::net::TcpListener::bind("[::]:5473").await?;
 /// loop {
 ///     let (tcp, address) = listener.accept().await?;
@@ -45,7 +49,7 @@ use crate::time::deadline_in;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TyphaAcceptor {
-    snapshots: TyphaSnapshotHandle,
+    pub(crate) in_force: InForce<ServerConfig>,
     timeout: Duration,
     stream_timeouts: StreamTimeouts,
     keepalive: Option<TcpKeepalive>,
@@ -55,10 +59,11 @@ impl TyphaAcceptor {
     /// An acceptor with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::TYPHA`]; and with
     /// [keep-alive](TcpKeepalive) as Go has it.
     ///
-    /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
-    pub fn new(snapshots: impl Into<TyphaSnapshotHandle>) -> Self {
+    /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
+    /// as a warning.
+    pub fn new(config: TlsConfig) -> Self {
         Self {
-            snapshots: snapshots.into(),
+            in_force: InForce::new(config),
             timeout: DEFAULT_TIMEOUT,
             stream_timeouts: StreamTimeouts::TYPHA,
             keepalive: Some(TcpKeepalive::default()),
@@ -87,15 +92,42 @@ impl TyphaAcceptor {
         self
     }
 
-    /// The snapshot in force, which peers are judged by.
-    pub fn snapshot(&self) -> Arc<TyphaSnapshot> {
-        self.snapshots.current()
+    /// The configuration in force.
+    pub fn config(&self) -> TlsConfig {
+        self.in_force.current().config.clone()
     }
 
-    /// By which the snapshot is replaced, for all clones of this acceptor. Handshakes that are under way end with the
-    /// one they began with.
-    pub fn snapshots(&self) -> &TyphaSnapshotHandle {
-        &self.snapshots
+    /// The verifier that judges peers by the configuration in force.
+    pub fn verifier(&self) -> Arc<PeerVerifier> {
+        self.in_force.current().verifier.clone()
+    }
+
+    /// Puts another configuration in force, for all clones, and returns its generation: the first one has number 1.
+    ///
+    /// A handshake in progress is judged by the configuration that it started with, as a whole. Live connections of a
+    /// [listener](crate::TyphaListener) or a [dialer](crate::FelixDialer) are [judged again](crate::lifetime). Verified
+    /// chains are remembered only if the new configuration accepts the same peers.
+    pub fn replace(&self, config: TlsConfig) -> u64 {
+        config.log_warnings(Role::Typha);
+        self.in_force.replace(config)
+    }
+
+    /// Follows a `source`, such as the files of the configuration: what it gives is put in force, for all clones of
+    /// this acceptor. Dropping the last clone of the returned [`Reloader`] ends that at once.
+    ///
+    /// One acceptor is for one source: two would take turns in replacing what the other has put in force.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which must have its clock enabled.
+    #[must_use = "nothing is followed once it is dropped"]
+    pub fn follow(&self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Reloader {
+        Reloader::start(&self.in_force, source, options)
+    }
+
+    /// The generation in force, now and whenever it changes.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.in_force.generations()
     }
 
     /// Performs the handshake with one Felix over any I/O.
@@ -162,11 +194,11 @@ impl TyphaAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         // One for the whole handshake, whatever comes meanwhile.
-        let snapshot = self.snapshots.current();
+        let context = self.in_force.current();
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(&snapshot, io, deadline).await
+                self.handshake(&context, io, deadline).await
             };
             events::observed(Role::Typha, peer_address, pin!(handshake)).await
         })
@@ -174,18 +206,18 @@ impl TyphaAcceptor {
 
     async fn handshake<IO>(
         &self,
-        snapshot: &TyphaSnapshot,
+        context: &TlsContext<ServerConfig>,
         io: IO,
         deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accept = TlsAcceptor::from(snapshot.rustls().clone()).accept(Wire::new(io)).into_fallible();
+        let accept = TlsAcceptor::from(context.rustls.clone()).accept(Wire::new(io)).into_fallible();
         let Completed { stream: tls, peer, .. } =
             handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        let (acceptance, generation) = (Acceptance::Confirmed, snapshot.generation());
+        let (acceptance, generation) = (Acceptance::Confirmed, context.generation);
         Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
     }
 }

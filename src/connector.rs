@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::warn;
@@ -19,25 +20,27 @@ use tracing::warn;
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
+use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::snapshot::FelixSnapshot;
-use crate::snapshot_handle::FelixSnapshotHandle;
 use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
 use crate::tcp::{self, TcpKeepalive};
 use crate::time::deadline_in;
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{InForce, TlsContext};
+use crate::verifier::PeerVerifier;
 
-/// Felix's end: connects to a Typha that the [`PeerVerifier`](crate::verifier::PeerVerifier) of its snapshot accepts.
-/// Cheap to clone.
+/// Felix's end: connects to a Typha that the [`PeerVerifier`] accepts. Cheap to clone; clones share the configuration
+/// in force.
 ///
 /// In TLS 1.3 a client's handshake ends before the server has looked at the client's certificate. `connect` therefore
 /// waits for Typha's acceptance, so that a refusal is its error and not that of some later read; see
 /// [`AcceptanceMode`].
 ///
 /// ```no_run
-/// # async fn example(snapshot: typha_tls::FelixSnapshot) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example(config: typha_tls::TlsConfig) -> Result<(), Box<dyn std::error::Error>> {
 /// use typha_tls::FelixConnector;
 ///
-/// let connector = FelixConnector::new(snapshot);
+/// let connector = FelixConnector::new(config);
 /// let tcp = tokio::net::TcpStream::connect("typha.example:5473").await?;
 /// let stream = connector.connect_tcp(tcp).await?;
 /// println!("connected to {}", stream.peer());
@@ -46,7 +49,7 @@ use crate::time::deadline_in;
 /// ```
 #[derive(Clone, Debug)]
 pub struct FelixConnector {
-    snapshots: FelixSnapshotHandle,
+    pub(crate) in_force: InForce<ClientConfig>,
     timeout: Duration,
     acceptance: AcceptanceMode,
     stream_timeouts: StreamTimeouts,
@@ -80,10 +83,11 @@ impl FelixConnector {
     /// A connector with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::FELIX`]; with
     /// [`AcceptanceMode::Auto`], and [keep-alive](TcpKeepalive) as Go has it.
     ///
-    /// Takes a snapshot, or a handle to the one in force, by which it can be replaced later.
-    pub fn new(snapshots: impl Into<FelixSnapshotHandle>) -> Self {
+    /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
+    /// as a warning.
+    pub fn new(config: TlsConfig) -> Self {
         Self {
-            snapshots: snapshots.into(),
+            in_force: InForce::new(config),
             timeout: DEFAULT_TIMEOUT,
             acceptance: AcceptanceMode::default(),
             stream_timeouts: StreamTimeouts::FELIX,
@@ -119,15 +123,42 @@ impl FelixConnector {
         self
     }
 
-    /// The snapshot in force, which peers are judged by.
-    pub fn snapshot(&self) -> Arc<FelixSnapshot> {
-        self.snapshots.current()
+    /// The configuration in force.
+    pub fn config(&self) -> TlsConfig {
+        self.in_force.current().config.clone()
     }
 
-    /// The handle by which the snapshot is replaced, for all clones of this connector. Handshakes that are under way
-    /// end with the one they began with.
-    pub fn snapshots(&self) -> &FelixSnapshotHandle {
-        &self.snapshots
+    /// The verifier that judges peers by the configuration in force.
+    pub fn verifier(&self) -> Arc<PeerVerifier> {
+        self.in_force.current().verifier.clone()
+    }
+
+    /// Puts another configuration in force, for all clones, and returns its generation: the first one has number 1.
+    ///
+    /// A handshake in progress is judged by the configuration that it started with, as a whole. Live connections of a
+    /// [listener](crate::TyphaListener) or a [dialer](crate::FelixDialer) are [judged again](crate::lifetime). Verified
+    /// chains are remembered only if the new configuration accepts the same peers.
+    pub fn replace(&self, config: TlsConfig) -> u64 {
+        config.log_warnings(Role::Felix);
+        self.in_force.replace(config)
+    }
+
+    /// Follows a `source`, such as the files of the configuration: what it gives is put in force, for all clones of
+    /// this connector. Dropping the last clone of the returned [`Reloader`] ends that at once.
+    ///
+    /// One connector is for one source: two would take turns in replacing what the other has put in force.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, which must have its clock enabled.
+    #[must_use = "nothing is followed once it is dropped"]
+    pub fn follow(&self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Reloader {
+        Reloader::start(&self.in_force, source, options)
+    }
+
+    /// The generation in force, now and whenever it changes.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.in_force.generations()
     }
 
     /// Performs the handshake with a Typha over any I/O.
@@ -243,11 +274,11 @@ impl FelixConnector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         // One for the whole handshake, whatever comes meanwhile.
-        let snapshot = self.snapshots.current();
+        let context = self.in_force.current();
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(&snapshot, io, first_message, deadline).await
+                self.handshake(&context, io, first_message, deadline).await
             };
             events::observed(Role::Felix, peer_address, pin!(handshake)).await
         })
@@ -255,7 +286,7 @@ impl FelixConnector {
 
     async fn handshake<IO>(
         &self,
-        snapshot: &FelixSnapshot,
+        context: &TlsContext<ClientConfig>,
         io: IO,
         first_message: Vec<u8>,
         deadline: Instant,
@@ -264,7 +295,7 @@ impl FelixConnector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut queued = Ok(());
-        let connect = TlsConnector::from(snapshot.rustls().clone())
+        let connect = TlsConnector::from(context.rustls.clone())
             .connect_with(no_name(), Wire::new(io), |tls| queued = queue(tls, &first_message))
             .into_fallible();
         drop(first_message);
@@ -280,7 +311,7 @@ impl FelixConnector {
         };
         match acceptance {
             Ok(acceptance) => {
-                let generation = snapshot.generation();
+                let generation = context.generation;
                 Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
             }
             Err(error) => {

@@ -11,8 +11,9 @@
 //!   to one.
 //! - [`TyphaAcceptor`] and [`FelixConnector`] are the two ends alone, for connections that come from elsewhere.
 //! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`]
-//!   make a [`TyphaSnapshot`] or a [`FelixSnapshot`], and that an acceptor or a connector.
-//! - [`reload::Reloader`] follows the files and puts what is new in force.
+//!   make a [`TlsConfig`], and that makes an acceptor or a connector. [`TlsConfig::from_files`] reads the files.
+//! - [`TyphaAcceptor::follow`] and [`FelixConnector::follow`] follow a [source](reload), such as the files, and put
+//!   what is new in force; [`TyphaAcceptor::replace`] and [`FelixConnector::replace`] do so once.
 //! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
 //! - [`HandshakeError`] and [`verifier::Rejection`] say why a connection did not come about.
 //!
@@ -45,14 +46,14 @@ pub mod material;
 pub mod policy;
 pub mod reload;
 mod role;
-pub mod snapshot;
-mod snapshot_handle;
 pub mod stream;
 mod tcp;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
 mod time;
+mod tls_config;
+mod tls_context;
 pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
@@ -63,10 +64,9 @@ pub use error::HandshakeError;
 pub use identity::RequiredIdentity;
 pub use listener::TyphaListener;
 pub use role::Role;
-pub use snapshot::{FelixSnapshot, TyphaSnapshot};
-pub use snapshot_handle::{FelixSnapshotHandle, SnapshotHandle, TyphaSnapshotHandle};
 pub use stream::AuthenticatedStream;
 pub use tcp::TcpKeepalive;
+pub use tls_config::TlsConfig;
 /// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;

@@ -15,7 +15,10 @@ use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
+use rustls::{
+    CipherSuite, ClientConfig, ConfigBuilder, NamedGroup, ServerConfig, SupportedCipherSuite,
+    SupportedProtocolVersion, WantsVerifier, version,
+};
 use thiserror::Error;
 
 use crate::text::Quoted;
@@ -28,6 +31,9 @@ pub(crate) const DEFAULT_CHAIN_CACHE_CAPACITY: usize = 16_384;
 pub struct TlsPolicy {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
+    // Shared, since they are large.
+    server: Arc<ConfigBuilder<ServerConfig, WantsVerifier>>,
+    client: Arc<ConfigBuilder<ClientConfig, WantsVerifier>>,
     acceptance_ticket: bool,
     chain_cache_capacity: usize,
     time_provider: Arc<dyn TimeProvider>,
@@ -78,6 +84,9 @@ pub enum PolicyError {
         /// The names that are supported.
         supported: String,
     },
+    /// rustls can not be configured with what the crypto provider has.
+    #[error("rustls can not use the crypto provider: {0}")]
+    UnusableProvider(String),
     /// Not a TLS version, or one that is not secure.
     #[error("the TLS version {} is not supported; supported are \"1.2\" and \"1.3\"", Quoted(.0))]
     UnknownVersion(String),
@@ -139,6 +148,16 @@ impl TlsPolicy {
         &self.versions
     }
 
+    /// Where a configuration of Typha's end begins.
+    pub(crate) fn server(&self) -> ConfigBuilder<ServerConfig, WantsVerifier> {
+        ConfigBuilder::clone(&self.server)
+    }
+
+    /// Where a configuration of Felix's end begins.
+    pub(crate) fn client(&self) -> ConfigBuilder<ClientConfig, WantsVerifier> {
+        ConfigBuilder::clone(&self.client)
+    }
+
     /// Whether the one does and judges as the other.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let versions =
@@ -190,8 +209,8 @@ impl TlsPolicyBuilder {
         self
     }
 
-    /// How many verified chains a snapshot remembers, so that a peer that comes back costs no signature checks over
-    /// certificates; 0 for none. The default is 16,384. See
+    /// How many verified chains a configuration remembers, so that a peer that comes back costs no signature checks
+    /// over certificates; 0 for none. The default is 16,384. See
     /// [`PeerVerifier::with_chain_cache_capacity`](crate::verifier::PeerVerifier::with_chain_cache_capacity).
     #[must_use]
     pub fn chain_cache_capacity(mut self, chains: usize) -> Self {
@@ -262,12 +281,22 @@ impl TlsPolicyBuilder {
         // The first random number of a process is slow: aws-lc gathers entropy for it. Here it delays the start; in the
         // first handshake it would delay a peer.
         provider.secure_random.fill(&mut [0]).map_err(|_| PolicyError::NoRandomNumbers)?;
+        let (provider, clock) = (Arc::new(provider), self.time_provider);
+        let unusable = |error: rustls::Error| PolicyError::UnusableProvider(error.to_string());
+        let server = ServerConfig::builder_with_details(provider.clone(), clock.clone())
+            .with_protocol_versions(&versions)
+            .map_err(unusable)?;
+        let client = ClientConfig::builder_with_details(provider.clone(), clock.clone())
+            .with_protocol_versions(&versions)
+            .map_err(unusable)?;
         Ok(TlsPolicy {
-            provider: Arc::new(provider),
+            provider,
             versions,
+            server: server.into(),
+            client: client.into(),
             acceptance_ticket: self.acceptance_ticket,
             chain_cache_capacity: self.chain_cache_capacity,
-            time_provider: self.time_provider,
+            time_provider: clock,
         })
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex, split};
 use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, FELIX_SPIFFE_ID, KeyType, Purpose, StringType, TestLeaf,
 };
-use typha_tls::{FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, TlsConfig, TyphaAcceptor};
 use typha_tls_fuzz::certificate::{Parts, revocation_list};
 use typha_tls_fuzz::fixtures::{
     CA, CERTIFICATES, FELIX, FELIX_KEY, POLICY, SIGNER, TLS12, TYPHA, TYPHA_KEY, UNTRUSTED, material,
@@ -229,8 +229,8 @@ fn verify() -> Outcome {
 fn acceptor() -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     for (name, policy) in [("tls13", &*POLICY), ("tls12", &*TLS12)] {
-        let snapshot = FelixSnapshot::new(&material(FELIX, FELIX_KEY), required_typha(), policy)?;
-        let flight = runtime.block_on(client_flight(&FelixConnector::new(snapshot)))?;
+        let config = TlsConfig::new(material(FELIX, FELIX_KEY), required_typha(), policy.clone());
+        let flight = runtime.block_on(client_flight(&FelixConnector::new(config)))?;
         write("acceptor", &format!("flight-{name}"), &[&[0][..], &flight].concat())?;
         write("acceptor", &format!("flight-{name}-open"), &[&[0x80][..], &flight].concat())?;
         let hello = 5 + usize::from(flight[3]) * 256 + usize::from(flight[4]);
@@ -258,8 +258,8 @@ fn acceptor() -> Outcome {
 
 /// All that a Felix sends in a handshake that succeeds.
 async fn client_flight(connector: &FelixConnector) -> Result<Vec<u8>, Box<dyn Error>> {
-    let snapshot = TyphaSnapshot::new(&material(TYPHA, TYPHA_KEY), required_felix(), &POLICY)?;
-    let acceptor = TyphaAcceptor::new(snapshot);
+    let config = TlsConfig::new(material(TYPHA, TYPHA_KEY), required_felix(), POLICY.clone());
+    let acceptor = TyphaAcceptor::new(config);
     let (typha, wire) = duplex(64 * 1024);
     let (felix, tap) = duplex(64 * 1024);
     let accept = tokio::spawn(async move { acceptor.accept(typha).await.map(drop) });

@@ -12,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex, split};
 use tokio::time::Instant;
 use typha_tls::policy::TlsPolicy;
-use typha_tls::{FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, TlsConfig, TyphaAcceptor};
 use typha_tls_fuzz::fixtures::{
     FELIX, FELIX_KEY, POLICY, STRANGER, STRANGER_KEY, TLS12, TYPHA, TYPHA_KEY, UNTRUSTED, UNTRUSTED_KEY,
     material, required_felix, required_typha,
@@ -20,8 +20,8 @@ use typha_tls_fuzz::fixtures::{
 use typha_tls_fuzz::input::Input;
 
 static ACCEPTOR: LazyLock<TyphaAcceptor> = LazyLock::new(|| {
-    let snapshot = TyphaSnapshot::new(&material(TYPHA, TYPHA_KEY), required_felix(), &POLICY);
-    TyphaAcceptor::new(snapshot.expect("the fixtures are usable")).with_handshake_timeout(LIMIT)
+    let config = TlsConfig::new(material(TYPHA, TYPHA_KEY), required_felix(), POLICY.clone());
+    TyphaAcceptor::new(config).with_handshake_timeout(LIMIT)
 });
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -37,8 +37,7 @@ static FELIXES: LazyLock<[(FelixConnector, bool); 4]> = LazyLock::new(|| {
 });
 
 fn connector(chain: &[u8], key: &[u8], policy: &TlsPolicy) -> FelixConnector {
-    let snapshot = FelixSnapshot::new(&material(chain, key), required_typha(), policy);
-    FelixConnector::new(snapshot.expect("the fixtures are usable"))
+    FelixConnector::new(TlsConfig::new(material(chain, key), required_typha(), policy.clone()))
 }
 
 /// What happens to the bytes of a Felix.

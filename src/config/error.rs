@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use crate::dialer::InvalidAddress;
 use crate::material::MaterialError;
-use crate::snapshot::SnapshotError;
 use crate::text::Quoted;
 
 /// Where a value comes from.
@@ -136,9 +135,6 @@ pub enum SetupError {
     /// Nothing says where Typha is.
     #[error("there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName")]
     NoEndpoint,
-    /// The TLS policy can not be used.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
 }
 
 impl From<InvalidAddress> for SetupError {

@@ -7,7 +7,6 @@ use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unus
 use super::sources::Sources;
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
-use crate::snapshot::FelixSnapshot;
 use crate::stream::StreamTimeouts;
 
 /// Felix's parameters for its connection to Typha. [`Default`] has Calico's defaults: neither TLS nor an endpoint is
@@ -141,8 +140,7 @@ impl FelixConfig {
     /// A daemon that goes on in plain text on `None` does so by its own decision.
     pub fn connector(&self) -> Result<Option<FelixConnector>, SetupError> {
         let Some(tls) = &self.tls else { return Ok(None) };
-        let snapshot = FelixSnapshot::new(&tls.load_material()?, tls.required_peer.clone(), &tls.policy)?;
-        let connector = FelixConnector::new(snapshot)
+        let connector = FelixConnector::new(tls.load()?)
             .with_stream_timeouts(StreamTimeouts::new(self.read_timeout, self.write_timeout));
         Ok(Some(connector))
     }

@@ -1,4 +1,4 @@
-//! Calico's parameters as a source of snapshots.
+//! Calico's parameters as a source of configurations.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use super::felix::FelixConfig;
 use super::parameters::TlsSettings;
 use super::sources::Sources;
 use super::typha::TyphaConfig;
-use crate::reload::{FileSource, PlannedFiles, SnapshotSource, SourceError};
-use crate::snapshot::SnapshotParts;
+use crate::reload::{FileSource, PlannedFiles, SourceError, TlsConfigSource};
+use crate::tls_config::TlsConfig;
 
 /// Typha's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader).
 ///
@@ -23,8 +23,8 @@ use crate::snapshot::SnapshotParts;
 ///
 /// # Security
 ///
-/// Parameters that say nothing of TLS any more are an error, and the snapshot in force stays: nothing ever turns into
-/// plain text. So is a configuration file that was there when the source was made, and is gone.
+/// Parameters that say nothing of TLS any more are an error, and the configuration in force stays: nothing ever turns
+/// into plain text. So is a configuration file that was there when the source was made, and is gone.
 pub type TyphaConfigSource = ConfigSource<TyphaConfig>;
 
 /// Felix's parameters and the files that they name, for a [`Reloader`](crate::reload::Reloader); in all else as
@@ -104,8 +104,8 @@ fn source(
     })
 }
 
-impl<C> SnapshotSource for ConfigSource<C> {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+impl<C> TlsConfigSource for ConfigSource<C> {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         self.files.load().await
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::error::{ConfigError, shown};
 use super::sources::{Resolved, Setting, Sources};
 use crate::identity::{InvalidIdentity, RequiredIdentity};
-use crate::material::{Material, MaterialError, TlsFiles};
+use crate::material::{MaterialError, TlsFiles};
 use crate::policy::{PolicyError, TlsPolicy};
+use crate::tls_config::TlsConfig;
 
 /// What the TLS parameters say. Both ends have it; that it exists means that TLS is configured.
 #[derive(Clone, Debug)]
@@ -55,8 +56,8 @@ impl TlsSettings {
     /// # Errors
     ///
     /// [`MaterialError`], with the file and what is wrong in it.
-    pub fn load_material(&self) -> Result<Material, MaterialError> {
-        self.files.load(self.policy.provider())
+    pub fn load(&self) -> Result<TlsConfig, MaterialError> {
+        TlsConfig::from_files(&self.files, self.required_peer.clone(), self.policy.clone())
     }
 }
 

@@ -9,7 +9,6 @@ use super::parameters::{
 use super::sources::Sources;
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
-use crate::snapshot::TyphaSnapshot;
 use crate::stream::StreamTimeouts;
 
 /// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
@@ -162,8 +161,7 @@ impl TyphaConfig {
     /// A daemon that goes on in plain text on `None` does so by its own decision.
     pub fn acceptor(&self) -> Result<Option<TyphaAcceptor>, SetupError> {
         let Some(tls) = &self.tls else { return Ok(None) };
-        let snapshot = TyphaSnapshot::new(&tls.load_material()?, tls.required_peer.clone(), &tls.policy)?;
-        let acceptor = TyphaAcceptor::new(snapshot)
+        let acceptor = TyphaAcceptor::new(tls.load()?)
             .with_handshake_timeout(self.handshake_timeout)
             .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout));
         Ok(Some(acceptor))

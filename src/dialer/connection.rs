@@ -14,14 +14,14 @@ use super::endpoint::TyphaEndpoint;
 use super::review::Review;
 use crate::AuthenticatedStream;
 use crate::lifetime::{ConnectionLifetime, DropReason, EndableStream, Ending, Loss, Standing};
-use crate::snapshot_handle::FelixSnapshotHandle;
 use crate::stream::{Acceptance, TlsFacts};
+use crate::tls_context::InForce;
 use crate::verifier::{Rejection, VerifiedPeer};
 
 /// A connection to a Typha that was verified: an [`AuthenticatedStream`] that knows where it leads to.
 ///
-/// Typha is judged again when another snapshot is in force; if it is trusted no longer, the connection is ended as its
-/// [`ConnectionLifetime`] says: the owner is told by [`dropping`](Self::dropping), and 1 s later reading and
+/// Typha is judged again when another configuration is in force; if it is trusted no longer, the connection is ended as
+/// its [`ConnectionLifetime`] says: the owner is told by [`dropping`](Self::dropping), and 1 s later reading and
 /// writing fail with [`io::ErrorKind::ConnectionAborted`].
 #[derive(Debug)]
 pub struct FelixConnection {
@@ -35,7 +35,7 @@ impl FelixConnection {
     pub(super) fn new(
         endpoint: TyphaEndpoint,
         stream: AuthenticatedStream<TcpStream>,
-        snapshots: FelixSnapshotHandle,
+        in_force: InForce<rustls::ClientConfig>,
         lifetime: ConnectionLifetime,
     ) -> Self {
         let (standing, ending) = (Arc::new(Standing::of(&stream)), Arc::<Ending>::default());
@@ -43,7 +43,7 @@ impl FelixConnection {
             endpoint: endpoint.clone(),
             standing: standing.clone(),
             ending: ending.clone(),
-            snapshots,
+            in_force,
             lifetime,
         };
         let review = AbortOnDropHandle::new(tokio::spawn(review.run()));
@@ -65,7 +65,7 @@ impl FelixConnection {
         self.stream.stream().acceptance()
     }
 
-    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot by which Typha was accepted.
+    /// The [generation](crate::FelixConnector::replace) of the configuration by which Typha was accepted.
     pub fn generation(&self) -> u64 {
         self.stream.stream().generation()
     }

@@ -176,8 +176,8 @@ impl FelixDialer {
         };
         let (endpoint, stream) = Connecting::new(means).connect().await?;
         debug!(%endpoint, "connected to Typha");
-        let snapshots = self.connector.snapshots().clone();
-        Ok(FelixConnection::new(endpoint, stream, snapshots, self.lifetime.clone()))
+        let in_force = self.connector.in_force.clone();
+        Ok(FelixConnection::new(endpoint, stream, in_force, self.lifetime.clone()))
     }
 
     /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,

@@ -1,4 +1,4 @@
-//! Judges the Typha of a live connection again: under a new snapshot, and when something has expired.
+//! Judges the Typha of a live connection again: under a new configuration, and when something has expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::endpoint::TyphaEndpoint;
 use crate::lifetime::{ConnectionLifetime, DropReason, Ending, LOOK_INTERVAL, Standing};
-use crate::snapshot_handle::FelixSnapshotHandle;
+use crate::tls_context::InForce;
 
 /// For how long a connection that is to end still works, as on Typha's end.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub(super) struct Review {
     pub(super) endpoint: TyphaEndpoint,
     pub(super) standing: Arc<Standing>,
     pub(super) ending: Arc<Ending>,
-    pub(super) snapshots: FelixSnapshotHandle,
+    pub(super) in_force: InForce<rustls::ClientConfig>,
     pub(super) lifetime: ConnectionLifetime,
 }
 
@@ -32,7 +32,7 @@ impl Review {
     }
 
     async fn reason_to_end(&self) -> DropReason {
-        let mut generations = self.snapshots.generations();
+        let mut generations = self.in_force.generations();
         let retires_at = self.lifetime.age_limit().map(|age| Instant::now() + age);
         let mut closes_at = None;
         loop {
@@ -57,10 +57,10 @@ impl Review {
     }
 
     fn judge(&self) {
-        let snapshot = self.snapshots.current();
-        let generation = snapshot.generation();
-        let Some(now) = snapshot.now().filter(|now| self.standing.is_due(generation, *now)) else { return };
-        let judgement = self.standing.judge(&snapshot, now);
+        let context = self.in_force.current();
+        let generation = context.generation;
+        let Some(now) = context.now().filter(|now| self.standing.is_due(generation, *now)) else { return };
+        let judgement = self.standing.judge(&context, now);
         if let Some(loss) = self.standing.note(generation, &judgement) {
             let rejection = loss.rejection();
             warn!(

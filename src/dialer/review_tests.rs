@@ -7,13 +7,11 @@ use tokio::time::{Instant, sleep};
 
 use super::endpoint::TyphaEndpoint;
 use super::review::Review;
-use crate::Role;
 use crate::identity::RequiredIdentity;
 use crate::lifetime::{ConnectionLifetime, DropReason, Ending, ExpiryPolicy, LostTrustPolicy, Standing};
 use crate::policy::TlsPolicy;
-use crate::snapshot::FelixSnapshot;
-use crate::snapshot_handle::FelixSnapshotHandle;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
+use crate::{FelixConnector, Role, TlsConfig};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +21,7 @@ struct Site {
     cas: [TestCa; 2],
     typha: TestLeaf,
     clock: TestClock,
-    snapshots: FelixSnapshotHandle,
+    connector: FelixConnector,
     standing: Arc<Standing>,
     ending: Arc<Ending>,
 }
@@ -35,15 +33,14 @@ impl Site {
         let cas = [ca("one"), ca("two")];
         let typha = cas[0].issue(CertificateSpec::leaf("typha").valid(now - HOUR, now + HOUR)).unwrap();
         let clock = TestClock::new();
-        let snapshots = FelixSnapshotHandle::new(snapshot(&cas[0], &typha, &clock));
-        let verifier = snapshots.current().verifier().clone();
-        let peer = verifier.verify(typha.chain(), Role::Typha, clock.now()).unwrap();
+        let connector = FelixConnector::new(config(&cas[0], &typha, &clock));
+        let peer = connector.verifier().verify(typha.chain(), Role::Typha, clock.now()).unwrap();
         let standing = Arc::new(Standing::new(peer, typha.chain(), 1));
-        Self { cas, typha, clock, snapshots, standing, ending: Arc::default() }
+        Self { cas, typha, clock, connector, standing, ending: Arc::default() }
     }
 
     fn trust(&self, ca: usize) {
-        self.snapshots.replace(snapshot(&self.cas[ca], &self.typha, &self.clock));
+        self.connector.replace(config(&self.cas[ca], &self.typha, &self.clock));
     }
 
     fn start(&self, lifetime: ConnectionLifetime) {
@@ -51,17 +48,17 @@ impl Site {
             endpoint: TyphaEndpoint::new(([127, 0, 0, 1], 1).into()),
             standing: self.standing.clone(),
             ending: self.ending.clone(),
-            snapshots: self.snapshots.clone(),
+            in_force: self.connector.in_force.clone(),
             lifetime,
         };
         tokio::spawn(review.run());
     }
 }
 
-fn snapshot(ca: &TestCa, leaf: &TestLeaf, clock: &TestClock) -> FelixSnapshot {
+fn config(ca: &TestCa, leaf: &TestLeaf, clock: &TestClock) -> TlsConfig {
     let policy = TlsPolicy::builder().time_provider(Arc::new(clock.clone())).build().unwrap();
     let material = material(ca, leaf, policy.provider()).unwrap();
-    FelixSnapshot::new(&material, RequiredIdentity::common_name("typha").unwrap(), &policy).unwrap()
+    TlsConfig::new(material, RequiredIdentity::common_name("typha").unwrap(), policy)
 }
 
 #[tokio::test(start_paused = true)]

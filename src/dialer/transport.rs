@@ -3,15 +3,23 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use rustls_pki_types::UnixTime;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::error::HandshakeError;
-use crate::snapshot::OwnLeaf;
+use crate::identity::PeerIdentity;
 use crate::{AuthenticatedStream, FelixConnector};
+
+/// Our own leaf.
+#[derive(Clone)]
+pub(super) struct OwnLeaf {
+    pub(super) identity: PeerIdentity,
+    pub(super) not_before: UnixTime,
+    pub(super) not_after: UnixTime,
+}
 
 /// TCP and TLS.
 pub(super) trait Transport: Send + Sync {
@@ -30,7 +38,7 @@ pub(super) trait Transport: Send + Sync {
     ) -> impl Future<Output = Result<Self::Stream, HandshakeError>> + Send;
 
     /// Our own leaf, if it is not valid now: a Typha that refuses us then is right.
-    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>>;
+    fn invalid_own_leaf(&self) -> Option<OwnLeaf>;
 }
 
 impl Transport for FelixConnector {
@@ -51,9 +59,11 @@ impl Transport for FelixConnector {
         self.connect_tcp_until(tcp, first_message, bound, deadline)
     }
 
-    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>> {
-        let snapshot = self.snapshot();
-        let now = snapshot.now()?;
-        Some(snapshot.own_leaf().clone()).filter(|leaf| !leaf.is_valid_at(now))
+    fn invalid_own_leaf(&self) -> Option<OwnLeaf> {
+        let context = self.in_force.current();
+        let own = &context.config.material.credentials;
+        let (not_before, not_after) = (own.not_before(), own.not_after());
+        let is_valid = (not_before..=not_after).contains(&context.now()?);
+        (!is_valid).then(|| OwnLeaf { identity: own.identity().clone(), not_before, not_after })
     }
 }

@@ -2,8 +2,8 @@
 //! for long.
 //!
 //! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) judge the peers of their live
-//! connections again, by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another snapshot is
-//! in force, and when a certificate of the peer's chain expires.
+//! connections again, by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another
+//! configuration is in force, and when a certificate of the peer's chain expires.
 
 mod endable_stream;
 mod ending;

@@ -24,7 +24,7 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectionLifetime {
-    /// For a peer that a new snapshot does not accept: its CA was removed, it was revoked, another identity is
+    /// For a peer that a new configuration does not accept: its CA was removed, it was revoked, another identity is
     /// required. Default: closed, [spread](LostTrustPolicy::CloseSpread) over 60 s.
     pub on_lost_trust: LostTrustPolicy,
     /// For a peer of whose chain something has expired since it connected, and nothing else is wrong. Default: only

@@ -4,8 +4,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::snapshot::Snapshot;
 use crate::stream::AuthenticatedStream;
+use crate::tls_context::TlsContext;
 use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer};
 
 /// What a live connection's peer was judged by, and what came of it.
@@ -84,7 +84,7 @@ impl Standing {
     pub(crate) fn is_due(&self, generation: u64, now: UnixTime) -> bool {
         let latest = self.latest();
         let in_time = now <= latest.peer.trusted_until();
-        // One that was judged by a newer snapshot already is none of this one's business.
+        // One that was judged by a newer configuration already is none of this one's business.
         latest.generation < generation
             || latest.generation == generation
                 && match latest.loss {
@@ -95,9 +95,9 @@ impl Standing {
                 }
     }
 
-    /// Judges the peer as the verifier of `snapshot` would in a handshake.
-    pub(crate) fn judge<C>(&self, snapshot: &Snapshot<C>, now: UnixTime) -> Judgement {
-        judge(snapshot.verifier(), &self.chain, &self.peer(), now)
+    /// Judges the peer as the verifier of `context` would in a handshake.
+    pub(crate) fn judge<C>(&self, context: &TlsContext<C>, now: UnixTime) -> Judgement {
+        judge(&context.verifier, &self.chain, &self.peer(), now)
     }
 
     /// Notes a judgement by a generation. `Some` if it is a loss that was not known before.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::standing::{Loss, Standing};
@@ -10,8 +11,9 @@ use crate::Role;
 use crate::identity::RequiredIdentity;
 use crate::material::{RevocationLists, RevocationPolicy, TrustBundle};
 use crate::policy::TlsPolicy;
-use crate::snapshot::{SnapshotParts, TyphaSnapshot};
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{InForce, TlsContext};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -23,7 +25,7 @@ struct Site {
     standing: Standing,
 }
 
-/// What another snapshot has.
+/// What another configuration has.
 struct Changed<'a> {
     cas: &'a [CertificateDer<'static>],
     required: &'a str,
@@ -39,8 +41,8 @@ impl Site {
         let ca = TestCa::new(CertificateSpec::ca("ca").valid(began - HOUR, began + 1000 * HOUR)).unwrap();
         let spec = CertificateSpec::leaf("felix").valid(began - HOUR, began + HOUR);
         let felix = ca.issue(spec).unwrap();
-        let snapshot = snapshot(&ca, &Changed::nothing(&[ca.root().clone()]), began);
-        let peer = snapshot.verifier().verify(felix.chain(), Role::Felix, at(began)).unwrap();
+        let context = context(&ca, &Changed::nothing(&[ca.root().clone()]), began);
+        let peer = context.verifier.verify(felix.chain(), Role::Felix, at(began)).unwrap();
         let standing = Standing::new(peer, felix.chain(), 1);
         Self { ca, felix, began, standing }
     }
@@ -60,8 +62,8 @@ impl Site {
 
     /// The judgement so long after the begin: what kind of loss, for which reason.
     fn judged(&self, after: Duration, changed: &Changed<'_>) -> (&'static str, &'static str) {
-        let snapshot = snapshot(&self.ca, changed, self.began);
-        match self.standing.judge(&snapshot, at(self.began + after)) {
+        let context = context(&self.ca, changed, self.began);
+        match self.standing.judge(&context, at(self.began + after)) {
             Ok(_) => ("none", ""),
             Err(loss @ Loss::Expired(_)) => ("expired", loss.rejection().reason()),
             Err(loss @ Loss::NotYetValid(_)) => ("not yet valid", loss.rejection().reason()),
@@ -77,7 +79,7 @@ impl<'a> Changed<'a> {
     }
 }
 
-fn snapshot(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> TyphaSnapshot {
+fn context(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> Arc<TlsContext<ServerConfig>> {
     let policy = TlsPolicy::builder().time_provider(Arc::new(TestClock::new())).build().unwrap();
     let typha = ca.issue(CertificateSpec::leaf("typha")).unwrap();
     let mut material = material(ca, &typha, policy.provider()).unwrap();
@@ -86,7 +88,7 @@ fn snapshot(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> TyphaSnaps
     let lists = RevocationLists::from_der([list], &material.trust_bundle, policy.provider()).unwrap();
     material.revocation_lists = lists.with_policy(changed.policy);
     let required = RequiredIdentity::common_name(changed.required).unwrap();
-    TyphaSnapshot::build(SnapshotParts::new(material, required, policy)).unwrap()
+    InForce::new(TlsConfig::new(material, required, policy)).current()
 }
 
 fn at(time: SystemTime) -> UnixTime {
@@ -103,7 +105,7 @@ fn an_expired_certificate_of_the_same_ca_does_not_hide_that_a_peer_is_revoked() 
         let changed = Changed { revoked: &revoked, ..Changed::nothing(&cas) };
         assert_eq!(site.judged(Duration::ZERO, &changed), ("trust", "revoked"));
         assert_eq!(site.judged(2 * HOUR, &changed), ("trust", "revoked"));
-        let verifier = snapshot(&site.ca, &changed, site.began).verifier().clone();
+        let verifier = context(&site.ca, &changed, site.began).verifier.clone();
         let rejection = verifier.verify(site.felix.chain(), Role::Felix, at(site.began)).unwrap_err();
         assert_eq!(rejection.reason(), "revoked");
         assert_eq!(site.judged(Duration::ZERO, &Changed::nothing(&cas)), ("none", ""));
@@ -150,9 +152,9 @@ fn a_dead_certificate_of_a_ca_that_was_removed_keeps_nobody() {
 #[test]
 fn who_has_expired_takes_no_place_among_those_who_are_remembered() {
     let site = Site::new();
-    let snapshot = snapshot(&site.ca, &Changed::nothing(&[site.ca.root().clone()]), site.began);
-    assert!(site.standing.judge(&snapshot, at(site.began + 2 * HOUR)).is_err());
-    let verifier = format!("{:?}", snapshot.verifier());
+    let context = context(&site.ca, &Changed::nothing(&[site.ca.root().clone()]), site.began);
+    assert!(site.standing.judge(&context, at(site.began + 2 * HOUR)).is_err());
+    let verifier = format!("{:?}", context.verifier);
     assert!(verifier.contains("ChainCache { chains: 0,"), "{verifier}");
 }
 

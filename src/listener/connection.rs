@@ -60,7 +60,7 @@ impl TyphaConnection {
         self.stream.stream().tls()
     }
 
-    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot by which Felix was accepted.
+    /// The [generation](crate::TyphaAcceptor::replace) of the configuration by which Felix was accepted.
     pub fn generation(&self) -> u64 {
         self.stream.stream().generation()
     }

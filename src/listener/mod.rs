@@ -49,7 +49,6 @@ pub use crate::lifetime::DropReason;
 
 use crate::TyphaAcceptor;
 use crate::lifetime::ConnectionLifetime;
-use crate::snapshot_handle::TyphaSnapshotHandle;
 use reports::{Observer, TrustObserver};
 use shared::Shared;
 
@@ -150,10 +149,10 @@ pub struct TyphaListenerBuilder {
 }
 
 impl TyphaListenerBuilder {
-    /// The handle by which the snapshot is replaced, for a [`Reloader`](crate::reload::Reloader) or a program of one's
-    /// own.
-    pub fn snapshots(&self) -> &TyphaSnapshotHandle {
-        self.acceptor.snapshots()
+    /// The acceptor, by which the configuration in force is [replaced](TyphaAcceptor::replace) or
+    /// [followed](TyphaAcceptor::follow).
+    pub fn acceptor(&self) -> &TyphaAcceptor {
+        &self.acceptor
     }
 
     /// Sets how much it takes on.

@@ -29,7 +29,7 @@ static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
     let pki = TestPki::new().unwrap();
     let acceptor = pki.acceptor().unwrap();
     let now = UnixTime::now();
-    (acceptor.snapshot().verifier().verify(pki.felix.chain(), Role::Felix, now).unwrap(), pki.felix)
+    (acceptor.verifier().verify(pki.felix.chain(), Role::Felix, now).unwrap(), pki.felix)
 });
 
 /// One that is only counted.

@@ -31,7 +31,7 @@ pub struct LostTrust {
     pub peer: VerifiedPeer,
     /// Why it would not be accepted now.
     pub rejection: Rejection,
-    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot that says so.
+    /// The [generation](crate::TyphaAcceptor::replace) of the configuration that says so.
     pub generation: u64,
     /// Whether the connection is to be [closed](crate::lifetime::ConnectionLifetime) for it.
     pub closes: bool,

@@ -1,4 +1,4 @@
-//! Judges the peers of live connections again: under a new snapshot, and when something has expired.
+//! Judges the peers of live connections again: under a new configuration, and when something has expired.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -13,14 +13,13 @@ use super::reports::LostTrust;
 use super::roll::Entry;
 use super::shared::Shared;
 use crate::lifetime::{DropReason, Judgement, LOOK_INTERVAL, Loss};
-use crate::snapshot::TyphaSnapshot;
 
 /// Chains that are judged, some 0.1 ms each, before others get a turn on the thread.
 const JUDGED_AT_A_TIME: usize = 16;
 
 /// Goes on until the listener is stopped and the last connection has gone.
 pub(super) async fn review(shared: Arc<Shared>) {
-    let mut generations = shared.acceptor.snapshots().generations();
+    let mut generations = shared.acceptor.generations();
     let mut closings = Closings::default();
     let over = async {
         shared.stop.cancelled().await;
@@ -60,10 +59,10 @@ type Losses = Vec<(Arc<Entry>, Loss)>;
 
 /// Judges who is due, each chain once.
 async fn judge(shared: &Shared) -> Losses {
-    let snapshot = shared.acceptor.snapshot();
-    let generation = snapshot.generation();
+    let context = shared.acceptor.in_force.current();
+    let generation = context.generation;
     // Without a time nobody can be judged.
-    let Some(now) = snapshot.now() else { return Losses::new() };
+    let Some(now) = context.now() else { return Losses::new() };
     let mut due = shared.roll.staying_entries();
     due.retain(|entry| entry.standing.is_due(generation, now));
     let mut judgements: HashMap<(&[CertificateDer<'_>], UnixTime), Judgement> = HashMap::new();
@@ -76,7 +75,7 @@ async fn judge(shared: &Shared) -> Losses {
                 if judgements.len() % JUDGED_AT_A_TIME == JUDGED_AT_A_TIME - 1 {
                     yield_now().await;
                 }
-                let judgement = entry.standing.judge(&snapshot, now);
+                let judgement = entry.standing.judge(&context, now);
                 judgements.insert(key, judgement.clone());
                 judgement
             }
@@ -85,12 +84,11 @@ async fn judge(shared: &Shared) -> Losses {
             losses.push((entry.clone(), loss));
         }
     }
-    report(shared, &snapshot, &losses);
+    report(shared, generation, &losses);
     losses
 }
 
-fn report(shared: &Shared, snapshot: &TyphaSnapshot, losses: &Losses) {
-    let generation = snapshot.generation();
+fn report(shared: &Shared, generation: u64, losses: &Losses) {
     let mut reasons: BTreeMap<_, (usize, &Loss)> = BTreeMap::new();
     for (entry, loss) in losses {
         let rejection = loss.rejection().clone();

@@ -17,9 +17,8 @@ use crate::identity::RequiredIdentity;
 use crate::lifetime::{ConnectionLifetime, DropReason, ExpiryPolicy, LostTrustPolicy, Standing};
 use crate::material::TrustBundle;
 use crate::policy::TlsPolicy;
-use crate::snapshot::{SnapshotParts, TyphaSnapshot};
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
-use crate::{Role, TyphaAcceptor};
+use crate::{Role, TlsConfig, TyphaAcceptor};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -39,7 +38,7 @@ impl Site {
         let ca = |name| TestCa::new(CertificateSpec::ca(name).valid(now - HOUR, now + 1000 * HOUR)).unwrap();
         let cas = [ca("one"), ca("two")];
         let (typha, clock) = (cas[0].issue(CertificateSpec::leaf("typha")).unwrap(), TestClock::new());
-        let acceptor = TyphaAcceptor::new(snapshot(&[&cas[0], &cas[1]], &typha, &clock, "felix"));
+        let acceptor = TyphaAcceptor::new(config(&[&cas[0], &cas[1]], &typha, &clock, "felix"));
         let reported = Arc::<Mutex<Vec<_>>>::default();
         let sink = reported.clone();
         let builder = TyphaListener::builder(acceptor)
@@ -55,7 +54,7 @@ impl Site {
 
     fn require(&self, cas: &[usize], name: &str) -> u64 {
         let cas: Vec<_> = cas.iter().map(|&index| &self.cas[index]).collect();
-        self.shared.acceptor.snapshots().replace(snapshot(&cas, &self.typha, &self.clock, name))
+        self.shared.acceptor.replace(config(&cas, &self.typha, &self.clock, name))
     }
 
     fn leaf(&self, ca: usize, valid_for: Duration) -> TestLeaf {
@@ -64,11 +63,11 @@ impl Site {
         self.cas[ca].issue(spec).unwrap()
     }
 
-    /// A connection that the snapshot in force has accepted.
+    /// A connection that the configuration in force has accepted.
     fn standing(&self, leaf: &TestLeaf) -> Standing {
-        let snapshot = self.shared.acceptor.snapshot();
-        let peer = snapshot.verifier().verify(leaf.chain(), Role::Felix, self.clock.now()).unwrap();
-        Standing::new(peer, leaf.chain(), snapshot.generation())
+        let context = self.shared.acceptor.in_force.current();
+        let peer = context.verifier.verify(leaf.chain(), Role::Felix, self.clock.now()).unwrap();
+        Standing::new(peer, leaf.chain(), context.generation)
     }
 
     fn enter(&self, standing: Standing) -> Arc<Entry> {
@@ -96,12 +95,12 @@ impl Site {
     }
 }
 
-fn snapshot(cas: &[&TestCa], typha: &TestLeaf, clock: &TestClock, name: &str) -> TyphaSnapshot {
+fn config(cas: &[&TestCa], typha: &TestLeaf, clock: &TestClock, name: &str) -> TlsConfig {
     let policy = TlsPolicy::builder().time_provider(Arc::new(clock.clone())).build().unwrap();
     let mut material = material(cas[0], typha, policy.provider()).unwrap();
     material.trust_bundle = TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap();
     let required = RequiredIdentity::common_name(name).unwrap();
-    TyphaSnapshot::from_parts(SnapshotParts::new(material, required, policy)).unwrap()
+    TlsConfig::new(material, required, policy)
 }
 
 fn lifetime(on_lost_trust: LostTrustPolicy, on_expiry: ExpiryPolicy) -> ConnectionLifetime {
@@ -259,7 +258,7 @@ async fn a_clock_that_goes_back_and_forth() {
     let entry = site.connect(&site.leaf(0, HOUR));
     let now = site.clock.now();
     site.start();
-    // Before everything was valid, and a new snapshot.
+    // Before everything was valid, and a new configuration.
     site.clock.set(UnixTime::since_unix_epoch(HOUR));
     site.trust(&[0]);
     sleep(MINUTE).await;
@@ -306,7 +305,7 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
 }
 
-/// A handshake that began with the old snapshot and ends when the review has gone over the others.
+/// A handshake that began with the old configuration and ends when the review has gone over the others.
 #[tokio::test(start_paused = true)]
 async fn who_comes_late_is_judged_at_once() {
     let site = Site::new(ConnectionLifetime::default());
@@ -320,11 +319,11 @@ async fn who_comes_late_is_judged_at_once() {
     assert_eq!(good.standing.generation(), 2);
 }
 
-/// The review has loaded a snapshot, which is replaced before it goes over the connections.
+/// The review has loaded a configuration, which is replaced before it goes over the connections.
 #[tokio::test(start_paused = true)]
-async fn nobody_is_judged_by_an_older_snapshot_than_before() {
+async fn nobody_is_judged_by_an_older_configuration_than_before() {
     let site = Site::new(ConnectionLifetime::default());
-    let old = site.shared.acceptor.snapshot().generation();
+    let old = site.shared.acceptor.in_force.current().generation;
     site.trust(&[0, 1]);
     let entry = site.connect(&site.leaf(0, HOUR));
     assert!(!entry.standing.is_due(old, site.clock.now()));

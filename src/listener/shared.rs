@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
     pub(super) stop: CancellationToken,
-    /// A connection has come that was judged by a snapshot that is not in force any more.
+    /// A connection has come that was judged by a configuration that is not in force any more.
     pub(super) late: Notify,
     /// How many connections rebalancing leaves.
     pub(super) target: watch::Sender<usize>,
@@ -99,7 +99,7 @@ impl Shared {
     pub(super) fn enter(&self, entry: &Arc<Entry>) {
         self.roll.add(entry);
         // If it is replaced after this, the review finds the connection in the roll.
-        let generation = self.acceptor.snapshot().generation();
+        let generation = self.acceptor.in_force.current().generation;
         if entry.standing.generation() != generation {
             self.late.notify_one();
         }

@@ -1,4 +1,4 @@
-//! What differs between two snapshots, in words.
+//! What differs between two configurations, in words.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use rustls_pki_types::UnixTime;
 
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
-use crate::snapshot::SnapshotParts;
 use crate::text::Timestamp;
+use crate::tls_config::TlsConfig;
 use crate::verifier::{PeerVerifier, Rejection};
 
-/// What differs between the parts in force before and now.
+/// What differs between the configurations in force before and now.
 pub(super) struct Changes<'a> {
-    old: &'a SnapshotParts,
-    new: &'a SnapshotParts,
+    old: &'a TlsConfig,
+    new: &'a TlsConfig,
 }
 
 /// Subjects that are listed.
 const LIMIT: usize = 5;
 
 impl<'a> Changes<'a> {
-    pub(super) fn between(old: &'a SnapshotParts, new: &'a SnapshotParts) -> Self {
+    pub(super) fn between(old: &'a TlsConfig, new: &'a TlsConfig) -> Self {
         Self { old, new }
     }
 
@@ -72,13 +72,13 @@ impl fmt::Display for OwnIssuer {
 fn missing_issuer(
     own: &Credentials,
     bundle: &TrustBundle,
-    parts: &SnapshotParts,
+    config: &TlsConfig,
     local: Role,
     now: UnixTime,
 ) -> Option<String> {
     // Which identity is required comes after the chain, and so does not matter.
-    let (lists, required) = (RevocationLists::none(), parts.required_peer.clone());
-    let verifier = PeerVerifier::new(bundle.clone(), lists, required, parts.policy.provider());
+    let (lists, required) = (RevocationLists::none(), config.required_peer.clone());
+    let verifier = PeerVerifier::new(bundle.clone(), lists, required, config.policy.provider());
     match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, now) {
         Err(Rejection::UnknownCa { issuer, .. }) => Some(issuer),
         Err(Rejection::CaKeyMismatch { issuer, .. }) => {

@@ -6,20 +6,16 @@ use thiserror::Error;
 
 use super::source::SourceError;
 use crate::material::MaterialWarning;
-use crate::snapshot::SnapshotError;
 use crate::text::WithCauses;
 
-/// Why a look of the [`Reloader`](super::Reloader) brought nothing that can be put in force. The snapshot in force
-/// stays.
+/// Why a look of the [`Reloader`](super::Reloader) brought nothing that can be put in force. The configuration
+/// in force stays.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReloadError {
     /// The clock of the policy gives no time, without which nothing new can be judged.
     #[error("the clock gives no time, so that what is new can not be judged")]
     NoTime,
-    /// Material, identity and policy do not make a snapshot.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
     /// The source gives nothing: a file is missing or damaged, most often.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -47,7 +43,6 @@ impl ReloadError {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NoTime => "no_time",
-            Self::Snapshot(_) => "snapshot",
             Self::Source(_) => "source",
             Self::Stopped => "stopped",
             Self::TimedOut(_) => "timed_out",

@@ -22,8 +22,8 @@ impl Facade {
 
         const RELOADS: &str = "typha_tls_reloads";
         const GENERATION: &str = "typha_tls_snapshot_generation";
-        describe_counter!(RELOADS, "changes of what snapshots are made of, by outcome");
-        describe_gauge!(GENERATION, "the generation of the snapshot in force");
+        describe_counter!(RELOADS, "changes of the configuration, by outcome");
+        describe_gauge!(GENERATION, "the generation of the configuration in force");
         describe_gauge!(NOT_AFTER, Unit::Seconds, "when a certificate in force expires, since 1970");
         Self {
             replaced: counter!(RELOADS, "outcome" => "replaced"),

@@ -17,12 +17,12 @@ use super::facade::Facade;
 use super::files::SETTLE_TIME;
 use super::look::{Found, look};
 use super::options::ReloadOptions;
-use super::source::SnapshotSource;
+use super::source::TlsConfigSource;
 use super::state::{CertificateLifetime, ReloadState, Reloaded};
-use crate::snapshot::{Snapshot, SnapshotEnd};
-use crate::snapshot_handle::SnapshotHandle;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{End, InForce, TlsContext};
 
 /// The shortest time between two looks that nobody asked for.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -42,19 +42,19 @@ pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
 
 /// What the task has.
 pub(super) struct Following<C, S> {
-    snapshots: SnapshotHandle<C>,
+    in_force: InForce<C>,
     source: S,
     description: String,
     options: ReloadOptions,
     state: watch::Sender<ReloadState>,
     expiry: ExpiryWatch,
     facade: Facade,
-    settling: Option<Settling<C>>,
+    settling: Option<Settling>,
 }
 
 /// What is new, and has to be found again.
-struct Settling<C> {
-    found: Found<C>,
+struct Settling {
+    found: Found,
     since: Instant,
     /// How many looks in a row found something else than the look before, this one included.
     looks: u32,
@@ -69,32 +69,32 @@ enum Wake {
     Stopped,
 }
 
-impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
+impl<C: End, S: TlsConfigSource> Following<C, S> {
     pub(super) fn new(
-        snapshots: SnapshotHandle<C>,
+        in_force: InForce<C>,
         source: S,
         mut options: ReloadOptions,
     ) -> (Self, watch::Receiver<ReloadState>) {
         if !options.poll_interval.is_zero() {
             options.poll_interval = options.poll_interval.max(PAUSE);
         }
-        let current = snapshots.current();
+        let current = in_force.current();
         let state = watch::Sender::new(ReloadState {
-            generation: current.generation(),
+            generation: current.generation,
             loaded_at: now(&current),
             loaded_from: THE_PROGRAM.to_owned(),
             looks: 0,
             reloads: 0,
             failures: 0,
             last_error: None,
-            certificates: CertificateLifetime::all_of(current.parts()),
+            certificates: CertificateLifetime::all_of(&current.config),
         });
         let receiver = state.subscribe();
         let mut expiry = ExpiryWatch::new(options.expiry_warnings.clone());
-        expiry.begin_lists(&current.parts().material.revocation_lists, now(&current));
+        expiry.begin_lists(&current.config.material.revocation_lists, now(&current));
         let description = source.description();
         let following = Self {
-            snapshots,
+            in_force,
             source,
             description,
             options,
@@ -108,17 +108,17 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
 
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let by_itself = !self.options.poll_interval.is_zero();
-        let mut generations = self.snapshots.generations();
+        let mut generations = self.in_force.generations();
         let mut next_look = Instant::now();
         let mut hints_from = next_look;
         let mut gives_hints = true;
         loop {
             self.follow_generation();
             self.facade.tell(&self.state.borrow());
-            let current = self.snapshots.current();
+            let current = self.in_force.current();
             if let Some(now) = current.now() {
                 self.expiry.warn(&self.state.borrow().certificates, now);
-                self.expiry.warn_of_lists(&current.parts().material.revocation_lists, now);
+                self.expiry.warn_of_lists(&current.config.material.revocation_lists, now);
             }
             // While something settles it is looked at soon enough, and that does not have to wait for the last of many
             // changes.
@@ -180,13 +180,13 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
 
     /// What the program puts in force during a look may be newer than what that look found: then the source is asked
     /// again.
-    async fn look(&self) -> Found<C> {
+    async fn look(&self) -> Found {
         let mut attempts = LOOKS_OVERTAKEN;
         loop {
-            let generation = self.snapshots.current().generation();
-            let found = look(&self.source, &self.snapshots, self.options.load_timeout).await;
+            let generation = self.in_force.current().generation;
+            let found = look(&self.source, &self.in_force, self.options.load_timeout).await;
             self.state.send_modify(|state| state.looks += 1);
-            let is_overtaken = self.snapshots.current().generation() != generation;
+            let is_overtaken = self.in_force.current().generation != generation;
             if !is_overtaken || !matches!(found, Found::New(_)) || attempts == 0 {
                 return found;
             }
@@ -200,7 +200,7 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
     }
 
     /// What a look by itself found. Returns when to look again.
-    fn consider(&mut self, found: Found<C>) -> Duration {
+    fn consider(&mut self, found: Found) -> Duration {
         let (poll, settle) = (self.options.poll_interval, self.settle_time());
         let before = self.settling.take();
         if settle.is_zero() || matches!(found, Found::Unchanged) || self.is_known(&found) {
@@ -237,7 +237,7 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
     }
 
     /// Whether it is a failure that has been reported.
-    fn is_known(&self, found: &Found<C>) -> bool {
+    fn is_known(&self, found: &Found) -> bool {
         match (found, &self.state.borrow().last_error) {
             (Found::Bad(error), Some(reported)) => error.reads_as(reported),
             _ => false,
@@ -245,12 +245,12 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
     }
 }
 
-impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
+impl<C: End, S: TlsConfigSource> Following<C, S> {
     /// Acts on what a look found.
-    fn settled(&mut self, found: Found<C>) -> Result<Reloaded, Arc<ReloadError>> {
+    fn settled(&mut self, found: Found) -> Result<Reloaded, Arc<ReloadError>> {
         match found {
             Found::Bad(error) => Err(self.failed(error)),
-            Found::New(snapshot) => Ok(Reloaded::Replaced { generation: self.put_in_force(snapshot) }),
+            Found::New(config) => Ok(Reloaded::Replaced { generation: self.put_in_force(config) }),
             Found::Unchanged => {
                 if self.state.borrow().last_error.is_some() {
                     info!(source = self.description, "what is there is what is in force, again");
@@ -272,7 +272,7 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
             reason = error.as_str(),
             detail = %WithCauses(&*error),
             generation = self.state.borrow().generation,
-            "what is new can not be used; the snapshot in force stays"
+            "what is new can not be used; the configuration in force stays"
         );
         self.state.send_modify(|state| {
             state.failures += 1;
@@ -281,45 +281,46 @@ impl<C: SnapshotEnd, S: SnapshotSource> Following<C, S> {
         error
     }
 
-    fn put_in_force(&mut self, snapshot: Snapshot<C>) -> u64 {
-        let (old, new) = (self.snapshots.current(), snapshot.clone());
-        let generation = self.snapshots.replace(snapshot);
-        let changes = Changes::between(old.parts(), new.parts());
-        info!(generation, source = self.description, changes = %changes, "snapshot replaced");
-        if let Some(issuer) = changes.own_issuer(C::LOCAL, now(&new)) {
+    fn put_in_force(&mut self, new: TlsConfig) -> u64 {
+        let old = self.in_force.current();
+        let generation = self.in_force.replace(new.clone());
+        let loaded_at = now(&self.in_force.current());
+        let changes = Changes::between(&old.config, &new);
+        info!(generation, source = self.description, changes = %changes, "configuration replaced");
+        if let Some(issuer) = changes.own_issuer(C::LOCAL, loaded_at) {
             warn!(generation, "{issuer}");
         }
-        new.parts().log_warnings(C::LOCAL);
-        self.expiry.begin_lists(&new.parts().material.revocation_lists, now(&new));
+        new.log_warnings(C::LOCAL);
+        self.expiry.begin_lists(&new.material.revocation_lists, loaded_at);
         self.state.send_modify(|state| {
             state.reloads += 1;
             state.last_error = None;
             state.generation = generation;
-            state.loaded_at = now(&new);
+            state.loaded_at = loaded_at;
             state.loaded_from.clone_from(&self.description);
-            state.certificates = CertificateLifetime::all_of(new.parts());
+            state.certificates = CertificateLifetime::all_of(&new);
         });
         generation
     }
 
     /// Takes note of what the program put in force itself.
     fn follow_generation(&mut self) {
-        let current = self.snapshots.current();
-        if current.generation() == self.state.borrow().generation {
+        let current = self.in_force.current();
+        if current.generation == self.state.borrow().generation {
             return;
         }
         self.state.send_modify(|state| {
-            state.generation = current.generation();
+            state.generation = current.generation;
             state.loaded_at = now(&current);
             state.loaded_from = THE_PROGRAM.to_owned();
-            state.certificates = CertificateLifetime::all_of(current.parts());
+            state.certificates = CertificateLifetime::all_of(&current.config);
         });
         // What is known of its lists was said when it was made.
-        self.expiry.begin_lists(&current.parts().material.revocation_lists, now(&current));
+        self.expiry.begin_lists(&current.config.material.revocation_lists, now(&current));
     }
 }
 
 /// By the clock of its policy, or else by ours.
-fn now<C>(snapshot: &Snapshot<C>) -> UnixTime {
-    snapshot.now().unwrap_or_else(UnixTime::now)
+fn now<C>(context: &TlsContext<C>) -> UnixTime {
+    context.now().unwrap_or_else(UnixTime::now)
 }

@@ -9,24 +9,24 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use super::error::ReloadError;
-use super::source::{SnapshotSource, SourceError};
+use super::source::{SourceError, TlsConfigSource};
 use super::validation;
-use crate::snapshot::{Snapshot, SnapshotEnd};
-use crate::snapshot_handle::SnapshotHandle;
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{End, InForce};
 
 /// What a look finds.
-pub(super) enum Found<C> {
+pub(super) enum Found {
     Bad(Arc<ReloadError>),
-    New(Snapshot<C>),
+    New(TlsConfig),
     Unchanged,
 }
 
-impl<C> Found<C> {
+impl Found {
     /// Whether two looks found the same.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Bad(one), Self::Bad(other)) => one.reads_as(other),
-            (Self::New(one), Self::New(other)) => one.parts().is_same_as(other.parts()),
+            (Self::New(one), Self::New(other)) => one.is_same_as(other),
             (Self::Unchanged, Self::Unchanged) => true,
             _ => false,
         }
@@ -34,23 +34,23 @@ impl<C> Found<C> {
 }
 
 /// Asks the source, within `at_most`. A panic of its code is an error like another.
-pub(super) async fn look<C: SnapshotEnd>(
-    source: &impl SnapshotSource,
-    snapshots: &SnapshotHandle<C>,
+pub(super) async fn look<C: End>(
+    source: &impl TlsConfigSource,
+    in_force: &InForce<C>,
     at_most: Duration,
-) -> Found<C> {
+) -> Found {
     let judged = async {
-        let parts = match timeout(at_most, source.load()).await {
-            Ok(Ok(parts)) => parts,
+        let config = match timeout(at_most, source.load()).await {
+            Ok(Ok(config)) => config,
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => return Err(ReloadError::TimedOut(at_most)),
         };
-        let in_force = snapshots.current();
-        if parts.is_same_as(in_force.parts()) {
+        let in_force = in_force.current();
+        if config.is_same_as(&in_force.config) {
             return Ok(Found::Unchanged);
         }
-        validation::check(&parts, in_force.parts(), C::LOCAL)?;
-        Ok(Found::New(Snapshot::build(parts)?))
+        validation::check(&config, &in_force.config, C::LOCAL)?;
+        Ok(Found::New(config))
     };
     match AssertUnwindSafe(judged).catch_unwind().await {
         Ok(Ok(found)) => found,

@@ -1,4 +1,4 @@
-//! Follows what snapshots are made of, and replaces them: [`Reloader`].
+//! Follows a source of configurations, and replaces the one in force: [`Reloader`].
 
 mod changes;
 mod error;
@@ -19,5 +19,5 @@ pub use files::FileSource;
 pub(crate) use files::PlannedFiles;
 pub use options::ReloadOptions;
 pub use reloader::Reloader;
-pub use source::{SnapshotSource, SourceError};
+pub use source::{SourceError, TlsConfigSource};
 pub use state::{CertificateKind, CertificateLifetime, ReloadState, Reloaded};

@@ -9,43 +9,43 @@ use tokio_util::task::AbortOnDropHandle;
 use super::error::ReloadError;
 use super::following::{Following, Request};
 use super::options::ReloadOptions;
-use super::source::SnapshotSource;
+use super::source::TlsConfigSource;
 use super::state::{ReloadState, Reloaded};
-use crate::snapshot::SnapshotEnd;
-use crate::snapshot_handle::SnapshotHandle;
+use crate::tls_context::{End, InForce};
 
-/// Follows a [source](SnapshotSource) and puts in force what it gives. Clones are the same; it works in a task as long
-/// as one clone lives.
+/// Follows a [source](TlsConfigSource) and puts in force what it gives. Clones are the same; it works in a task as
+/// long as one clone lives.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
-/// use typha_tls::reload::{ReloadOptions, Reloader};
+/// use typha_tls::reload::ReloadOptions;
 ///
 /// let sources = Sources::typha();
 /// let config = TyphaConfig::load(&sources)?;
 /// let acceptor = config.acceptor()?.ok_or("TLS is not configured")?;
 /// let source = TyphaConfigSource::new(sources, &config);
-/// let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+/// let reloader = acceptor.follow(source, ReloadOptions::default());
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// It looks at the source when it starts, at the [polling interval](ReloadOptions::poll_interval), when the source
-/// [says so](SnapshotSource::changed), and on [`reload_now`](Self::reload_now). A look that finds what is in force does
-/// nothing.
+/// [says so](TlsConfigSource::changed), and on [`reload_now`](Self::reload_now). A look that finds what is in force
+/// does nothing.
 ///
 /// - **Settling.** What a look by itself finds new, good or bad, must be found the same again after the [settle
-///   time](SnapshotSource::settle_time) of the source before it is put in force or reported: files that are caught
+///   time](TlsConfigSource::settle_time) of the source before it is put in force or reported: files that are caught
 ///   half-written are passed over. What is different at every look is never put in force, and after ten looks said to
 ///   be so.
 /// - **What is new must be right.** A new leaf must be valid now, allow the use of its end, and be no CA; a new entry
 ///   of the bundle must be a CA. What is in force already may stay as it is, so that an expired leaf keeps nobody from
 ///   removing a CA.
-/// - **What is bad changes nothing.** The snapshot in force stays. There is one warning in the log for each change for
-///   the worse, not for each look; [`state`](Self::state) shows it until it is mended.
-/// - What the program puts in force itself, by [`SnapshotHandle::replace`], is what the next look compares with. If the
-///   source gives something else, that takes its place.
+/// - **What is bad changes nothing.** The configuration in force stays. There is one warning in the log for each
+///   change for the worse, not for each look; [`state`](Self::state) shows it until it is mended.
+/// - What the program puts in force itself, by [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or
+///   [`FelixConnector::replace`](crate::FelixConnector::replace), is what the next look compares with. If the source
+///   gives something else, that takes its place.
 ///
 /// Each replacement is an event on the level info, each failure one on the level warn with `reason`
 /// ([`ReloadError::as_str`]) and `detail`. Certificates in force that [are about to expire](super::ExpiryWarnings) are
@@ -66,23 +66,14 @@ struct Inner {
 }
 
 impl Reloader {
-    /// Starts to follow `source`, for all that begins its handshakes with `snapshots`. Dropping the last clone of what
-    /// it returns ends that at once, even in the middle of a look.
-    ///
-    /// One handle is for one reloader: two with different sources would take turns in replacing what the other has put
-    /// in force.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime, which must have its clock enabled.
-    #[must_use = "nothing is followed once it is dropped"]
-    pub fn start<C: SnapshotEnd>(
-        snapshots: &SnapshotHandle<C>,
-        source: impl SnapshotSource + 'static,
+    /// What `TyphaAcceptor::follow` and `FelixConnector::follow` do.
+    pub(crate) fn start<C: End>(
+        in_force: &InForce<C>,
+        source: impl TlsConfigSource + 'static,
         options: ReloadOptions,
     ) -> Self {
         let (requests, asked) = mpsc::unbounded_channel();
-        let (following, state) = Following::new(snapshots.clone(), source, options);
+        let (following, state) = Following::new(in_force.clone(), source, options);
         let task = AbortOnDropHandle::new(tokio::spawn(following.run(asked)));
         Self(Arc::new(Inner { requests, state, _task: task }))
     }

@@ -1,4 +1,4 @@
-//! Where snapshots come from.
+//! Where configurations come from.
 
 use std::error::Error;
 use std::future::{Future, pending};
@@ -8,25 +8,25 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::material::MaterialError;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
-/// Where what a snapshot is made of comes from: files, the SPIFFE Workload API, a secret store of one's own.
+/// Where a configuration comes from: files, the SPIFFE Workload API, a secret store of one's own.
 ///
 /// ```
 /// use std::sync::Mutex;
 ///
 /// use tokio::sync::Notify;
-/// use typha_tls::reload::{SnapshotSource, SourceError};
-/// use typha_tls::snapshot::SnapshotParts;
+/// use typha_tls::TlsConfig;
+/// use typha_tls::reload::{SourceError, TlsConfigSource};
 ///
 /// /// What a secret store has sent last.
 /// struct Pushed {
-///     latest: Mutex<Result<SnapshotParts, String>>,
+///     latest: Mutex<Result<TlsConfig, String>>,
 ///     arrived: Notify, // by `notify_one`, which is kept for a `changed` that comes later
 /// }
 ///
-/// impl SnapshotSource for Pushed {
-///     async fn load(&self) -> Result<SnapshotParts, SourceError> {
+/// impl TlsConfigSource for Pushed {
+///     async fn load(&self) -> Result<TlsConfig, SourceError> {
 ///         let latest = self.latest.lock().map_err(|_| SourceError::new("its task has panicked"))?;
 ///         latest.clone().map_err(SourceError::new)
 ///     }
@@ -40,16 +40,16 @@ use crate::snapshot::SnapshotParts;
 ///     }
 /// }
 /// ```
-pub trait SnapshotSource: Send + Sync {
-    /// What there is now. It is asked at the polling interval, and when [`changed`](Self::changed) ends; the same parts
-    /// again mean that nothing has changed.
+pub trait TlsConfigSource: Send + Sync {
+    /// What there is now. It is asked at the polling interval, and when [`changed`](Self::changed) ends; the same
+    /// again means that nothing has changed.
     ///
     /// May be dropped before its end, when it takes too long.
     ///
     /// # Errors
     ///
-    /// What is wrong. The snapshot in force stays.
-    fn load(&self) -> impl Future<Output = Result<SnapshotParts, SourceError>> + Send;
+    /// What is wrong. The configuration in force stays.
+    fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send;
 
     /// Ends when it is worth to [`load`](Self::load) before the next poll; by default never. It may be dropped and
     /// called again at any time: a change since the last `load` must not be lost by that.
@@ -68,8 +68,8 @@ pub trait SnapshotSource: Send + Sync {
 }
 
 /// For a program that has something to ask of its source while a reloader follows it.
-impl<S: SnapshotSource> SnapshotSource for Arc<S> {
-    fn load(&self) -> impl Future<Output = Result<SnapshotParts, SourceError>> + Send {
+impl<S: TlsConfigSource> TlsConfigSource for Arc<S> {
+    fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send {
         S::load(self)
     }
 
@@ -86,7 +86,7 @@ impl<S: SnapshotSource> SnapshotSource for Arc<S> {
     }
 }
 
-/// Why a [`SnapshotSource`] gives nothing.
+/// Why a [`TlsConfigSource`] gives nothing.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub struct SourceError(Box<dyn Error + Send + Sync>);

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 
 use super::error::ReloadError;
 use crate::certificate::Certificate;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
 /// What a [`Reloader`](super::Reloader) has done, and what is in force.
 ///
@@ -27,12 +27,12 @@ pub struct ReloadState {
     /// When it was put in force, by the clock of its policy; of what the reloader found in force when it started, that
     /// moment.
     pub loaded_at: UnixTime,
-    /// Where it comes from: the [description](super::SnapshotSource::description) of the source, or `the program` for
+    /// Where it comes from: the [description](super::TlsConfigSource::description) of the source, or `the program` for
     /// what was there at the start and what the program itself put in force.
     pub loaded_from: String,
     /// How often the source was asked.
     pub looks: u64,
-    /// How often another snapshot was put in force by the reloader.
+    /// How often another configuration was put in force by the reloader.
     pub reloads: u64,
     /// How often something new could not be put in force. It counts once, however often it is looked at.
     pub failures: u64,
@@ -82,9 +82,9 @@ impl CertificateLifetime {
         self.not_after.as_secs().checked_sub(now.as_secs()).map(Duration::from_secs)
     }
 
-    /// Of all that a snapshot is made of.
-    pub(super) fn all_of(parts: &SnapshotParts) -> Vec<Self> {
-        let own = &parts.material.credentials;
+    /// All certificates of a configuration that can expire.
+    pub(super) fn all_of(config: &TlsConfig) -> Vec<Self> {
+        let own = &config.material.credentials;
         let subject =
             own.chain().first().and_then(|leaf| Some(Certificate::parse(leaf).ok()?.subject_text()));
         let leaf = Self {
@@ -93,7 +93,7 @@ impl CertificateLifetime {
             not_before: own.not_before(),
             not_after: own.not_after(),
         };
-        let cas = parts.material.trust_bundle.entries().iter().map(|entry| Self {
+        let cas = config.material.trust_bundle.entries().iter().map(|entry| Self {
             subject: entry.subject.clone(),
             kind: CertificateKind::Ca,
             not_before: entry.not_before,
@@ -107,7 +107,7 @@ impl CertificateLifetime {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reloaded {
-    /// Another snapshot is in force.
+    /// Another configuration is in force.
     Replaced {
         /// Its generation.
         generation: u64,

@@ -7,10 +7,10 @@ use rustls_pki_types::UnixTime;
 use super::error::ReloadError;
 use crate::material::{BundleEntry, ExpiredList, Material, MaterialWarning};
 use crate::role::Role;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
 /// Judges by what is in force what is to take its place.
-pub(super) fn check(new: &SnapshotParts, in_force: &SnapshotParts, local: Role) -> Result<(), ReloadError> {
+pub(super) fn check(new: &TlsConfig, in_force: &TlsConfig, local: Role) -> Result<(), ReloadError> {
     let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
     let (new, in_force) = (&*new.material, &*in_force.material);
     let problem = leaf(new, in_force, local, now)

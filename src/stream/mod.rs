@@ -70,7 +70,7 @@ impl<IO> AuthenticatedStream<IO> {
         Self { tls, peer, facts, acceptance, generation, writer: None }
     }
 
-    /// The [generation](crate::snapshot::Snapshot::generation) of the snapshot that the peer was judged by.
+    /// The [generation](crate::TyphaAcceptor::replace) of the configuration that the peer was judged by.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -81,7 +81,7 @@ impl<IO> AuthenticatedStream<IO> {
     }
 
     /// The chain as the peer sent it, leaf first: what to have [judged again](crate::verifier::PeerVerifier::verify)
-    /// when another snapshot is in force. A listener and a dialer do so by themselves.
+    /// when another configuration is in force. A listener and a dialer do so by themselves.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.tls.get_ref().1.peer_certificates().unwrap_or_default()
     }

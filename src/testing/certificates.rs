@@ -15,7 +15,6 @@ use thiserror::Error;
 use crate::identity::InvalidIdentity;
 use crate::material::{Credentials, MaterialError, TrustBundle};
 use crate::policy::PolicyError;
-use crate::snapshot::SnapshotError;
 
 /// Why test material can not be made.
 #[derive(Debug, Error)]
@@ -33,9 +32,6 @@ pub enum PkiError {
     /// There is no crypto provider.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// The policy does not fit.
-    #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
 }
 
 /// The kind of key in a certificate.

@@ -49,8 +49,8 @@ use crate::error::HandshakeError;
 use crate::identity::RequiredIdentity;
 use crate::material::{Material, RevocationLists};
 use crate::policy::TlsPolicy;
-use crate::snapshot::{FelixSnapshot, TyphaSnapshot};
 use crate::stream::AuthenticatedStream;
+use crate::tls_config::TlsConfig;
 use crate::{FelixConnector, TyphaAcceptor};
 
 /// The Common Name of [`TestPki::felix`], as in Calico's documentation.
@@ -127,7 +127,7 @@ pub fn acceptor(
 ) -> Result<TyphaAcceptor, PkiError> {
     let policy = TlsPolicy::builder().build()?;
     let material = material(felix_ca, typha, policy.provider())?;
-    Ok(TyphaAcceptor::new(TyphaSnapshot::new(&material, required, &policy)?))
+    Ok(TyphaAcceptor::new(TlsConfig::new(material, required, policy)))
 }
 
 /// A connector that presents `felix` and requires of Typha a certificate of `typha_ca` with the identity `required`.
@@ -142,7 +142,7 @@ pub fn connector(
 ) -> Result<FelixConnector, PkiError> {
     let policy = TlsPolicy::builder().build()?;
     let material = material(typha_ca, felix, policy.provider())?;
-    Ok(FelixConnector::new(FelixSnapshot::new(&material, required, &policy)?))
+    Ok(FelixConnector::new(TlsConfig::new(material, required, policy)))
 }
 
 /// What an end that trusts `peer_ca` and presents `leaf` is built of.

@@ -1,8 +1,8 @@
 //! Chains that were verified before: the same chain again costs no signature checks.
 //!
-//! What is skipped is what can not change within a snapshot: the signatures over the certificates, and the rules on
-//! their extensions. All that can change is checked each time: the peer proves its key, every validity period and the
-//! freshness of the revocation lists are compared with the time, and the identity rule is applied.
+//! What is skipped is what can not change within a configuration: the signatures over the certificates, and the rules
+//! on their extensions. All that can change is checked each time: the peer proves its key, every validity period and
+//! the freshness of the revocation lists are compared with the time, and the identity rule is applied.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -73,7 +73,7 @@ impl Validity {
     }
 }
 
-/// A bounded set of verified chains, for one verifier and so for one snapshot.
+/// A bounded set of verified chains, for one verifier and so for one configuration.
 ///
 /// Who is there stays: when there is no room, a newcomer takes the place of a chain that has expired or was not used
 /// for a day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as

@@ -289,7 +289,7 @@ fn a_connector_is_made_of_the_files() {
     let config = load(&Place::Environment.only(&dir, PREFIX, &settings)).unwrap();
     let connector = config.connector().unwrap().unwrap();
     let required = RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap();
-    assert_eq!(connector.snapshot().verifier().required(), &required);
+    assert_eq!(connector.verifier().required(), &required);
 
     // The files are read at each call, as Felix does on each dial.
     std::fs::remove_file(dir.path("ca.pem")).unwrap();
@@ -311,7 +311,7 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
     let address = ("TyphaAddr", "typha.example:5473");
     let dialer = load(&[address, ("FelixHostname", "Node-1")]).dialer().unwrap().unwrap();
     assert_eq!(dialer.node_name(), Some("Node-1"), "as it was set");
-    assert_eq!(dialer.connector().snapshot().verifier().required().to_string(), {
+    assert_eq!(dialer.connector().verifier().required().to_string(), {
         RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap().to_string()
     });
     let dialer = load(&[address, ("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap().unwrap();
@@ -357,5 +357,5 @@ fn built_in_code() {
     config.tls = Some(TlsSettings::new(files, required.clone(), TlsPolicy::builder().build().unwrap()));
     config.typha_addr = Some("typha:5473".to_owned());
     assert!(config.has_endpoint());
-    assert_eq!(config.connector().unwrap().unwrap().snapshot().verifier().required(), &required);
+    assert_eq!(config.connector().unwrap().unwrap().verifier().required(), &required);
 }

@@ -11,7 +11,7 @@ use typha_tls::listener::LostTrust;
 use typha_tls::material::{ExpiredList, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{self, FELIX_COMMON_NAME, TestPki};
-use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaListener, TyphaSnapshot};
+use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor, TyphaListener};
 
 use crate::lists::{List, list_pem, renewed};
 
@@ -25,7 +25,7 @@ struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    fn snapshot(&self, pki: &TestPki) -> TyphaSnapshot {
+    fn config(&self, pki: &TestPki) -> TlsConfig {
         let policy = TlsPolicy::builder().build().unwrap();
         let mut material = testing::material(&pki.ca, &pki.typha, policy.provider()).unwrap();
         let bundle = TrustBundle::from_der(self.cas.iter().map(|&ca| ca.clone())).unwrap();
@@ -36,8 +36,7 @@ impl Rules<'_> {
                     .with_policy(self.policy);
         }
         material.trust_bundle = bundle;
-        TyphaSnapshot::new(&material, RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(), &policy)
-            .unwrap()
+        TlsConfig::new(material, RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(), policy)
     }
 }
 
@@ -47,12 +46,11 @@ fn rules<'a>(cas: &'a [&'a CertificateDer<'static>], lists: &str) -> Rules<'a> {
 
 /// What is told of a Felix that came under the one and lives to see the other.
 async fn lost(pki: &TestPki, before: &Rules<'_>, after: &Rules<'_>) -> LostTrust {
-    let acceptor = TyphaAcceptor::new(before.snapshot(pki));
-    let snapshots = acceptor.snapshots().clone();
+    let acceptor = TyphaAcceptor::new(before.config(pki));
     let (sender, mut lost) = mpsc::unbounded_channel();
     let mut lifetime = ConnectionLifetime::default();
     lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
-    let mut listener = TyphaListener::builder(acceptor)
+    let mut listener = TyphaListener::builder(acceptor.clone())
         .lifetime(lifetime)
         .on_lost_trust(move |loss| sender.send(loss).unwrap())
         .bind("127.0.0.1:0")
@@ -62,7 +60,7 @@ async fn lost(pki: &TestPki, before: &Rules<'_>, after: &Rules<'_>) -> LostTrust
     let tcp = TcpStream::connect(listener.local_addr()).await.unwrap();
     let (typha, stream) = tokio::join!(listener.accept(), felix.connect_tcp(tcp));
     let _connected = (typha.unwrap(), stream.unwrap());
-    snapshots.replace(after.snapshot(pki));
+    acceptor.replace(after.config(pki));
     timeout(Duration::from_secs(60), lost.recv()).await.expect("it takes too long").unwrap()
 }
 

@@ -18,8 +18,8 @@ use typha_tls::testing::{
     self, CertificateSpec, FELIX_COMMON_NAME, Purpose, TYPHA_COMMON_NAME, TestCa, TestLeaf, TestPki,
 };
 use typha_tls::{
-    AuthenticatedStream, FelixConnector, FelixSnapshot, HandshakeError, RequiredIdentity, TyphaAcceptor,
-    TyphaListener, TyphaSnapshot,
+    AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, TlsConfig, TyphaAcceptor,
+    TyphaListener,
 };
 
 use crate::counting::counting_policy;
@@ -36,15 +36,15 @@ fn at_once() -> ConnectionLifetime {
     lifetime
 }
 
-fn typha_snapshot(ca: &TestCa, leaf: &TestLeaf, policy: &TlsPolicy) -> TyphaSnapshot {
+fn typha_config(ca: &TestCa, leaf: &TestLeaf, policy: &TlsPolicy) -> TlsConfig {
     let material = testing::material(ca, leaf, policy.provider()).unwrap();
-    TyphaSnapshot::new(&material, RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(), policy).unwrap()
+    TlsConfig::new(material, RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(), policy.clone())
 }
 
-fn felix_snapshot(ca: &TestCa, leaf: &TestLeaf) -> FelixSnapshot {
+fn felix_config(ca: &TestCa, leaf: &TestLeaf) -> TlsConfig {
     let policy = TlsPolicy::builder().build().unwrap();
     let material = testing::material(ca, leaf, policy.provider()).unwrap();
-    FelixSnapshot::new(&material, RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap(), &policy).unwrap()
+    TlsConfig::new(material, RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap(), policy)
 }
 
 async fn connect(
@@ -60,10 +60,9 @@ async fn connect(
 async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     let (pki, policy) = (TestPki::new().unwrap(), TlsPolicy::builder().build().unwrap());
     let other = TestCa::new(CertificateSpec::ca("another-ca")).unwrap();
-    let acceptor = TyphaAcceptor::new(typha_snapshot(&pki.ca, &pki.typha, &policy));
-    let snapshots = acceptor.snapshots().clone();
+    let acceptor = TyphaAcceptor::new(typha_config(&pki.ca, &pki.typha, &policy));
     let (sender, mut lost) = mpsc::unbounded_channel();
-    let mut listener = TyphaListener::builder(acceptor)
+    let mut listener = TyphaListener::builder(acceptor.clone())
         .lifetime(at_once())
         .on_lost_trust(move |loss| sender.send(loss).unwrap())
         .bind("127.0.0.1:0")
@@ -73,7 +72,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     let (mut typha, mut stream) = connect(&mut listener, &felix).await;
     assert_eq!((typha.generation(), typha.lost_trust()), (1, None));
 
-    assert_eq!(snapshots.replace(typha_snapshot(&other, &pki.typha, &policy)), 2);
+    assert_eq!(acceptor.replace(typha_config(&other, &pki.typha, &policy)), 2);
     bounded(typha.dropping().cancelled()).await;
     assert_eq!(typha.drop_reason(), Some(DropReason::LostTrust));
     let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the \
@@ -107,9 +106,8 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
 async fn equal_chains_are_judged_once() {
     let pki = TestPki::new().unwrap();
     let (policy, checks) = counting_policy();
-    let acceptor = TyphaAcceptor::new(typha_snapshot(&pki.ca, &pki.typha, &policy));
-    let snapshots = acceptor.snapshots().clone();
-    let mut listener = TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();
+    let acceptor = TyphaAcceptor::new(typha_config(&pki.ca, &pki.typha, &policy));
+    let mut listener = TyphaListener::builder(acceptor.clone()).bind("127.0.0.1:0").await.unwrap();
     let mut connections = Vec::new();
     for _ in 0..20 {
         connections.push(connect(&mut listener, &pki.connector().unwrap()).await);
@@ -117,7 +115,7 @@ async fn equal_chains_are_judged_once() {
     let other = TestCa::new(CertificateSpec::ca("calico-typha-ca")).unwrap();
     for (ca, expected) in [(&pki.ca, None), (&other, Some("ca_key_mismatch")), (&pki.ca, None)] {
         checks.take();
-        let generation = snapshots.replace(typha_snapshot(ca, &pki.typha, &policy));
+        let generation = acceptor.replace(typha_config(ca, &pki.typha, &policy));
         // Who has been told to go is not judged any more.
         let all_are = |expected: Option<&str>| {
             let mut staying = connections.iter().filter(|(typha, _)| typha.drop_reason().is_none());
@@ -150,7 +148,7 @@ async fn connections_are_counted_by_the_ca_that_vouches_for_them() {
         let mut material = testing::material(&pki.ca, &pki.typha, policy.provider()).unwrap();
         material.trust_bundle = TrustBundle::from_der([first.root().clone(), second.root().clone()]).unwrap();
         let required = RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap();
-        TyphaSnapshot::new(&material, required, &policy).unwrap()
+        TlsConfig::new(material, required, policy)
     };
     let mut listener =
         TyphaListener::builder(TyphaAcceptor::new(both(&pki.ca, &new_ca))).bind("127.0.0.1:0").await.unwrap();
@@ -182,10 +180,9 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
     let old = Typha::start(pki.acceptor().unwrap()).await;
     let new = Typha::start(testing::acceptor(&pki.ca, &of_new, required()).unwrap()).await;
 
-    let connector = FelixConnector::new(felix_snapshot(&pki.ca, &pki.felix));
-    let snapshots = connector.snapshots().clone();
-    let dialer =
-        FelixDialer::new(connector, FixedEndpoints::new([old.address, new.address])).with_lifetime(at_once());
+    let connector = FelixConnector::new(felix_config(&pki.ca, &pki.felix));
+    let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([old.address, new.address]))
+        .with_lifetime(at_once());
     let (cancel, mut state) = (CancellationToken::new(), dialer.state());
     let (sender, mut ended) = mpsc::unbounded_channel();
     let run = dialer.run(cancel.clone(), async |mut connection: FelixConnection| {
@@ -210,7 +207,7 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
             }
         };
         state.wait_for(connected(old.address)).await.unwrap();
-        snapshots.replace(felix_snapshot(&new_ca, &pki.felix));
+        connector.replace(felix_config(&new_ca, &pki.felix));
         let ended = ended.recv().await.unwrap();
         assert_eq!(ended, (old.address, Some(DropReason::LostTrust), Some("unknown_ca")));
         let state = state.wait_for(connected(new.address)).await.unwrap().clone();
@@ -281,20 +278,19 @@ async fn a_stream_that_was_taken_out_is_the_owners_own_business() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let connector = pki.connector().unwrap();
-    let snapshots = connector.snapshots().clone();
-    let dialer = FelixDialer::new(connector, FixedEndpoints::new([typha.address])).with_lifetime(at_once());
+    let dialer =
+        FelixDialer::new(connector.clone(), FixedEndpoints::new([typha.address])).with_lifetime(at_once());
     let connections =
         bounded(async { [dialer.connect().await.unwrap(), dialer.connect().await.unwrap()] }).await;
     let [watched, taken] = connections;
     let mut taken = taken.into_stream();
     let other = TestCa::new(CertificateSpec::ca("another-ca")).unwrap();
-    snapshots.replace(felix_snapshot(&other, &pki.felix));
+    connector.replace(felix_config(&other, &pki.felix));
     bounded(watched.dropping().cancelled()).await;
     assert_eq!(bounded(taken.read_u16()).await.unwrap(), typha.address.port());
     // It can be judged by hand.
-    let snapshot = snapshots.current();
     let now = rustls_pki_types::UnixTime::now();
-    let verdict = snapshot.verifier().verify(taken.peer_certificates(), typha_tls::Role::Typha, now);
+    let verdict = connector.verifier().verify(taken.peer_certificates(), typha_tls::Role::Typha, now);
     assert_eq!(verdict.unwrap_err().reason(), "unknown_ca");
 }
 

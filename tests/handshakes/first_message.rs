@@ -13,7 +13,7 @@ use typha_tls::stream::Acceptance;
 use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, Purpose, TYPHA_COMMON_NAME, TestPki, acceptor, material,
 };
-use typha_tls::{AcceptanceMode, FelixConnector, FelixSnapshot, HandshakeError};
+use typha_tls::{AcceptanceMode, FelixConnector, HandshakeError, TlsConfig};
 
 /// Counts the writes.
 struct Counting(DuplexStream, Arc<AtomicUsize>);
@@ -86,12 +86,12 @@ async fn it_may_be_of_any_length_up_to_16_kib_in_any_version() {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         provider.cipher_suites.retain(|suite| suite.tls13().is_some() == (version == "1.3"));
         let policy = TlsPolicy::builder().provider(Arc::new(provider)).build().unwrap();
-        let connector = FelixSnapshot::new(
-            &material(&pki.ca, &pki.felix, policy.provider()).unwrap(),
+        let config = TlsConfig::new(
+            material(&pki.ca, &pki.felix, policy.provider()).unwrap(),
             RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap(),
-            &policy,
+            policy,
         );
-        let connector = FelixConnector::new(connector.unwrap());
+        let connector = FelixConnector::new(config);
         for length in [1, 4096, message.len()] {
             let message = &message[..length];
             let (typha, felix) = tokio::io::duplex(16 * 1024);

@@ -14,7 +14,7 @@ mod first_message;
 #[path = "../common/hostile/mod.rs"]
 mod hostile;
 mod hostile_peers;
-mod replaced_snapshots;
+mod replaced_configurations;
 mod resumption;
 mod stream_io;
 #[allow(unreachable_pub, reason = "other test files use it, too")]

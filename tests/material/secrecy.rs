@@ -24,16 +24,16 @@ fn no_debug_output_shows_the_key() {
     let material = files.load(&provider()).unwrap();
     let acceptor = pki.acceptor().unwrap();
     let connector = pki.connector().unwrap();
-    let (typha, felix) = (acceptor.snapshot(), connector.snapshot());
+    let (typha, felix) = (acceptor.config(), connector.config());
     let shown: [&dyn std::fmt::Debug; 9] = [
         &material,
         &material.credentials,
         &acceptor,
         &typha,
-        typha.verifier(),
+        &acceptor.verifier(),
         &connector,
         &felix,
-        felix.verifier(),
+        &connector.verifier(),
         &pki,
     ];
     for secret in [Secret::of(&pki.typha), Secret::of(&pki.felix)] {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded, Reloader};
+use typha_tls::TyphaAcceptor;
+use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded};
 
 use crate::rig::*;
 
@@ -37,9 +38,9 @@ async fn asking_does_not_wait_for_anything_to_settle() {
     assert_eq!(
         rig.log.take(),
         [
-            "INFO snapshot replaced generation=2 source=the test changes=CA added: CN=\"b\"",
-            "WARN what is new can not be used; the snapshot in force stays source=the test reason=source detail=bad \
-             generation=2",
+            "INFO configuration replaced generation=2 source=the test changes=CA added: CN=\"b\"",
+            "WARN what is new can not be used; the configuration in force stays source=the test reason=source \
+             detail=bad generation=2",
             "INFO what is there is what is in force, again source=the test",
         ]
     );
@@ -115,9 +116,9 @@ fn without_its_runtime_it_says_so() {
     let pki = Pki::new();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
-    let snapshots = handle(pki.first());
+    let acceptor = TyphaAcceptor::new(pki.first());
     let source = Source::at_once(Act::Give(pki.first()));
-    let reloader = first.block_on(async { Reloader::start(&snapshots, source, ReloadOptions::default()) });
+    let reloader = first.block_on(async { acceptor.follow(source, ReloadOptions::default()) });
     drop(first);
     let stopped = runtime().block_on(reloader.reload_now()).unwrap_err();
     assert!(matches!(&*stopped, ReloadError::Stopped), "{stopped:?}");
@@ -128,14 +129,14 @@ fn without_its_runtime_it_says_so() {
 async fn a_source_can_be_asked_while_it_is_followed() {
     let pki = Pki::new();
     let source = Arc::new(Source::new(Act::Give(pki.second()), Duration::from_secs(1)));
-    let snapshots = handle(pki.first());
-    let _reloader = Reloader::start(&snapshots, source.clone(), ReloadOptions::default());
+    let acceptor = TyphaAcceptor::new(pki.first());
+    let _reloader = acceptor.follow(source.clone(), ReloadOptions::default());
     seconds(0.5).await;
-    assert_eq!((source.asked(), snapshots.current().generation()), (1, 1));
+    assert_eq!((source.asked(), *acceptor.generations().borrow()), (1, 1));
     seconds(1.0).await;
-    assert_eq!((source.asked(), snapshots.current().generation()), (2, 2));
+    assert_eq!((source.asked(), *acceptor.generations().borrow()), (2, 2));
     source.set(Act::Give(pki.first()));
     source.hint.notify_one();
     seconds(1.5).await;
-    assert_eq!(snapshots.current().generation(), 3);
+    assert_eq!(*acceptor.generations().borrow(), 3);
 }

@@ -1,15 +1,15 @@
-//! Sources that fail, hang and panic: the snapshot in force stays, and each change is told once.
+//! Sources that fail, hang and panic: the configuration in force stays, and each change is told once.
 
 use std::time::Duration;
 
-use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded, Reloader, SnapshotSource, SourceError};
-use typha_tls::snapshot::SnapshotParts;
+use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded, SourceError, TlsConfigSource};
+use typha_tls::{TlsConfig, TyphaAcceptor};
 
 use crate::rig::*;
 
 fn warning(reason: &str, detail: &str) -> String {
     format!(
-        "WARN what is new can not be used; the snapshot in force stays source=the test reason={reason} \
+        "WARN what is new can not be used; the configuration in force stays source=the test reason={reason} \
          detail={detail} generation=1"
     )
 }
@@ -87,8 +87,8 @@ async fn an_error_that_reads_otherwise_each_time_is_told_nevertheless() {
 /// Its settle time panics.
 struct Unsettling(Source);
 
-impl SnapshotSource for Unsettling {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+impl TlsConfigSource for Unsettling {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         self.0.load().await
     }
 
@@ -104,11 +104,11 @@ impl SnapshotSource for Unsettling {
 #[tokio::test(start_paused = true)]
 async fn a_settle_time_that_panics_does_not_end_it() {
     let pki = Pki::new();
-    let snapshots = handle(pki.first());
+    let acceptor = TyphaAcceptor::new(pki.first());
     let source = Source::at_once(Act::Give(pki.second()));
-    let reloader = Reloader::start(&snapshots, Unsettling(source.clone()), ReloadOptions::default());
+    let reloader = acceptor.follow(Unsettling(source.clone()), ReloadOptions::default());
     seconds(60.0).await;
-    assert_eq!(snapshots.current().generation(), 2);
+    assert_eq!(*acceptor.generations().borrow(), 2);
     source.set(Act::Give(pki.first()));
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 3 });
 }

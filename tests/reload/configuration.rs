@@ -5,7 +5,7 @@ use std::time::Duration;
 use typha_tls::RequiredIdentity;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources, TyphaConfig, TyphaConfigSource};
 use typha_tls::material::RevocationPolicy;
-use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SnapshotSource as _};
+use typha_tls::reload::{ReloadOptions, Reloaded, TlsConfigSource as _};
 use typha_tls::testing::TestLeaf;
 
 use crate::rig::*;
@@ -42,14 +42,14 @@ async fn what_typhas_configuration_says() {
     let source = TyphaConfigSource::new(configured.sources.clone(), &config);
     let path = configured.files.path("typha.cfg");
     assert_eq!(source.description(), format!("Typha's parameters and files ({})", path.display()));
-    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    let reloader = acceptor.follow(source, ReloadOptions::default());
     let mut state = reloader.state();
     seconds(100.0).await;
     assert_eq!(state.borrow().generation, 1);
 
     configured.set("ClientURISAN = spiffe://td/felix", ["ca.pem", "cert.pem", "key.pem"]);
     until(&mut state, |state| state.generation == 2).await;
-    let required = || acceptor.snapshots().current().parts().required_peer.to_string();
+    let required = || acceptor.config().required_peer.to_string();
     assert_eq!(required(), "URI SAN \"spiffe://td/felix\"");
     let lines = log.take();
     assert!(
@@ -83,10 +83,7 @@ async fn what_typhas_configuration_says() {
     std::fs::remove_file(&path).unwrap();
     let failed = reloader.reload_now().await.unwrap_err();
     assert!(failed.to_string().ends_with("typha.cfg can not be read"), "{failed}");
-    assert_eq!(
-        (required(), acceptor.snapshots().current().generation()),
-        ("URI SAN \"spiffe://td/felix\"".into(), 3)
-    );
+    assert_eq!((required(), *acceptor.generations().borrow()), ("URI SAN \"spiffe://td/felix\"".into(), 3));
     configured.set("ClientCN = felix", ["ca.pem", "cert.pem", "key.pem"]);
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 4 });
 }
@@ -107,15 +104,15 @@ async fn what_is_no_parameter_stays() {
     let (acceptor, policy) =
         (config.acceptor().unwrap().unwrap(), config.tls.as_ref().unwrap().policy.clone());
     let source = TyphaConfigSource::new(configured.sources.clone(), &config);
-    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    let reloader = acceptor.follow(source, ReloadOptions::default());
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
 
     files.write("list.der", list(&[&configured.pki.leaf]));
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
-    let parts = acceptor.snapshot().parts().clone();
-    assert!(std::sync::Arc::ptr_eq(parts.policy.time_provider(), policy.time_provider()));
-    assert_eq!(parts.material.revocation_lists.iter().len(), 1);
-    assert_eq!(parts.material.revocation_lists.policy(), RevocationPolicy::strict());
+    let in_force = acceptor.config();
+    assert!(std::sync::Arc::ptr_eq(in_force.policy.time_provider(), policy.time_provider()));
+    assert_eq!(in_force.material.revocation_lists.iter().len(), 1);
+    assert_eq!(in_force.material.revocation_lists.policy(), RevocationPolicy::strict());
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,10 +130,10 @@ async fn what_felixs_configuration_says() {
     let connector = config.connector().unwrap().unwrap();
     let source = FelixConfigSource::new(sources, &config);
     assert_eq!(source.description(), "Felix's parameters and files");
-    let reloader = Reloader::start(connector.snapshots(), source, ReloadOptions::default());
+    let reloader = connector.follow(source, ReloadOptions::default());
     files.write_all(&[&pki.a, &pki.b], &leaf);
     until(&mut reloader.state(), |state| state.generation == 2).await;
-    assert_eq!(connector.snapshots().current().parts().material.trust_bundle.len(), 2);
+    assert_eq!(connector.config().material.trust_bundle.len(), 2);
 }
 
 /// A program that requires another identity, or takes its files from elsewhere, has its reasons.
@@ -151,7 +148,7 @@ async fn what_the_program_changed_stays() {
     tls.files.ca_file = files.path("of the program.pem");
     let acceptor = config.acceptor().unwrap().unwrap();
     let source = TyphaConfigSource::new(configured.sources.clone(), &config);
-    let reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+    let reloader = acceptor.follow(source, ReloadOptions::default());
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
 
     // All else is followed.
@@ -161,8 +158,8 @@ async fn what_the_program_changed_stays() {
     }
     configured.set("ClientCN = somebody", ["ca.pem", "other.pem", "key.pem"]);
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
-    let parts = acceptor.snapshot().parts().clone();
-    assert_eq!(parts.required_peer.to_string(), "CN \"felix of cluster 1\"");
-    assert_eq!(parts.material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"b\""]);
-    assert_eq!(parts.material.credentials.chain(), renewed.chain());
+    let in_force = acceptor.config();
+    assert_eq!(in_force.required_peer.to_string(), "CN \"felix of cluster 1\"");
+    assert_eq!(in_force.material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"b\""]);
+    assert_eq!(in_force.material.credentials.chain(), renewed.chain());
 }

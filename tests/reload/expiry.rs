@@ -15,8 +15,8 @@ async fn it_is_told_until_it_is_renewed() {
     .unwrap();
     let leaf =
         || ca.issue(typha_spec().valid(pki.clock.system_time(), pki.clock.system_time() + year)).unwrap();
-    let parts = pki.parts(&[&ca], &leaf());
-    let rig = Rig::start(parts.clone(), Source::at_once(Act::Give(parts))).await;
+    let config = pki.config(&[&ca], &leaf());
+    let rig = Rig::start(config.clone(), Source::at_once(Act::Give(config))).await;
     seconds(300.0).await;
     assert_eq!(rig.log.take(), Vec::<String>::new());
     pki.clock.turn(340 * DAY);
@@ -35,8 +35,8 @@ async fn it_is_told_until_it_is_renewed() {
     );
     assert_eq!(own.time_left(now), None);
     assert_eq!(own.time_left(own.not_after), Some(Duration::ZERO));
-    rig.source.set(Act::Give(pki.parts(&[&ca], &leaf())));
+    rig.source.set(Act::Give(pki.config(&[&ca], &leaf())));
     seconds(300.0).await;
     let told = rig.log.take();
-    assert!(told.len() == 1 && told[0].starts_with("INFO snapshot replaced generation=2"), "{told:?}");
+    assert!(told.len() == 1 && told[0].starts_with("INFO configuration replaced generation=2"), "{told:?}");
 }

@@ -4,10 +4,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use typha_tls::RequiredIdentity;
 use typha_tls::material::TlsFiles;
-use typha_tls::reload::{FileSource, ReloadOptions, Reloaded, Reloader, SnapshotSource};
+use typha_tls::reload::{FileSource, ReloadOptions, Reloaded, Reloader, TlsConfigSource};
 use typha_tls::testing::{TestCa, TestLeaf};
+use typha_tls::{RequiredIdentity, TyphaAcceptor};
 
 use crate::rig::*;
 
@@ -19,7 +19,7 @@ pub(crate) fn source(pki: &Pki, files: &TlsFiles) -> FileSource {
 pub(crate) struct Followed {
     pub(crate) pki: Pki,
     pub(crate) files: Files,
-    pub(crate) snapshots: typha_tls::TyphaSnapshotHandle,
+    pub(crate) acceptor: TyphaAcceptor,
     pub(crate) reloader: Reloader,
     pub(crate) log: Log,
 }
@@ -33,16 +33,16 @@ impl Followed {
 
     pub(crate) async fn of(pki: Pki, files: Files, tls: impl Fn(&Files) -> TlsFiles) -> Self {
         let source = source(&pki, &tls(&files));
-        let snapshots = handle(source.load().await.unwrap());
+        let acceptor = TyphaAcceptor::new(source.load().await.unwrap());
         let log = Log::start();
-        let reloader = Reloader::start(&snapshots, source, ReloadOptions::default());
-        Self { pki, files, snapshots, reloader, log }
+        let reloader = acceptor.follow(source, ReloadOptions::default());
+        Self { pki, files, acceptor, reloader, log }
     }
 
     pub(crate) async fn until_generation(&self, generation: u64) {
         let state = until(&mut self.reloader.state(), |state| state.generation == generation).await;
         assert!(state.last_error.is_none());
-        assert_eq!(self.snapshots.current().generation(), generation);
+        assert_eq!(*self.acceptor.generations().borrow(), generation);
     }
 
     pub(crate) async fn until_failures(&self, failures: u64) -> String {
@@ -51,12 +51,11 @@ impl Followed {
     }
 
     pub(crate) fn cas(&self) -> Vec<String> {
-        let current = self.snapshots.current();
-        current.parts().material.trust_bundle.subjects().map(str::to_owned).collect()
+        self.acceptor.config().material.trust_bundle.subjects().map(str::to_owned).collect()
     }
 
     pub(crate) fn has_leaf(&self, leaf: &TestLeaf) -> bool {
-        self.snapshots.current().parts().material.credentials.chain() == leaf.chain()
+        self.acceptor.config().material.credentials.chain() == leaf.chain()
     }
 }
 
@@ -74,7 +73,7 @@ async fn a_renewed_pair_that_is_renamed_into_place() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     let names = NAMES.map(|name| followed.files.path(name).display().to_string()).join(", ");
     assert!(
-        lines[0].starts_with(&format!("INFO snapshot replaced generation=2 source={names} changes=own")),
+        lines[0].starts_with(&format!("INFO configuration replaced generation=2 source={names} changes=own")),
         "{lines:?}"
     );
 }
@@ -106,15 +105,15 @@ async fn a_kubernetes_volume() {
         assert!(followed.has_leaf(&renewed));
     }
     // The same contents in another directory are nothing new.
-    let before = followed.snapshots.current();
+    let before = *followed.acceptor.generations().borrow();
     let [leaf, _] = [&followed.pki.leaf, &followed.pki.leaf];
     publish(volume, "..6", &[&followed.pki.a], leaf);
     followed.until_generation(6).await;
-    assert_ne!(before.generation(), 6);
+    assert_ne!(before, 6);
     let looks = followed.reloader.state().borrow().looks;
     publish(volume, "..7", &[&followed.pki.a], leaf);
     until(&mut followed.reloader.state(), |state| state.looks >= looks + 3).await;
-    assert_eq!(followed.snapshots.current().generation(), 6);
+    assert_eq!(*followed.acceptor.generations().borrow(), 6);
     assert_eq!(followed.reloader.state().borrow().failures, 0);
 }
 
@@ -138,7 +137,7 @@ async fn a_directory_that_vanishes_and_returns() {
             dir.join("ca.pem").display()
         );
         assert_eq!(error, missing);
-        assert_eq!(followed.snapshots.current().generation(), round);
+        assert_eq!(*followed.acceptor.generations().borrow(), round);
         std::fs::create_dir(&dir).unwrap();
         let renewed = followed.pki.a.issue(typha_spec()).unwrap();
         write_to(&dir, &[&followed.pki.a], &renewed);
@@ -165,10 +164,10 @@ async fn what_is_unchanged_is_not_parsed_again() {
 async fn without_settling() {
     let pki = Pki::new();
     let files = Files::new(&[&pki.a], &pki.leaf);
-    let snapshots = handle(pki.first());
+    let acceptor = TyphaAcceptor::new(pki.first());
     let source = source(&pki, &files.tls()).with_settle_time(Duration::ZERO);
     assert_eq!(source.settle_time(), Duration::ZERO);
-    let reloader = Reloader::start(&snapshots, source, ReloadOptions::default());
+    let reloader = acceptor.follow(source, ReloadOptions::default());
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
     files.write_all(&[&pki.a, &pki.b], &pki.leaf);
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });

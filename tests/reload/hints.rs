@@ -4,7 +4,8 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use typha_tls::reload::{FileSource, ReloadOptions, Reloader, SnapshotSource as _};
+use typha_tls::TyphaAcceptor;
+use typha_tls::reload::{FileSource, ReloadOptions, TlsConfigSource as _};
 
 use crate::files::{publish, source};
 use crate::rig::*;
@@ -78,11 +79,11 @@ async fn whatever_happens_to_a_volume() {
 async fn a_change_is_in_force_long_before_the_next_poll() {
     let pki = Pki::new();
     let files = Files::new(&[&pki.a], &pki.leaf);
-    let snapshots = handle(pki.first());
+    let acceptor = TyphaAcceptor::new(pki.first());
     let mut options = ReloadOptions::default();
     options.poll_interval = POLL;
     let source = source(&pki, &files.tls()).with_settle_time(Duration::from_millis(50));
-    let reloader = Reloader::start(&snapshots, source, options);
+    let reloader = acceptor.follow(source, options);
     let mut state = reloader.state();
     timeout(SOON, state.wait_for(|state| state.looks == 1)).await.unwrap().unwrap();
     for generation in 2..5 {
@@ -90,8 +91,7 @@ async fn a_change_is_in_force_long_before_the_next_poll() {
         files.write_all(&[&pki.a], &leaf);
         let reloaded = state.wait_for(|state| state.generation >= generation && state.last_error.is_none());
         timeout(SOON, reloaded).await.unwrap().unwrap();
-        let in_force = snapshots.current();
         // Half of it can settle on a machine that is busy, but no half of it that fits together.
-        assert_eq!(in_force.parts().material.credentials.chain(), leaf.chain());
+        assert_eq!(acceptor.config().material.credentials.chain(), leaf.chain());
     }
 }

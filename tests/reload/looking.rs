@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use typha_tls::TyphaSnapshot;
 use typha_tls::reload::{ReloadOptions, Reloaded};
 
 use crate::rig::*;
@@ -15,11 +14,11 @@ async fn what_is_unchanged_changes_nothing() {
     let pki = Pki::new();
     // Not the same value, but the same contents.
     let rig = Rig::start(pki.first(), Source::new(Act::Give(pki.first()), SECOND)).await;
-    let before = rig.snapshots.current();
+    let before = rig.acceptor.verifier();
     assert_eq!(rig.counts(), [1, 1, 0, 0], "it looks when it starts");
     seconds(90.1).await;
     assert_eq!(rig.counts(), [1, 4, 0, 0]);
-    assert!(Arc::ptr_eq(before.verifier(), rig.snapshots.current().verifier()));
+    assert!(Arc::ptr_eq(&before, &rig.acceptor.verifier()));
     assert_eq!((rig.log.take(), rig.last_error()), (Vec::new(), None));
     assert_eq!(rig.state().loaded_from, "the program");
 }
@@ -41,7 +40,7 @@ async fn what_is_new_has_to_settle() {
     assert!(state.loaded_at.as_secs() >= before.loaded_at.as_secs() + half_a_day.as_secs());
     assert_eq!(
         rig.log.take(),
-        ["INFO snapshot replaced generation=2 source=the test changes=CA added: CN=\"b\""]
+        ["INFO configuration replaced generation=2 source=the test changes=CA added: CN=\"b\""]
     );
     let subjects: Vec<_> = state.certificates.iter().map(|one| (one.kind.as_str(), &*one.subject)).collect();
     assert_eq!(subjects, [("own_leaf", "CN=\"typha\""), ("ca", "CN=\"a\""), ("ca", "CN=\"b\"")]);
@@ -67,7 +66,7 @@ async fn what_does_not_last_is_passed_over() {
 #[tokio::test(start_paused = true)]
 async fn what_changes_at_each_look_is_never_used() {
     let pki = Pki::new();
-    let third = pki.parts(&[&pki.b], &pki.leaf);
+    let third = pki.config(&[&pki.b], &pki.leaf);
     let source = Source::new(Act::Alternate([pki.second(), third]), SECOND);
     let rig = Rig::start(pki.first(), source).await;
     seconds(8.5).await;
@@ -81,8 +80,8 @@ async fn what_changes_at_each_look_is_never_used() {
     seconds(300.0).await;
     assert_eq!(rig.counts(), [1, 20, 0, 1]);
     let warning = format!(
-        "WARN what is new can not be used; the snapshot in force stays source=the test reason=unsettled detail={text} \
-         generation=1"
+        "WARN what is new can not be used; the configuration in force stays source=the test reason=unsettled \
+         detail={text} generation=1"
     );
     assert_eq!(rig.log.take(), [warning]);
     // It does not starve for ever.
@@ -132,7 +131,7 @@ async fn what_the_program_puts_in_force_counts() {
     options.poll_interval = Duration::from_secs(600);
     let source = Source::at_once(Act::Give(pki.first()));
     let rig = Rig::start_with(pki.first(), source, options).await;
-    assert_eq!(rig.snapshots.replace(TyphaSnapshot::from_parts(pki.second()).unwrap()), 2);
+    assert_eq!(rig.acceptor.replace(pki.second()), 2);
     seconds(1.0).await;
     let state = rig.state();
     assert_eq!((rig.counts(), &*state.loaded_from), ([2, 1, 0, 0], "the program"));
@@ -146,7 +145,7 @@ async fn what_the_program_puts_in_force_counts() {
     assert_eq!(rig.counts(), [3, 3, 1, 0]);
     assert_eq!(
         rig.log.take(),
-        ["INFO snapshot replaced generation=3 source=the test changes=CA removed: CN=\"b\""]
+        ["INFO configuration replaced generation=3 source=the test changes=CA removed: CN=\"b\""]
     );
 }
 
@@ -179,7 +178,7 @@ async fn a_tiny_interval_does_not_make_it_spin() {
 #[tokio::test(start_paused = true)]
 async fn what_the_program_puts_in_force_is_newer_than_a_look_that_is_under_way() {
     let pki = Pki::new();
-    let third = pki.parts(&[&pki.b], &pki.leaf);
+    let third = pki.config(&[&pki.b], &pki.leaf);
     for is_asked in [false, true] {
         let source = Source::at_once(Act::Give(pki.first()));
         let rig = Rig::start(pki.first(), source).await;
@@ -197,9 +196,9 @@ async fn what_the_program_puts_in_force_is_newer_than_a_look_that_is_under_way()
         seconds(2.0).await;
         // It withdraws trust in `a`, where the source has it from, too.
         rig.source.set(Act::Give(third.clone()));
-        rig.snapshots.replace(TyphaSnapshot::from_parts(third.clone()).unwrap());
+        rig.acceptor.replace(third.clone());
         seconds(5.0).await;
-        assert_eq!(rig.snapshots.current().generation(), 2, "trust in `a` came back");
+        assert_eq!(*rig.acceptor.generations().borrow(), 2, "trust in `a` came back");
         assert_eq!(rig.counts()[2..], [0, 0]);
         if let Some(asked) = asked {
             assert_eq!(asked.await.unwrap().unwrap(), Reloaded::Unchanged);

@@ -6,7 +6,7 @@ use typha_tls::Role;
 use typha_tls::material::{MaterialWarning, RevocationPolicy};
 use typha_tls::reload::{FileSource, ReloadError, ReloadOptions, Reloaded, Reloader};
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
-use typha_tls::{RequiredIdentity, TyphaSnapshot, TyphaSnapshotHandle};
+use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 use crate::rig::*;
 
@@ -17,7 +17,7 @@ struct Listed {
     pki: Pki,
     felix: TestLeaf,
     files: Files,
-    snapshots: TyphaSnapshotHandle,
+    acceptor: TyphaAcceptor,
     reloader: Reloader,
 }
 
@@ -30,12 +30,11 @@ impl Listed {
         let tls = files.tls().with_crl_files([files.path("list.pem")]).with_revocation_policy(policy);
         let (required, tls_policy) = (RequiredIdentity::common_name("felix").unwrap(), pki.policy());
         let material = tls.load(tls_policy.provider()).unwrap();
-        let snapshot = TyphaSnapshot::new(&material, required.clone(), &tls_policy).unwrap();
-        let snapshots = TyphaSnapshotHandle::new(snapshot);
+        let acceptor = TyphaAcceptor::new(TlsConfig::new(material, required.clone(), tls_policy.clone()));
         let source = FileSource::new(tls, required, tls_policy);
-        let reloader = Reloader::start(&snapshots, source, ReloadOptions::default());
+        let reloader = acceptor.follow(source, ReloadOptions::default());
         assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
-        Self { pki, felix, files, snapshots, reloader }
+        Self { pki, felix, files, acceptor, reloader }
     }
 
     fn write(&self, ca: &TestCa, revoked: &[&TestLeaf], next_update: SystemTime) {
@@ -44,9 +43,8 @@ impl Listed {
 
     /// Whether Felix is accepted, or why not.
     fn verdict(&self) -> Result<(), &'static str> {
-        let snapshot = self.snapshots.current();
-        let now = snapshot.parts().policy.time_provider().current_time().unwrap();
-        let verdict = snapshot.verifier().verify(self.felix.chain(), Role::Felix, now);
+        let now = self.acceptor.config().policy.time_provider().current_time().unwrap();
+        let verdict = self.acceptor.verifier().verify(self.felix.chain(), Role::Felix, now);
         verdict.map(drop).map_err(|rejection| rejection.reason())
     }
 
@@ -95,7 +93,7 @@ async fn a_list_that_can_not_be_used_changes_nothing() {
     std::fs::remove_file(&path).unwrap();
     let error = listed.reload().await.unwrap_err();
     assert!(error.starts_with(&format!("{path}: it can not be read")), "{error}");
-    assert_eq!((listed.verdict(), listed.snapshots.current().generation()), (Err("revoked"), 2));
+    assert_eq!((listed.verdict(), *listed.acceptor.generations().borrow()), (Err("revoked"), 2));
     listed.files.write("list.pem", &good);
     assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
 }
@@ -111,7 +109,7 @@ async fn a_ca_goes_with_its_list() {
         error.contains("list.pem: revocation list 1 is unusable") && error.contains("CN=\"a\""),
         "{error}"
     );
-    assert_eq!(listed.snapshots.current().generation(), 1);
+    assert_eq!(*listed.acceptor.generations().borrow(), 1);
     listed.write(&listed.pki.b, &[], listed.soon());
     assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
 }
@@ -133,7 +131,7 @@ async fn an_expired_list_warns_or_where_it_would_refuse_everybody_is_not_put_in_
             let found =
                 matches!(&*error, ReloadError::Unsuitable(MaterialWarning::RevocationListExpired { .. }));
             assert!(found, "{error:?}");
-            assert_eq!(listed.snapshots.current().generation(), 1);
+            assert_eq!(*listed.acceptor.generations().borrow(), 1);
         } else {
             assert_eq!(outcome.unwrap(), Reloaded::Replaced { generation: 2 });
             assert!(lines.contains("finding=revocation_list_expired"), "{lines}");
@@ -156,7 +154,7 @@ async fn an_older_list_does_not_take_the_place_of_a_newer_one() {
             && error.contains("older than the one in force"),
         "{error}"
     );
-    assert_eq!((listed.verdict(), listed.snapshots.current().generation()), (Err("revoked"), 2));
+    assert_eq!((listed.verdict(), *listed.acceptor.generations().borrow()), (Err("revoked"), 2));
     // One that was made by a clock ahead of time does not count.
     listed.write(ca, &[&listed.felix], soon + 100 * HOUR);
     assert_eq!(listed.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
@@ -189,12 +187,12 @@ async fn a_list_that_expires_in_force_is_told_of_once() {
 #[tokio::test(start_paused = true)]
 async fn what_the_program_puts_in_force_is_told_once() {
     let listed = Listed::start(RevocationPolicy::default()).await;
-    let parts = listed.snapshots.current().parts().clone();
+    let in_force = listed.acceptor.config();
     listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
     let tls = listed.files.tls().with_crl_files([listed.files.path("list.pem")]);
-    let material = tls.load(parts.policy.provider()).unwrap();
+    let material = tls.load(in_force.policy.provider()).unwrap();
     let log = Log::start();
-    listed.snapshots.replace(TyphaSnapshot::new(&material, parts.required_peer, &parts.policy).unwrap());
+    listed.acceptor.replace(TlsConfig::new(material, in_force.required_peer, in_force.policy));
     seconds(100.0).await;
     assert_eq!(log.take().len(), 1);
 }

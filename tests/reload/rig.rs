@@ -17,10 +17,9 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use typha_tls::material::{Material, RevocationLists, TlsFiles, TrustBundle};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::reload::{ReloadOptions, ReloadState, Reloader, SnapshotSource, SourceError};
-use typha_tls::snapshot::SnapshotParts;
+use typha_tls::reload::{ReloadOptions, ReloadState, Reloader, SourceError, TlsConfigSource};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
-use typha_tls::{RequiredIdentity, TyphaSnapshot, TyphaSnapshotHandle};
+use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -51,24 +50,24 @@ impl Pki {
         TlsPolicy::builder().time_provider(self.clock.clone()).build().unwrap()
     }
 
-    pub(crate) fn parts(&self, cas: &[&TestCa], leaf: &TestLeaf) -> SnapshotParts {
+    pub(crate) fn config(&self, cas: &[&TestCa], leaf: &TestLeaf) -> TlsConfig {
         let policy = self.policy();
         let material = Material {
             trust_bundle: TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap(),
             credentials: leaf.credentials(policy.provider()).unwrap(),
             revocation_lists: RevocationLists::none(),
         };
-        SnapshotParts::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
+        TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
     }
 
     /// Trusts `a`.
-    pub(crate) fn first(&self) -> SnapshotParts {
-        self.parts(&[&self.a], &self.leaf)
+    pub(crate) fn first(&self) -> TlsConfig {
+        self.config(&[&self.a], &self.leaf)
     }
 
     /// Trusts `a` and `b`.
-    pub(crate) fn second(&self) -> SnapshotParts {
-        self.parts(&[&self.a, &self.b], &self.leaf)
+    pub(crate) fn second(&self) -> TlsConfig {
+        self.config(&[&self.a, &self.b], &self.leaf)
     }
 }
 
@@ -92,21 +91,17 @@ impl TimeProvider for TestClock {
     }
 }
 
-pub(crate) fn handle(parts: SnapshotParts) -> TyphaSnapshotHandle {
-    TyphaSnapshot::from_parts(parts).unwrap().into()
-}
-
 /// What the source does when it is asked.
 #[derive(Clone)]
 pub(crate) enum Act {
     Fail(&'static str),
     /// With another text each time.
     FailAnew,
-    Give(SnapshotParts),
+    Give(TlsConfig),
     /// What was there when it was asked, 5 s later.
-    GiveLate(SnapshotParts),
+    GiveLate(TlsConfig),
     /// One after the other, over and over.
-    Alternate([SnapshotParts; 2]),
+    Alternate([TlsConfig; 2]),
     Hang,
     Panic,
 }
@@ -137,19 +132,19 @@ impl Source {
     }
 }
 
-impl SnapshotSource for Source {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+impl TlsConfigSource for Source {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         let times = self.asked.fetch_add(1, Ordering::Relaxed) as usize;
         let act = self.act.lock().unwrap().clone();
         match act {
             Act::Fail(text) => Err(SourceError::new(text)),
             Act::FailAnew => Err(SourceError::new(format!("request {times} failed"))),
-            Act::Give(parts) => Ok(parts),
-            Act::GiveLate(parts) => {
+            Act::Give(config) => Ok(config),
+            Act::GiveLate(config) => {
                 seconds(5.0).await;
-                Ok(parts)
+                Ok(config)
             }
-            Act::Alternate(parts) => Ok(parts[times % 2].clone()),
+            Act::Alternate(configs) => Ok(configs[times % 2].clone()),
             Act::Hang => pending().await,
             Act::Panic => panic!("no parts {times}", times = "today"),
         }
@@ -170,24 +165,24 @@ impl SnapshotSource for Source {
 
 /// A program that follows a source.
 pub(crate) struct Rig {
-    pub(crate) snapshots: TyphaSnapshotHandle,
+    pub(crate) acceptor: TyphaAcceptor,
     pub(crate) source: Source,
     pub(crate) reloader: Reloader,
     pub(crate) log: Log,
 }
 
 impl Rig {
-    /// With `parts` in force.
-    pub(crate) async fn start(parts: SnapshotParts, source: Source) -> Self {
-        Self::start_with(parts, source, ReloadOptions::default()).await
+    /// With `config` in force.
+    pub(crate) async fn start(config: TlsConfig, source: Source) -> Self {
+        Self::start_with(config, source, ReloadOptions::default()).await
     }
 
-    pub(crate) async fn start_with(parts: SnapshotParts, source: Source, options: ReloadOptions) -> Self {
-        let snapshots = handle(parts);
+    pub(crate) async fn start_with(config: TlsConfig, source: Source, options: ReloadOptions) -> Self {
+        let acceptor = TyphaAcceptor::new(config);
         let log = Log::start();
-        let reloader = Reloader::start(&snapshots, source.clone(), options);
+        let reloader = acceptor.follow(source.clone(), options);
         seconds(0.001).await;
-        Self { snapshots, source, reloader, log }
+        Self { acceptor, source, reloader, log }
     }
 
     pub(crate) fn state(&self) -> ReloadState {
@@ -197,7 +192,7 @@ impl Rig {
     /// Generation in force, looks, reloads and failures.
     pub(crate) fn counts(&self) -> [u64; 4] {
         let state = self.state();
-        assert_eq!(state.generation, self.snapshots.current().generation());
+        assert_eq!(state.generation, *self.acceptor.generations().borrow());
         [state.generation, state.looks, state.reloads, state.failures]
     }
 

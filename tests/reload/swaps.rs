@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use typha_tls::material::TlsFiles;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 
 use crate::files::{publish, source};
 use crate::rig::*;
@@ -42,16 +42,16 @@ async fn nothing_is_read_half_from_before_a_swap_and_half_from_after_it() {
     };
     let mut good = 0;
     for _ in 0..400 {
-        let parts = match source.load().await {
-            Ok(parts) => parts,
+        let config = match source.load().await {
+            Ok(config) => config,
             Err(error) => {
                 assert_eq!(error.to_string(), "the files changed each time while they were read");
                 continue;
             }
         };
         good += 1;
-        let subject = parts.material.trust_bundle.subjects().next().unwrap().to_owned();
-        let name = parts.material.credentials.identity().common_name().unwrap();
+        let subject = config.material.trust_bundle.subjects().next().unwrap().to_owned();
+        let name = config.material.credentials.identity().common_name().unwrap();
         assert_eq!(subject, format!("CN=\"{name}\""));
     }
     done.store(true, Ordering::Relaxed);

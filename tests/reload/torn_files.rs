@@ -21,7 +21,7 @@ async fn in_every_order_and_in_halves() {
                 file.write_all(part).unwrap();
                 // Slow, but not as slow as to look finished.
                 seconds(0.4).await;
-                assert_eq!(followed.snapshots.current().generation(), 1, "{order:?}");
+                assert_eq!(*followed.acceptor.generations().borrow(), 1, "{order:?}");
             }
         }
         followed.until_generation(2).await;
@@ -44,7 +44,7 @@ async fn a_writer_that_stops_in_the_middle() {
             // Even what lasts is refused where the halves do not fit: a key and a chain that do not belong together.
             seconds(100.0).await;
             let has_pair = ["cert.pem", "key.pem"].iter().all(|name| written.contains(name));
-            assert_eq!(followed.snapshots.current().generation(), 1 + u64::from(has_pair), "{order:?}");
+            assert_eq!(*followed.acceptor.generations().borrow(), 1 + u64::from(has_pair), "{order:?}");
         }
         followed.until_generation(2).await;
         assert!(followed.has_leaf(&renewed), "{order:?}");

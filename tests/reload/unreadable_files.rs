@@ -1,5 +1,5 @@
-//! Whatever stands where a file should be: the last good snapshot stays, the state says why, and a following good set
-//! is taken.
+//! Whatever stands where a file should be: the last good configuration stays, the state says why, and a following good
+//! set is taken.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -18,7 +18,7 @@ async fn each_in_turn(spoil: impl Fn(&std::path::Path), reason: &str) {
         spoil(&path);
         let error = followed.until_failures(round).await;
         assert_eq!(error, format!("{}: it can not be read: {reason}", path.display()));
-        assert_eq!(followed.snapshots.current().generation(), round);
+        assert_eq!(*followed.acceptor.generations().borrow(), round);
         // Told once: the failure, and after the first round the success before it.
         assert_eq!(followed.log.take().iter().filter(|line| line.starts_with("WARN")).count(), 1);
         match path.symlink_metadata() {

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
+use typha_tls::FelixConnector;
 use typha_tls::material::MaterialWarning;
-use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded, Reloader};
+use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
-use typha_tls::{FelixSnapshot, FelixSnapshotHandle};
 
 use crate::rig::*;
 
-/// Why parts are not put in force.
+/// Why a configuration is not put in force.
 async fn refused(rig: &Rig, act: Act) -> MaterialWarning {
-    let before = rig.snapshots.current().generation();
+    let before = *rig.acceptor.generations().borrow();
     rig.source.set(act);
     let failed = rig.reloader.reload_now().await.unwrap_err();
-    assert_eq!(rig.snapshots.current().generation(), before);
+    assert_eq!(*rig.acceptor.generations().borrow(), before);
     match &*failed {
         ReloadError::Unsuitable(warning) => warning.clone(),
         other => panic!("{other:?}"),
@@ -27,7 +27,7 @@ async fn a_new_leaf_must_be_one_that_peers_accept() {
     let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
     let now = pki.clock.system_time();
     let hour = Duration::from_secs(3600);
-    let with = |spec| Act::Give(pki.parts(&[&pki.a], &pki.a.issue(spec).unwrap()));
+    let with = |spec| Act::Give(pki.config(&[&pki.a], &pki.a.issue(spec).unwrap()));
     let found = refused(&rig, with(typha_spec().valid(now - 2 * hour, now - hour))).await;
     assert!(matches!(found, MaterialWarning::LeafExpired { .. }), "{found:?}");
     let found = refused(&rig, with(CertificateSpec::leaf("typha").purpose(Purpose::ClientAuth))).await;
@@ -50,17 +50,16 @@ async fn a_new_leaf_must_be_one_that_peers_accept() {
 async fn each_end_has_its_own_use() {
     let pki = Pki::new();
     let felix = pki.a.issue(CertificateSpec::leaf("felix").purpose(Purpose::ClientAuth)).unwrap();
-    let snapshot = FelixSnapshot::from_parts(pki.parts(&[&pki.a], &felix)).unwrap();
-    let snapshots = FelixSnapshotHandle::new(snapshot);
+    let connector = FelixConnector::new(pki.config(&[&pki.a], &felix));
     let source = Source::at_once(Act::Give(pki.first()));
-    let reloader = Reloader::start(&snapshots, source.clone(), ReloadOptions::default());
+    let reloader = connector.follow(source.clone(), ReloadOptions::default());
     let failed = reloader.reload_now().await.unwrap_err();
     assert_eq!(
         failed.to_string(),
         "our certificate CN=\"typha\" has an extended key usage without clientAuth: every peer will refuse it; issue \
          one with it"
     );
-    source.set(Act::Give(pki.parts(&[&pki.a, &pki.b], &felix)));
+    source.set(Act::Give(pki.config(&[&pki.a, &pki.b], &felix)));
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
 }
 
@@ -69,18 +68,18 @@ async fn a_new_entry_of_the_bundle_must_be_a_ca() {
     let pki = Pki::new();
     let no_ca = TestCa::new(CertificateSpec::ca("no ca").without_ca_flag()).unwrap();
     let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
-    let found = refused(&rig, Act::Give(pki.parts(&[&pki.a, &no_ca], &pki.leaf))).await;
+    let found = refused(&rig, Act::Give(pki.config(&[&pki.a, &no_ca], &pki.leaf))).await;
     assert!(matches!(found, MaterialWarning::NotACa { .. }), "{found:?}");
     // An expired CA does no harm.
     let now = pki.clock.system_time();
     let expired = TestCa::new(CertificateSpec::ca("old").valid(now - 2 * DAY, now - DAY)).unwrap();
-    rig.source.set(Act::Give(pki.parts(&[&pki.a, &expired], &pki.leaf)));
+    rig.source.set(Act::Give(pki.config(&[&pki.a, &expired], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
 
     // One that is in force already may stay.
     let rig = Rig::start(
-        pki.parts(&[&pki.a, &no_ca], &pki.leaf),
-        Source::at_once(Act::Give(pki.parts(&[&pki.a, &pki.b, &no_ca], &pki.leaf))),
+        pki.config(&[&pki.a, &no_ca], &pki.leaf),
+        Source::at_once(Act::Give(pki.config(&[&pki.a, &pki.b, &no_ca], &pki.leaf))),
     )
     .await;
     assert_eq!(rig.counts(), [2, 1, 1, 0]);
@@ -93,26 +92,23 @@ async fn an_expired_leaf_does_not_keep_a_ca_in_force() {
     pki.clock.turn(2 * DAY);
     rig.source.set(Act::Give(pki.first()));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
-    assert_eq!(
-        rig.snapshots.current().parts().material.trust_bundle.subjects().collect::<Vec<_>>(),
-        ["CN=\"a\""]
-    );
+    assert_eq!(rig.acceptor.config().material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"a\""]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ca_that_goes_before_our_leaf_does_is_told() {
     let pki = Pki::new();
-    let rig = Rig::start(pki.second(), Source::at_once(Act::Give(pki.parts(&[&pki.b], &pki.leaf)))).await;
+    let rig = Rig::start(pki.second(), Source::at_once(Act::Give(pki.config(&[&pki.b], &pki.leaf)))).await;
     let hint = "WARN the CA file no longer holds CN=\"a\", which our own certificate was issued by: peers with the \
                 same CA file will refuse us; issue our certificate by a CA that is left, or put that one back until \
                 then generation=2";
     assert_eq!(
         rig.log.take(),
-        ["INFO snapshot replaced generation=2 source=the test changes=CA removed: CN=\"a\"", hint]
+        ["INFO configuration replaced generation=2 source=the test changes=CA removed: CN=\"a\"", hint]
     );
     // With our own leaf by another CA there is nothing to say; nor where the CA files of the ends differ.
     let renewed = pki.b.issue(typha_spec()).unwrap();
-    rig.source.set(Act::Give(pki.parts(&[&pki.b], &renewed)));
+    rig.source.set(Act::Give(pki.config(&[&pki.b], &renewed)));
     rig.reloader.reload_now().await.unwrap();
     let lines = rig.log.take();
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -130,13 +126,13 @@ async fn one_ca_at_least_must_be_valid() {
     let now = pki.clock.system_time();
     let expired = TestCa::new(CertificateSpec::ca("old").valid(now - 2 * DAY, now - DAY)).unwrap();
     let early = TestCa::new(CertificateSpec::ca("early").valid(now + DAY, now + 2 * DAY)).unwrap();
-    let found = refused(&rig, Act::Give(pki.parts(&[&expired, &early], &pki.leaf))).await;
+    let found = refused(&rig, Act::Give(pki.config(&[&expired, &early], &pki.leaf))).await;
     assert!(matches!(found, MaterialWarning::CaExpired { .. }), "{found:?}");
-    rig.source.set(Act::Give(pki.parts(&[&expired, &early, &pki.b], &pki.leaf)));
+    rig.source.set(Act::Give(pki.config(&[&expired, &early, &pki.b], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
     // What is in force may expire, and then anything is as good.
     pki.clock.turn(1000 * 365 * DAY);
-    rig.source.set(Act::Give(pki.parts(&[&expired], &pki.leaf)));
+    rig.source.set(Act::Give(pki.config(&[&expired], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 3 });
 }
 
@@ -145,16 +141,13 @@ async fn one_ca_at_least_must_be_valid() {
 async fn a_pinned_leaf_does_not_keep_a_ca_in_force() {
     let pki = Pki::new();
     let pinned = TestCa::new(CertificateSpec::ca("felix").without_ca_flag()).unwrap();
-    let both = pki.parts(&[&pki.a, &pinned], &pki.leaf);
+    let both = pki.config(&[&pki.a, &pinned], &pki.leaf);
     let rig = Rig::start(both.clone(), Source::at_once(Act::Give(both))).await;
-    rig.source.set(Act::Give(pki.parts(&[&pinned], &pki.leaf)));
+    rig.source.set(Act::Give(pki.config(&[&pinned], &pki.leaf)));
     assert!(
         matches!(rig.reloader.reload_now().await, Ok(Reloaded::Replaced { .. })),
         "{:?}",
         rig.last_error()
     );
-    assert_eq!(
-        rig.snapshots.current().parts().material.trust_bundle.subjects().collect::<Vec<_>>(),
-        ["CN=\"felix\""]
-    );
+    assert_eq!(rig.acceptor.config().material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"felix\""]);
 }

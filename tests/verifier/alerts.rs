@@ -10,7 +10,7 @@ use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{Material, RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, HandshakeResult, Purpose, TestCa, TestLeaf, TestPki, handshake};
-use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, Role, TlsConfig, TyphaAcceptor};
 
 /// A peer to be refused: its leaf, what the other end trusts, the reason and the alert.
 struct Case {
@@ -94,12 +94,12 @@ fn material(
 
 fn acceptor(material: &Material, required: &str, policy: &TlsPolicy) -> TyphaAcceptor {
     let required = RequiredIdentity::common_name(required).unwrap();
-    TyphaAcceptor::new(TyphaSnapshot::new(material, required, policy).unwrap())
+    TyphaAcceptor::new(TlsConfig::new(material.clone(), required, policy.clone()))
 }
 
 fn connector(material: &Material, required: &str, policy: &TlsPolicy) -> FelixConnector {
     let required = RequiredIdentity::common_name(required).unwrap();
-    FelixConnector::new(FelixSnapshot::new(material, required, policy).unwrap())
+    FelixConnector::new(TlsConfig::new(material.clone(), required, policy.clone()))
 }
 
 fn check(judge: HandshakeResult, judged: HandshakeResult, case: &Case) {

@@ -15,7 +15,7 @@ use typha_tls::material::{
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf, handshake};
 use typha_tls::verifier::{PeerVerifier, Rejection};
-use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, Role, TlsConfig, TyphaAcceptor};
 
 fn required() -> RequiredIdentity {
     RequiredIdentity::common_name("peer").unwrap()
@@ -286,8 +286,8 @@ fn pair() -> Pair {
     let root = ca();
     let (typha, felix) = (peer(&root), peer(&root));
     let ((for_typha, by_typha), (for_felix, by_felix)) = (counting_policy(), counting_policy());
-    let acceptor = TyphaSnapshot::new(&material(&root, &typha, &for_typha), required(), &for_typha).unwrap();
-    let connector = FelixSnapshot::new(&material(&root, &felix, &for_felix), required(), &for_felix).unwrap();
+    let acceptor = TlsConfig::new(material(&root, &typha, &for_typha), required(), for_typha);
+    let connector = TlsConfig::new(material(&root, &felix, &for_felix), required(), for_felix);
     let (acceptor, connector) = (TyphaAcceptor::new(acceptor), FelixConnector::new(connector));
     Pair { root, acceptor, connector, felix, by_typha, by_felix }
 }
@@ -363,13 +363,13 @@ async fn a_known_chain_is_worth_nothing_without_its_key() {
 }
 
 #[tokio::test]
-async fn a_new_snapshot_knows_nobody() {
+async fn a_new_acceptor_knows_nobody() {
     let pair = pair();
     let (policy, checks) = counting_policy();
     let typha = peer(&pair.root);
     let acceptor = || {
         let material = material(&pair.root, &typha, &policy);
-        TyphaAcceptor::new(TyphaSnapshot::new(&material, required(), &policy).unwrap())
+        TyphaAcceptor::new(TlsConfig::new(material, required(), policy.clone()))
     };
     for _ in 0..2 {
         let acceptor = acceptor();
@@ -381,7 +381,7 @@ async fn a_new_snapshot_knows_nobody() {
     }
 }
 
-/// What is remembered outlives a snapshot only if the next one judges alike.
+/// What is remembered outlives a configuration only if the next one judges alike.
 #[tokio::test]
 async fn our_own_renewal_does_not_cost_the_peers_signatures() {
     let pair = pair();
@@ -392,7 +392,7 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
         let trust_bundle = TrustBundle::from_der(bundle.iter().map(|ca| ca.root().clone())).unwrap();
         let material =
             Material { trust_bundle, revocation_lists: lists, ..material(ca, &peer(&pair.root), &policy) };
-        TyphaSnapshot::new(&material, required, &policy).unwrap()
+        TlsConfig::new(material, required, policy.clone())
     };
     let none = RevocationLists::none;
     let mut strict = RevocationPolicy::default();
@@ -415,7 +415,7 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
         ("no revocation lists", of(root, either, &[root, &other], none()), false),
         ("what it was at first", of(root, required(), &[root], none()), false),
     ] {
-        acceptor.snapshots().replace(next);
+        acceptor.replace(next);
         checks.take();
         let (typha, felix) = handshake(&acceptor, &pair.connector).await;
         drop((typha.unwrap(), felix.unwrap()));
@@ -424,10 +424,9 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
     }
 
     let forgetful = TlsPolicy::builder().provider(policy.provider().clone()).chain_cache_capacity(0);
-    let snapshot = acceptor.snapshot();
-    let mut parts = snapshot.parts().clone();
-    parts.policy = forgetful.build().unwrap();
-    acceptor.snapshots().replace(TyphaSnapshot::from_parts(parts).unwrap());
+    let mut config = acceptor.config();
+    config.policy = forgetful.build().unwrap();
+    acceptor.replace(config);
     for _ in 0..2 {
         checks.take();
         let (typha, felix) = handshake(&acceptor, &pair.connector).await;
@@ -443,8 +442,8 @@ async fn a_policy_switches_it_off() {
     let policy =
         TlsPolicy::builder().provider(counting.provider().clone()).chain_cache_capacity(0).build().unwrap();
     let typha = peer(&pair.root);
-    let snapshot = TyphaSnapshot::new(&material(&pair.root, &typha, &policy), required(), &policy).unwrap();
-    let acceptor = TyphaAcceptor::new(snapshot);
+    let config = TlsConfig::new(material(&pair.root, &typha, &policy), required(), policy);
+    let acceptor = TyphaAcceptor::new(config);
     for _ in 0..2 {
         let (typha, felix) = handshake(&acceptor, &pair.connector).await;
         drop((typha.unwrap(), felix.unwrap()));

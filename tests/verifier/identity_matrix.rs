@@ -13,7 +13,7 @@ use typha_tls::material::{Material, MaterialError, RevocationLists, TrustBundle}
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, HandshakeResult, Purpose, TestCa, TestLeaf, TestPki, handshake};
 use typha_tls::verifier::{PeerVerifier, Rejection};
-use typha_tls::{FelixConnector, FelixSnapshot, Role, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, Role, TlsConfig, TyphaAcceptor};
 
 const COMMON_NAME: &str = "typha-client";
 const URI_SAN: &str = "spiffe://cluster.local/good";
@@ -166,12 +166,11 @@ async fn typha_judges_felix(policy: &TlsPolicy) {
     let typha_required = RequiredIdentity::common_name(typha_tls::testing::TYPHA_COMMON_NAME).unwrap();
     for column in configured(&cas) {
         let material = material(column.bundle.clone(), &pki.typha, policy);
-        let acceptor =
-            TyphaAcceptor::new(TyphaSnapshot::new(&material, column.required.clone(), policy).unwrap());
+        let acceptor = TyphaAcceptor::new(TlsConfig::new(material, column.required.clone(), policy.clone()));
         for row in &rows {
             let material = material_of(&pki.ca, &row.leaf, policy);
             let connector =
-                FelixConnector::new(FelixSnapshot::new(&material, typha_required.clone(), policy).unwrap());
+                FelixConnector::new(TlsConfig::new(material, typha_required.clone(), policy.clone()));
             let (typha, felix) = handshake(&acceptor, &connector).await;
             check(typha, felix, row, &column);
         }
@@ -186,11 +185,11 @@ async fn felix_judges_typha(policy: &TlsPolicy) {
     for column in configured(&cas) {
         let material = material(column.bundle.clone(), &pki.felix, policy);
         let connector =
-            FelixConnector::new(FelixSnapshot::new(&material, column.required.clone(), policy).unwrap());
+            FelixConnector::new(TlsConfig::new(material, column.required.clone(), policy.clone()));
         for row in &rows {
             let material = material_of(&pki.ca, &row.leaf, policy);
             let acceptor =
-                TyphaAcceptor::new(TyphaSnapshot::new(&material, felix_required.clone(), policy).unwrap());
+                TyphaAcceptor::new(TlsConfig::new(material, felix_required.clone(), policy.clone()));
             let (typha, felix) = handshake(&acceptor, &connector).await;
             check(felix, typha, row, &column);
         }

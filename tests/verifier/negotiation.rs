@@ -9,23 +9,23 @@ use typha_tls::stream::{Acceptance, TlsFacts};
 use typha_tls::testing::{
     FELIX_COMMON_NAME, HandshakeResult, TYPHA_COMMON_NAME, TestPki, handshake, material,
 };
-use typha_tls::{AcceptanceMode, FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{AcceptanceMode, FelixConnector, TlsConfig, TyphaAcceptor};
 
 /// A pair with these policies.
 fn pair(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (TyphaAcceptor, FelixConnector) {
     let pki = TestPki::new().unwrap();
     let (typha, felix) = (typha.build().unwrap(), felix.build().unwrap());
-    let acceptor = TyphaSnapshot::new(
-        &material(&pki.ca, &pki.typha, typha.provider()).unwrap(),
+    let acceptor = TlsConfig::new(
+        material(&pki.ca, &pki.typha, typha.provider()).unwrap(),
         RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(),
-        &typha,
+        typha,
     );
-    let connector = FelixSnapshot::new(
-        &material(&pki.ca, &pki.felix, felix.provider()).unwrap(),
+    let connector = TlsConfig::new(
+        material(&pki.ca, &pki.felix, felix.provider()).unwrap(),
         RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap(),
-        &felix,
+        felix,
     );
-    (TyphaAcceptor::new(acceptor.unwrap()), FelixConnector::new(connector.unwrap()))
+    (TyphaAcceptor::new(acceptor), FelixConnector::new(connector))
 }
 
 async fn shake(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (HandshakeResult, HandshakeResult) {

@@ -1,11 +1,9 @@
 //! Both ends of this crate, as in its documentation: all defaults.
 
 use tokio::net::TcpStream;
-use typha_tls::material::{Material, TlsFiles};
+use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
-use typha_tls::{
-    AuthenticatedStream, FelixConnector, FelixSnapshot, RequiredIdentity, TyphaAcceptor, TyphaSnapshot,
-};
+use typha_tls::{AuthenticatedStream, FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 use super::ends::{Connected, Failure, FelixEnd, Io, Negotiated, Purpose, TyphaEnd, versions};
 use crate::protocol::{Chains, Setup, Version};
@@ -20,9 +18,7 @@ pub(super) struct Felix(FelixConnector);
 
 impl Typha {
     pub(super) fn new(setup: &Setup) -> Result<Self, Failure> {
-        let policy = TlsPolicy::builder().build()?;
-        let snapshot = TyphaSnapshot::new(&material(setup, &policy)?, required(setup)?, &policy)?;
-        Ok(Self(TyphaAcceptor::new(snapshot)))
+        Ok(Self(TyphaAcceptor::new(config(setup, TlsPolicy::builder().build()?)?)))
     }
 }
 
@@ -47,9 +43,7 @@ impl Felix {
         if !setup.groups.is_empty() {
             policy = policy.key_exchange_groups(&setup.groups.join(","));
         }
-        let policy = policy.build()?;
-        let snapshot = FelixSnapshot::new(&material(setup, &policy)?, required(setup)?, &policy)?;
-        Ok(Self(FelixConnector::new(snapshot)))
+        Ok(Self(FelixConnector::new(config(setup, policy.build()?)?)))
     }
 }
 
@@ -85,13 +79,9 @@ fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStre
     Connected { stream, resumed: false, negotiated }
 }
 
-fn material(setup: &Setup, policy: &TlsPolicy) -> Result<Material, Failure> {
-    let files = &setup.files;
+fn config(setup: &Setup, policy: TlsPolicy) -> Result<TlsConfig, Failure> {
+    let (files, required) = (&setup.files, &setup.required);
     let files = TlsFiles::new(&files.ca, &files.chain, &files.key);
-    Ok(files.load(policy.provider())?)
-}
-
-fn required(setup: &Setup) -> Result<RequiredIdentity, Failure> {
-    let required = &setup.required;
-    Ok(RequiredIdentity::new(required.common_name.as_deref(), required.uri_san.as_deref())?)
+    let required = RequiredIdentity::new(required.common_name.as_deref(), required.uri_san.as_deref())?;
+    Ok(TlsConfig::from_files(&files, required, policy)?)
 }

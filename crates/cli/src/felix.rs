@@ -59,7 +59,8 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> u8 {
     let prepared = prepare(&arguments).and_then(|(dialer, wanted, config)| {
         let source = FelixConfigSource::new(arguments.tls.sources(), &config);
-        let follower = Follower::start(dialer.connector().snapshots(), source, &arguments.following)?;
+        let reloader = dialer.connector().follow(source, arguments.following.to_reload());
+        let follower = Follower::new(reloader)?;
         Ok((dialer, wanted, follower))
     });
     let (dialer, wanted, follower) = match prepared {

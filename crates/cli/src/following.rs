@@ -7,10 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use typha_tls::SnapshotHandle;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::{ReloadError, ReloadOptions, ReloadState, Reloader, SnapshotSource};
-use typha_tls::snapshot::SnapshotEnd;
+use typha_tls::reload::{ReloadError, ReloadOptions, ReloadState, Reloader};
 
 use crate::options;
 
@@ -21,6 +19,14 @@ pub(crate) struct FollowOptions {
     /// it look at once
     #[arg(long, value_name = "SECS", value_parser = options::seconds, default_value = "30")]
     reload_interval: Duration,
+}
+
+impl FollowOptions {
+    pub(crate) fn to_reload(&self) -> ReloadOptions {
+        let mut options = ReloadOptions::default();
+        options.poll_interval = self.reload_interval;
+        options
+    }
 }
 
 /// Follows, and tells.
@@ -35,17 +41,11 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    pub(crate) fn start<C: SnapshotEnd>(
-        snapshots: &SnapshotHandle<C>,
-        source: impl SnapshotSource + 'static,
-        options: &FollowOptions,
-    ) -> io::Result<Self> {
-        let hangup = Hangup::new()?;
-        let generation = snapshots.current().generation();
-        let mut reload = ReloadOptions::default();
-        reload.poll_interval = options.reload_interval;
-        let reloader = Reloader::start(snapshots, source, reload);
-        Ok(Self { state: reloader.state(), reloader, hangup, generation, failures: 0, failing: false })
+    /// Of a reloader that was just started.
+    pub(crate) fn new(reloader: Reloader) -> io::Result<Self> {
+        let (hangup, state) = (Hangup::new()?, reloader.state());
+        let generation = state.borrow().generation;
+        Ok(Self { state, reloader, hangup, generation, failures: 0, failing: false })
     }
 
     /// Prints a line for each change, and for each SIGHUP. Never ends.

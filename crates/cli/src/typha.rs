@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use typha_tls::TyphaListener;
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
 use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaConnection, TyphaListenerBuilder};
-use typha_tls::{TyphaListener, TyphaSnapshotHandle};
 
 use crate::following::{FollowOptions, Follower};
 use crate::options::{self, RevocationOptions, TyphaOptions};
@@ -97,10 +97,10 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     if let Some(tls) = &mut config.tls {
         arguments.revocation.apply(&mut tls.files);
     }
-    let (snapshots, builder) = match config.acceptor() {
+    let builder = match config.acceptor() {
         Ok(Some(acceptor)) => {
             let limits = arguments.limits.apply(config.limits());
-            (acceptor.snapshots().clone(), TyphaListener::builder(acceptor).limits(limits))
+            TyphaListener::builder(acceptor).limits(limits)
         }
         Ok(None) => {
             output::complain(&io::Error::other(
@@ -113,7 +113,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
-    match serve(&config, &arguments, &snapshots, builder).await {
+    match serve(&config, &arguments, builder).await {
         Ok(()) => SUCCESS,
         Err(error) => {
             output::complain(&error);
@@ -122,18 +122,14 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     }
 }
 
-async fn serve(
-    config: &TyphaConfig,
-    arguments: &Arguments,
-    snapshots: &TyphaSnapshotHandle,
-    builder: TyphaListenerBuilder,
-) -> io::Result<()> {
+async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
     // As Go's runtime does: a soft limit of 1024 is for programs that know no better.
     #[cfg(target_os = "linux")]
     if let Err(error) = crate::descriptors::raise_limit() {
         tracing::warn!(%error, "going on with the limit that there is");
     }
     let mut signals = Signals::new()?;
+    let acceptor = builder.acceptor().clone();
     let printer = Printer::start();
     let lines = Lines { sender: printer.lines(), lost: Arc::default() };
     let refused_lines = lines.clone();
@@ -148,7 +144,7 @@ async fn serve(
     }?;
     let handle = listener.handle();
     let source = TyphaConfigSource::new(arguments.tls.sources(), config);
-    let follower = Follower::start(snapshots, source, &arguments.following)?;
+    let follower = Follower::new(acceptor.follow(source, arguments.following.to_reload()))?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {
         let serving = accept_all(&mut listener, &lines);

@@ -30,7 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 const ENDPOINT_VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 impl SpiffeSource {
-    /// Begins a source of snapshots for which the other end must have the identity `required_peer`.
+    /// Begins a source of configurations for which the other end must have the identity `required_peer`.
     pub fn builder(required_peer: RequiredIdentity, policy: TlsPolicy) -> SpiffeSourceBuilder {
         let selection = Selection { choice: Choice::First, federated: false, required_peer, policy };
         SpiffeSourceBuilder { endpoint: None, connect_timeout: CONNECT_TIMEOUT, selection }

@@ -12,14 +12,14 @@ use tracing::{info, warn};
 
 use crate::error::SpiffeError;
 use crate::selection::Selection;
+use typha_tls::TlsConfig;
 use typha_tls::error::WithCauses;
-use typha_tls::snapshot::SnapshotParts;
 
 /// What is known of the agent.
 #[derive(Default)]
 pub(crate) struct Known {
     /// What it answered last. A lost connection changes nothing about it.
-    pub(crate) answer: Option<Result<SnapshotParts, SpiffeError>>,
+    pub(crate) answer: Option<Result<TlsConfig, SpiffeError>>,
     /// What is wrong now, with its answer or with the connection.
     pub(crate) problem: Option<SpiffeError>,
     /// How many different answers there were.
@@ -41,12 +41,12 @@ pub(crate) async fn follow(endpoint: Endpoint, selection: Selection, known: watc
         .with_max_delay(LONGEST_PAUSE)
         .without_max_times()
         .with_jitter();
-    let mut follower = Follower { endpoint, selection, known, had_parts: false };
+    let mut follower = Follower { endpoint, selection, known, had_config: false };
     let mut pause = pauses.build();
     loop {
         let problem = follower.until_disconnected().await;
         follower.failed(problem);
-        if std::mem::take(&mut follower.had_parts) {
+        if std::mem::take(&mut follower.had_config) {
             pause = pauses.build();
         }
         sleep(pause.next().unwrap_or(LONGEST_PAUSE)).await;
@@ -58,7 +58,7 @@ struct Follower {
     selection: Selection,
     known: watch::Sender<Known>,
     /// Whether this connection gave anything usable.
-    had_parts: bool,
+    had_config: bool,
 }
 
 impl Follower {
@@ -91,23 +91,23 @@ impl Follower {
     }
 
     fn answered(&mut self, context: &X509Context) {
-        match self.selection.parts(context) {
-            Ok(parts) => {
-                self.had_parts = true;
-                self.publish(parts);
+        match self.selection.config(context) {
+            Ok(config) => {
+                self.had_config = true;
+                self.publish(config);
             }
             Err(problem) => self.failed(problem),
         }
     }
 
-    fn publish(&self, parts: SnapshotParts) {
+    fn publish(&self, config: TlsConfig) {
         self.known.send_modify(|known| {
             if known.problem.take().is_some() {
                 info!("the SPIFFE agent has answered as it should again");
             }
             // An agent says the same again on each new connection.
-            if !matches!(&known.answer, Some(Ok(last)) if last.is_same_as(&parts)) {
-                known.answer = Some(Ok(parts));
+            if !matches!(&known.answer, Some(Ok(last)) if last.is_same_as(&config)) {
+                known.answer = Some(Ok(config));
                 known.revision += 1;
             }
         });

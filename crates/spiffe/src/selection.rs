@@ -1,4 +1,4 @@
-//! What of the agent's answer becomes part of a snapshot.
+//! What of the agent's answer becomes part of a configuration.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use spiffe::{SpiffeId, TrustDomain, X509Context, X509Svid};
 
 use crate::error::SpiffeError;
+use typha_tls::TlsConfig;
 use typha_tls::error::Quoted;
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{Credentials, Material, MaterialError, RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::snapshot::SnapshotParts;
 
 /// Which SVID, if there are several.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Selection {
         Ok(())
     }
 
-    pub(crate) fn parts(&self, context: &X509Context) -> Result<SnapshotParts, SpiffeError> {
+    pub(crate) fn config(&self, context: &X509Context) -> Result<TlsConfig, SpiffeError> {
         let svid = self.svid(context.svids())?;
         let trust_domain = self.bundle_trust_domain(svid)?;
         let bundle = context.bundle_set().get(&trust_domain).ok_or_else(|| SpiffeError::NoBundle {
@@ -53,7 +53,7 @@ impl Selection {
         let credentials =
             Credentials::from_der(chain, key.into(), self.policy.provider()).map_err(unusable)?;
         let material = Material { trust_bundle, credentials, revocation_lists: RevocationLists::none() };
-        Ok(SnapshotParts::new(material, self.required_peer.clone(), self.policy.clone()))
+        Ok(TlsConfig::new(material, self.required_peer.clone(), self.policy.clone()))
     }
 
     fn svid<'a>(&self, svids: &'a [Arc<X509Svid>]) -> Result<&'a X509Svid, SpiffeError> {

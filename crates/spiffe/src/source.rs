@@ -1,12 +1,12 @@
-//! Snapshots from the SPIFFE Workload API, as SPIRE's agent serves it on each node.
+//! Configurations from the SPIFFE Workload API, as SPIRE's agent serves it on each node.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
-use typha_tls::reload::{SnapshotSource, SourceError};
-use typha_tls::snapshot::SnapshotParts;
+use typha_tls::TlsConfig;
+use typha_tls::reload::{SourceError, TlsConfigSource};
 
 use crate::error::SpiffeError;
 use crate::follower::Known;
@@ -15,15 +15,15 @@ use crate::follower::Known;
 ///
 /// What the agent says is put in force as a whole: an SVID never comes with the bundle of another answer. While the
 /// agent is away, what it said last stays; it is followed again when it is back. When it denies us an identity or sends
-/// what can not be used, [`load`](SnapshotSource::load) fails, and the snapshot in force stays.
+/// what can not be used, [`load`](TlsConfigSource::load) fails, and the configuration in force stays.
 ///
 /// The CAs that count are those of our own trust domain, and a required SPIFFE ID must be of it; for one of another
 /// trust domain see [`with_federated_bundles`](crate::SpiffeSourceBuilder::with_federated_bundles).
 ///
 /// ```no_run
 /// use typha_tls::policy::TlsPolicy;
-/// use typha_tls::reload::{ReloadOptions, Reloader, SnapshotSource as _};
-/// use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
+/// use typha_tls::reload::{ReloadOptions, TlsConfigSource as _};
+/// use typha_tls::{RequiredIdentity, TyphaAcceptor};
 /// use typha_tls_spiffe::SpiffeSource;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,8 +32,8 @@ use crate::follower::Known;
 ///     .endpoint("unix:///run/spire/agent-sockets/spire-agent.sock")
 ///     .connect()
 ///     .await?;
-/// let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(source.load().await?)?);
-/// let _reloader = Reloader::start(acceptor.snapshots(), source, ReloadOptions::default());
+/// let acceptor = TyphaAcceptor::new(source.load().await?);
+/// let _reloader = acceptor.follow(source, ReloadOptions::default());
 /// # Ok(())
 /// # }
 /// ```
@@ -61,15 +61,15 @@ impl SpiffeSource {
     }
 
     /// What is wrong with the agent now, if anything is: also a lost connection, of which
-    /// [`load`](SnapshotSource::load) says nothing. It is logged when it begins, too.
+    /// [`load`](TlsConfigSource::load) says nothing. It is logged when it begins, too.
     pub fn problem(&self) -> Option<SpiffeError> {
         self.known.borrow().problem.clone()
     }
 }
 
-impl SnapshotSource for SpiffeSource {
+impl TlsConfigSource for SpiffeSource {
     /// What the agent said last.
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         let known = self.known.borrow();
         self.loaded.fetch_max(known.revision, Ordering::Relaxed);
         if self.follower.is_finished() {

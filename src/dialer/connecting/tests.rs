@@ -14,9 +14,9 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::dialer::EndpointSource;
+use crate::dialer::transport::OwnLeaf;
 use crate::error::HandshakePhase;
 use crate::identity::PeerIdentity;
-use crate::snapshot::OwnLeaf;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -155,8 +155,8 @@ impl Transport for Network {
         }
     }
 
-    fn invalid_own_leaf(&self) -> Option<Arc<OwnLeaf>> {
-        self.invalid_leaf.clone().map(Arc::new)
+    fn invalid_own_leaf(&self) -> Option<OwnLeaf> {
+        self.invalid_leaf.clone()
     }
 }
 

@@ -15,11 +15,11 @@ pub(crate) use reader::PlannedFiles;
 use reader::Reader;
 use reading::Reading;
 
-use super::source::{SnapshotSource, SourceError};
+use super::source::{SourceError, TlsConfigSource};
 use crate::identity::RequiredIdentity;
 use crate::material::TlsFiles;
 use crate::policy::TlsPolicy;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
 /// For how long files must stay the same; see [`FileSource::with_settle_time`].
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -77,8 +77,8 @@ impl FileSource {
     }
 }
 
-impl SnapshotSource for FileSource {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+impl TlsConfigSource for FileSource {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         let mut reading = self.reading.lock().await;
         if let Some(given_up) = reading.as_mut() {
             // What it read is old by now.

@@ -9,7 +9,7 @@ use super::hints::Hints;
 use crate::identity::RequiredIdentity;
 use crate::material::{Material, MaterialError, RevocationPolicy, TlsFiles};
 use crate::policy::TlsPolicy;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
 /// Files, and what goes with them.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ impl Reader {
     }
 
     /// Blocks, for ever if the file system does.
-    pub(super) fn read(&self) -> Result<SnapshotParts, SourceError> {
+    pub(super) fn read(&self) -> Result<TlsConfig, SourceError> {
         for _ in 0..ATTEMPTS {
             let configuration = self.configuration_now();
             let (read, is_of_one_moment) = self.attempt();
@@ -73,7 +73,7 @@ impl Reader {
     }
 
     /// What was read, and whether nothing changed meanwhile.
-    fn attempt(&self) -> (Result<SnapshotParts, SourceError>, bool) {
+    fn attempt(&self) -> (Result<TlsConfig, SourceError>, bool) {
         let planned = match (self.plan)() {
             Ok(planned) => planned,
             Err(error) => {
@@ -135,7 +135,7 @@ impl Reader {
 }
 
 impl PlannedFiles {
-    fn with(self, material: Arc<Material>) -> SnapshotParts {
-        SnapshotParts::new(material, self.required_peer, self.policy)
+    fn with(self, material: Arc<Material>) -> TlsConfig {
+        TlsConfig::new(material, self.required_peer, self.policy)
     }
 }

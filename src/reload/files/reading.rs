@@ -10,9 +10,9 @@ use tokio::task::spawn_blocking;
 
 use super::super::look::text_of;
 use super::super::source::SourceError;
-use crate::snapshot::SnapshotParts;
+use crate::tls_config::TlsConfig;
 
-type Outcome = Result<SnapshotParts, SourceError>;
+type Outcome = Result<TlsConfig, SourceError>;
 
 /// A read under way.
 ///

@@ -19,7 +19,7 @@ use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, KeyType, Purpose, TYPHA_COMMON_NAME, TestCa, TestLeaf, TestPki,
     material,
 };
-use typha_tls::{FelixConnector, FelixSnapshot, RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 pub(crate) use outcome::Outcome;
 pub(crate) use raw::{RawPeer, client_config, no_name, server_config};
@@ -102,7 +102,7 @@ pub(crate) fn acceptor_requiring(
     let policy = TlsPolicy::builder().provider(provider(version)).build().unwrap();
     let material = material(&pki.ca, &pki.typha, policy.provider()).unwrap();
     let required = RequiredIdentity::common_name(common_name).unwrap();
-    TyphaAcceptor::new(TyphaSnapshot::new(&material, required, &policy).unwrap())
+    TyphaAcceptor::new(TlsConfig::new(material, required, policy))
 }
 
 /// Felix, speaking one version.
@@ -118,7 +118,7 @@ pub(crate) fn connector_with(
     let policy = TlsPolicy::builder().provider(provider(version)).build().unwrap();
     let material = material(&pki.ca, felix, policy.provider()).unwrap();
     let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
-    FelixConnector::new(FelixSnapshot::new(&material, required, &policy).unwrap())
+    FelixConnector::new(TlsConfig::new(material, required, policy))
 }
 
 /// Small, seeded, and the same everywhere.

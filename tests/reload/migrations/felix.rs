@@ -64,7 +64,7 @@ impl Felix {
         let config = FelixConfig::load(&files.sources()).unwrap();
         let connector = config.connector().unwrap().unwrap();
         let source = FelixConfigSource::new(files.sources(), &config).with_settle_time(manner.settle_time);
-        let reloader = Reloader::start(connector.snapshots(), source, manner.options.clone());
+        let reloader = connector.follow(source, manner.options.clone());
         let link = |&typha: &SocketAddr| {
             let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([typha]));
             Link::start(typha, dialer.with_limits(limits()).with_lifetime(manner.lifetime.clone()))

@@ -36,7 +36,7 @@ impl Typha {
         let config = TyphaConfig::load(&files.sources()).unwrap();
         let acceptor = config.acceptor().unwrap().unwrap();
         let source = TyphaConfigSource::new(files.sources(), &config).with_settle_time(manner.settle_time);
-        let reloader = Reloader::start(acceptor.snapshots(), source, manner.options.clone());
+        let reloader = acceptor.follow(source, manner.options.clone());
         let (lost, failed) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
         let (losses, failures) = (lost.clone(), failed.clone());
         let mut listener = TyphaListener::builder(acceptor)

@@ -9,9 +9,9 @@ use futures_util::future::join_all;
 use rustls::AlertDescription;
 use tokio::sync::watch;
 use typha_tls::RequiredIdentity;
+use typha_tls::TlsConfig;
 use typha_tls::material::{Material, RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::snapshot::SnapshotParts;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
 
 pub(crate) const NAMES: [&str; 2] = ["one", "two"];
@@ -107,7 +107,7 @@ impl World {
         self.always.root_pem() + &self.cas[turn.ca].root_pem()
     }
 
-    pub(crate) fn parts(&self, generation: u64) -> SnapshotParts {
+    pub(crate) fn config(&self, generation: u64) -> TlsConfig {
         let turn = turn(generation);
         let roots = [&self.always, &self.cas[turn.ca]].map(|ca| ca.root().clone());
         let material = Material {
@@ -116,7 +116,7 @@ impl World {
             revocation_lists: RevocationLists::none(),
         };
         let required = RequiredIdentity::either(NAMES[turn.name], URI).unwrap();
-        SnapshotParts::new(material, required, self.policy.clone())
+        TlsConfig::new(material, required, self.policy.clone())
     }
 }
 

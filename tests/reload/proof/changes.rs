@@ -9,13 +9,12 @@ use rustls_pki_types::alg_id;
 use typha_tls::material::{Material, RevocationLists};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::Reloader;
-use typha_tls::snapshot::{SnapshotEnd, SnapshotParts};
 use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, KeyType, TYPHA_COMMON_NAME, TestCa, TestClock, TestLeaf,
 };
-use typha_tls::{FelixSnapshot, RequiredIdentity, Role, SnapshotHandle, TyphaSnapshot};
+use typha_tls::{FelixConnector, RequiredIdentity, Role, TlsConfig, TyphaAcceptor};
 
-use super::held::{Held, follow, replaced};
+use super::held::{Held, replaced};
 use crate::hostile::provider;
 
 /// Why the peer is no longer to get in.
@@ -34,8 +33,8 @@ pub(crate) enum Change {
 impl Change {
     pub(crate) const ALL: [Self; 5] =
         [Self::AlgorithmWithdrawn, Self::AnotherName, Self::CaRemoved, Self::Expired, Self::Revoked];
-    /// Those that another snapshot makes alone.
-    pub(crate) const OF_SNAPSHOTS: [Self; 4] =
+    /// Those that another configuration makes alone.
+    pub(crate) const OF_CONFIGURATIONS: [Self; 4] =
         [Self::AlgorithmWithdrawn, Self::AnotherName, Self::CaRemoved, Self::Revoked];
 
     /// The reason on the judging end, and the alert at the peer.
@@ -90,16 +89,16 @@ impl Judge {
         }
     }
 
-    pub(crate) fn typha(&self) -> SnapshotHandle<rustls::ServerConfig> {
-        TyphaSnapshot::from_parts(self.parts(None)).unwrap().into()
+    pub(crate) fn typha(&self) -> TyphaAcceptor {
+        TyphaAcceptor::new(self.config(None))
     }
 
-    pub(crate) fn felix(&self) -> SnapshotHandle<rustls::ClientConfig> {
-        FelixSnapshot::from_parts(self.parts(None)).unwrap().into()
+    pub(crate) fn felix(&self) -> FelixConnector {
+        FelixConnector::new(self.config(None))
     }
 
     /// Our own leaf is another one each time.
-    pub(crate) fn parts(&self, change: Option<Change>) -> SnapshotParts {
+    pub(crate) fn config(&self, change: Option<Change>) -> TlsConfig {
         let own = CertificateSpec::leaf(self.own_name).key_type(KeyType::Ed25519);
         let ca = if change == Some(Change::CaRemoved) { &self.other_ca } else { &self.ca };
         let bundle = ca.trust_bundle().unwrap();
@@ -116,12 +115,12 @@ impl Judge {
         let name = if change == Some(Change::AnotherName) { "somebody-else" } else { self.peer_name };
         let is_stricter = change == Some(Change::AlgorithmWithdrawn);
         let policy = if is_stricter { &self.stricter_policy } else { &self.policy };
-        SnapshotParts::new(material, RequiredIdentity::common_name(name).unwrap(), policy.clone())
+        TlsConfig::new(material, RequiredIdentity::common_name(name).unwrap(), policy.clone())
     }
 
     /// Reloads, from nothing wrong to this, as the second generation.
-    pub(crate) async fn change<C: SnapshotEnd>(&self, snapshots: &SnapshotHandle<C>, change: Change) {
-        let reloader: Reloader = follow(snapshots, Held::new(self.parts(Some(change))));
+    pub(crate) async fn change(&self, change: Change, follow: impl FnOnce(Held) -> Reloader) {
+        let reloader = follow(Held::new(self.config(Some(change))));
         if change == Change::Expired {
             self.clock.advance(2 * HOUR);
         }

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use typha_tls::config::{FelixConfig, FelixConfigSource};
-use typha_tls::reload::SnapshotSource;
+use typha_tls::reload::TlsConfigSource;
 use typha_tls::testing;
-use typha_tls::{FelixConnector, FelixSnapshot, HandshakeError, RequiredIdentity, Role};
+use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, Role};
 
 use super::by_turns::{JUDGE, PEERS, Peer, Seen, World, storm};
-use super::held::{Held, bounded, follow, replaced};
+use super::held::{Held, bounded, replaced, when_asked};
 use super::in_files::InFiles;
 use super::whereabouts::Whereabouts;
 
@@ -76,28 +76,28 @@ impl Typhas {
 async fn felix_reloads(
     world: &World,
     felix: FelixConnector,
-    source: impl SnapshotSource + 'static,
+    source: impl TlsConfigSource + 'static,
     reloads: u64,
     put: impl Fn(u64),
 ) {
     let typhas = Typhas::start(world).await;
-    let snapshots = felix.snapshots().clone();
-    let reloader = follow(&snapshots, source);
+    let reloader = felix.follow(source, when_asked());
     let reload_to = async |generation| {
         put(generation);
         replaced(&reloader, generation).await;
     };
     let handshake = async |peer| bounded(typhas.handshake(&felix, peer)).await;
-    storm(reloads, || snapshots.current().generation(), reload_to, handshake).await;
+    storm(reloads, || *felix.generations().borrow(), reload_to, handshake).await;
     let state = reloader.state().borrow().clone();
     assert_eq!((state.generation, state.reloads, state.failures), (reloads + 1, reloads, 0));
 }
 
 async fn from_memory(reloads: u64) {
     let world = World::new();
-    let held = Held::new(world.parts(1));
-    let felix = FelixConnector::new(FelixSnapshot::from_parts(world.parts(1)).unwrap());
-    felix_reloads(&world, felix, held.clone(), reloads, |generation| held.set(world.parts(generation))).await;
+    let held = Held::new(world.config(1));
+    let felix = FelixConnector::new(world.config(1));
+    felix_reloads(&world, felix, held.clone(), reloads, |generation| held.set(world.config(generation)))
+        .await;
 }
 
 async fn from_files(reloads: u64) {

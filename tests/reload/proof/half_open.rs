@@ -1,5 +1,5 @@
-//! Handshakes that are held half-open across a reload: judged as a whole by the snapshot that they began with, and then
-//! by the new one at once.
+//! Handshakes that are held half-open across a reload: judged as a whole by the configuration that they began with, and
+//! then by the new one at once.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use typha_tls::dialer::{FelixDialer, FixedEndpoints};
 use typha_tls::lifetime::{ConnectionLifetime, DropReason, LostTrustPolicy};
 use typha_tls::listener::{FailedHandshake, ListenerLimits, LostTrust};
-use typha_tls::{FelixConnector, Role, TyphaAcceptor, TyphaListener, TyphaSnapshotHandle};
+use typha_tls::{Role, TyphaAcceptor, TyphaListener};
 
 use super::changes::{Change, Judge};
-use super::held::bounded;
+use super::held::{bounded, when_asked};
 use crate::hostile::{Outcome, RawPeer, VERSIONS, client_config, server_config};
 
 /// The review looks every 5 s by itself.
@@ -36,12 +36,12 @@ struct Typha {
 }
 
 impl Typha {
-    async fn start(snapshots: &TyphaSnapshotHandle) -> Self {
+    async fn start(acceptor: &TyphaAcceptor) -> Self {
         let (failed_sender, failed) = mpsc::unbounded_channel();
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let mut limits = ListenerLimits::default();
         limits.drop_grace = Duration::ZERO;
-        let builder = TyphaListener::builder(TyphaAcceptor::new(snapshots.clone()))
+        let builder = TyphaListener::builder(acceptor.clone())
             .limits(limits)
             .lifetime(at_once())
             .on_failed_handshake(move |handshake| failed_sender.send(handshake).unwrap())
@@ -75,11 +75,11 @@ async fn goodbye(peer: &mut RawPeer<TcpStream>) {
 /// Felix begins, everything changes, and Felix goes on.
 async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Change) {
     let judge = Judge::new(Role::Typha, version);
-    let snapshots = judge.typha();
-    let mut typha = Typha::start(&snapshots).await;
+    let acceptor = judge.typha();
+    let mut typha = Typha::start(&acceptor).await;
     let mut felix = typha.client(&judge, version).await;
     let certificate = certificate_of(&mut felix, version).await;
-    judge.change(&snapshots, change).await;
+    judge.change(change, |source| acceptor.follow(source, when_asked())).await;
 
     felix.io.write_all(&certificate).await.unwrap();
     felix.handshake().await.unwrap();
@@ -104,13 +104,13 @@ async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Chang
 /// Begun when it was not trusted yet, and refused though it is by then.
 async fn felix_came_too_early(version: &'static SupportedProtocolVersion, change: Change) {
     let judge = Judge::new(Role::Typha, version);
-    let snapshots = judge.typha();
-    judge.change(&snapshots, change).await;
-    let mut typha = Typha::start(&snapshots).await;
+    let acceptor = judge.typha();
+    judge.change(change, |source| acceptor.follow(source, when_asked())).await;
+    let mut typha = Typha::start(&acceptor).await;
     let mut felix = typha.client(&judge, version).await;
     let certificate = certificate_of(&mut felix, version).await;
-    let trusting = typha_tls::TyphaSnapshot::from_parts(judge.parts(None)).unwrap();
-    assert_eq!(snapshots.replace(trusting), 3);
+    let trusting = judge.config(None);
+    assert_eq!(acceptor.replace(trusting), 3);
 
     felix.io.write_all(&certificate).await.unwrap();
     let (reason, alert) = change.refusal();
@@ -122,14 +122,14 @@ async fn felix_came_too_early(version: &'static SupportedProtocolVersion, change
     assert_eq!(typha.listener.accept().await.unwrap().generation(), 3);
 }
 
-/// The clock belongs to no snapshot: what has expired by the time that it is looked at is refused.
+/// The clock belongs to no configuration: what has expired by the time that it is looked at is refused.
 async fn felix_expires_meanwhile(version: &'static SupportedProtocolVersion) {
     let judge = Judge::new(Role::Typha, version);
-    let snapshots = judge.typha();
-    let mut typha = Typha::start(&snapshots).await;
+    let acceptor = judge.typha();
+    let mut typha = Typha::start(&acceptor).await;
     let mut felix = typha.client(&judge, version).await;
     let certificate = certificate_of(&mut felix, version).await;
-    judge.change(&snapshots, Change::Expired).await;
+    judge.change(Change::Expired, |source| acceptor.follow(source, when_asked())).await;
     felix.io.write_all(&certificate).await.unwrap();
     let (reason, alert) = Change::Expired.refusal();
     assert_eq!(felix.refusal().await.unwrap(), Error::AlertReceived(alert));
@@ -140,7 +140,7 @@ async fn felix_expires_meanwhile(version: &'static SupportedProtocolVersion) {
 /// Typha holds back its answer until everything has changed.
 async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Change) {
     let judge = Judge::new(Role::Felix, version);
-    let connector = FelixConnector::new(judge.felix());
+    let connector = judge.felix();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([address])).with_lifetime(at_once());
@@ -155,7 +155,7 @@ async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Chang
             assert_ne!(typha.receive().await.unwrap(), 0);
             flight = typha.outgoing();
         }
-        judge.change(connector.snapshots(), change).await;
+        judge.change(change, |source| connector.follow(source, when_asked())).await;
         typha.io.write_all(&flight).await.unwrap();
         typha.handshake().await.unwrap();
         typha
@@ -181,12 +181,13 @@ async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Chang
 async fn in_all_ways<F: Future<Output = ()>>(
     test: impl Fn(&'static SupportedProtocolVersion, Change) -> F + Copy,
 ) {
-    let ways = VERSIONS.iter().flat_map(|version| Change::OF_SNAPSHOTS.map(|change| test(version, change)));
+    let ways =
+        VERSIONS.iter().flat_map(|version| Change::OF_CONFIGURATIONS.map(|change| test(version, change)));
     bounded(join_all(ways)).await;
 }
 
 #[tokio::test]
-async fn a_felix_that_is_held_gets_in_by_the_old_snapshot_and_is_dropped_by_the_new_one() {
+async fn a_felix_that_is_held_gets_in_by_the_old_configuration_and_is_dropped_by_the_new_one() {
     in_all_ways(felix_is_held).await;
 }
 
@@ -201,6 +202,6 @@ async fn a_felix_that_expires_in_its_handshake_is_refused() {
 }
 
 #[tokio::test]
-async fn a_typha_that_holds_back_gets_in_by_the_old_snapshot_and_is_dropped_by_the_new_one() {
+async fn a_typha_that_holds_back_gets_in_by_the_old_configuration_and_is_dropped_by_the_new_one() {
     in_all_ways(typha_is_held).await;
 }

@@ -1,29 +1,28 @@
-//! A source of snapshots in memory, and a reloader that looks only when it is told to.
+//! A source of configurations in memory, and a reloader that looks only when it is told to.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::timeout;
-use typha_tls::SnapshotHandle;
-use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SnapshotSource, SourceError};
-use typha_tls::snapshot::{SnapshotEnd, SnapshotParts};
+use typha_tls::TlsConfig;
+use typha_tls::reload::{ReloadOptions, Reloaded, Reloader, SourceError, TlsConfigSource};
 
 /// Gives what it was given. Clones hold the same.
 #[derive(Clone)]
-pub(crate) struct Held(Arc<Mutex<SnapshotParts>>);
+pub(crate) struct Held(Arc<Mutex<TlsConfig>>);
 
 impl Held {
-    pub(crate) fn new(parts: SnapshotParts) -> Self {
-        Self(Arc::new(Mutex::new(parts)))
+    pub(crate) fn new(config: TlsConfig) -> Self {
+        Self(Arc::new(Mutex::new(config)))
     }
 
-    pub(crate) fn set(&self, parts: SnapshotParts) {
-        *self.0.lock().unwrap() = parts;
+    pub(crate) fn set(&self, config: TlsConfig) {
+        *self.0.lock().unwrap() = config;
     }
 }
 
-impl SnapshotSource for Held {
-    async fn load(&self) -> Result<SnapshotParts, SourceError> {
+impl TlsConfigSource for Held {
+    async fn load(&self) -> Result<TlsConfig, SourceError> {
         Ok(self.0.lock().unwrap().clone())
     }
 
@@ -33,13 +32,10 @@ impl SnapshotSource for Held {
 }
 
 /// Looks only on [`Reloader::reload_now`].
-pub(crate) fn follow<C: SnapshotEnd>(
-    snapshots: &SnapshotHandle<C>,
-    source: impl SnapshotSource + 'static,
-) -> Reloader {
+pub(crate) fn when_asked() -> ReloadOptions {
     let mut options = ReloadOptions::default();
     options.poll_interval = Duration::ZERO;
-    Reloader::start(snapshots, source, options)
+    options
 }
 
 /// Reloads, and expects that it puts this generation in force.

@@ -17,9 +17,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use typha_tls::error::alert_of;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
-use typha_tls::{FelixConnector, Role, TyphaAcceptor};
+use typha_tls::{Role, TyphaAcceptor};
 
 use super::changes::{Change, Judge};
+use super::held::when_asked;
 use crate::hostile::{
     Outcome, RawPeer, VERSIONS, bounded, client_config, no_name, pki, provider, server_config,
 };
@@ -131,7 +132,7 @@ fn a_felix_that_kept_sessions_stays_out() {
         for version in VERSIONS {
             for change in Change::ALL {
                 let judge = Judge::new(Role::Typha, version);
-                let typha = TyphaAcceptor::new(judge.typha());
+                let typha = judge.typha();
                 let felix = HostileFelix::new(&judge.peer, version);
                 // In TLS 1.3 Typha gives a ticket, by which Felix knows that it is accepted. In TLS 1.2 there is
                 // nothing to keep.
@@ -140,7 +141,7 @@ fn a_felix_that_kept_sessions_stays_out() {
                 assert_eq!(felix.connect(&typha).await, FULL);
                 assert_eq!(felix.take_offered(), own);
 
-                judge.change(typha.snapshots(), change).await;
+                judge.change(change, |source| typha.follow(source, when_asked())).await;
                 let (reason, alert) = change.refusal();
                 let refused = (Outcome::Rejected(reason), Err(alert));
                 assert_eq!(felix.connect(&typha).await, refused, "{version:?}");
@@ -199,7 +200,7 @@ fn a_typha_that_kept_sessions_stays_out() {
         for version in VERSIONS {
             for change in Change::ALL {
                 let judge = Judge::new(Role::Felix, version);
-                let felix = FelixConnector::new(judge.felix());
+                let felix = judge.felix();
                 let mut typha = server_config(&judge.peer, version);
                 typha.session_storage = ServerSessionMemoryCache::new(64);
                 let typha = Arc::new(typha);
@@ -211,7 +212,7 @@ fn a_typha_that_kept_sessions_stays_out() {
                     assert_eq!(typha.unwrap().get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
                 }
 
-                judge.change(felix.snapshots(), change).await;
+                judge.change(change, |source| felix.follow(source, when_asked())).await;
                 let (reason, alert) = change.refusal();
                 for _ in 0..3 {
                     let (typha_io, felix_io) = duplex(64 * 1024);

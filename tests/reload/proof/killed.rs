@@ -20,7 +20,7 @@ use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
 use typha_tls::reload::Reloaded;
 use typha_tls::testing::{self, CertificateSpec, FELIX_COMMON_NAME, TYPHA_COMMON_NAME, TestCa, TestPki};
 
-use super::held::{bounded, follow};
+use super::held::{bounded, when_asked};
 
 /// Set for the process that is Typha; what it is set to is its directory.
 const FILES: &str = "RELOAD_PROOF_FILES";
@@ -166,7 +166,7 @@ fn is_a_typha() {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(async {
         let config = TyphaConfig::load(&sources).unwrap();
         let acceptor = config.acceptor().unwrap().unwrap();
-        let reloader = follow(acceptor.snapshots(), TyphaConfigSource::new(sources, &config));
+        let reloader = acceptor.follow(TyphaConfigSource::new(sources, &config), when_asked());
         let mut listener = typha_tls::TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();
         eprintln!("{}", listener.local_addr());
         tokio::spawn(async move { while listener.accept().await.is_some() {} });

@@ -12,17 +12,16 @@ use tokio::sync::Notify;
 use typha_tls::listener::TyphaConnection;
 use typha_tls::material::{Material, RevocationLists, TlsFiles};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::reload::{FileSource, Reloaded, Reloader, SnapshotSource as _};
-use typha_tls::snapshot::SnapshotParts;
+use typha_tls::reload::{FileSource, Reloaded, Reloader, TlsConfigSource as _};
 use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, Purpose, TYPHA_COMMON_NAME, TestCa, TestClock, TestLeaf,
 };
 use typha_tls::{
-    AuthenticatedStream, FelixConnector, FelixSnapshot, HandshakeError, RequiredIdentity, TyphaAcceptor,
-    TyphaListener, TyphaSnapshot,
+    AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, TlsConfig, TyphaAcceptor,
+    TyphaListener,
 };
 
-use super::held::{Held, bounded, follow, replaced};
+use super::held::{Held, bounded, replaced, when_asked};
 use super::whereabouts::Whereabouts;
 
 pub(crate) const LIFETIME: u64 = 300;
@@ -59,12 +58,12 @@ impl Site {
             RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap(),
             policy.clone(),
         );
-        let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(source.load().await.unwrap()).unwrap());
-        let typha = follow(acceptor.snapshots(), source);
-        let of_felix = felix_parts(&ca, &clock, &policy);
+        let acceptor = TyphaAcceptor::new(source.load().await.unwrap());
+        let typha = acceptor.follow(source, when_asked());
+        let of_felix = felix_config(&ca, &clock, &policy);
         let held = Held::new(of_felix.clone());
-        let connector = FelixConnector::new(FelixSnapshot::from_parts(of_felix).unwrap());
-        let felix = follow(connector.snapshots(), held.clone());
+        let connector = FelixConnector::new(of_felix);
+        let felix = connector.follow(held.clone(), when_asked());
 
         let decisions = Whereabouts::<Decision>::new();
         let (accepted, refused) = (decisions.clone(), decisions.clone());
@@ -145,7 +144,7 @@ impl Site {
     }
 
     pub(crate) async fn renew_felix(&self, generation: u64) {
-        self.held.set(felix_parts(&self.ca, &self.clock, &self.policy));
+        self.held.set(felix_config(&self.ca, &self.clock, &self.policy));
         replaced(&self.felix, generation).await;
     }
 
@@ -178,14 +177,14 @@ fn leaf(ca: &TestCa, clock: &TestClock, name: &str) -> TestLeaf {
     ca.issue(spec.valid(now, now + Duration::from_secs(LIFETIME))).unwrap()
 }
 
-fn felix_parts(ca: &TestCa, clock: &TestClock, policy: &TlsPolicy) -> SnapshotParts {
+fn felix_config(ca: &TestCa, clock: &TestClock, policy: &TlsPolicy) -> TlsConfig {
     let material = Material {
         trust_bundle: ca.trust_bundle().unwrap(),
         credentials: leaf(ca, clock, FELIX_COMMON_NAME).credentials(policy.provider()).unwrap(),
         revocation_lists: RevocationLists::none(),
     };
     let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
-    SnapshotParts::new(material, required, policy.clone())
+    TlsConfig::new(material, required, policy.clone())
 }
 
 fn write(files: &TempDir, name: &str, contents: &str) {

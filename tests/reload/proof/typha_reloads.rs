@@ -7,15 +7,14 @@ use tokio::net::TcpStream;
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
 use typha_tls::lifetime::{ConnectionLifetime, LostTrustPolicy};
 use typha_tls::listener::TyphaConnection;
-use typha_tls::reload::SnapshotSource;
+use typha_tls::reload::TlsConfigSource;
 use typha_tls::testing::{self, TestLeaf};
 use typha_tls::{
-    AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, Role, TyphaAcceptor,
-    TyphaListener, TyphaSnapshot,
+    AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, Role, TyphaAcceptor, TyphaListener,
 };
 
 use super::by_turns::{JUDGE, PEERS, Peer, Seen, World, storm};
-use super::held::{Held, bounded, follow, replaced};
+use super::held::{Held, bounded, replaced, when_asked};
 use super::in_files::InFiles;
 use super::whereabouts::Whereabouts;
 
@@ -87,17 +86,16 @@ async fn asked(stream: &mut AuthenticatedStream<TcpStream>) -> u64 {
 async fn typha_reloads(
     world: &World,
     acceptor: TyphaAcceptor,
-    source: impl SnapshotSource + 'static,
+    source: impl TlsConfigSource + 'static,
     reloads: u64,
     put: impl Fn(u64),
 ) {
-    let snapshots = acceptor.snapshots().clone();
-    let reloader = follow(&snapshots, source);
+    let reloader = acceptor.follow(source, when_asked());
     let decisions = Whereabouts::<Decision>::new();
     let refused = decisions.clone();
     let mut lifetime = ConnectionLifetime::default();
     lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
-    let mut listener = TyphaListener::builder(acceptor)
+    let mut listener = TyphaListener::builder(acceptor.clone())
         .lifetime(lifetime)
         .on_failed_handshake(move |failed| refused.decided(failed.peer_address, Err(failed.error)))
         .bind("127.0.0.1:0")
@@ -120,7 +118,7 @@ async fn typha_reloads(
         put(generation);
         replaced(&reloader, generation).await;
     };
-    storm(reloads, || snapshots.current().generation(), reload_to, |peer| felixes.handshake(peer)).await;
+    storm(reloads, || *acceptor.generations().borrow(), reload_to, |peer| felixes.handshake(peer)).await;
     for stream in &mut from_before {
         assert_eq!(asked(stream).await, 1 << 1, "accepted by the first generation, and not to go");
     }
@@ -132,9 +130,9 @@ async fn typha_reloads(
 
 async fn from_memory(reloads: u64) {
     let world = World::new();
-    let held = Held::new(world.parts(1));
-    let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(world.parts(1)).unwrap());
-    typha_reloads(&world, acceptor, held.clone(), reloads, |generation| held.set(world.parts(generation)))
+    let held = Held::new(world.config(1));
+    let acceptor = TyphaAcceptor::new(world.config(1));
+    typha_reloads(&world, acceptor, held.clone(), reloads, |generation| held.set(world.config(generation)))
         .await;
 }
 

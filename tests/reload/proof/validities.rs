@@ -7,9 +7,8 @@ use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
 use typha_tls::material::{ExpiredList, Material, RevocationLists, RevocationPolicy};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::snapshot::SnapshotParts;
 use typha_tls::testing::{self, CertificateSpec, TestCa, TestClock, TestLeaf};
-use typha_tls::{FelixConnector, FelixSnapshot, RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 /// What begins 100 s before a moment, and ends 100 s after it. All else lasts longer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -106,24 +105,24 @@ impl Site {
         self.clock.set(UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
     }
 
-    fn parts(&self) -> SnapshotParts {
+    fn config(&self) -> TlsConfig {
         let material = Material {
             trust_bundle: self.ca.trust_bundle().unwrap(),
             credentials: self.judge.credentials(self.policy.provider()).unwrap(),
             revocation_lists: self.lists.clone(),
         };
         let required = RequiredIdentity::common_name(PEER).unwrap();
-        SnapshotParts::new(material, required, self.policy.clone())
+        TlsConfig::new(material, required, self.policy.clone())
     }
 
     /// Which knows nobody yet.
     pub(crate) fn judging_typha(&self) -> TyphaAcceptor {
-        TyphaAcceptor::new(TyphaSnapshot::from_parts(self.parts()).unwrap())
+        TyphaAcceptor::new(self.config())
     }
 
     /// Which knows nobody yet.
     pub(crate) fn judging_felix(&self) -> FelixConnector {
-        FelixConnector::new(FelixSnapshot::from_parts(self.parts()).unwrap())
+        FelixConnector::new(self.config())
     }
 
     fn leaf(&self, is_revoked: bool) -> &TestLeaf {

@@ -5,7 +5,7 @@ use typha_tls::error::HandshakeError;
 use typha_tls::material::Material;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{HandshakeResult, TestPki, handshake};
-use typha_tls::{FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, TlsConfig, TyphaAcceptor};
 
 use super::*;
 use crate::lists::{List, list_pem};
@@ -31,7 +31,7 @@ fn refused(judge: HandshakeResult, judged: HandshakeResult) -> (&'static str, Al
 
 /// What the owner of a daemon is told when it starts.
 #[test]
-fn a_snapshot_logs_the_warnings() {
+fn an_acceptor_logs_the_warnings() {
     let pki = TestPki::new().unwrap();
     let bundle = pki.ca.trust_bundle().unwrap();
     let list = list_pem(&List::expired().signed_by(&pki.ca, CA));
@@ -47,7 +47,8 @@ fn a_snapshot_logs_the_warnings() {
         let material = material(&pki, &pki.typha, lists(text, &bundle, revocation));
         crate::subscribers::let_all_be_asked();
         tracing::subscriber::with_default(subscriber, || {
-            TyphaSnapshot::new(&material, RequiredIdentity::common_name("x").unwrap(), &policy).unwrap()
+            let required = RequiredIdentity::common_name("x").unwrap();
+            TyphaAcceptor::new(TlsConfig::new(material, required, policy.clone()))
         });
         let text = log.text();
         let expected = label.map(|label| format!("finding=\"{label}\""));
@@ -72,13 +73,13 @@ async fn each_end_refuses_and_the_other_is_told() {
         let lists = lists(&text, &bundle, revocation);
         let required = RequiredIdentity::common_name("typha-client").unwrap();
         let typha = material(&pki, &pki.typha, lists.clone());
-        let typha = TyphaAcceptor::new(TyphaSnapshot::new(&typha, required, &policy).unwrap());
+        let typha = TyphaAcceptor::new(TlsConfig::new(typha, required, policy.clone()));
         let (typha, felix) = handshake(&typha, &pki.connector().unwrap()).await;
         assert_eq!(refused(typha, felix), (reason, alert), "Typha refuses");
 
         let required = RequiredIdentity::common_name("typha-server").unwrap();
         let felix = material(&pki, &pki.felix, lists);
-        let felix = FelixConnector::new(FelixSnapshot::new(&felix, required, &policy).unwrap());
+        let felix = FelixConnector::new(TlsConfig::new(felix, required, policy.clone()));
         let (typha, felix) = handshake(&pki.acceptor().unwrap(), &felix).await;
         assert_eq!(refused(felix, typha), (reason, alert), "Felix refuses");
     }

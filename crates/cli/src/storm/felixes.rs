@@ -6,7 +6,7 @@ use rustls::crypto::CryptoProvider;
 use typha_tls::config::FelixConfig;
 use typha_tls::material::{Credentials, Material};
 use typha_tls::testing::{CertificateSpec, PkiError, Purpose, TestCa};
-use typha_tls::{FelixConnector, FelixSnapshot};
+use typha_tls::{FelixConnector, TlsConfig};
 
 use super::plan::Plan;
 
@@ -17,25 +17,25 @@ pub(super) struct Felixes {
 }
 
 impl Felixes {
-    pub(super) fn new(config: &FelixConfig, plan: &Plan) -> Result<Self, Box<dyn Error>> {
-        let Some(tls) = &config.tls else {
+    pub(super) fn new(felix: &FelixConfig, plan: &Plan) -> Result<Self, Box<dyn Error>> {
+        let Some(tls) = &felix.tls else {
             return Err("TLS is not configured: set the five TLS parameters (see --help)".into());
         };
-        let mut material = tls.load_material()?;
-        let connector = |material: &Material| {
-            let snapshot = FelixSnapshot::new(material, tls.required_peer.clone(), &tls.policy)?;
-            Ok::<_, Box<dyn Error>>(FelixConnector::new(snapshot).with_handshake_timeout(plan.timeout))
-        };
-        let good = connector(&material)?;
+        let mut config = tls.load()?;
+        let connector =
+            |config: &TlsConfig| FelixConnector::new(config.clone()).with_handshake_timeout(plan.timeout);
+        let good = connector(&config);
         if !plan.has_bad() {
             return Ok(Self { bad: good.clone(), good });
         }
         let provider = tls.policy.provider();
+        let mut material = Material::clone(&config.material);
         material.credentials = match (&plan.bad_cert_file, &plan.bad_key_file) {
             (Some(chain), Some(key)) => Credentials::from_pem_files(chain, key, provider)?,
             _ => of_another_ca(&material.credentials, provider)?,
         };
-        Ok(Self { good, bad: connector(&material)? })
+        config.material = material.into();
+        Ok(Self { good, bad: connector(&config) })
     }
 }
 

@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use tempfile::tempdir;
 use tokio::time::timeout;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls_spiffe::SpiffeError;
 
 use crate::agent::{Agent, SOON, Says, source_in};

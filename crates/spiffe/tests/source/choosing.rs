@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tempfile::tempdir;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls_spiffe::SpiffeSourceBuilder;
 
 use crate::agent::{Agent, Says, source_in};

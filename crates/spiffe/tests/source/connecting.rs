@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::tempdir;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls_spiffe::SpiffeError;
 
 use crate::agent::{Agent, Says, endpoint, source_in};

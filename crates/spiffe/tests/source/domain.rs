@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::CertificateDer;
+use typha_tls::TlsConfig;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::SnapshotSource as _;
-use typha_tls::snapshot::SnapshotParts;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
 use typha_tls_spiffe::{SpiffeError, SpiffeSource};
 
@@ -105,9 +105,9 @@ impl From<X509Svid> for X509SvidResponse {
 
 /// Asserts that the source gives this SVID, with a bundle of CAs of these names.
 #[track_caller]
-pub(crate) fn assert_gives(parts: &SnapshotParts, issued: &Issued, cas: &[&str]) {
-    assert_eq!(parts.material.credentials.chain(), issued.leaf.chain());
-    let subjects: Vec<_> = parts.material.trust_bundle.subjects().collect();
+pub(crate) fn assert_gives(config: &TlsConfig, issued: &Issued, cas: &[&str]) {
+    assert_eq!(config.material.credentials.chain(), issued.leaf.chain());
+    let subjects: Vec<_> = config.material.trust_bundle.subjects().collect();
     let expected: Vec<_> = cas.iter().map(|ca| format!("CN={ca:?}")).collect();
     assert_eq!(subjects, expected);
     // None is needed, and none was installed on the way.
@@ -115,7 +115,7 @@ pub(crate) fn assert_gives(parts: &SnapshotParts, issued: &Issued, cas: &[&str])
 }
 
 /// Waits for a change, and loads.
-pub(crate) async fn changed(source: &SpiffeSource) -> SnapshotParts {
+pub(crate) async fn changed(source: &SpiffeSource) -> TlsConfig {
     until_changed(source).await;
     source.load().await.unwrap()
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tempfile::tempdir;
 use typha_tls::error::WithCauses;
 use typha_tls::policy::TlsPolicy;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls::testing::{self, handshake};
-use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{RequiredIdentity, TyphaAcceptor};
 use typha_tls_spiffe::{SpiffeError, SpiffeSource};
 
 use crate::agent::{Agent, Says, endpoint, source_in};
@@ -48,8 +48,8 @@ async fn federated_bundles_are_left_out() {
     ] {
         let policy = TlsPolicy::builder().build().unwrap();
         let builder = SpiffeSource::builder(required.unwrap(), policy).endpoint(endpoint(dir.path()));
-        let parts = builder.connect().await.unwrap().load().await.unwrap();
-        assert_gives(&parts, &domains.typha, &["own"]);
+        let config = builder.connect().await.unwrap().load().await.unwrap();
+        assert_gives(&config, &domains.typha, &["own"]);
     }
     // Asked for, they still do not count for what is of our own.
     let source = source_in(dir.path(), FELIX).with_federated_bundles().connect().await.unwrap();
@@ -61,10 +61,10 @@ async fn the_bundle_of_the_peer_alone_if_asked_for() {
     let (dir, domains) = (tempdir().unwrap(), Domains::new());
     let agent = Agent::start(dir.path(), domains.says());
     let source = source_in(dir.path(), FOREIGN_FELIX).with_federated_bundles().connect().await.unwrap();
-    let parts = source.load().await.unwrap();
-    assert_gives(&parts, &domains.typha, &["foreign"]);
+    let config = source.load().await.unwrap();
+    assert_gives(&config, &domains.typha, &["foreign"]);
 
-    let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(parts).unwrap());
+    let acceptor = TyphaAcceptor::new(config);
     // The name alone does not do: only its own trust domain can give it away.
     for (issuer, outcome) in
         [(&domains.foreign, Ok(())), (&domains.own, Err("unknown_ca")), (&domains.third, Err("unknown_ca"))]

@@ -2,9 +2,9 @@
 
 use futures_util::FutureExt as _;
 use tempfile::tempdir;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls::testing::handshake;
-use typha_tls::{FelixConnector, FelixSnapshot, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{FelixConnector, TyphaAcceptor};
 use typha_tls_spiffe::SpiffeSource;
 
 use crate::agent::{Agent, Says, endpoint, source_in};
@@ -17,10 +17,10 @@ async fn the_first_svid_and_its_bundle() {
     let typha = domain.svid(TYPHA);
     let agent = Agent::start(dir.path(), Says::Svids((&typha).into()));
     let source = source_in(dir.path(), FELIX).connect().await.unwrap();
-    let parts = source.load().await.unwrap();
-    assert_gives(&parts, &typha, &["ca"]);
-    assert_eq!(parts.required_peer.required_uri_san(), Some(FELIX));
-    assert_eq!(parts.material.credentials.identity().uri_sans().collect::<Vec<_>>(), [TYPHA]);
+    let config = source.load().await.unwrap();
+    assert_gives(&config, &typha, &["ca"]);
+    assert_eq!(config.required_peer.required_uri_san(), Some(FELIX));
+    assert_eq!(config.material.credentials.identity().uri_sans().collect::<Vec<_>>(), [TYPHA]);
     assert_eq!(source.description(), format!("SPIFFE Workload API at {}", endpoint(dir.path())));
     assert!(source.problem().is_none());
     assert_eq!(agent.asked(), 1);
@@ -54,13 +54,13 @@ impl Ends {
     }
 
     async fn renew_typha(&self) {
-        let renewed = TyphaSnapshot::from_parts(changed(&self.typha).await).unwrap();
-        self.acceptor.snapshots().replace(renewed);
+        let renewed = changed(&self.typha).await;
+        self.acceptor.replace(renewed);
     }
 
     async fn renew_felix(&self) {
-        let renewed = FelixSnapshot::from_parts(changed(&self.felix).await).unwrap();
-        self.connector.snapshots().replace(renewed);
+        let renewed = changed(&self.felix).await;
+        self.connector.replace(renewed);
     }
 }
 
@@ -72,15 +72,15 @@ async fn a_new_svid_and_a_new_bundle_with_handshakes() {
     let felixes_agent = Agent::start(dirs[1].path(), Says::Svids((&old.svid(FELIX)).into()));
     let typha = source_in(dirs[0].path(), FELIX).connect().await.unwrap();
     let felix = source_in(dirs[1].path(), TYPHA).connect().await.unwrap();
-    let acceptor = TyphaAcceptor::new(TyphaSnapshot::from_parts(typha.load().await.unwrap()).unwrap());
-    let connector = FelixConnector::new(FelixSnapshot::from_parts(felix.load().await.unwrap()).unwrap());
+    let acceptor = TyphaAcceptor::new(typha.load().await.unwrap());
+    let connector = FelixConnector::new(felix.load().await.unwrap());
     let ends = Ends { typha, acceptor, felix, connector };
     assert_eq!(ends.meet().await, [Ok(()), Ok(())]);
 
     let renewed = new.svid(TYPHA);
     typhas_agent.has(&renewed);
     ends.renew_typha().await;
-    assert_gives(ends.acceptor.snapshot().parts(), &renewed, &["new"]);
+    assert_gives(&ends.acceptor.config(), &renewed, &["new"]);
     assert_eq!(ends.meet().await, [Err("refused_by_peer"), Err("unknown_ca")]);
 
     felixes_agent.has(&new.svid(FELIX));

@@ -1,4 +1,4 @@
-//! Snapshots from the SPIFFE Workload API, asked of an agent in the test over gRPC and a Unix socket.
+//! Configurations from the SPIFFE Workload API, asked of an agent in the test over gRPC and a Unix socket.
 
 #![cfg(unix)]
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]

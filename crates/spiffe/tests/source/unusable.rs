@@ -3,7 +3,7 @@
 use tempfile::tempdir;
 use tracing::level_filters::LevelFilter;
 use typha_tls::error::WithCauses;
-use typha_tls::reload::SnapshotSource as _;
+use typha_tls::reload::TlsConfigSource as _;
 use typha_tls::testing::{CertificateSpec, KeyType};
 
 use crate::agent::{Agent, Says, source_in};

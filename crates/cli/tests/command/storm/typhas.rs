@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{FELIX_COMMON_NAME, material};
-use typha_tls::{RequiredIdentity, TyphaAcceptor, TyphaSnapshot};
+use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 use super::running::{Pki, command, kill};
 
@@ -113,7 +113,7 @@ impl Typha {
     pub(crate) fn start(pki: &Pki, policy: &TlsPolicy, behaviour: Behaviour) -> Self {
         let material = material(&pki.pki.ca, &pki.pki.typha, policy.provider()).unwrap();
         let required = RequiredIdentity::common_name(FELIX_COMMON_NAME).unwrap();
-        let acceptor = TyphaAcceptor::new(TyphaSnapshot::new(&material, required, policy).unwrap());
+        let acceptor = TyphaAcceptor::new(TlsConfig::new(material, required, policy.clone()));
         Self::serve(move |number, tcp, seen| {
             let handshake = acceptor.accept_tcp(tcp);
             async move {

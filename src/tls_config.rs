@@ -1,0 +1,89 @@
+//! What one end of the connection is configured with.
+
+use std::sync::Arc;
+
+use tracing::warn;
+
+use crate::identity::RequiredIdentity;
+use crate::material::{Material, MaterialError, TlsFiles};
+use crate::policy::TlsPolicy;
+use crate::role::Role;
+
+/// What one end of the connection is configured with: CAs, chain and key, the identity that the peer must have, and the
+/// TLS policy. Cheap to clone.
+///
+/// A [`TyphaAcceptor`](crate::TyphaAcceptor) and a [`FelixConnector`](crate::FelixConnector) are made of one, and a
+/// [`TlsConfigSource`](crate::reload::TlsConfigSource) gives the next one. It takes effect as a whole: no connection is
+/// judged by the CA of one and the identity of another.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TlsConfig {
+    /// CAs, chain, key and revocation lists.
+    pub material: Arc<Material>,
+    /// The identity that the peer must have.
+    pub required_peer: RequiredIdentity,
+    /// TLS versions, cipher suites, key-exchange groups and the cryptography behind them.
+    pub policy: TlsPolicy,
+}
+
+impl TlsConfig {
+    /// Of material, the identity that the peer must have, and a policy.
+    pub fn new(
+        material: impl Into<Arc<Material>>,
+        required_peer: RequiredIdentity,
+        policy: TlsPolicy,
+    ) -> Self {
+        Self { material: material.into(), required_peer, policy }
+    }
+
+    /// Reads the files of one end.
+    ///
+    /// ```no_run
+    /// use typha_tls::material::TlsFiles;
+    /// use typha_tls::policy::TlsPolicy;
+    /// use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor};
+    ///
+    /// let files = TlsFiles::new("ca.pem", "typha.pem", "typha.key");
+    /// let required_felix = RequiredIdentity::common_name("typha-client")?;
+    /// let config = TlsConfig::from_files(&files, required_felix, TlsPolicy::builder().build()?)?;
+    /// let acceptor = TyphaAcceptor::new(config);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`], with the file and what is wrong in it.
+    pub fn from_files(
+        files: &TlsFiles,
+        required_peer: RequiredIdentity,
+        policy: TlsPolicy,
+    ) -> Result<Self, MaterialError> {
+        Ok(Self::new(files.load(policy.provider())?, required_peer, policy))
+    }
+
+    /// Whether an end with `self` accepts the same peers as one with `other` and presents the same chain.
+    ///
+    /// A [`TlsConfigSource`](crate::reload::TlsConfigSource) that receives the same again can tell it by this and stay
+    /// quiet.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.accepts_as(other) && self.material.credentials.chain() == other.material.credentials.chain()
+    }
+
+    /// Whether an end with `self` accepts the same peers as one with `other`; what it presents itself may differ.
+    pub(crate) fn accepts_as(&self, other: &Self) -> bool {
+        self.required_peer == other.required_peer
+            && self.policy.is_same_as(&other.policy)
+            && self.material.trust_bundle.is_same_as(&other.material.trust_bundle)
+            && self.material.revocation_lists.is_same_as(&other.material.revocation_lists)
+    }
+
+    /// Logs what is usable but probably not meant: an expired leaf, an entry of the CA file that is no CA.
+    pub(crate) fn log_warnings(&self, local: Role) {
+        let Some(now) = self.policy.time_provider().current_time() else { return };
+        let own = self.material.credentials.warnings(local, now);
+        let lists = self.material.revocation_lists.warnings(now);
+        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)).chain(&lists) {
+            warn!(finding = warning.as_str(), "{warning}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What all handshakes of one end share, built once from a [`TlsConfig`], and its replacement while connections come
+//! and go.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::Resumption;
+use rustls::server::StoresServerSessions;
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::UnixTime;
+use tokio::sync::watch;
+
+use crate::role::Role;
+use crate::tls_config::TlsConfig;
+use crate::verifier::{ClientCertificate, ClientVerifier, PeerVerifier, ServerVerifier};
+
+/// What all handshakes of one end share. It never changes; `C` is the rustls configuration of that end.
+pub(crate) struct TlsContext<C> {
+    pub(crate) rustls: Arc<C>,
+    pub(crate) verifier: Arc<PeerVerifier>,
+    pub(crate) config: TlsConfig,
+    /// Its number among those that were in force, counted from 1.
+    pub(crate) generation: u64,
+}
+
+impl<C> TlsContext<C> {
+    /// The time by the clock of the policy; `None` if that fails.
+    pub(crate) fn now(&self) -> Option<UnixTime> {
+        self.config.policy.time_provider().current_time()
+    }
+}
+
+/// The rustls configuration of one end: `ServerConfig` of Typha's, `ClientConfig` of Felix's.
+pub(crate) trait End: Send + Sync + 'static {
+    const LOCAL: Role;
+
+    fn configure(config: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self;
+}
+
+impl End for ServerConfig {
+    const LOCAL: Role = Role::Typha;
+
+    fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
+        let mut rustls = policy
+            .server()
+            .with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier.clone())))
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.credentials.certified_key())));
+        rustls.session_storage = Arc::new(TicketsAreNotHonoured);
+        rustls.send_tls13_tickets = policy.acceptance_ticket().into();
+        // As in Go. A client's order is that of its library, most often; this one somebody chose.
+        rustls.ignore_client_order = true;
+        rustls
+    }
+}
+
+impl End for ClientConfig {
+    const LOCAL: Role = Role::Felix;
+
+    fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
+        let certificate = ClientCertificate::new(material.credentials.certified_key());
+        let mut rustls = policy
+            .client()
+            .dangerous() // rustls's word for any verifier but its own
+            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier.clone())))
+            .with_client_cert_resolver(Arc::new(certificate));
+        // A resumed session is not judged by the verifier.
+        rustls.resumption = Resumption::disabled();
+        rustls.enable_sni = false;
+        rustls
+    }
+}
+
+/// The context that handshakes begin with, until it is replaced. Clones are the same.
+///
+/// A handshake is judged by the context in force when it began, as a whole, even if that is replaced before its end.
+pub(crate) struct InForce<C>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    context: ArcSwap<TlsContext<C>>,
+    generation: watch::Sender<u64>,
+}
+
+impl<C: End> InForce<C> {
+    /// With the first generation, after logging what is probably not meant in its configuration.
+    pub(crate) fn new(config: TlsConfig) -> Self {
+        config.log_warnings(C::LOCAL);
+        let context = build(config, 1, None);
+        let generation = watch::Sender::new(context.generation);
+        Self(Arc::new(Inner { context: ArcSwap::from_pointee(context), generation }))
+    }
+
+    /// Puts another configuration in force, and returns its generation.
+    ///
+    /// The chains that were verified are remembered only if the new configuration accepts the same peers.
+    pub(crate) fn replace(&self, config: TlsConfig) -> u64 {
+        let mut generation = 0;
+        // Under the lock of the watch, so that it shows generations in their order, and none before it is in force.
+        self.0.generation.send_modify(|latest| {
+            *latest += 1;
+            generation = *latest;
+            let context = build(config, generation, Some(&self.current()));
+            self.0.context.store(Arc::new(context));
+        });
+        generation
+    }
+}
+
+impl<C> InForce<C> {
+    pub(crate) fn current(&self) -> Arc<TlsContext<C>> {
+        self.0.context.load_full()
+    }
+
+    /// The generation in force, now and whenever another one is.
+    pub(crate) fn generations(&self) -> watch::Receiver<u64> {
+        self.0.generation.subscribe()
+    }
+}
+
+/// Keeps the verifier, and so the chains that it remembers, of a `former` context that accepts the same peers: our own
+/// renewal is no reason to check every peer's signatures again.
+fn build<C: End>(config: TlsConfig, generation: u64, former: Option<&TlsContext<C>>) -> TlsContext<C> {
+    let verifier = match former {
+        Some(former) if config.accepts_as(&former.config) => former.verifier.clone(),
+        _ => {
+            let TlsConfig { material, required_peer, policy } = &config;
+            let (cas, lists) = (material.trust_bundle.clone(), material.revocation_lists.clone());
+            let verifier = PeerVerifier::new(cas, lists, required_peer.clone(), policy.provider());
+            Arc::new(verifier.with_chain_cache_capacity(policy.chain_cache_capacity()))
+        }
+    };
+    TlsContext { rustls: Arc::new(C::configure(&config, &verifier)), verifier, config, generation }
+}
+
+/// A session ticket tells the client that it is accepted; the session behind it is never kept, so that no ticket ever
+/// resumes. Not even its contents, which include the client's chain, stay in memory.
+#[derive(Debug)]
+struct TicketsAreNotHonoured;
+
+impl StoresServerSessions for TicketsAreNotHonoured {
+    /// rustls sends a ticket only if its session was "stored".
+    fn put(&self, _: Vec<u8>, _: Vec<u8>) -> bool {
+        true
+    }
+
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn take(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Without it no TLS 1.2 session identifier is handed out either.
+    fn can_cache(&self) -> bool {
+        false
+    }
+}
+
+impl<C> Clone for InForce<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for InForce<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let context = self.current();
+        f.debug_struct("InForce")
+            .field("generation", &context.generation)
+            .field("verifier", &context.verifier)
+            .finish_non_exhaustive()
+    }
+}
