@@ -9,8 +9,8 @@ use std::process::ExitCode;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use typha_tls::CancellationToken;
+use typha_tls::Connection;
 use typha_tls::config::{FelixConfig, FelixConfigSource, Sources};
-use typha_tls::dialer::FelixConnection;
 use typha_tls::error::WithCauses;
 use typha_tls::reload::ReloadOptions;
 
@@ -57,8 +57,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// What a daemon does with its connection; when it returns, there will be another.
-async fn print(mut connection: FelixConnection) -> std::io::Result<()> {
-    eprintln!("connected to {} at {} ({})", connection.peer(), connection.endpoint(), connection.tls());
+async fn print(mut connection: Connection) -> std::io::Result<()> {
+    eprintln!("connected to {} at {} ({})", connection.peer(), connection.peer_address(), connection.tls());
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = connection.read(&mut buffer).await?;

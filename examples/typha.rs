@@ -8,9 +8,10 @@ use std::io;
 use std::process::ExitCode;
 
 use tokio::io::AsyncWriteExt as _;
+use typha_tls::Connection;
 use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
 use typha_tls::error::WithCauses;
-use typha_tls::listener::{FailedHandshake, TyphaConnection};
+use typha_tls::listener::FailedHandshake;
 use typha_tls::reload::ReloadOptions;
 
 #[tokio::main]
@@ -58,7 +59,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn greet(mut connection: TyphaConnection) {
+async fn greet(mut connection: Connection) {
     println!("{}: accepted {}", connection.peer_address(), connection.peer());
     let greeting = format!("hello, {}\n", connection.peer().identity());
     if connection.write_all(greeting.as_bytes()).await.is_ok() {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection};
+use thiserror::Error;
 use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -54,6 +55,7 @@ pub struct FelixConnector {
     acceptance: AcceptanceMode,
     stream_timeouts: StreamTimeouts,
     keepalive: Option<TcpKeepalive>,
+    first_message: Arc<[u8]>,
 }
 
 /// Whether `connect` waits until Typha has accepted Felix's certificate.
@@ -92,7 +94,30 @@ impl FelixConnector {
             acceptance: AcceptanceMode::default(),
             stream_timeouts: StreamTimeouts::FELIX,
             keepalive: Some(TcpKeepalive::default()),
+            first_message: Arc::default(),
         }
+    }
+
+    /// Sends a message of at most 16 KiB with the last message of Felix's handshake. Felix speaks first, so that it
+    /// always has something to send: Typha reads it one round trip earlier than data that is written to the stream
+    /// afterwards. In TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing.
+    ///
+    /// The message is sent when we have accepted Typha, never before. If connecting fails afterwards, it is not known
+    /// whether Typha has read it. A Typha that refuses us and closes without reading it may destroy its own alert on
+    /// the way: the error is then [`HandshakeError::Io`].
+    ///
+    /// # Errors
+    ///
+    /// [`FirstMessageTooLong`]. The limit makes sure that the message does not have to wait for Typha to read.
+    ///
+    /// # Security
+    ///
+    /// A Typha that is about to refuse us may read the message, and a dialer may send it to several such Typhas. All of
+    /// them have been authenticated.
+    pub fn with_first_message(mut self, message: impl Into<Arc<[u8]>>) -> Result<Self, FirstMessageTooLong> {
+        self.first_message = message.into();
+        let length = self.first_message.len();
+        if length > MAX_FIRST_MESSAGE { Err(FirstMessageTooLong(length)) } else { Ok(self) }
     }
 
     /// Bounds the whole handshake, from the call of `connect` to its result, including the wait for Typha's acceptance.
@@ -178,37 +203,7 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.connect_and_send(io, Vec::new())
-    }
-
-    /// As [`connect`](Self::connect), and sends `first_message`, of at most 16 KiB, with the last message of Felix's
-    /// handshake. Felix speaks first, so that it always has something to say: Typha reads it one round trip earlier
-    /// than what is written to the stream afterwards (in TLS 1.2, where Felix has to wait for Typha's last message, it
-    /// saves nothing).
-    ///
-    /// The message leaves when we have accepted Typha, never before.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect`](Self::connect), and [`Io`](HandshakeError::Io) of the kind
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput), before anything is sent, for a message that is too long. The
-    /// limit makes sure that it does not have to wait for Typha to read.
-    ///
-    /// Whether Typha has read the message is not known after an error. A Typha that refuses us and closes without
-    /// reading it may destroy its alert on the way by doing so: the error is then `Io`.
-    ///
-    /// # Security
-    ///
-    /// The message may be read by a Typha that is about to refuse us; it is the right Typha all the same.
-    pub fn connect_and_send<IO>(
-        &self,
-        io: IO,
-        first_message: Vec<u8>,
-    ) -> impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>> + use<IO>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        self.clone().run(io, first_message, None, Ok(()), deadline_in(self.timeout))
+        self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
@@ -221,34 +216,16 @@ impl FelixConnector {
         &self,
         stream: TcpStream,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
-        self.connect_tcp_and_send(stream, Vec::new())
-    }
-
-    /// [`connect_tcp`](Self::connect_tcp) and [`connect_and_send`](Self::connect_and_send) in one.
-    ///
-    /// # Errors
-    ///
-    /// As [`connect_and_send`](Self::connect_and_send).
-    ///
-    /// # Security
-    ///
-    /// As [`connect_and_send`](Self::connect_and_send).
-    pub fn connect_tcp_and_send(
-        &self,
-        stream: TcpStream,
-        first_message: Vec<u8>,
-    ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(stream, first_message, peer_address, configured, deadline_in(self.timeout))
+        self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`connect_tcp_and_send`](Self::connect_tcp_and_send), with what is left of a bound that has begun before: at
-    /// most until `deadline`, which is where `bound` ends. The connector's own bound holds too.
+    /// As [`connect_tcp`](Self::connect_tcp), with the rest of a bound that has begun before: at most until `deadline`,
+    /// which is where `bound` ends. The connector's own bound holds too.
     pub(crate) fn connect_tcp_until(
         &self,
         stream: TcpStream,
-        first_message: Vec<u8>,
         bound: Duration,
         deadline: Instant,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + Send + use<> {
@@ -257,7 +234,7 @@ impl FelixConnector {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
         let connector = self.clone().with_handshake_timeout(timeout);
-        connector.run(stream, first_message, peer_address, configured, deadline)
+        connector.run(stream, peer_address, configured, deadline)
     }
 
     /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as
@@ -265,7 +242,6 @@ impl FelixConnector {
     fn run<IO>(
         self,
         io: IO,
-        first_message: Vec<u8>,
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
         deadline: Instant,
@@ -278,7 +254,7 @@ impl FelixConnector {
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(&context, io, first_message, deadline).await
+                self.handshake(&context, io, deadline).await
             };
             events::observed(Role::Felix, peer_address, pin!(handshake)).await
         })
@@ -288,7 +264,6 @@ impl FelixConnector {
         &self,
         context: &TlsContext<ClientConfig>,
         io: IO,
-        first_message: Vec<u8>,
         deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
@@ -296,9 +271,10 @@ impl FelixConnector {
     {
         let mut queued = Ok(());
         let connect = TlsConnector::from(context.rustls.clone())
-            .connect_with(no_name(), Wire::new(io), |tls| queued = queue(tls, &first_message))
+            .connect_with(no_name(), Wire::new(io), |tls| {
+                queued = tls.writer().write_all(&self.first_message)
+            })
             .into_fallible();
-        drop(first_message);
         queued.map_err(HandshakeError::Io)?;
         let Completed { stream: mut tls, peer, asked_for_certificate } =
             handshake::run(pin!(connect), self.timeout, deadline).await?;
@@ -356,21 +332,14 @@ impl FelixConnector {
     }
 }
 
-/// The longest first message: one TLS record. More might not fit into the buffers between the ends, and then wait for a
-/// Typha that waits for us to read.
-pub(crate) const MAX_FIRST_MESSAGE: usize = 16 * 1024;
+/// The longest first message, in bytes: one TLS record. More might not fit into the buffers between the ends, and then
+/// wait for a Typha that waits for us to read.
+const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 
-/// Gives rustls what it is to send once the handshake is complete on our end.
-fn queue(tls: &mut ClientConnection, first_message: &[u8]) -> io::Result<()> {
-    let length = first_message.len();
-    if length > MAX_FIRST_MESSAGE {
-        let problem = format!(
-            "the first message has {length} bytes, and {MAX_FIRST_MESSAGE} at most can be sent with the handshake"
-        );
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    }
-    tls.writer().write_all(first_message)
-}
+/// A first message is longer than the 16 KiB that can be sent with the handshake.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("the first message has {0} bytes; at most {MAX_FIRST_MESSAGE} can be sent with the handshake")]
+pub struct FirstMessageTooLong(usize);
 
 /// Typha's name is neither checked nor sent: an IP address gives no server name indication.
 fn no_name() -> ServerName<'static> {

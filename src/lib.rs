@@ -32,6 +32,7 @@
 mod acceptor;
 mod certificate;
 pub mod config;
+mod connection;
 mod connector;
 mod der;
 pub mod dialer;
@@ -58,7 +59,8 @@ pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
 pub use certificate::MalformedCertificate;
-pub use connector::{AcceptanceMode, FelixConnector};
+pub use connection::Connection;
+pub use connector::{AcceptanceMode, FelixConnector, FirstMessageTooLong};
 pub use dialer::FelixDialer;
 pub use error::HandshakeError;
 pub use identity::RequiredIdentity;
@@ -67,7 +69,7 @@ pub use role::Role;
 pub use stream::AuthenticatedStream;
 pub use tcp::TcpKeepalive;
 pub use tls_config::TlsConfig;
-/// What stops a [`FelixDialer`] and tells the owner of a [`listener::TyphaConnection`] to end it.
+/// What stops a [`FelixDialer`], and tells the owner of a [`Connection`] to close it.
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
 

@@ -55,6 +55,17 @@ pub trait EndpointSource: Send + Sync {
     fn endpoints(&self) -> impl Future<Output = Result<Vec<TyphaEndpoint>, DiscoveryError>> + Send;
 }
 
+/// Typhas that are known from the start and never change: socket addresses, or [`TyphaEndpoint`]s where their nodes are
+/// known.
+impl<E: Clone + Into<TyphaEndpoint> + Send + Sync> EndpointSource for Vec<E> {
+    async fn endpoints(&self) -> Result<Vec<TyphaEndpoint>, DiscoveryError> {
+        if self.is_empty() {
+            return Err(DiscoveryError::new("the list of Typhas is empty"));
+        }
+        Ok(self.iter().cloned().map(Into::into).collect())
+    }
+}
+
 /// Why the Typhas could not be found.
 #[derive(Debug, Error)]
 #[error("{problem}")]

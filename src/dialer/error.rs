@@ -18,14 +18,6 @@ use crate::text::{Timestamp, WithCauses};
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// The first message is longer than what can be sent with a handshake. Nothing was tried.
-    #[error("the first message has {length} bytes, and {limit} at most can be sent with the handshake")]
-    FirstMessageTooLong {
-        /// Its length, in bytes.
-        length: usize,
-        /// What is allowed, in bytes.
-        limit: usize,
-    },
     /// No Typha is known, because none could be found.
     #[error("no Typha to connect to is known{}", Tried(attempts))]
     NoEndpoints {
@@ -72,11 +64,10 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// A stable label for logs and metrics: `first_message_too_long`, `no_endpoints`, `own_certificate`, `timed_out` or
+    /// A stable label for logs and metrics: `no_endpoints`, `own_certificate`, `timed_out` or
     /// `tries_used_up`.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::FirstMessageTooLong { .. } => "first_message_too_long",
             Self::NoEndpoints { .. } => "no_endpoints",
             Self::OwnCertificate { .. } => "own_certificate",
             Self::TimedOut { .. } => "timed_out",
@@ -88,7 +79,6 @@ impl DialError {
     /// none.
     pub fn attempts(&self) -> &[FailedAttempt] {
         match self {
-            Self::FirstMessageTooLong { .. } => &[],
             Self::NoEndpoints { attempts, .. }
             | Self::OwnCertificate { attempts, .. }
             | Self::TimedOut { attempts, .. }
@@ -98,7 +88,7 @@ impl DialError {
 
     /// Whether the reason is on our end, so that neither another Typha nor another try would help.
     pub fn is_own_fault(&self) -> bool {
-        matches!(self, Self::FirstMessageTooLong { .. } | Self::OwnCertificate { .. })
+        matches!(self, Self::OwnCertificate { .. })
     }
 }
 

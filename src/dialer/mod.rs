@@ -1,31 +1,195 @@
 //! What a Felix needs to find a Typha and to stay connected to one: [`FelixDialer`].
 
-mod backoff;
-mod connecting;
-mod connection;
+mod attempts;
 mod dns;
 mod endpoint;
 mod error;
-mod felix_dialer;
-mod fixed;
 mod host_port;
 mod known;
 mod limits;
-mod review;
-#[cfg(test)]
-mod review_tests;
 mod run;
 mod search;
-mod state;
-mod transport;
 
-pub use connection::FelixConnection;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::debug;
+
 pub use dns::DnsEndpoints;
 pub use endpoint::{DiscoveryError, EndpointSource, TyphaEndpoint};
 pub use error::{AttemptError, DialError, FailedAttempt};
-pub use felix_dialer::FelixDialer;
-pub use fixed::FixedEndpoints;
 pub(crate) use host_port::HostPort;
 pub use host_port::InvalidAddress;
 pub use limits::DialerLimits;
-pub use state::{DialerError, DialerPhase, DialerState};
+pub use run::{DialerError, DialerPhase, DialerState};
+
+use crate::connection::Connection;
+use crate::connector::FelixConnector;
+use crate::lifetime::{ConnectionLifetime, Connections, review};
+use crate::time::deadline_in;
+use attempts::{Attempts, Context, Progress, lock};
+use known::Known;
+use search::AnySource;
+
+/// Connects a Felix to one of several Typhas: in which order, how often, at what pace, and who is left out for a while.
+/// Cheap to clone; clones share what is known of the Typhas.
+///
+/// - The order: Typhas of our own node first, the others in random order, and those that have failed lately last of
+///   all. Every Typha is tried once before any is tried twice, without a delay; between such rounds there is a
+///   back-off.
+/// - The source is asked before the first attempt and after each failure. What it finds is tried at once; what it finds
+///   no more is kept for some time as a last resort. That it fails does not matter while a Typha is known.
+/// - A Typha that does not answer a dial within a head start has the next one dialled beside it, as RFC 8305 has it for
+///   addresses. Only the first that answers is spoken to: one TLS handshake at a time.
+///
+/// ```no_run
+/// # async fn example(connector: typha_tls::FelixConnector) -> Result<(), Box<dyn std::error::Error>> {
+/// use typha_tls::dialer::{DnsEndpoints, FelixDialer};
+///
+/// let dialer = FelixDialer::new(connector, DnsEndpoints::new("typha.example:5473")?);
+/// let connection = dialer.connect().await?;
+/// println!("connected to {} at {}", connection.peer(), connection.peer_address());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct FelixDialer {
+    connector: FelixConnector,
+    limits: DialerLimits,
+    lifetime: ConnectionLifetime,
+    node_name: Option<String>,
+    shared: Arc<Shared>,
+}
+
+/// How long a connection still works after its owner was asked to close it, as on Typha's end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What clones share.
+struct Shared {
+    source: Arc<dyn AnySource>,
+    known: Mutex<Known>,
+    state: watch::Sender<DialerState>,
+}
+
+impl FelixDialer {
+    /// A dialer with [default limits](DialerLimits), which knows no node name and so prefers no Typha.
+    ///
+    /// The bound of the connector on a handshake holds beside [`DialerLimits::attempt_timeout`].
+    pub fn new(connector: FelixConnector, source: impl EndpointSource + 'static) -> Self {
+        let shared = Shared {
+            source: Arc::new(source),
+            known: Mutex::default(),
+            state: watch::Sender::new(DialerState::idle()),
+        };
+        Self {
+            connector,
+            limits: DialerLimits::default(),
+            lifetime: ConnectionLifetime::default(),
+            node_name: None,
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Sets the Kubernetes node that we are on, whose Typhas are tried first. It is compared exactly with
+    /// [`TyphaEndpoint::node_name`].
+    #[must_use]
+    pub fn with_node_name(mut self, node_name: impl Into<String>) -> Self {
+        self.node_name = Some(node_name.into());
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: DialerLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets what becomes of a connection whose Typha is trusted no longer, and how old it may get.
+    #[must_use]
+    pub fn with_lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
+    /// What connects.
+    pub fn connector(&self) -> &FelixConnector {
+        &self.connector
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &DialerLimits {
+        &self.limits
+    }
+
+    /// The Kubernetes node that we are on, if it was set.
+    pub fn node_name(&self) -> Option<&str> {
+        self.node_name.as_deref()
+    }
+
+    /// Connects to a Typha, which has accepted us when this returns, as far as the connector's
+    /// [`AcceptanceMode`](crate::AcceptanceMode) makes it wait for that.
+    ///
+    /// The future is bounded by [`DialerLimits::connect_timeout`], needs a tokio runtime with its timer and I/O, and
+    /// can be dropped at any point: that closes every connection that it has begun and leaves nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// [`DialError`], with every attempt. While no Typha is known, a search that finds none ends it at once. So does a
+    /// cause that is on our own side ([`DialError::is_own_fault`]).
+    pub fn connect(&self) -> impl Future<Output = Result<Connection, DialError>> + Send + use<> {
+        let dialer = self.clone();
+        // Boxed, so that what it needs is given back when it ends, even if the future around it lives as long as the
+        // connection.
+        Box::pin(async move { dialer.connect_with_progress(&|_| {}).await.map(|(_, connection)| connection) })
+    }
+
+    async fn connect_with_progress(
+        &self,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(TyphaEndpoint, Connection), DialError> {
+        let context = Context {
+            transport: &self.connector,
+            source: &self.shared.source,
+            known: &self.shared.known,
+            limits: &self.limits,
+            own_node: self.node_name(),
+            progress,
+        };
+        let (endpoint, stream) = Attempts::new(context).connect().await?;
+        debug!(%endpoint, "connected to Typha");
+        let in_force = self.connector.in_force.clone();
+        let generations = in_force.generations();
+        let connections = Arc::new(Connections::new(generations, self.lifetime.clone(), GRACE, Box::new(())));
+        let connection = Connection::new(stream, endpoint.address, connections.clone());
+        let over = connections.clone();
+        tokio::spawn(review(in_force, connections, async move { over.emptied().await }));
+        Ok((endpoint, connection))
+    }
+
+    /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,
+    /// say. It is tried all the same if no other can be connected to. A Typha that is not known is ignored.
+    pub fn report_bad(&self, address: SocketAddr) {
+        lock(&self.shared.known).avoid(address, deadline_in(self.limits.avoid_bad_for));
+    }
+
+    /// What [`run`](Self::run) is doing, now and whenever that changes. A `connect` of one's own does not show in it.
+    pub fn state(&self) -> watch::Receiver<DialerState> {
+        self.shared.state.subscribe()
+    }
+}
+
+impl fmt::Debug for FelixDialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FelixDialer")
+            .field("connector", &self.connector)
+            .field("limits", &self.limits)
+            .field("node_name", &self.node_name)
+            .field("known", &*lock(&self.shared.known))
+            .finish_non_exhaustive()
+    }
+}

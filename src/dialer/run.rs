@@ -1,25 +1,107 @@
-//! Keeping one connection alive.
+//! Keeping one connection to a Typha alive.
 
+use std::error::Error;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::backoff::Backoff;
-use super::connecting::Progress;
-use super::connection::FelixConnection;
-use super::felix_dialer::FelixDialer;
-use super::review::GRACE;
-use super::state::{DialerError, DialerPhase, Reporter};
-use crate::lifetime::{DropReason, Ending};
+use super::attempts::Progress;
+use super::endpoint::TyphaEndpoint;
+use super::error::{AttemptError, DialError, FailedAttempt};
+use super::limits::Backoff;
+use super::{FelixDialer, GRACE};
+use crate::connection::Connection;
+use crate::identity::PeerIdentity;
+use crate::lifetime::{CloseReason, Connections, Entry};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
-/// How long a handler may take to end by itself once the dialer is to stop: enough for a goodbye.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a handler may take to end by itself once the dialer is to stop: enough to close its connection.
+const HANDLER_GRACE: Duration = Duration::from_secs(1);
+
+/// What [`FelixDialer::run`](super::FelixDialer::run) is doing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DialerState {
+    /// What it does now.
+    pub phase: DialerPhase,
+    /// Since when it does that.
+    pub since: Instant,
+    /// What went wrong last: each failed attempt, then the `connect` as a whole, then what the handler returned. It is
+    /// kept when a connection comes about after it.
+    pub last_error: Option<Arc<DialerError>>,
+}
+
+/// What a dialer does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DialerPhase {
+    /// It waits before it tries again.
+    BackingOff {
+        /// Until when.
+        until: Instant,
+    },
+    /// The handler has a connection.
+    Connected {
+        /// To this Typha.
+        endpoint: TyphaEndpoint,
+        /// Who Typha is, as the verifier accepted it.
+        peer: PeerIdentity,
+    },
+    /// It tries to connect.
+    Connecting {
+        /// The Typha that is being tried; `None` while none is known.
+        endpoint: Option<TyphaEndpoint>,
+    },
+    /// It does not run yet.
+    Idle,
+    /// It runs no more.
+    Stopped,
+}
+
+/// What keeps a dialer that runs from being connected.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DialerError {
+    /// One Typha could not be connected to. Others may still be tried.
+    #[error("the attempt to connect to {endpoint} failed")]
+    Attempt {
+        /// The Typha.
+        endpoint: TyphaEndpoint,
+        /// Why it failed.
+        source: Arc<AttemptError>,
+    },
+    /// No Typha could be connected to.
+    #[error(transparent)]
+    Dial(DialError),
+    /// The handler of a connection returned an error.
+    #[error("the connection to {endpoint} failed")]
+    Handler {
+        /// The Typha that it was connected to.
+        endpoint: TyphaEndpoint,
+        /// What the handler returned.
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl DialerState {
+    pub(super) fn idle() -> Self {
+        Self { phase: DialerPhase::Idle, since: Instant::now(), last_error: None }
+    }
+
+    /// Whether the handler has a connection: what a readiness probe asks.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, DialerPhase::Connected { .. })
+    }
+}
 
 impl FelixDialer {
     /// Keeps one connection to a Typha alive until `cancel` is cancelled.
@@ -30,8 +112,10 @@ impl FelixDialer {
     /// [`backoff_cap`](super::DialerLimits::backoff_cap), beginning anew after a connection that has lived longer than
     /// that cap.
     ///
-    /// A handler that returns an error has found that this Typha is no good: it is avoided as after
-    /// [`report_bad`](Self::report_bad). One that returns `Ok` is content, and any Typha may be next, the same one too.
+    /// If the handler returns an error, the dialer avoids this Typha as after [`report_bad`](Self::report_bad). A Typha
+    /// that ended the connection is not to blame for the error that reading or writing then gives: the dialer does not
+    /// avoid it if it sent `close_notify`, or if the connection was lost after more than the `backoff_cap`. If the
+    /// handler returns `Ok`, any Typha may be next, also the same one.
     ///
     /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`;
     /// then it is dropped. The same goes for a handler that holds on to a connection which was [ended on our
@@ -49,17 +133,17 @@ impl FelixDialer {
     ///     .run(cancel.clone(), async |mut connection| {
     ///         let mut buffer = [0; 4096];
     ///         while connection.read(&mut buffer).await? > 0 { /* … */ }
-    ///         std::io::Result::Ok(())
+    ///         connection.close().await
     ///     })
     ///     .await;
     /// # }
     /// ```
     pub async fn run<H, E>(&self, cancel: CancellationToken, mut handler: H)
     where
-        H: AsyncFnMut(FelixConnection) -> Result<(), E>,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        H: AsyncFnMut(Connection) -> Result<(), E>,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
-        let reporter = Reporter(self.state_sender());
+        let reporter = Reporter(&self.shared.state);
         let progress = |progress| match progress {
             Progress::Dialling(endpoint) => {
                 reporter.phase(DialerPhase::Connecting { endpoint: Some(endpoint) });
@@ -67,37 +151,39 @@ impl FelixDialer {
             Progress::Failed(attempt) => reporter.attempt_failed(attempt),
             Progress::BackingOff { until } => reporter.phase(DialerPhase::BackingOff { until }),
         };
-        let mut backoff = Backoff::new(self.limits());
+        let mut backoff = Backoff::new(&self.limits);
         loop {
             reporter.phase(DialerPhase::Connecting { endpoint: None });
             let connected = tokio::select! {
                 biased;
                 () = cancel.cancelled() => return,
-                connected = self.connect_reporting(&progress) => connected,
+                connected = self.connect_with_progress(&progress) => connected,
             };
             let failed = match connected {
                 Err(error) => {
                     warn!(reason = error.reason(), error = %WithCauses(&error), "no Typha could be connected to");
                     Some(DialerError::Dial(error))
                 }
-                Ok(connection) => {
-                    let (endpoint, since) = (connection.endpoint().clone(), Instant::now());
+                Ok((endpoint, connection)) => {
                     let peer = connection.peer().identity().clone();
-                    let ending = connection.ending().clone();
+                    let (entry, connections) = (connection.entry().clone(), connection.connections().clone());
+                    let since = Instant::now();
                     reporter.phase(DialerPhase::Connected { endpoint: endpoint.clone(), peer });
                     let mut handled = pin!(handler(connection));
                     let ended = tokio::select! {
                         biased;
                         ended = &mut handled => ended.map_err(Into::into),
-                        () = overdue(&ending) => Err("the handler held on to a connection that was ended on our \
-                                                      side".into()),
+                        () = overdue(&entry, &connections) => {
+                            Err("the handler held on to a connection that was ended on our side".into())
+                        }
                         () = cancel.cancelled() => {
-                            // Whatever it returns, nobody asks any more.
-                            let _ = timeout(LAST_WORDS, handled).await;
+                            // Nobody waits for its result any more.
+                            let _ = timeout(HANDLER_GRACE, handled).await;
                             return;
                         }
                     };
-                    if since.elapsed() > self.limits().backoff_cap {
+                    let was_long = since.elapsed() > self.limits.backoff_cap;
+                    if was_long {
                         backoff.reset();
                     }
                     match ended {
@@ -105,13 +191,17 @@ impl FelixDialer {
                             info!(%endpoint, "the connection to Typha has ended");
                             None
                         }
-                        // Reading or writing has failed by our own doing, and Typha is as good as it was.
-                        Err(_) if ending.reason() == Some(DropReason::MaxAge) => {
+                        Err(error) if entry.reason() == Some(CloseReason::MaxAge) => {
+                            debug!(error = %WithCauses(&*error), "the handler failed");
                             info!(%endpoint, "the connection to Typha has reached its maximum age");
                             None
                         }
+                        Err(error) if entry.reason().is_none() && is_end(&*error, &entry, was_long) => {
+                            info!(%endpoint, error = %WithCauses(&*error), "Typha has ended the connection");
+                            None
+                        }
                         Err(error) => {
-                            self.report_bad(&endpoint);
+                            self.report_bad(endpoint.address);
                             let error = DialerError::Handler { endpoint, source: error };
                             warn!(error = %WithCauses(&error), "the connection to Typha has failed");
                             Some(error)
@@ -135,12 +225,71 @@ impl FelixDialer {
     }
 }
 
-/// Ends when a handler ought to have let go of its connection, and has not.
-async fn overdue(ending: &Arc<Ending>) {
-    ending.told().cancelled().await;
-    sleep(GRACE + LAST_WORDS).await;
-    // The connection shares it. Who has let go of that may take the time that it takes.
-    if Arc::strong_count(ending) == 1 {
+/// Ends when a handler should have dropped its connection, and has not. A handler that has dropped it may take its
+/// time.
+async fn overdue(entry: &Arc<Entry>, connections: &Connections) {
+    entry.close_requested().cancelled().await;
+    sleep(GRACE + HANDLER_GRACE).await;
+    if !connections.contains(entry) {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Whether the error of a handler only says that Typha, or the network, has ended the connection: in order, or after it
+/// was used for long. A Typha that breaks off new connections is to be avoided.
+fn is_end(error: &(dyn Error + 'static), entry: &Entry, was_long: bool) -> bool {
+    let mut next = Some(error);
+    let io = loop {
+        match next {
+            Some(error) if error.is::<io::Error>() => break error.downcast_ref::<io::Error>(),
+            Some(error) => next = error.source(),
+            None => break None,
+        }
+    };
+    let is_end = io.is_some_and(|io| {
+        matches!(
+            io.kind(),
+            io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::WriteZero
+        )
+    });
+    is_end && (was_long || entry.is_closed_by_peer.load(Ordering::Relaxed))
+}
+
+/// Writes the state, and leaves [`Stopped`](DialerPhase::Stopped) behind however it ends.
+pub(super) struct Reporter<'a>(pub(super) &'a watch::Sender<DialerState>);
+
+impl Reporter<'_> {
+    pub(super) fn phase(&self, phase: DialerPhase) {
+        debug!(?phase, "state of the dialer");
+        self.0.send_if_modified(|state| {
+            let is_new = state.phase != phase;
+            if is_new {
+                (state.phase, state.since) = (phase, Instant::now());
+            }
+            is_new
+        });
+    }
+
+    /// What it does stays the same.
+    pub(super) fn attempt_failed(&self, attempt: FailedAttempt) {
+        let error = DialerError::Attempt { endpoint: attempt.endpoint, source: attempt.error };
+        self.0.send_modify(|state| state.last_error = Some(Arc::new(error)));
+    }
+
+    /// The error arrives together with the phase that it leads to.
+    pub(super) fn failed(&self, error: DialerError, phase: DialerPhase) {
+        let last_error = Some(Arc::new(error));
+        self.0.send_replace(DialerState { phase, since: Instant::now(), last_error });
+    }
+}
+
+impl Drop for Reporter<'_> {
+    fn drop(&mut self) {
+        self.phase(DialerPhase::Stopped);
     }
 }

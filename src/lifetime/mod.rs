@@ -1,20 +1,136 @@
-//! How long a connection lives: what becomes of it when its peer is trusted no longer, expires, or has been connected
-//! for long.
+//! How long a connection lives: what happens when its peer is no longer trusted, when a certificate expires, or when it
+//! has been connected for long.
 //!
 //! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) judge the peers of their live
 //! connections again, by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another
 //! configuration is in force, and when a certificate of the peer's chain expires.
 
-mod endable_stream;
-mod ending;
-mod policy;
-mod standing;
+mod connections;
+mod review;
 #[cfg(test)]
-mod standing_tests;
+mod review_tests;
+mod trust;
+#[cfg(test)]
+mod trust_tests;
 
-pub(crate) use endable_stream::EndableStream;
-pub use ending::DropReason;
-pub(crate) use ending::Ending;
-pub(crate) use policy::LOOK_INTERVAL;
-pub use policy::{ConnectionLifetime, ExpiryPolicy, LostTrustPolicy};
-pub(crate) use standing::{Judgement, Loss, Standing};
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::time::FAR;
+use crate::verifier::{Rejection, VerifiedPeer};
+
+pub(crate) use connections::{Connections, Entry, Observer};
+pub(crate) use review::review;
+pub(crate) use trust::TrustState;
+
+/// What happens to a live connection whose peer would no longer be accepted, and how old a connection may get.
+///
+/// Calico never closes a connection for any of this. Here a removed CA, a revoked certificate and a changed required
+/// identity also count for peers that are already connected.
+///
+/// ```
+/// use std::time::Duration;
+/// use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
+///
+/// let mut lifetime = ConnectionLifetime::default();
+/// lifetime.on_expiry = ClosePolicy::CloseWithin(Duration::from_secs(60));
+/// lifetime.max_age = Some(Duration::from_secs(24 * 3600));
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ConnectionLifetime {
+    /// For a peer that a new configuration does not accept: its CA was removed, its certificate was revoked, another
+    /// identity is required. Default: closed within 60 s, so that the peers do not all come back at the same time.
+    pub on_lost_trust: ClosePolicy,
+    /// For a peer whose chain has expired since it connected, and nothing else is wrong. Default: only reported, since
+    /// the peer was good when it connected, and a late renewal must not take a cluster's networking down.
+    pub on_expiry: ClosePolicy,
+    /// Closes a connection at this age, or up to a tenth earlier, at random, so that connections that came together do
+    /// not end together. Default: no limit. It bounds how long keys are used, and spreads Felixes over Typhas that were
+    /// added later.
+    pub max_age: Option<Duration>,
+}
+
+/// What happens to a live connection whose peer would no longer be accepted. It is reported in any case.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum ClosePolicy {
+    /// Closed within this time; zero closes at once. A listener spreads its connections evenly over the time, the first
+    /// at once; a dialer picks a random moment in it. A peer that is trusted again before its turn stays connected.
+    /// Expiry is noticed within 5 s.
+    CloseWithin(Duration),
+    /// Never closed, as in Calico. The peer is refused when it connects again.
+    ReportOnly,
+}
+
+impl Default for ConnectionLifetime {
+    fn default() -> Self {
+        Self {
+            on_lost_trust: ClosePolicy::CloseWithin(Duration::from_secs(60)),
+            on_expiry: ClosePolicy::ReportOnly,
+            max_age: None,
+        }
+    }
+}
+
+impl ConnectionLifetime {
+    /// How old a connection may get that begins now.
+    fn age_limit(&self) -> Option<Duration> {
+        self.max_age.map(|limit| limit.min(FAR).mul_f64(1.0 - fastrand::f64() / 10.0))
+    }
+}
+
+/// Why the listener or the dialer asks the owner of a connection to close it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// A certificate of the peer's chain has expired, and [`ConnectionLifetime::on_expiry`] says to close.
+    Expired,
+    /// The peer is no longer trusted, and [`ConnectionLifetime::on_lost_trust`] says to close.
+    LostTrust,
+    /// The connection has reached its [maximum age](ConnectionLifetime::max_age).
+    MaxAge,
+    /// Another Typha is to serve the peer.
+    Rebalance,
+    /// [`drop_random`](crate::listener::ListenerHandle::drop_random) was called.
+    Requested,
+    /// The listener shuts down.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// A stable label for logs and metrics, such as `rebalance`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::LostTrust => "lost_trust",
+            Self::MaxAge => "max_age",
+            Self::Rebalance => "rebalance",
+            Self::Requested => "requested",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A live connection whose peer would no longer be accepted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LostTrust {
+    /// The peer's address.
+    pub peer_address: SocketAddr,
+    /// The peer, as it was last accepted.
+    pub peer: VerifiedPeer,
+    /// Why it would not be accepted now.
+    pub rejection: Rejection,
+    /// The generation of the configuration that does not accept it.
+    pub generation: u64,
+    /// Whether the connection will be [closed](ConnectionLifetime) for it.
+    pub closes: bool,
+}

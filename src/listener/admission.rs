@@ -1,77 +1,117 @@
-//! Who gets a handshake and when: the cap, the queue behind it, each address's share, and who is shed.
+//! Which connection gets a handshake and when: the cap, the queue behind it, the share of each address, and what is
+//! shed.
 //!
 //! Free handshakes go to the addresses in turn, so that a long line from one does not hold up the others.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use super::failures::Failures;
-use super::limits::ListenerLimits;
-use super::shed::ShedCause;
-use super::signal::{Signal, Stand};
+use super::limits::{ListenerLimits, ShedCause};
+use super::peer_wait::PeerWait;
 
-/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer waits for
-/// two round trips, and for one retransmission perhaps.
+/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer needs two
+/// round trips, and perhaps one retransmission.
 const STALLED: Duration = Duration::from_secs(1);
 
 /// A connection is silent after so long without its first message: a round trip within a cluster takes less.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// Looking for stalled handshakes is a walk through all of them: done when somebody gets in line, but not more often
-/// than the one, and while somebody is in line as often as the other.
+/// Looking for stalled handshakes is a walk through all of them. It is done when a connection lines up, but not more
+/// often than the pause, and every interval while a connection is in line.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Addresses that are remembered for their failures alone.
-const MAX_IDLE_PEERS: usize = 4096;
+const MAX_IDLE_ADDRESSES: usize = 4096;
 
-#[derive(Debug)]
 pub(super) struct Admission {
     state: Mutex<State>,
     limits: ListenerLimits,
     /// Connections in service.
     active: Arc<AtomicUsize>,
-    somebody_waits: Notify,
+    /// Told of each change, in order.
+    observer: Box<dyn Fn(Occupancy) + Send + Sync>,
+    lined_up: Notify,
 }
 
-#[derive(Debug, Default)]
+/// How many connections wait, and how many perform their handshake.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Occupancy {
+    pub(super) queued: usize,
+    pub(super) handshakes: usize,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// It is in the queue; its first message has not arrived.
+    Silent,
+    /// It is in the queue, ready for its handshake.
+    InLine,
+    /// It may perform its handshake.
+    Handshake,
+    /// It is to give up its handshake, and has not yet.
+    Stopping(ShedCause),
+    /// It is to give up, and takes no place any more.
+    Shed(ShedCause),
+}
+
+impl Phase {
+    pub(super) fn shed_cause(self) -> Option<ShedCause> {
+        match self {
+            Self::Silent | Self::InLine | Self::Handshake => None,
+            Self::Stopping(cause) | Self::Shed(cause) => Some(cause),
+        }
+    }
+}
+
+#[derive(Default)]
 struct State {
-    closed: bool,
-    next: u64,
-    /// Those whose first message has not arrived, in the order in which they came.
-    silent: BTreeMap<u64, (IpAddr, Arc<Signal>)>,
-    handshakes: HashMap<u64, (IpAddr, Arc<Signal>)>,
-    peers: HashMap<IpAddr, Peer>,
-    /// Addresses that have somebody in line and may start.
-    turns: VecDeque<IpAddr>,
+    is_closed: bool,
+    next_id: u64,
+    connections: HashMap<u64, Waiting>,
+    addresses: HashMap<IpAddr, Address>,
+    /// The silent connections, in the order in which they came.
+    silent: BTreeSet<u64>,
     in_line: usize,
-    /// Handshakes that were told to end and have not yet.
-    ending: usize,
-    looked: Option<Instant>,
+    /// The connections that perform a handshake or give it up.
+    handshakes: HashSet<u64>,
+    /// Addresses that have a connection in line and may start it.
+    turns: VecDeque<IpAddr>,
+    looked_for_stalled: Option<Instant>,
     /// The address that had the longest line when that was looked for.
     longest: Option<IpAddr>,
     looked_for_longest: Option<Instant>,
 }
 
-/// One address.
+/// One connection.
+struct Waiting {
+    address: IpAddr,
+    phase: Phase,
+    came: Instant,
+    changed: Arc<Notify>,
+    wait: Arc<PeerWait>,
+}
+
 #[derive(Debug, Default)]
-struct Peer {
+struct Address {
     silent: BTreeSet<u64>,
-    /// Those that are ready.
-    line: VecDeque<(u64, Arc<Signal>)>,
+    line: VecDeque<u64>,
     has_turn: bool,
     /// Handshakes, and pauses after failed ones.
     busy: usize,
     failures: Failures,
 }
 
-impl Peer {
+impl Address {
     fn queued(&self) -> usize {
         self.silent.len() + self.line.len()
     }
@@ -79,206 +119,203 @@ impl Peer {
     fn is_idle(&self) -> bool {
         self.queued() == 0 && self.busy == 0
     }
-}
 
-/// How many there are.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Occupancy {
-    pub(super) queued: usize,
-    pub(super) handshakes: usize,
+    /// How many handshakes and pauses it may have.
+    fn share(&self, limits: &ListenerLimits, now: Instant) -> usize {
+        if self.failures.slowed(now) { 1 } else { limits.handshakes_per_address }
+    }
 }
 
 impl Admission {
-    pub(super) fn new(limits: ListenerLimits, active: Arc<AtomicUsize>) -> Self {
-        Self { state: Mutex::default(), limits, active, somebody_waits: Notify::new() }
+    pub(super) fn new(
+        limits: ListenerLimits,
+        active: Arc<AtomicUsize>,
+        observer: Box<dyn Fn(Occupancy) + Send + Sync>,
+    ) -> Self {
+        Self { state: Mutex::default(), limits, active, observer, lined_up: Notify::new() }
     }
 
-    /// Gives a connection that has come a place in the queue: its number there, and the signal that tells what becomes
-    /// of it. [`leave`](Self::leave) gives the place up: a `Place` does so by itself.
+    /// Enters a connection into the queue, and returns its number.
     ///
     /// # Errors
     ///
     /// It is to be shed.
-    pub(super) fn admit(&self, address: IpAddr, now: Instant) -> Result<(u64, Arc<Signal>), ShedCause> {
-        let signal = Arc::new(Signal::new(now));
-        let mut state = self.state();
-        if state.closed {
-            return Err(ShedCause::ShuttingDown);
-        }
-        if self.room() == 0 {
-            return Err(ShedCause::ConnectionLimit);
-        }
-        let peer = state.peers.get(&address);
-        let full_for_it = peer.is_some_and(|peer| peer.queued() >= self.limits.queue_per_address);
-        if full_for_it || state.queued() >= self.limits.queue {
-            let oldest = match peer {
-                Some(peer) if full_for_it => peer.silent.first(),
-                _ => state.silent.keys().next(),
-            };
-            let cause = if full_for_it { ShedCause::ShareFull } else { ShedCause::QueueFull };
-            let queued = peer.map_or(0, Peer::queued);
-            match oldest.copied().filter(|oldest| state.is_silent(*oldest, now)) {
-                Some(silent) => state.end(silent, cause),
-                None if !full_for_it && state.cut_longest_line(queued + 1, now) => {}
-                None => return Err(cause),
+    pub(super) fn enter(
+        &self,
+        address: IpAddr,
+        changed: Arc<Notify>,
+        wait: Arc<PeerWait>,
+        now: Instant,
+    ) -> Result<u64, ShedCause> {
+        self.change(|state| {
+            if state.is_closed {
+                return Err(ShedCause::ShuttingDown);
             }
-        }
-        let id = state.next;
-        state.next += 1;
-        state.silent.insert(id, (address, signal.clone()));
-        state.peers.entry(address).or_default().silent.insert(id);
-        state.forget_idle(now);
-        drop(state);
-        Ok((id, signal))
+            if self.room() == 0 {
+                return Err(ShedCause::ConnectionLimit);
+            }
+            let of_address = state.addresses.get(&address);
+            let queued = of_address.map_or(0, Address::queued);
+            let is_share_full = queued >= self.limits.queue_per_address;
+            if is_share_full || state.queued() >= self.limits.queue {
+                let (oldest, cause) = match of_address {
+                    Some(of_address) if is_share_full => (of_address.silent.first(), ShedCause::ShareFull),
+                    _ => (state.silent.first(), ShedCause::QueueFull),
+                };
+                match oldest.copied().filter(|oldest| state.is_silent(*oldest, now)) {
+                    Some(oldest) => state.set(oldest, Phase::Shed(cause)),
+                    None if !is_share_full && state.shorten_longest_line(queued + 1, now) => {}
+                    None => return Err(cause),
+                }
+            }
+            let id = state.next_id;
+            state.next_id += 1;
+            state.connections.insert(id, Waiting { address, phase: Phase::Silent, came: now, changed, wait });
+            state.silent.insert(id);
+            state.addresses.entry(address).or_default().silent.insert(id);
+            state.forget_idle(now);
+            Ok(id)
+        })
     }
 
-    /// Its first message has arrived: it is started if a handshake is free, and gets in line if not.
-    pub(super) fn line_up(&self, id: u64, address: IpAddr, signal: &Arc<Signal>, now: Instant) {
-        let mut state = self.state();
-        if state.silent.remove(&id).is_none() {
-            return;
-        }
-        state.in_line += 1;
-        if let Some(peer) = state.peers.get_mut(&address) {
-            peer.silent.remove(&id);
-            peer.line.push_back((id, signal.clone()));
-        }
-        self.give_turn(&mut state, address, now);
-        self.start_next(&mut state, now);
-        self.make_room(&mut state, now);
-        if state.in_line > 0 {
-            self.somebody_waits.notify_one();
-        }
+    /// The first message of a connection has arrived: it starts if a handshake is free, and waits in line if not.
+    pub(super) fn line_up(&self, id: u64, now: Instant) {
+        self.change(|state| {
+            if state.phase(id) != Some(Phase::Silent) {
+                return;
+            }
+            state.set(id, Phase::InLine);
+            if let Some(waiting) = state.connections.get(&id) {
+                state.give_turn(waiting.address, &self.limits, now);
+            }
+            self.look_for_room(state, now);
+            if state.in_line > 0 {
+                self.lined_up.notify_one();
+            }
+        });
     }
 
-    /// Looks every now and then for whom to start of those in line, and for whom to end in favour of them. Runs for
-    /// ever.
+    /// Starts handshakes and ends stalled ones while connections are in line: one in service may have ended, or a
+    /// handshake may have stalled. Runs for ever.
     pub(super) async fn keep_moving(&self) {
         loop {
-            self.somebody_waits.notified().await;
-            while self.state().in_line > 0 {
+            self.lined_up.notified().await;
+            while self.change(|state| state.in_line) > 0 {
                 sleep(LOOK_INTERVAL).await;
-                self.look_for_room(Instant::now());
+                self.change(|state| self.look_for_room(state, Instant::now()));
             }
         }
     }
 
-    /// A connection in service may have ended, or a handshake have stalled.
-    fn look_for_room(&self, now: Instant) {
-        let mut state = self.state();
-        self.start_next(&mut state, now);
-        self.make_room(&mut state, now);
+    fn look_for_room(&self, state: &mut State, now: Instant) {
+        self.start_next(state, now);
+        self.end_stalled(state, now);
     }
 
-    /// Gives the handshake back, and notes how it ended. After a failure the address stays busy for the pause that is
-    /// returned, until [`resume`](Self::resume).
-    pub(super) fn finish(&self, id: u64, address: IpAddr, succeeded: bool, now: Instant) -> Duration {
-        let mut state = self.state();
-        let held = state.give_back(id);
-        let mut pause = Duration::ZERO;
-        if let (true, Some(peer)) = (held, state.peers.get_mut(&address)) {
-            if succeeded {
-                peer.failures.succeeded();
-            } else {
-                pause = peer.failures.failed(now);
+    /// The handshake of a connection has succeeded.
+    pub(super) fn succeeded(&self, id: u64) {
+        self.change(|state| {
+            if let Some(address) = state.address_in_handshake(id) {
+                address.failures.succeeded();
             }
-        }
-        self.start_next(&mut state, now);
-        pause
+        });
     }
 
-    /// The address of a handshake that was [finished](Self::finish) may start another one.
+    /// The handshake of a connection has failed: gives it up. The address stays busy until [`resume`](Self::resume),
+    /// which is due after the pause that is returned. `None` if it had no handshake.
+    pub(super) fn failed(&self, id: u64, now: Instant) -> Option<Duration> {
+        self.change(|state| {
+            let address = state.address_in_handshake(id)?;
+            let pause = address.failures.failed(now);
+            address.busy += 1;
+            state.remove(id);
+            self.start_next(state, now);
+            Some(pause)
+        })
+    }
+
+    /// The pause of an address is over.
     pub(super) fn resume(&self, address: IpAddr, now: Instant) {
-        let mut state = self.state();
-        if let Some(peer) = state.peers.get_mut(&address) {
-            peer.busy -= 1;
-        }
-        self.give_turn(&mut state, address, now);
-        self.start_next(&mut state, now);
-        state.forget_if_unused(address);
+        self.change(|state| {
+            if let Some(address) = state.addresses.get_mut(&address) {
+                address.busy = address.busy.saturating_sub(1);
+            }
+            self.freed(state, address, now);
+        });
     }
 
-    /// Gives up a place that is in the queue or in its handshake.
-    pub(super) fn leave(&self, id: u64, address: IpAddr, stand: Stand, now: Instant) {
-        let mut state = self.state();
-        if state.silent.remove(&id).is_some() {
-            if let Some(peer) = state.peers.get_mut(&address) {
-                peer.silent.remove(&id);
+    /// Gives up the place that a connection has, if it has one.
+    pub(super) fn leave(&self, id: u64, now: Instant) {
+        self.change(|state| {
+            if let Some(address) = state.remove(id) {
+                self.freed(state, address, now);
             }
-        } else if state.give_back(id) {
-            drop(state);
-            return self.resume(address, now);
-        } else if stand == Stand::Queued
-            && let Some(peer) = state.peers.get_mut(&address)
-            && let Some(position) = peer.line.iter().position(|(waiting, _)| *waiting == id)
+        });
+    }
+
+    /// An address may start another handshake, or has left the queue.
+    fn freed(&self, state: &mut State, address: IpAddr, now: Instant) {
+        state.give_turn(address, &self.limits, now);
+        self.start_next(state, now);
+        if state
+            .addresses
+            .get(&address)
+            .is_some_and(|address| address.is_idle() && address.failures.is_empty())
         {
-            peer.line.remove(position);
-            let was_last = peer.line.is_empty() && std::mem::take(&mut peer.has_turn);
-            state.in_line -= 1;
-            // Else turns would pile up while no handshake is free.
-            if was_last && let Some(turn) = state.turns.iter().position(|turn| *turn == address) {
-                state.turns.remove(turn);
-            }
+            state.addresses.remove(&address);
         }
-        state.forget_if_unused(address);
     }
 
-    /// Sheds so many of those that have been silent for longest.
+    /// Sheds so many of the connections that have been silent for longest.
     pub(super) fn shed_silent(&self, count: usize) {
-        let mut state = self.state();
-        let oldest: Vec<u64> = state.silent.keys().take(count).copied().collect();
-        for id in oldest {
-            state.end(id, ShedCause::OutOfDescriptors);
-        }
+        self.change(|state| {
+            let oldest: Vec<u64> = state.silent.iter().take(count).copied().collect();
+            for id in oldest {
+                state.set(id, Phase::Shed(ShedCause::OutOfDescriptors));
+            }
+        });
     }
 
-    /// Sheds everything, and whatever comes from now on.
+    /// Sheds all connections, and those that come from now on.
     pub(super) fn close(&self) {
-        let mut state = self.state();
-        state.closed = true;
-        let silent: Vec<u64> = state.silent.keys().copied().collect();
-        for id in silent {
-            state.end(id, ShedCause::ShuttingDown);
-        }
-        let state = &mut *state;
-        for peer in state.peers.values_mut() {
-            for (_, signal) in peer.line.drain(..) {
-                signal.set(Stand::Shed(ShedCause::ShuttingDown));
+        self.change(|state| {
+            state.is_closed = true;
+            let ids: Vec<u64> = state.connections.keys().copied().collect();
+            for id in ids {
+                let next = match state.phase(id) {
+                    Some(Phase::Handshake | Phase::Stopping(_)) => Phase::Stopping(ShedCause::ShuttingDown),
+                    _ => Phase::Shed(ShedCause::ShuttingDown),
+                };
+                state.set(id, next);
             }
-        }
-        state.in_line = 0;
-        for (_, signal) in state.handshakes.values() {
-            signal.set(Stand::Shed(ShedCause::ShuttingDown));
-        }
+        });
     }
 
     pub(super) fn occupancy(&self) -> Occupancy {
-        let state = self.state();
-        Occupancy { queued: state.queued(), handshakes: state.handshakes.len() }
+        self.change(|state| state.occupancy())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A connection that has left is shed.
+    pub(super) fn phase(&self, id: u64) -> Phase {
+        self.change(|state| state.phase(id)).unwrap_or(Phase::Shed(ShedCause::ShuttingDown))
     }
 
-    /// How many more connections may be in service. So many handshakes at most may be under way, too; those that would
-    /// exceed it wait and are not shed, since peers that are not authenticated must not use up what is there for
+    /// Reads or changes the state, and reports how many there are then.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.occupancy();
+        let outcome = change(&mut state);
+        if state.occupancy() != before {
+            (self.observer)(state.occupancy());
+        }
+        outcome
+    }
+
+    /// How many more connections may be in service. So many handshakes at most may be in progress, too; connections
+    /// that would exceed it wait and are not shed, since peers that are not authenticated must not use up the room of
     /// connections.
     fn room(&self) -> usize {
         self.limits.connections.saturating_sub(self.active.load(Ordering::Acquire))
-    }
-
-    fn share(&self, peer: &Peer, now: Instant) -> usize {
-        if peer.failures.slowed(now) { 1 } else { self.limits.handshakes_per_address }
-    }
-
-    /// Gives a turn to the address, if it can use one.
-    fn give_turn(&self, state: &mut State, address: IpAddr, now: Instant) {
-        let Some(peer) = state.peers.get_mut(&address) else { return };
-        if !peer.has_turn && !peer.line.is_empty() && peer.busy < self.share(peer, now) {
-            peer.has_turn = true;
-            state.turns.push_back(address);
-        }
     }
 
     /// Starts handshakes while there are free ones and addresses that wait for one.
@@ -289,49 +326,47 @@ impl Admission {
                 return;
             }
             let Some(address) = state.turns.pop_front() else { return };
-            let Some(peer) = state.peers.get_mut(&address) else { continue };
-            peer.has_turn = false;
-            if peer.busy >= self.share(peer, now) {
+            let Some(of_address) = state.addresses.get_mut(&address) else { continue };
+            of_address.has_turn = false;
+            if of_address.busy >= of_address.share(&self.limits, now) {
                 continue;
             }
-            let Some((id, signal)) = peer.line.pop_front() else { continue };
-            state.in_line -= 1;
-            if room == 0 {
-                signal.set(Stand::Shed(ShedCause::ConnectionLimit));
-            } else {
-                peer.busy += 1;
-                signal.set(Stand::Started);
-                state.handshakes.insert(id, (address, signal));
-            }
-            self.give_turn(state, address, now);
+            let Some(id) = of_address.line.front().copied() else { continue };
+            let next = if room == 0 { Phase::Shed(ShedCause::ConnectionLimit) } else { Phase::Handshake };
+            state.set(id, next);
+            state.give_turn(address, &self.limits, now);
         }
     }
 
-    /// Ends the handshake that has kept us waiting for longest, if somebody waits for it to end.
-    fn make_room(&self, state: &mut State, now: Instant) {
-        if state.in_line <= state.ending || state.looked.is_some_and(|looked| now < looked + LOOK_PAUSE) {
+    /// Ends the handshakes that have waited for their peers for longest, if connections in line need their places.
+    fn end_stalled(&self, state: &mut State, now: Instant) {
+        let looked = state.looked_for_stalled;
+        if state.in_line == 0 || looked.is_some_and(|looked| now < looked + LOOK_PAUSE) {
             return;
         }
-        state.looked = Some(now);
-        let all_busy =
+        let is_stopping = |id: &&u64| matches!(state.phase(**id), Some(Phase::Stopping(_)));
+        let wanted = state.in_line.saturating_sub(state.handshakes.iter().filter(is_stopping).count());
+        if wanted == 0 {
+            return;
+        }
+        let are_all_busy =
             state.handshakes.len() >= self.limits.handshakes.min(self.room()) && !state.turns.is_empty();
-        let stalled = state
+        let mut stalled: Vec<_> = state
             .handshakes
             .iter()
-            .filter(|(_, (_, signal))| signal.stand() == Stand::Started)
-            .map(|(id, (address, signal))| (signal.waited(now), *id, *address))
+            .filter_map(|id| Some((*id, state.connections.get(id)?)))
+            .filter(|(_, handshake)| handshake.phase == Phase::Handshake)
+            .map(|(id, handshake)| (handshake.wait.total(now), id, handshake.address))
             .filter(|(waited, _, address)| {
-                let is_waited_for = || state.peers.get(address).is_some_and(|peer| !peer.line.is_empty());
-                *waited >= STALLED && (all_busy || is_waited_for())
-            });
-        let mut stalled: Vec<_> = stalled.collect();
+                let is_waited_for =
+                    || state.addresses.get(address).is_some_and(|address| !address.line.is_empty());
+                *waited >= STALLED && (are_all_busy || is_waited_for())
+            })
+            .collect();
+        state.looked_for_stalled = Some(now);
         stalled.sort_unstable_by(|a, b| b.cmp(a));
-        let wanted = state.in_line - state.ending;
         for (_, id, _) in stalled.into_iter().take(wanted) {
-            if let Some((_, signal)) = state.handshakes.get(&id) {
-                signal.set(Stand::Shed(ShedCause::Stalled));
-                state.ending += 1;
-            }
+            state.set(id, Phase::Stopping(ShedCause::Stalled));
         }
     }
 }
@@ -341,68 +376,123 @@ impl State {
         self.silent.len() + self.in_line
     }
 
-    /// Whether its first message should have come by now.
-    fn is_silent(&self, id: u64, now: Instant) -> bool {
-        self.silent.get(&id).is_some_and(|(_, signal)| now >= signal.began() + SILENT)
+    fn occupancy(&self) -> Occupancy {
+        Occupancy { queued: self.queued(), handshakes: self.handshakes.len() }
     }
 
-    /// Takes a silent connection out of the queue.
-    fn end(&mut self, id: u64, cause: ShedCause) {
-        if let Some((address, signal)) = self.silent.remove(&id) {
-            if let Some(peer) = self.peers.get_mut(&address) {
-                peer.silent.remove(&id);
+    fn phase(&self, id: u64) -> Option<Phase> {
+        self.connections.get(&id).map(|waiting| waiting.phase)
+    }
+
+    /// The one place where a connection changes its phase.
+    fn set(&mut self, id: u64, next: Phase) {
+        let Some(waiting) = self.connections.get_mut(&id) else { return };
+        let former = std::mem::replace(&mut waiting.phase, next);
+        waiting.changed.notify_one();
+        let Some(address) = self.addresses.get_mut(&waiting.address) else { return };
+        match former {
+            Phase::Silent => {
+                self.silent.remove(&id);
+                address.silent.remove(&id);
             }
-            signal.set(Stand::Shed(cause));
+            Phase::InLine => {
+                match address.line.front() {
+                    Some(first) if *first == id => drop(address.line.pop_front()),
+                    _ => address.line.retain(|other| *other != id),
+                }
+                self.in_line -= 1;
+            }
+            Phase::Handshake | Phase::Stopping(_) => {
+                self.handshakes.remove(&id);
+                address.busy -= 1;
+            }
+            Phase::Shed(_) => {}
+        }
+        match next {
+            Phase::Silent => {
+                self.silent.insert(id);
+                address.silent.insert(id);
+            }
+            Phase::InLine => {
+                address.line.push_back(id);
+                self.in_line += 1;
+            }
+            Phase::Handshake | Phase::Stopping(_) => {
+                self.handshakes.insert(id);
+                address.busy += 1;
+            }
+            Phase::Shed(_) => {}
+        }
+        // Otherwise turns would pile up while no handshake is free.
+        if former == Phase::InLine && address.line.is_empty() && std::mem::take(&mut address.has_turn) {
+            let address = waiting.address;
+            self.turns.retain(|turn| *turn != address);
         }
     }
 
-    /// Sheds the last one in the longest line, if that is longer than so: a few addresses must not fill the queue for
-    /// all others.
-    fn cut_longest_line(&mut self, longer_than: usize, now: Instant) -> bool {
-        let is_longer = |peer: &Peer| peer.line.len() > longer_than;
-        let known = self.longest.and_then(|longest| self.peers.get(&longest));
-        if !known.is_some_and(is_longer) {
+    /// Removes a connection, and returns its address.
+    fn remove(&mut self, id: u64) -> Option<IpAddr> {
+        self.set(id, Phase::Shed(ShedCause::ShuttingDown));
+        self.connections.remove(&id).map(|waiting| waiting.address)
+    }
+
+    /// The address of a connection that has a handshake.
+    fn address_in_handshake(&mut self, id: u64) -> Option<&mut Address> {
+        let waiting = self.connections.get(&id).filter(|_| self.handshakes.contains(&id))?;
+        self.addresses.get_mut(&waiting.address)
+    }
+
+    /// Gives a turn to the address, if it can use one.
+    fn give_turn(&mut self, address: IpAddr, limits: &ListenerLimits, now: Instant) {
+        let Some(of_address) = self.addresses.get_mut(&address) else { return };
+        let may_start = !of_address.line.is_empty() && of_address.busy < of_address.share(limits, now);
+        if may_start && !std::mem::replace(&mut of_address.has_turn, true) {
+            self.turns.push_back(address);
+        }
+    }
+
+    /// Whether the first message of a connection should have arrived by now.
+    fn is_silent(&self, id: u64, now: Instant) -> bool {
+        self.connections.get(&id).is_some_and(|waiting| now >= waiting.came + SILENT)
+    }
+
+    /// Sheds the last connection of the longest line, if that is longer than so: a few addresses must not fill the
+    /// queue for all others.
+    fn shorten_longest_line(&mut self, longer_than: usize, now: Instant) -> bool {
+        let last_of_long_line =
+            |address: &Address| address.line.back().copied().filter(|_| address.line.len() > longer_than);
+        let known = self.longest.and_then(|longest| self.addresses.get(&longest));
+        let mut last = known.and_then(last_of_long_line);
+        if last.is_none() {
             // A walk through all addresses, which comes to nothing when all lines are short.
             if self.looked_for_longest.is_some_and(|looked| now < looked + LOOK_PAUSE) {
                 return false;
             }
             self.looked_for_longest = Some(now);
-            let longest = self.peers.iter().max_by_key(|(_, peer)| peer.line.len());
+            let longest = self.addresses.iter().max_by_key(|(_, address)| address.line.len());
             self.longest = longest.map(|(address, _)| *address);
+            last = longest.and_then(|(_, address)| last_of_long_line(address));
         }
-        let longest = self.longest.and_then(|longest| self.peers.get_mut(&longest));
-        let Some((_, signal)) = longest.filter(|peer| is_longer(peer)).and_then(|peer| peer.line.pop_back())
-        else {
-            return false;
-        };
-        self.in_line -= 1;
-        signal.set(Stand::Shed(ShedCause::QueueFull));
+        let Some(last) = last else { return false };
+        self.set(last, Phase::Shed(ShedCause::QueueFull));
         true
-    }
-
-    /// Whether there was such a handshake.
-    fn give_back(&mut self, id: u64) -> bool {
-        let Some((_, signal)) = self.handshakes.remove(&id) else { return false };
-        if signal.stand() == Stand::Shed(ShedCause::Stalled) {
-            self.ending -= 1;
-        }
-        true
-    }
-
-    fn forget_if_unused(&mut self, address: IpAddr) {
-        if self.peers.get(&address).is_some_and(|peer| peer.is_idle() && peer.failures.is_empty()) {
-            self.peers.remove(&address);
-        }
     }
 
     /// Addresses without a connection are kept for their failures, and not for ever.
     fn forget_idle(&mut self, now: Instant) {
-        if self.peers.len() > MAX_IDLE_PEERS + self.queued() + self.handshakes.len() {
-            self.peers.retain(|_, peer| !peer.is_idle() || peer.failures.remembered(now));
+        let limit = MAX_IDLE_ADDRESSES + self.queued() + self.handshakes.len();
+        if self.addresses.len() > limit {
+            self.addresses.retain(|_, address| !address.is_idle() || address.failures.remembered(now));
         }
-        if self.peers.len() > MAX_IDLE_PEERS + self.queued() + self.handshakes.len() {
-            self.peers.retain(|_, peer| !peer.is_idle());
+        if self.addresses.len() > limit {
+            self.addresses.retain(|_, address| !address.is_idle());
         }
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.occupancy().fmt(f)
     }
 }
 

@@ -6,7 +6,7 @@ use proptest::proptest;
 use tokio::runtime::Builder;
 use tokio::time::advance;
 
-use super::super::place::Place;
+use super::super::permit::Permit;
 use super::*;
 
 const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -23,22 +23,44 @@ fn limits(handshakes: usize, per_address: usize, queue: usize, queue_per_address
 }
 
 fn admission(limits: ListenerLimits) -> Arc<Admission> {
-    Arc::new(Admission::new(limits, Arc::default()))
+    Arc::new(Admission::new(limits, Arc::default(), Box::new(|_| ())))
 }
 
-fn enter(admission: &Arc<Admission>, address: IpAddr) -> Place {
-    Place::take(admission, address, Instant::now()).unwrap()
+fn enter(admission: &Arc<Admission>, address: IpAddr) -> Permit {
+    Permit::enter(admission, address, Instant::now()).unwrap()
 }
 
 /// Enters and gets in line.
-fn line_up(admission: &Arc<Admission>, address: IpAddr) -> Place {
+fn line_up(admission: &Arc<Admission>, address: IpAddr) -> Permit {
     let place = enter(admission, address);
     place.line_up();
     place
 }
 
-fn stands<const N: usize>(places: [&Place; N]) -> [Stand; N] {
-    places.map(Place::stand)
+fn phases<const N: usize>(places: [&Permit; N]) -> [Stage; N] {
+    places.map(Permit::stage)
+}
+
+fn lock(admission: &Admission) -> std::sync::MutexGuard<'_, State> {
+    admission.state.lock().unwrap()
+}
+
+/// What the task of a connection sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Queued,
+    Started,
+    Shed(ShedCause),
+}
+
+impl Permit {
+    fn stage(&self) -> Stage {
+        match self.phase() {
+            Phase::Silent | Phase::InLine => Queued,
+            Phase::Handshake => Started,
+            Phase::Stopping(cause) | Phase::Shed(cause) => Shed(cause),
+        }
+    }
 }
 
 fn occupied(queued: usize, handshakes: usize) -> Occupancy {
@@ -46,21 +68,21 @@ fn occupied(queued: usize, handshakes: usize) -> Occupancy {
 }
 
 use ShedCause::{ConnectionLimit, OutOfDescriptors, QueueFull, ShareFull, ShuttingDown, Stalled};
-use Stand::{Queued, Shed, Started};
+use Stage::{Queued, Shed, Started};
 
 #[test]
 fn handshakes_are_capped_and_handed_on_in_order() {
     let admission = admission(limits(2, 2, 10, 10));
     let [first, second, third, fourth] = std::array::from_fn(|_| line_up(&admission, A));
-    assert_eq!(stands([&first, &second, &third, &fourth]), [Started, Started, Queued, Queued]);
+    assert_eq!(phases([&first, &second, &third, &fourth]), [Started, Started, Queued, Queued]);
     assert_eq!(admission.occupancy(), occupied(2, 2));
     second.succeeded();
-    assert_eq!(stands([&first, &third, &fourth]), [Started, Started, Queued]);
+    assert_eq!(phases([&first, &third, &fourth]), [Started, Started, Queued]);
     drop(first);
-    assert_eq!(stands([&third, &fourth]), [Started, Started]);
+    assert_eq!(phases([&third, &fourth]), [Started, Started]);
     drop((third, fourth));
     assert_eq!(admission.occupancy(), occupied(0, 0));
-    assert!(admission.state().peers.is_empty());
+    assert!(lock(&admission).addresses.is_empty());
 }
 
 #[test]
@@ -68,7 +90,7 @@ fn the_silent_take_no_handshake() {
     let admission = admission(limits(1, 1, 10, 10));
     let silent = enter(&admission, A);
     let ready = line_up(&admission, A);
-    assert_eq!(stands([&silent, &ready]), [Queued, Started]);
+    assert_eq!(phases([&silent, &ready]), [Queued, Started]);
     assert_eq!(admission.occupancy(), occupied(1, 1));
 }
 
@@ -77,11 +99,11 @@ fn one_address_gets_its_share_only() {
     let admission = admission(limits(3, 2, 10, 10));
     let [first, second, third] = std::array::from_fn(|_| line_up(&admission, A));
     let other = line_up(&admission, B);
-    assert_eq!(stands([&first, &second, &third, &other]), [Started, Started, Queued, Started]);
+    assert_eq!(phases([&first, &second, &third, &other]), [Started, Started, Queued, Started]);
     drop(other);
-    assert_eq!(third.stand(), Queued, "the free handshake is not for this address");
+    assert_eq!(third.stage(), Queued, "the free handshake is not for this address");
     drop(first);
-    assert_eq!(third.stand(), Started);
+    assert_eq!(third.stage(), Started);
 }
 
 #[test]
@@ -91,10 +113,10 @@ fn addresses_take_turns() {
     let long_line: Vec<_> = (0..50).map(|_| line_up(&admission, A)).collect();
     let other = line_up(&admission, B);
     drop(busy);
-    assert_eq!(stands([&long_line[0], &other]), [Queued, Started], "B does not wait for A's line");
+    assert_eq!(phases([&long_line[0], &other]), [Queued, Started], "B does not wait for A's line");
     let again = line_up(&admission, B);
     drop(other);
-    assert_eq!(stands([&long_line[0], &again]), [Started, Queued]);
+    assert_eq!(phases([&long_line[0], &again]), [Started, Queued]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,16 +127,16 @@ async fn a_full_queue_sheds_who_was_silent_for_longest() {
     let [oldest, younger] = std::array::from_fn(|_| enter(&admission, B));
     advance(SILENT - Duration::from_millis(1)).await;
     assert_eq!(
-        Place::take(&admission, A, Instant::now()).unwrap_err(),
+        Permit::enter(&admission, A, Instant::now()).unwrap_err(),
         QueueFull,
         "its message may be on the way"
     );
     advance(Duration::from_millis(1)).await;
     let newest = enter(&admission, A);
-    assert_eq!(stands([&ready, &oldest, &younger, &newest]), [Queued, Shed(QueueFull), Queued, Queued]);
+    assert_eq!(phases([&ready, &oldest, &younger, &newest]), [Queued, Shed(QueueFull), Queued, Queued]);
     younger.line_up();
     newest.line_up();
-    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), QueueFull, "nobody is silent");
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), QueueFull, "nobody is silent");
     assert_eq!(admission.occupancy(), occupied(3, 1));
 }
 
@@ -125,14 +147,14 @@ async fn a_few_addresses_do_not_fill_the_queue_for_the_others() {
     let [first, second, last] = std::array::from_fn(|_| line_up(&admission, A));
     let others: Vec<_> = (3..6).map(|number| line_up(&admission, IpAddr::from([10, 0, 0, number]))).collect();
     let newcomer = enter(&admission, B);
-    assert_eq!(stands([&first, &second, &last, &newcomer]), [Queued, Queued, Shed(QueueFull), Queued]);
+    assert_eq!(phases([&first, &second, &last, &newcomer]), [Queued, Queued, Shed(QueueFull), Queued]);
     // Now no line is longer than that of one more.
     newcomer.line_up();
-    assert_eq!(Place::take(&admission, B, Instant::now()).unwrap_err(), QueueFull);
-    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(Permit::enter(&admission, B, Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), QueueFull);
     let another = enter(&admission, IpAddr::from([10, 0, 0, 9]));
-    assert_eq!(stands([&first, &second, &another]), [Queued, Shed(QueueFull), Queued]);
-    assert!(others.iter().all(|other| other.stand() == Queued));
+    assert_eq!(phases([&first, &second, &another]), [Queued, Shed(QueueFull), Queued]);
+    assert!(others.iter().all(|other| other.stage() == Queued));
     assert_eq!(admission.occupancy(), occupied(6, 1));
 }
 
@@ -143,12 +165,12 @@ async fn an_address_fills_its_share_of_the_queue_only() {
     let [first, second] = std::array::from_fn(|_| enter(&admission, A));
     advance(SILENT).await;
     let third = enter(&admission, A);
-    assert_eq!(stands([&other, &first, &second, &third]), [Queued, Shed(ShareFull), Queued, Queued]);
+    assert_eq!(phases([&other, &first, &second, &third]), [Queued, Shed(ShareFull), Queued, Queued]);
     let _busy = line_up(&admission, B);
     second.line_up();
     third.line_up();
     // One of the two lines up for the free handshake of its own address; there is none.
-    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), ShareFull);
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), ShareFull);
     enter(&admission, B);
 }
 
@@ -156,37 +178,37 @@ async fn an_address_fills_its_share_of_the_queue_only() {
 fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
     let active = Arc::new(AtomicUsize::new(7));
     let limits = ListenerLimits { connections: 9, ..limits(4, 4, 10, 10) };
-    let admission = Arc::new(Admission::new(limits, active.clone()));
+    let admission = Arc::new(Admission::new(limits, active.clone(), Box::new(|_| ())));
     let first = line_up(&admission, A);
     let waiting = enter(&admission, A);
     let second = line_up(&admission, A);
-    assert_eq!(stands([&first, &second]), [Started, Started]);
+    assert_eq!(phases([&first, &second]), [Started, Started]);
     waiting.line_up();
-    assert_eq!(waiting.stand(), Queued, "handshakes may fail, and are no connections yet");
+    assert_eq!(waiting.stage(), Queued, "handshakes may fail, and are no connections yet");
     // Another connection ends.
     active.store(6, Ordering::Release);
-    admission.look_for_room(Instant::now());
-    assert_eq!(waiting.stand(), Started);
+    admission.change(|state| admission.look_for_room(state, Instant::now()));
+    assert_eq!(waiting.stage(), Started);
     let last = line_up(&admission, B);
     // One of them leads to a connection, and so do the others before they fail.
     active.store(9, Ordering::Release);
     first.succeeded();
-    assert_eq!(last.stand(), Shed(ConnectionLimit));
-    assert_eq!(Place::take(&admission, B, Instant::now()).unwrap_err(), ConnectionLimit);
+    assert_eq!(last.stage(), Shed(ConnectionLimit));
+    assert_eq!(Permit::enter(&admission, B, Instant::now()).unwrap_err(), ConnectionLimit);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_stalled_make_room_under_the_limit_of_connections() {
     let limits = ListenerLimits { connections: 2, ..limits(4, 4, 10, 10) };
-    let admission = Arc::new(Admission::new(limits, Arc::new(AtomicUsize::new(1))));
+    let admission = Arc::new(Admission::new(limits, Arc::new(AtomicUsize::new(1)), Box::new(|_| ())));
     let slow = line_up(&admission, A);
     let mut waiting_for_peer = place_timed(&slow);
     poll_once(&mut waiting_for_peer).await;
     advance(STALLED).await;
     let ready = line_up(&admission, B);
-    assert_eq!(stands([&slow, &ready]), [Shed(Stalled), Queued]);
+    assert_eq!(phases([&slow, &ready]), [Shed(Stalled), Queued]);
     drop(slow);
-    assert_eq!(ready.stand(), Started);
+    assert_eq!(ready.stage(), Started);
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,21 +218,21 @@ async fn the_stalled_make_room_for_those_who_wait() {
     let mut waiting_for_peer = place_timed(&slow);
     poll_once(&mut waiting_for_peer).await;
     advance(STALLED).await;
-    admission.make_room(&mut admission.state(), Instant::now());
-    assert_eq!(slow.stand(), Started, "nobody waits for it");
+    admission.change(|state| admission.end_stalled(state, Instant::now()));
+    assert_eq!(slow.stage(), Started, "nobody waits for it");
     let ready = line_up(&admission, B);
     // The other one has not waited for its peer, however long it has been under way.
-    assert_eq!(stands([&slow, &busy, &ready]), [Shed(Stalled), Started, Queued]);
+    assert_eq!(phases([&slow, &busy, &ready]), [Shed(Stalled), Started, Queued]);
     // One is enough for one.
     let mut other = place_timed(&busy);
     poll_once(&mut other).await;
     advance(STALLED).await;
-    admission.make_room(&mut admission.state(), Instant::now());
-    assert_eq!(busy.stand(), Started);
+    admission.change(|state| admission.end_stalled(state, Instant::now()));
+    assert_eq!(busy.stage(), Started);
     drop(slow);
-    assert_eq!(ready.stand(), Started);
+    assert_eq!(ready.stage(), Started);
     let next = line_up(&admission, B);
-    assert_eq!(stands([&busy, &next]), [Shed(Stalled), Queued]);
+    assert_eq!(phases([&busy, &next]), [Shed(Stalled), Queued]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,9 +245,9 @@ async fn the_stalled_make_room_for_their_own_address() {
     advance(STALLED).await;
     let ready = line_up(&admission, A);
     // A handshake is free, but not for this address.
-    assert_eq!(stands([&slow, &ready]), [Shed(Stalled), Queued]);
+    assert_eq!(phases([&slow, &ready]), [Shed(Stalled), Queued]);
     drop(slow);
-    assert_eq!(ready.stand(), Started);
+    assert_eq!(ready.stage(), Started);
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,14 +255,14 @@ async fn what_has_been_woken_does_not_wait_for_its_peer() {
     let admission = admission(limits(1, 1, 10, 10));
     let place = line_up(&admission, A);
     let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
-    let mut handshake = place.timed(Box::pin(receiver));
+    let mut handshake = place.measured(Box::pin(receiver));
     poll_once(&mut handshake).await;
     advance(STALLED - Duration::from_millis(1)).await;
     // The peer has answered; that the task does not run yet is Typha's own slowness.
     sender.send(()).unwrap();
     advance(STALLED * 10).await;
     let _ready = line_up(&admission, B);
-    assert_eq!(place.stand(), Started);
+    assert_eq!(place.stage(), Started);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,13 +277,13 @@ async fn while_somebody_waits_it_is_looked_for_room() {
     assert_eq!(slow.shed().await, Stalled);
     assert_eq!(began.elapsed(), STALLED);
     drop(slow);
-    assert_eq!(ready.stand(), Started);
+    assert_eq!(ready.stage(), Started);
     moving.abort();
 }
 
 /// A handshake whose peer never answers.
-fn place_timed(place: &Place) -> super::super::signal::Timed<std::future::Pending<()>> {
-    place.timed(std::future::pending())
+fn place_timed(place: &Permit) -> super::super::peer_wait::Measured<std::future::Pending<()>> {
+    place.measured(std::future::pending())
 }
 
 async fn poll_once<F: Future + Unpin>(future: &mut F) {
@@ -283,17 +305,17 @@ async fn an_address_that_keeps_failing_gets_one_at_a_time_with_pauses() {
     tokio::task::yield_now().await;
     let [next, last] = std::array::from_fn(|_| line_up(&admission, A));
     let other = line_up(&admission, B);
-    assert_eq!(stands([&next, &last, &other]), [Queued, Queued, Started]);
+    assert_eq!(phases([&next, &last, &other]), [Queued, Queued, Started]);
     tenth.await.unwrap();
     assert_eq!(began.elapsed().as_millis(), 100);
-    assert_eq!(stands([&next, &last]), [Started, Queued]);
+    assert_eq!(phases([&next, &last]), [Started, Queued]);
     next.failed().await;
     assert_eq!(began.elapsed().as_millis(), 300);
-    assert_eq!(last.stand(), Started);
+    assert_eq!(last.stage(), Started);
     last.succeeded();
     // All is forgotten.
     let [first, second] = std::array::from_fn(|_| line_up(&admission, A));
-    assert_eq!(stands([&first, &second]), [Started, Started]);
+    assert_eq!(phases([&first, &second]), [Started, Started]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,9 +326,9 @@ async fn a_pause_that_is_given_up_is_over() {
     }
     let tenth = line_up(&admission, A).failed();
     let next = line_up(&admission, A);
-    assert_eq!(next.stand(), Queued);
+    assert_eq!(next.stage(), Queued);
     drop(tenth);
-    assert_eq!(next.stand(), Started);
+    assert_eq!(next.stage(), Started);
 }
 
 #[test]
@@ -315,8 +337,11 @@ fn without_descriptors_the_oldest_silent_are_shed() {
     let ready = line_up(&admission, A);
     let silent: [_; 3] = std::array::from_fn(|_| enter(&admission, A));
     admission.shed_silent(2);
-    assert_eq!(silent.each_ref().map(Place::stand), [Shed(OutOfDescriptors), Shed(OutOfDescriptors), Queued]);
-    assert_eq!(ready.stand(), Started);
+    assert_eq!(
+        silent.each_ref().map(Permit::stage),
+        [Shed(OutOfDescriptors), Shed(OutOfDescriptors), Queued]
+    );
+    assert_eq!(ready.stage(), Started);
     assert_eq!(admission.occupancy(), occupied(1, 1));
 }
 
@@ -326,11 +351,11 @@ fn closing_sheds_all() {
     let places =
         [line_up(&admission, A), line_up(&admission, A), enter(&admission, B), line_up(&admission, B)];
     admission.close();
-    assert_eq!(places.each_ref().map(Place::stand), [Shed(ShuttingDown); 4]);
-    assert_eq!(Place::take(&admission, A, Instant::now()).unwrap_err(), ShuttingDown);
+    assert_eq!(places.each_ref().map(Permit::stage), [Shed(ShuttingDown); 4]);
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), ShuttingDown);
     drop(places);
     assert_eq!(admission.occupancy(), occupied(0, 0));
-    assert!(admission.state().peers.is_empty());
+    assert!(lock(&admission).addresses.is_empty());
 }
 
 #[test]
@@ -338,11 +363,11 @@ fn addresses_are_not_remembered_without_bound() {
     let now = Instant::now();
     let admission = admission(limits(1, 1, 10, 10));
     let address = |number: u32| IpAddr::from(number.to_be_bytes());
-    for number in 0..3 * u32::try_from(MAX_IDLE_PEERS).unwrap() {
-        let place = Place::take(&admission, address(number), now).unwrap();
+    for number in 0..3 * u32::try_from(MAX_IDLE_ADDRESSES).unwrap() {
+        let place = Permit::enter(&admission, address(number), now).unwrap();
         place.line_up();
         drop(place.failed());
-        assert!(admission.state().peers.len() <= MAX_IDLE_PEERS + 2);
+        assert!(lock(&admission).addresses.len() <= MAX_IDLE_ADDRESSES + 2);
     }
 }
 
@@ -353,12 +378,12 @@ fn those_who_leave_the_line_leave_no_turns() {
     for _ in 0..100 {
         drop(line_up(&admission, A));
     }
-    assert_eq!(admission.state().turns.len(), 0);
+    assert_eq!(lock(&admission).turns.len(), 0);
     let [first, second] = [line_up(&admission, A), line_up(&admission, A)];
     drop(first);
-    assert_eq!(admission.state().turns, [A]);
+    assert_eq!(lock(&admission).turns, [A]);
     drop(second);
-    assert_eq!(admission.state().turns.len(), 0);
+    assert_eq!(lock(&admission).turns.len(), 0);
 }
 
 #[derive(Clone, Debug)]
@@ -400,7 +425,7 @@ async fn walk(steps: Vec<Step>) {
         match step {
             Step::Enter(address) => {
                 let address = IpAddr::from([10, 0, 0, address]);
-                places.extend(Place::take(&admission, address, Instant::now()).ok());
+                places.extend(Permit::enter(&admission, address, Instant::now()).ok());
             }
             Step::LineUp(number) => {
                 if let Some(index) = chosen(number, places.len()) {
@@ -410,7 +435,7 @@ async fn walk(steps: Vec<Step>) {
             Step::Succeed(number) | Step::Fail(number) | Step::Leave(number) => {
                 let Some(index) = chosen(number, places.len()) else { continue };
                 let place = places.swap_remove(index);
-                match (&step, place.stand()) {
+                match (&step, place.stage()) {
                     (Step::Succeed(_), Started) => place.succeeded(),
                     (Step::Fail(_), Started) => pauses.push(tokio::spawn(place.failed())),
                     _ => drop(place),
@@ -426,21 +451,21 @@ async fn walk(steps: Vec<Step>) {
         pause.await.unwrap();
     }
     assert_eq!(admission.occupancy(), occupied(0, 0));
-    let state = admission.state();
-    assert_eq!((state.in_line, state.ending, state.silent.len()), (0, 0, 0));
-    assert!(state.peers.values().all(Peer::is_idle));
+    let state = lock(&admission);
+    assert_eq!((state.in_line, state.connections.len(), state.silent.len()), (0, 0, 0));
+    assert!(state.addresses.values().all(Address::is_idle));
 }
 
-fn check(admission: &Arc<Admission>, places: &[Place]) {
+fn check(admission: &Arc<Admission>, places: &[Permit]) {
     let occupancy = admission.occupancy();
     assert!(occupancy.queued <= 6 && occupancy.handshakes <= 4, "{occupancy:?}");
-    let count = |stand| places.iter().filter(|place| place.stand() == stand).count();
+    let count = |stand| places.iter().filter(|place| place.stage() == stand).count();
     assert_eq!((count(Queued), count(Started)), (occupancy.queued, occupancy.handshakes));
-    let state = admission.state();
+    let state = lock(&admission);
     let now = Instant::now();
-    for peer in state.peers.values() {
+    for peer in state.addresses.values() {
         assert!(peer.queued() <= 4);
-        let could_start = occupancy.handshakes < 4 && peer.busy < admission.share(peer, now);
+        let could_start = occupancy.handshakes < 4 && peer.busy < peer.share(&admission.limits, now);
         assert!(!could_start || peer.line.is_empty(), "somebody waits for a free handshake: {peer:?}");
     }
 }

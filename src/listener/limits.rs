@@ -1,5 +1,6 @@
 //! How much a listener takes on.
 
+use std::fmt;
 use std::time::Duration;
 
 /// How much a [`TyphaListener`](crate::TyphaListener) takes on, and at what pace it lets go. A number below 1 counts as
@@ -76,5 +77,48 @@ impl ListenerLimits {
             *number = (*number).max(1);
         }
         self
+    }
+}
+
+/// Why the listener gave up a connection before its peer was judged.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum ShedCause {
+    /// As many connections are in service as [`ListenerLimits::connections`] allows.
+    ConnectionLimit,
+    /// The process had no descriptors left. The connections that had been silent for longest were shed.
+    OutOfDescriptors,
+    /// The connection was ready for its handshake, but too many others were before it: it would have timed out.
+    Overload,
+    /// The [queue](ListenerLimits::queue) is full. Shed first: the connection that has been silent for longest; else
+    /// the newest of the address with the most connections in line; else the new arrival.
+    QueueFull,
+    /// The [share](ListenerLimits::queue_per_address) of its address is full. Shed first: the connection of this
+    /// address that has been silent for longest, and for at least 100 ms; else the new arrival.
+    ShareFull,
+    /// The listener shuts down.
+    ShuttingDown,
+    /// Other connections waited for a handshake, and this one's peer had kept its own waiting for longest.
+    Stalled,
+}
+
+impl ShedCause {
+    /// A stable label for logs and metrics, such as `queue_full`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionLimit => "connection_limit",
+            Self::OutOfDescriptors => "out_of_descriptors",
+            Self::Overload => "overload",
+            Self::QueueFull => "queue_full",
+            Self::ShareFull => "share_full",
+            Self::ShuttingDown => "shutting_down",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl fmt::Display for ShedCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }

@@ -1,56 +1,45 @@
 //! What a Typha needs around its [`TyphaAcceptor`]: accepting at scale.
 
-mod accepting;
 mod admission;
 mod bind;
 mod client_hello;
-mod connection;
-mod facade;
+mod entrance;
 mod failures;
 mod handle;
-mod histogram;
-mod incoming;
 mod limits;
 #[cfg(test)]
 mod pacing_tests;
-mod place;
-mod rebalance;
-mod reports;
-mod review;
-#[cfg(test)]
-mod review_tests;
-mod roll;
-mod shared;
-mod shed;
-mod shutdown;
-mod signal;
+mod peer_wait;
+mod permit;
 mod stats;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
 
-pub use connection::TyphaConnection;
-pub use handle::ListenerHandle;
-pub use histogram::DurationHistogram;
-pub use limits::ListenerLimits;
-pub use reports::{FailedHandshake, LostTrust, ShutdownReport};
-pub use shed::ShedCause;
-pub use stats::ListenerStats;
+pub use handle::{ListenerHandle, ShutdownReport};
+pub use limits::{ListenerLimits, ShedCause};
+pub use stats::{DurationHistogram, ListenerStats};
 
-pub use crate::lifetime::DropReason;
-
-use crate::TyphaAcceptor;
-use crate::lifetime::ConnectionLifetime;
-use reports::{Observer, TrustObserver};
-use shared::Shared;
+use crate::acceptor::TyphaAcceptor;
+use crate::connection::Connection;
+use crate::error::HandshakeError;
+use crate::lifetime::{self, CloseReason, ConnectionLifetime, Connections, LostTrust, review};
+use admission::Admission;
+use entrance::Entrance;
+use stats::Counters;
 
 /// Accepts Felixes at scale: yields authenticated connections, and nothing else.
 ///
@@ -79,9 +68,9 @@ use shared::Shared;
 /// # }
 /// ```
 pub struct TyphaListener {
-    connections: mpsc::Receiver<TyphaConnection>,
+    connections: mpsc::Receiver<Connection>,
     handle: ListenerHandle,
-    shared: Arc<Shared>,
+    entrance: Arc<Entrance>,
 }
 
 /// Connections that wait to be taken; then their handshakes wait with them.
@@ -94,15 +83,15 @@ impl TyphaListener {
             acceptor,
             limits: ListenerLimits::default(),
             lifetime: ConnectionLifetime::default(),
-            observer: None,
-            trust_observer: None,
+            on_failed_handshake: None,
+            on_lost_trust: None,
         }
     }
 
     /// The next connection; `None` when the listener has been shut down.
     ///
     /// Cancel-safe: no connection is lost when the future is dropped.
-    pub async fn accept(&mut self) -> Option<TyphaConnection> {
+    pub async fn accept(&mut self) -> Option<Connection> {
         self.connections.recv().await
     }
 
@@ -119,16 +108,16 @@ impl TyphaListener {
 
 /// As [`accept`](TyphaListener::accept).
 impl Stream for TyphaListener {
-    type Item = TyphaConnection;
+    type Item = Connection;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<TyphaConnection>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
         self.connections.poll_recv(cx)
     }
 }
 
 impl Drop for TyphaListener {
     fn drop(&mut self) {
-        self.shared.stop();
+        self.entrance.stop();
     }
 }
 
@@ -144,8 +133,8 @@ pub struct TyphaListenerBuilder {
     acceptor: TyphaAcceptor,
     limits: ListenerLimits,
     lifetime: ConnectionLifetime,
-    observer: Option<Observer>,
-    trust_observer: Option<TrustObserver>,
+    on_failed_handshake: Option<Observer<FailedHandshake>>,
+    on_lost_trust: Option<Observer<LostTrust>>,
 }
 
 impl TyphaListenerBuilder {
@@ -170,14 +159,14 @@ impl TyphaListenerBuilder {
     /// Calls this with every live connection whose peer would not be accepted any more. It runs within the listener's
     /// tasks, so that it must not block.
     pub fn on_lost_trust(mut self, observer: impl Fn(LostTrust) + Send + Sync + 'static) -> Self {
-        self.trust_observer = Some(Box::new(observer));
+        self.on_lost_trust = Some(Observer(Box::new(observer)));
         self
     }
 
     /// Calls this with every handshake that does not lead to a connection. It runs within the listener's tasks, so that
     /// it must not block. Connections that are shed are counted only, and probes too.
     pub fn on_failed_handshake(mut self, observer: impl Fn(FailedHandshake) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.on_failed_handshake = Some(Observer(Box::new(observer)));
         self
     }
 
@@ -211,22 +200,98 @@ impl TyphaListenerBuilder {
         self.start(listener)
     }
 
-    fn shared(self) -> Arc<Shared> {
-        let Self { acceptor, limits, lifetime, observer, trust_observer } = self;
-        Arc::new(Shared::new(acceptor, limits, lifetime, observer, trust_observer))
+    fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
+        let (entrance, handle) = self.build(listener.local_addr()?);
+        let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
+        entrance.tasks.spawn(entrance.clone().accept_all(listener, owners));
+        entrance.tasks.spawn(handle.clone().keep_balanced());
+        let moving = entrance.clone();
+        entrance.tasks.spawn(async move {
+            tokio::select! {
+                () = moving.stop.cancelled() => {}
+                () = moving.admission.keep_moving() => {}
+            }
+        });
+        Ok(TyphaListener { connections, handle, entrance })
     }
 
-    fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
-        let local_addr = listener.local_addr()?;
-        let shared = self.shared();
-        let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
-        shared.tasks.spawn(accepting::accept_all(shared.clone(), listener, owners));
-        shared.tasks.spawn(rebalance::rebalance(shared.clone()));
-        shared.tasks.spawn(shared.clone().keep_moving());
-        // Not among the tasks that end with the listener: its connections outlive it.
-        tokio::spawn(review::review(shared.clone()));
-        let handle = ListenerHandle::new(shared.clone(), local_addr);
-        Ok(TyphaListener { connections, handle, shared })
+    /// Everything but the tasks that end with the listener.
+    fn build(self, local_addr: SocketAddr) -> (Arc<Entrance>, ListenerHandle) {
+        let Self { acceptor, limits, lifetime, on_failed_handshake, on_lost_trust } = self;
+        let limits = limits.at_least_one();
+        let counters = Arc::new(Counters::new());
+        let observer = Box::new(ConnectionObserver { counters: counters.clone(), on_lost_trust });
+        let generations = acceptor.generations();
+        let connections = Arc::new(Connections::new(generations, lifetime, limits.drop_grace, observer));
+        let occupancy = counters.clone();
+        let admission = Admission::new(
+            limits.clone(),
+            connections.active().clone(),
+            Box::new(move |now| occupancy.occupancy(now)),
+        );
+        let entrance = Arc::new(Entrance {
+            acceptor,
+            admission: Arc::new(admission),
+            counters,
+            observer: on_failed_handshake,
+            connections: connections.clone(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        });
+        // Connections outlive their listener, and are reviewed as long as they live.
+        let (stop, emptied) = (entrance.stop.clone(), connections.clone());
+        let over = async move {
+            stop.cancelled().await;
+            emptied.emptied().await;
+        };
+        tokio::spawn(review(entrance.acceptor.in_force.clone(), connections.clone(), over));
+        let handle = ListenerHandle::new(local_addr, limits, entrance.clone(), connections);
+        (entrance, handle)
+    }
+}
+
+/// A handshake that did not lead to a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedHandshake {
+    /// The peer's address.
+    pub peer_address: SocketAddr,
+    /// Why there is no connection.
+    pub error: HandshakeError,
+    /// Time from `accept()` to the end.
+    pub took: Duration,
+}
+
+/// A function of the program that is called with each event. Its panic harms nothing else.
+struct Observer<T>(Box<dyn Fn(T) + Send + Sync>);
+
+impl<T> Observer<T> {
+    fn call(&self, event: T) {
+        if catch_unwind(AssertUnwindSafe(|| (self.0)(event))).is_err() {
+            error!("an observer of the listener panicked");
+        }
+    }
+}
+
+struct ConnectionObserver {
+    counters: Arc<Counters>,
+    on_lost_trust: Option<Observer<LostTrust>>,
+}
+
+impl lifetime::Observer for ConnectionObserver {
+    fn active(&self, connections: usize) {
+        self.counters.active(connections);
+    }
+
+    fn close_requested(&self, reason: CloseReason, connections: usize) {
+        self.counters.dropped(reason, connections);
+    }
+
+    fn lost_trust(&self, lost: LostTrust) {
+        self.counters.lost_trust(lost.rejection.reason());
+        if let Some(observer) = &self.on_lost_trust {
+            observer.call(lost);
+        }
     }
 }
 

@@ -8,21 +8,25 @@ use tokio::time::{Instant, sleep};
 
 use rustls_pki_types::UnixTime;
 
-use super::TyphaListener;
+use super::handle::{ListenerHandle, ShutdownReport};
 use super::limits::ListenerLimits;
-use super::rebalance::rebalance;
-use super::reports::ShutdownReport;
-use super::roll::Entry;
-use super::shared::Shared;
-use super::shutdown::shut_down;
+use super::{Entrance, TyphaListener};
 use crate::Role;
-use crate::lifetime::{DropReason, Standing};
+use crate::lifetime::{Entry, TrustState};
 use crate::testing::{TestLeaf, TestPki};
 use crate::verifier::VerifiedPeer;
 
-fn shared(limits: ListenerLimits) -> Arc<Shared> {
+/// A listener without a socket.
+struct Site {
+    entrance: Arc<Entrance>,
+    handle: ListenerHandle,
+}
+
+fn site(limits: ListenerLimits) -> Site {
     let acceptor = TestPki::new().unwrap().acceptor().unwrap();
-    TyphaListener::builder(acceptor).limits(limits).shared()
+    let (entrance, handle) =
+        TyphaListener::builder(acceptor).limits(limits).build(([127, 0, 0, 1], 1).into());
+    Site { entrance, handle }
 }
 
 static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
@@ -33,22 +37,20 @@ static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
 });
 
 /// One that is only counted.
-fn enter(shared: &Shared) -> Arc<Entry> {
+fn enter(site: &Site) -> Arc<Entry> {
     let (peer, felix) = &*FELIX;
-    let standing = Standing::new(peer.clone(), felix.chain(), 1);
-    let entry = Arc::new(Entry::new(([127, 0, 0, 1], 1).into(), standing, &shared.lifetime));
-    shared.roll.add(&entry);
-    entry
+    let trust = TrustState::new(peer.clone(), felix.chain(), 1);
+    site.entrance.connections.add(([127, 0, 0, 1], 1).into(), trust)
 }
 
 /// An owner that takes so long to let go. Returns when it was told.
-fn connection(shared: &Arc<Shared>, takes: Duration) -> JoinHandle<Instant> {
-    let (shared, entry) = (shared.clone(), enter(shared));
+fn connection(site: &Site, takes: Duration) -> JoinHandle<Instant> {
+    let (connections, entry) = (site.entrance.connections.clone(), enter(site));
     tokio::spawn(async move {
-        entry.ending.told().cancelled().await;
+        entry.close_requested().cancelled().await;
         let told = Instant::now();
         sleep(takes).await;
-        shared.roll.remove(&entry);
+        connections.remove(&entry);
         told
     })
 }
@@ -65,10 +67,10 @@ async fn told(began: Instant, owners: Vec<JoinHandle<Instant>>) -> Vec<u128> {
 
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_connections_take_95_percent_of_the_timeout() {
-    let shared = shared(ListenerLimits::default());
-    let owners: Vec<_> = (0..10_000).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let site = site(ListenerLimits::default());
+    let owners: Vec<_> = (0..10_000).map(|_| connection(&site, Duration::ZERO)).collect();
     let began = Instant::now();
-    let report = shut_down(shared.clone()).await;
+    let report = site.handle.clone().shut_down().await;
     assert_eq!(report, ShutdownReport { dropped: 10_000, left: 0 });
     // 300 s * 95 % / 10,000 = 28.5 ms for each; the first one at once. The timer has steps of 1 ms.
     for (number, millis) in told(began, owners).await.into_iter().enumerate() {
@@ -79,10 +81,10 @@ async fn ten_thousand_connections_take_95_percent_of_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn few_connections_do_not_take_longer_than_the_interval_allows() {
-    let shared = shared(ListenerLimits::default());
-    let owners: Vec<_> = (0..4).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let site = site(ListenerLimits::default());
+    let owners: Vec<_> = (0..4).map(|_| connection(&site, Duration::ZERO)).collect();
     let began = Instant::now();
-    shut_down(shared).await;
+    site.handle.shut_down().await;
     assert_eq!(began.elapsed().as_secs(), 3);
     assert_eq!(told(began, owners).await, [0, 1000, 2000, 3000]);
 }
@@ -90,21 +92,21 @@ async fn few_connections_do_not_take_longer_than_the_interval_allows() {
 #[tokio::test(start_paused = true)]
 async fn more_than_one_may_be_due_at_a_time() {
     let timeout = Duration::from_millis(100);
-    let shared = shared(ListenerLimits { shutdown_timeout: timeout, ..ListenerLimits::default() });
-    let owners: Vec<_> = (0..1000).map(|_| connection(&shared, Duration::ZERO)).collect();
+    let site = site(ListenerLimits { shutdown_timeout: timeout, ..ListenerLimits::default() });
+    let owners: Vec<_> = (0..1000).map(|_| connection(&site, Duration::ZERO)).collect();
     let began = Instant::now();
-    let report = shut_down(shared).await;
+    let report = site.handle.shut_down().await;
     assert_eq!(report, ShutdownReport { dropped: 1000, left: 0 });
     assert!(told(began, owners).await.iter().all(|millis| *millis <= 96));
 }
 
 #[tokio::test(start_paused = true)]
 async fn owners_that_do_not_let_go_are_left_behind_at_the_timeout() {
-    let shared = shared(ListenerLimits::default());
-    let slow: Vec<_> = (0..2).map(|_| connection(&shared, Duration::from_secs(1000))).collect();
-    let quick = connection(&shared, Duration::ZERO);
+    let site = site(ListenerLimits::default());
+    let slow: Vec<_> = (0..2).map(|_| connection(&site, Duration::from_secs(1000))).collect();
+    let quick = connection(&site, Duration::ZERO);
     let began = Instant::now();
-    let report = shut_down(shared.clone()).await;
+    let report = site.handle.clone().shut_down().await;
     assert_eq!(report, ShutdownReport { dropped: 3, left: 2 });
     assert_eq!(began.elapsed().as_secs(), 300);
     drop((slow, quick));
@@ -112,33 +114,35 @@ async fn owners_that_do_not_let_go_are_left_behind_at_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn their_use_ends_after_the_grace() {
-    let shared = shared(ListenerLimits::default());
-    let entry = enter(&shared);
-    assert_eq!(shared.drop_random(1, DropReason::Requested, Duration::from_secs(1)), 1);
+    let site = site(ListenerLimits::default());
+    let entry = enter(&site);
+    assert_eq!(site.handle.drop_random(1), 1);
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(999)).await;
-    assert!(entry.ending.told().is_cancelled() && !entry.ending.is_cut());
+    assert!(entry.close_requested().is_cancelled() && !entry.is_force_closed());
     sleep(Duration::from_millis(2)).await;
-    assert!(entry.ending.is_cut());
+    assert!(entry.is_force_closed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn rebalancing_keeps_its_pace_and_its_target() {
-    let shared = shared(ListenerLimits { connections_lower: 1, ..ListenerLimits::default() });
-    let owners: Vec<_> = (0..50).map(|_| connection(&shared, Duration::ZERO)).collect();
-    let governor = tokio::spawn(rebalance(shared.clone()));
+    let site = site(ListenerLimits { connections_lower: 1, ..ListenerLimits::default() });
+    let owners: Vec<_> = (0..50).map(|_| connection(&site, Duration::ZERO)).collect();
+    let governor = tokio::spawn(site.handle.clone().keep_balanced());
     sleep(Duration::from_secs(3600)).await;
-    assert_eq!(shared.roll.staying(), 50, "without a target nothing is dropped");
+    assert_eq!(site.entrance.connections.staying_count(), 50, "without a target nothing is dropped");
     let began = Instant::now();
-    shared.target.send_replace(10);
+    site.handle.rebalance(10);
     sleep(Duration::from_secs(3600)).await;
-    assert_eq!(shared.roll.staying(), 10);
-    shared.target.send_replace(0);
+    assert_eq!(site.entrance.connections.staying_count(), 10);
+    site.handle.rebalance(0);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(site.handle.drop_random(2), 1, "the lower limit holds");
     let times = told(began, owners).await;
     let pauses: Vec<_> = times.windows(2).take(39).map(|pair| pair[1] - pair[0]).collect();
     // A second, and up to a tenth of one; not always the same.
     assert!(pauses.iter().all(|pause| (999..=1102).contains(pause)), "{pauses:?}");
     assert!(pauses.iter().any(|pause| *pause != pauses[0]));
-    shared.stop();
+    site.entrance.stop();
     governor.await.unwrap();
 }

@@ -1,46 +1,48 @@
-//! What the listener counts.
+//! What a listener counts, for its program and for the recorder of the `metrics` crate.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::facade::Facade;
-use super::histogram::{DurationHistogram, Filling};
-use super::shed::ShedCause;
+use metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram};
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+
+use super::admission::Occupancy;
+use super::limits::ShedCause;
 use crate::error::HandshakeError;
 use crate::identity::MatchedBy;
-use crate::lifetime::DropReason;
+use crate::lifetime::CloseReason;
 
-/// What a listener has counted since it began, and what there is at the moment of the call.
+/// What a listener has counted since it started, and how much there is at the moment of the call.
 ///
-/// The same goes to the recorder of the `metrics` crate that is installed when the listener begins; the
-/// names there are given with each field.
+/// The recorder of the `metrics` crate that is installed when the listener starts gets the same, under the names that
+/// are given with each field.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerStats {
-    /// Connections that were authenticated. `typha_connections_accepted`, as in Calico, which counts them before TLS.
+    /// Connections whose peer was accepted. `typha_connections_accepted`, as in Calico, which counts them before TLS.
     pub accepted: u64,
     /// Connections in service. `typha_connections_active`, as in Calico.
     pub active: usize,
-    /// Connections that were told to go, by the [reason](DropReason::as_str). `typha_connections_dropped{reason}`, as
-    /// in Calico, which has no reason.
+    /// Connections whose owner was asked to close them, by [reason](CloseReason::as_str).
+    /// `typha_connections_dropped{reason}`, as in Calico, which has no reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// Live connections whose peer would not be accepted any more, by the [reason](crate::verifier::Rejection::reason):
-    /// each when it is found, whether or not it is [closed](crate::lifetime::ConnectionLifetime).
-    /// `typha_connections_lost_trust{reason}`.
+    /// Live connections whose peer would no longer be accepted, by [reason](crate::verifier::Rejection::reason),
+    /// whether or not they are [closed](crate::lifetime::ConnectionLifetime). `typha_connections_lost_trust{reason}`.
     pub lost_trust: BTreeMap<&'static str, u64>,
     /// Accepted connections by what matched: `common_name`, `uri_san` or `both`. A migration from Common Name to URI
-    /// SAN is over when `common_name` grows no more. `typha_connections_matched{by}`.
+    /// SAN is complete when `common_name` no longer grows. `typha_connections_matched{by}`.
     pub matched: BTreeMap<&'static str, u64>,
-    /// Peers that we refused, by the [reason](crate::verifier::Rejection::reason). `typha_handshakes_refused{reason}`.
+    /// Peers that we refused, by [reason](crate::verifier::Rejection::reason). `typha_handshakes_refused{reason}`.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Handshakes that failed otherwise, by the [reason](HandshakeError::reason). `typha_handshakes_failed{reason}`.
+    /// Handshakes that failed otherwise, by [reason](HandshakeError::reason). `typha_handshakes_failed{reason}`.
     pub failed: BTreeMap<&'static str, u64>,
-    /// Handshakes that timed out, by the [phase](crate::error::HandshakePhase::as_str).
+    /// Handshakes that timed out, by [phase](crate::error::HandshakePhase::as_str).
     /// `typha_handshakes_timed_out{phase}`.
     pub timed_out: BTreeMap<&'static str, u64>,
-    /// Connections given up without a verdict, by the [cause](ShedCause::as_str). `typha_connections_shed{cause}`.
+    /// Connections that were given up before their peer was judged, by [cause](ShedCause::as_str).
+    /// `typha_connections_shed{cause}`.
     pub shed: BTreeMap<&'static str, u64>,
     /// Connections that ended without having sent a byte, as those of probes do. `typha_connections_probed`.
     pub probed: u64,
@@ -48,9 +50,9 @@ pub struct ListenerStats {
     pub accept_errors: u64,
     /// Connections that wait for their handshake. `typha_handshakes_queued`.
     pub queued: usize,
-    /// Handshakes under way. `typha_handshakes_in_progress`.
+    /// Handshakes in progress. `typha_handshakes_in_progress`.
     pub in_handshake: usize,
-    /// Time from `accept()` to the authenticated connection, the queue included. `typha_handshake_seconds`.
+    /// Time from `accept()` to the accepted connection, the queue included. `typha_handshake_seconds`.
     pub handshake_seconds: DurationHistogram,
 }
 
@@ -61,130 +63,259 @@ impl ListenerStats {
     }
 }
 
-/// The counting.
-#[derive(Debug)]
+/// A histogram of durations.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DurationHistogram {
+    /// For each upper bound in seconds, the number of durations up to it, as Prometheus counts. The last bound is
+    /// infinite.
+    pub buckets: Vec<(f64, u64)>,
+    /// The sum of all durations.
+    pub sum: Duration,
+}
+
+impl DurationHistogram {
+    /// The number of durations.
+    pub fn count(&self) -> u64 {
+        self.buckets.last().map_or(0, |(_, count)| *count)
+    }
+}
+
+/// Counts each event once, for [`ListenerStats`] and for the recorder.
 pub(super) struct Counters {
-    accepted: AtomicU64,
-    matched: [AtomicU64; 3],
-    probed: AtomicU64,
-    accept_errors: AtomicU64,
-    handshake_seconds: Filling,
-    rare: Mutex<Rare>,
-    facade: Facade,
+    accepted: Count,
+    probed: Count,
+    accept_errors: Count,
+    dropped: LabelledCount,
+    lost_trust: LabelledCount,
+    matched: LabelledCount,
+    refused: LabelledCount,
+    failed: LabelledCount,
+    timed_out: LabelledCount,
+    shed: LabelledCount,
+    handshake_seconds: Durations,
+    active: Gauge,
+    queued: Gauge,
+    in_handshake: Gauge,
 }
-
-/// What is not counted for each connection.
-#[derive(Debug, Default)]
-struct Rare {
-    dropped: BTreeMap<&'static str, u64>,
-    lost_trust: BTreeMap<&'static str, u64>,
-    refused: BTreeMap<&'static str, u64>,
-    failed: BTreeMap<&'static str, u64>,
-    timed_out: BTreeMap<&'static str, u64>,
-    shed: BTreeMap<&'static str, u64>,
-}
-
-const MATCHED: [MatchedBy; 3] = [MatchedBy::Both, MatchedBy::CommonName, MatchedBy::UriSan];
 
 impl Counters {
     pub(super) fn new() -> Self {
+        describe_counter!("typha_connections_accepted", "connections that were authenticated");
+        describe_counter!("typha_connections_probed", "connections that ended without having sent a byte");
+        describe_counter!("typha_accept_errors", "errors of accept()");
+        describe_gauge!("typha_connections_active", "connections in service");
+        describe_gauge!("typha_handshakes_queued", "connections that wait for their handshake");
+        describe_gauge!("typha_handshakes_in_progress", "handshakes in progress");
+        describe_histogram!("typha_handshake_seconds", Unit::Seconds, "from accept() to the connection");
+        let dropped = "connections whose owner was asked to close them, by reason";
+        let lost_trust = "live connections whose peer is no longer trusted, by reason";
+        let shed = "connections given up before their peer was judged, by cause";
         Self {
-            accepted: AtomicU64::new(0),
-            matched: Default::default(),
-            probed: AtomicU64::new(0),
-            accept_errors: AtomicU64::new(0),
-            handshake_seconds: Filling::default(),
-            rare: Mutex::default(),
-            facade: Facade::new(),
+            accepted: Count::new(counter!("typha_connections_accepted")),
+            probed: Count::new(counter!("typha_connections_probed")),
+            accept_errors: Count::new(counter!("typha_accept_errors")),
+            dropped: LabelledCount::new("typha_connections_dropped", "reason", dropped),
+            lost_trust: LabelledCount::new("typha_connections_lost_trust", "reason", lost_trust),
+            matched: LabelledCount::new(
+                "typha_connections_matched",
+                "by",
+                "accepted connections, by what matched",
+            ),
+            refused: LabelledCount::new(
+                "typha_handshakes_refused",
+                "reason",
+                "peers that were refused, by reason",
+            ),
+            failed: LabelledCount::new(
+                "typha_handshakes_failed",
+                "reason",
+                "handshakes that failed, by reason",
+            ),
+            timed_out: LabelledCount::new(
+                "typha_handshakes_timed_out",
+                "phase",
+                "handshakes that timed out, by phase",
+            ),
+            shed: LabelledCount::new("typha_connections_shed", "cause", shed),
+            handshake_seconds: Durations::new(histogram!("typha_handshake_seconds")),
+            active: gauge!("typha_connections_active"),
+            queued: gauge!("typha_handshakes_queued"),
+            in_handshake: gauge!("typha_handshakes_in_progress"),
         }
     }
 
     pub(super) fn accepted(&self, matched_by: MatchedBy, took: Duration) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
-        if let Some(index) = MATCHED.iter().position(|by| *by == matched_by)
-            && let Some(counter) = self.matched.get(index)
-        {
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
+        self.accepted.add(1);
+        self.matched.add(matched_by.as_str(), 1);
         self.handshake_seconds.record(took);
-        self.facade.accepted(matched_by.as_str(), took);
     }
 
     pub(super) fn not_accepted(&self, error: &HandshakeError) {
         match error {
-            HandshakeError::Rejected(rejection) => {
-                self.rare(|rare| count(&mut rare.refused, rejection.reason()));
-                self.facade.refused(rejection.reason());
-            }
-            HandshakeError::TimedOut { phase, .. } => {
-                self.rare(|rare| count(&mut rare.timed_out, phase.as_str()));
-                self.facade.timed_out(phase.as_str());
-            }
-            error => {
-                self.rare(|rare| count(&mut rare.failed, error.reason()));
-                self.facade.failed(error.reason());
-            }
+            HandshakeError::Rejected(rejection) => self.refused.add(rejection.reason(), 1),
+            HandshakeError::TimedOut { phase, .. } => self.timed_out.add(phase.as_str(), 1),
+            error => self.failed.add(error.reason(), 1),
         }
     }
 
     pub(super) fn shed(&self, cause: ShedCause) {
-        self.rare(|rare| count(&mut rare.shed, cause.as_str()));
-        self.facade.shed(cause.as_str());
+        self.shed.add(cause.as_str(), 1);
     }
 
-    pub(super) fn dropped(&self, reason: DropReason, connections: usize) {
-        let connections = connections as u64;
-        self.rare(|rare| *rare.dropped.entry(reason.as_str()).or_default() += connections);
-        self.facade.dropped(reason.as_str(), connections);
+    pub(super) fn dropped(&self, reason: CloseReason, connections: usize) {
+        self.dropped.add(reason.as_str(), connections as u64);
     }
 
     pub(super) fn lost_trust(&self, reason: &'static str) {
-        self.rare(|rare| count(&mut rare.lost_trust, reason));
-        self.facade.lost_trust(reason);
+        self.lost_trust.add(reason, 1);
     }
 
     pub(super) fn probed(&self) {
-        self.probed.fetch_add(1, Ordering::Relaxed);
-        self.facade.probed();
+        self.probed.add(1);
     }
 
     pub(super) fn accept_error(&self) {
-        self.accept_errors.fetch_add(1, Ordering::Relaxed);
-        self.facade.accept_error();
+        self.accept_errors.add(1);
     }
 
-    /// Tells the facade what there is at the moment.
-    pub(super) fn gauge(&self, active: usize, queued: usize, in_handshake: usize) {
-        self.facade.gauge(active, queued, in_handshake);
+    pub(super) fn active(&self, connections: usize) {
+        self.active.set(connections as f64);
     }
 
-    pub(super) fn snapshot(&self, active: usize, queued: usize, in_handshake: usize) -> ListenerStats {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let matched = MATCHED.iter().zip(&self.matched).map(|(by, counter)| (by.as_str(), load(counter)));
-        let rare = self.rare.lock().unwrap_or_else(PoisonError::into_inner);
-        ListenerStats {
-            accepted: load(&self.accepted),
-            active,
-            dropped: rare.dropped.clone(),
-            lost_trust: rare.lost_trust.clone(),
-            matched: matched.collect(),
-            refused: rare.refused.clone(),
-            failed: rare.failed.clone(),
-            timed_out: rare.timed_out.clone(),
-            shed: rare.shed.clone(),
-            probed: load(&self.probed),
-            accept_errors: load(&self.accept_errors),
-            queued,
-            in_handshake,
-            handshake_seconds: self.handshake_seconds.snapshot(),
+    pub(super) fn occupancy(&self, Occupancy { queued, handshakes }: Occupancy) {
+        self.queued.set(queued as f64);
+        self.in_handshake.set(handshakes as f64);
+    }
+
+    pub(super) fn read(&self, active: usize, Occupancy { queued, handshakes }: Occupancy) -> ListenerStats {
+        let mut matched = self.matched.read();
+        for by in [MatchedBy::Both, MatchedBy::CommonName, MatchedBy::UriSan] {
+            matched.entry(by.as_str()).or_default();
         }
-    }
-
-    fn rare(&self, count: impl FnOnce(&mut Rare)) {
-        count(&mut self.rare.lock().unwrap_or_else(PoisonError::into_inner));
+        ListenerStats {
+            accepted: self.accepted.read(),
+            active,
+            dropped: self.dropped.read(),
+            lost_trust: self.lost_trust.read(),
+            matched,
+            refused: self.refused.read(),
+            failed: self.failed.read(),
+            timed_out: self.timed_out.read(),
+            shed: self.shed.read(),
+            probed: self.probed.read(),
+            accept_errors: self.accept_errors.read(),
+            queued,
+            in_handshake: handshakes,
+            handshake_seconds: self.handshake_seconds.read(),
+        }
     }
 }
 
-fn count(counters: &mut BTreeMap<&'static str, u64>, label: &'static str) {
-    *counters.entry(label).or_default() += 1;
+struct Count {
+    total: AtomicU64,
+    metric: Counter,
+}
+
+impl Count {
+    fn new(metric: Counter) -> Self {
+        Self { total: AtomicU64::new(0), metric }
+    }
+
+    fn add(&self, number: u64) {
+        self.total.fetch_add(number, Relaxed);
+        self.metric.increment(number);
+    }
+
+    fn read(&self) -> u64 {
+        self.total.load(Relaxed)
+    }
+}
+
+/// A count for each value of a label.
+struct LabelledCount {
+    name: &'static str,
+    label: &'static str,
+    counts: Mutex<BTreeMap<&'static str, Count>>,
+}
+
+impl LabelledCount {
+    fn new(name: &'static str, label: &'static str, description: &'static str) -> Self {
+        describe_counter!(name, description);
+        Self { name, label, counts: Mutex::default() }
+    }
+
+    fn add(&self, value: &'static str, number: u64) {
+        let mut counts = self.counts();
+        let count =
+            counts.entry(value).or_insert_with(|| Count::new(counter!(self.name, self.label => value)));
+        count.add(number);
+    }
+
+    fn read(&self) -> BTreeMap<&'static str, u64> {
+        self.counts().iter().map(|(value, count)| (*value, count.read())).collect()
+    }
+
+    fn counts(&self) -> MutexGuard<'_, BTreeMap<&'static str, Count>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Upper bounds of the buckets, in seconds: from what a handshake takes on the same machine to Calico's bound.
+const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+struct Durations {
+    /// The last one is for durations beyond all bounds.
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    sum_nanos: AtomicU64,
+    metric: Histogram,
+}
+
+impl Durations {
+    fn new(metric: Histogram) -> Self {
+        Self { buckets: Default::default(), sum_nanos: AtomicU64::new(0), metric }
+    }
+
+    fn record(&self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        let index = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        if let Some(bucket) = self.buckets.get(index) {
+            bucket.fetch_add(1, Relaxed);
+        }
+        self.sum_nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.metric.record(took);
+    }
+
+    fn read(&self) -> DurationHistogram {
+        let mut count = 0;
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+        let buckets = bounds.zip(&self.buckets).map(|(bound, bucket)| {
+            count += bucket.load(Relaxed);
+            (bound, count)
+        });
+        DurationHistogram {
+            buckets: buckets.collect(),
+            sum: Duration::from_nanos(self.sum_nanos.load(Relaxed)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_hold_all_up_to_their_bound() {
+        let durations = Durations::new(Histogram::noop());
+        for millis in [1, 2, 3, 250, 60_000] {
+            durations.record(Duration::from_millis(millis));
+        }
+        let histogram = durations.read();
+        let counts: Vec<u64> = histogram.buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [1, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5]);
+        assert_eq!(histogram.buckets[0].0, 0.001);
+        assert_eq!(histogram.buckets[12].0, f64::INFINITY);
+        assert_eq!(histogram.count(), 5);
+        assert_eq!(histogram.sum, Duration::from_millis(60_256));
+    }
 }

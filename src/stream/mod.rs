@@ -10,15 +10,19 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
 pub(crate) use start::{Start, with_start};
 pub use timeouts::StreamTimeouts;
 pub(crate) use wire::Wire;
 
+use crate::time::deadline_in;
 use crate::verifier::VerifiedPeer;
 
 /// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor) and
@@ -27,8 +31,8 @@ use crate::verifier::VerifiedPeer;
 /// Reading returns `Ok(0)` only after the peer's `close_notify`: what was read is then all that the peer sent. A
 /// connection that ends without it fails with [`io::ErrorKind::UnexpectedEof`]: it may have been truncated on the way.
 ///
-/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) sends `close_notify`. Dropping the stream does not, so that the
-/// peer sees a truncated connection.
+/// End it by [`close`](Self::close). Dropping it sends `close_notify`, too, if that needs no waiting, all data was sent
+/// before and the thread does not panic; otherwise the peer sees a truncated connection.
 pub struct AuthenticatedStream<IO> {
     /// Boxed: it is large, and tasks that hold a connection move it about.
     tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
@@ -39,6 +43,8 @@ pub struct AuthenticatedStream<IO> {
     /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O
     /// forgets this one.
     writer: Option<Waker>,
+    /// What dropping does. Only where a stream is made is it known that `IO` can be written to.
+    on_drop: fn(&mut Self),
 }
 
 /// Whether the peer is known to have accepted our certificate.
@@ -55,21 +61,10 @@ pub enum Acceptance {
     Unconfirmed,
 }
 
-impl<IO> AuthenticatedStream<IO> {
-    pub(crate) fn new(
-        mut tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
-        peer: VerifiedPeer,
-        facts: TlsFacts,
-        acceptance: Acceptance,
-        generation: u64,
-        timeouts: StreamTimeouts,
-    ) -> Self {
-        let wire = wire_mut(&mut tls);
-        wire.end_handshake();
-        wire.set_timeouts(timeouts);
-        Self { tls, peer, facts, acceptance, generation, writer: None }
-    }
+/// How long [`AuthenticatedStream::close`] may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+impl<IO> AuthenticatedStream<IO> {
     /// The [generation](crate::TyphaAcceptor::replace) of the configuration that the peer was judged by.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -104,14 +99,63 @@ impl<IO> AuthenticatedStream<IO> {
     pub fn get_ref(&self) -> &IO {
         self.tls.get_ref().0.get_ref()
     }
-
-    /// Replaces the bounds for reads and writes that make no progress.
-    pub fn set_timeouts(&mut self, timeouts: StreamTimeouts) {
-        wire_mut(&mut self.tls).set_timeouts(timeouts);
-    }
 }
 
-impl<IO> AuthenticatedStream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
+    pub(crate) fn new(
+        mut tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
+        peer: VerifiedPeer,
+        facts: TlsFacts,
+        acceptance: Acceptance,
+        generation: u64,
+        timeouts: StreamTimeouts,
+    ) -> Self {
+        let wire = wire_mut(&mut tls);
+        wire.end_handshake();
+        wire.set_timeouts(timeouts);
+        let on_drop = Self::close_without_waiting;
+        Self { tls, peer, facts, acceptance, generation, writer: None, on_drop }
+    }
+
+    /// Closes the connection in order: sends the data that is buffered and `close_notify`, then reads until the peer
+    /// has closed, too. It takes at most 1 s. Closing with unread data would reset the connection, and could destroy
+    /// the data that was sent last.
+    ///
+    /// # Errors
+    ///
+    /// The data that was written last may not have arrived; [`TimedOut`](io::ErrorKind::TimedOut) if the peer has not
+    /// taken it within the second.
+    pub async fn close(mut self) -> io::Result<()> {
+        self.finish().await
+    }
+
+    pub(crate) async fn finish(&mut self) -> io::Result<()> {
+        let end = deadline_in(CLOSE_TIMEOUT);
+        timeout_at(end, self.shutdown()).await.unwrap_or_else(|_| {
+            let problem = "the peer has not taken the data that was written last";
+            Err(io::Error::new(io::ErrorKind::TimedOut, problem))
+        })?;
+        let peer_closed = async {
+            let mut unread = [0; 1024];
+            while self.read(&mut unread).await.is_ok_and(|length| length > 0) {}
+        };
+        // The peer need not close in order, too.
+        let _ = timeout_at(end, peer_closed).await;
+        Ok(())
+    }
+
+    /// Sends `close_notify` as [dropping](Self) does.
+    pub(crate) fn close_without_waiting(&mut self) {
+        let is_cut_off = self.tls.get_ref().1.wants_write() || std::thread::panicking();
+        // Outside of a runtime, not even trying is allowed.
+        if is_cut_off || Handle::try_current().is_err() {
+            return;
+        }
+        // No clock is started for it.
+        wire_mut(&mut self.tls).set_timeouts(StreamTimeouts::new(None, None));
+        let _ = Pin::new(&mut self.tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+    }
+
     /// To be called with what a read returned, if it is ready.
     fn end_read(&mut self, failed: bool) {
         // TLS reads ahead, and so may have set the clock running for a read that nobody waits for.
@@ -192,6 +236,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.tls).poll_shutdown(cx);
         self.note_writer(cx, outcome)
+    }
+}
+
+impl<IO> Drop for AuthenticatedStream<IO> {
+    fn drop(&mut self) {
+        (self.on_drop)(self);
     }
 }
 

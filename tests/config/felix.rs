@@ -4,7 +4,6 @@
 use crate::material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
 use typha_tls::config::{ConfigError, FelixConfig, SetupError, Source, Sources, TlsSettings};
-use typha_tls::dialer::FixedEndpoints;
 use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::TestPki;
@@ -334,7 +333,7 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
          `dialer(&config)` finds the Typhas of a service"
     );
     // The program knows where they are, whatever the parameters say.
-    let typhas = FixedEndpoints::new(["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap()]);
+    let typhas = vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap()];
     let dialer = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer_with(typhas).unwrap();
     assert!(dialer.is_some());
     let mut config = load(&[address]);

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
+use typha_tls::Connection;
 use typha_tls::dialer::{
-    AttemptError, DialError, DialerLimits, DiscoveryError, DnsEndpoints, EndpointSource, FelixConnection,
-    FelixDialer, FixedEndpoints, TyphaEndpoint,
+    AttemptError, DialError, DialerLimits, DiscoveryError, DnsEndpoints, EndpointSource, FelixDialer,
+    TyphaEndpoint,
 };
 use typha_tls::stream::Acceptance;
 use typha_tls::testing::{TYPHA_COMMON_NAME, TestPki};
@@ -32,7 +33,7 @@ fn one_round() -> DialerLimits {
 }
 
 /// The port that Typha greets with.
-async fn greeting(connection: &mut FelixConnection) -> u16 {
+async fn greeting(connection: &mut Connection) -> u16 {
     connection.read_u16().await.unwrap()
 }
 
@@ -40,14 +41,12 @@ async fn greeting(connection: &mut FelixConnection) -> u16 {
 async fn connects_and_talks() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]));
     for with_message in [false, true] {
-        let mut connection = if with_message {
-            dialer.connect_and_send(b"hello".to_vec()).await.unwrap()
-        } else {
-            dialer.connect().await.unwrap()
-        };
-        assert_eq!(connection.endpoint(), &TyphaEndpoint::new(typha.address));
+        let connector = pki.connector().unwrap();
+        let connector =
+            if with_message { connector.with_first_message(*b"hello").unwrap() } else { connector };
+        let mut connection = FelixDialer::new(connector, vec![typha.address]).connect().await.unwrap();
+        assert_eq!(connection.peer_address(), typha.address);
         assert_eq!(connection.peer().identity().common_name(), Some(TYPHA_COMMON_NAME));
         assert_eq!((connection.acceptance(), connection.tls().version()), (Acceptance::Confirmed, "1.3"));
         assert_eq!(greeting(&mut connection).await, typha.address.port());
@@ -57,9 +56,8 @@ async fn connects_and_talks() {
         let mut echo = [0; 5];
         connection.read_exact(&mut echo).await.unwrap();
         assert_eq!(&echo, b"hello");
-        let mut stream = connection.into_stream();
-        stream.shutdown().await.unwrap();
-        assert_eq!(stream.read(&mut echo).await.unwrap(), 0);
+        connection.shutdown().await.unwrap();
+        assert_eq!(connection.read(&mut echo).await.unwrap(), 0);
     }
     assert_eq!(typha.outcomes(2).await, ["accepted", "accepted"]);
 }
@@ -109,7 +107,7 @@ async fn every_typha_is_in_the_error_with_its_reason() {
     let failing = Failing::start(&pki).await;
     let mut limits = one_round();
     limits.attempt_timeout = Duration::from_millis(700);
-    let source = FixedEndpoints::new(failing.addresses());
+    let source = Vec::from_iter(failing.addresses());
     let error =
         FelixDialer::new(pki.connector().unwrap(), source).with_limits(limits).connect().await.unwrap_err();
     assert!(matches!(error, DialError::TriesUsedUp { .. }) && !error.is_own_fault(), "{error:?}");
@@ -169,7 +167,7 @@ async fn all_that_fail_are_passed_over() {
     assert_eq!(greeting(&mut connection).await, good.address.port());
     failing.assert_outcomes().await;
     // The others have failed, and are not asked again.
-    assert_eq!(dialer.connect().await.unwrap().endpoint().address, good.address);
+    assert_eq!(dialer.connect().await.unwrap().peer_address(), good.address);
     assert_eq!(good.outcomes(2).await, ["accepted", "accepted"]);
     failing.assert_outcomes().await;
 }
@@ -183,18 +181,18 @@ async fn the_typha_of_our_node_unless_it_is_bad() {
         TyphaEndpoint::new(own.address).on_node("node-1"),
         TyphaEndpoint::new(other.address).on_node("node-2"),
     );
-    let source = FixedEndpoints::new([on_own.clone(), on_other.clone()]);
+    let source = vec![on_own.clone(), on_other.clone()];
     let dialer = FelixDialer::new(pki.connector().unwrap(), source).with_node_name("node-1");
     for _ in 0..8 {
-        assert_eq!(dialer.connect().await.unwrap().endpoint(), &on_own);
+        assert_eq!(dialer.connect().await.unwrap().peer_address(), own.address);
     }
     // A clone knows it too.
-    dialer.clone().report_bad(&on_own);
+    dialer.clone().report_bad(own.address);
     for _ in 0..8 {
-        assert_eq!(dialer.connect().await.unwrap().endpoint(), &on_other);
+        assert_eq!(dialer.connect().await.unwrap().peer_address(), on_other.address);
     }
     drop(other);
-    assert_eq!(dialer.connect().await.unwrap().endpoint(), &on_own, "a bad one is better than none");
+    assert_eq!(dialer.connect().await.unwrap().peer_address(), own.address, "a bad one is better than none");
 }
 
 #[tokio::test]
@@ -204,7 +202,7 @@ async fn our_own_expired_certificate_is_said_after_one_refusal() {
     for _ in 0..3 {
         typhas.push(Typha::start(pki.acceptor().unwrap()).await);
     }
-    let source = FixedEndpoints::new(typhas.iter().map(|typha| typha.address));
+    let source = Vec::from_iter(typhas.iter().map(|typha| typha.address));
     let error = FelixDialer::new(expired_connector(&pki), source).connect().await.unwrap_err();
     assert!(error.is_own_fault());
     let DialError::OwnCertificate { certificate, not_before, not_after, attempts } = &error else {
@@ -229,20 +227,8 @@ async fn names_are_looked_up() {
     let source = DnsEndpoints::several([nobody.1.to_string(), name]).unwrap();
     // localhost may be an address of version 6 too, which nobody listens on.
     let connection = FelixDialer::new(pki.connector().unwrap(), source).connect().await.unwrap();
-    assert_eq!(connection.endpoint().address, typha.address);
+    assert_eq!(connection.peer_address(), typha.address);
     assert!(DnsEndpoints::new("typha.example").is_err());
-}
-
-#[tokio::test]
-async fn a_first_message_that_is_too_long_is_tried_nowhere() {
-    let pki = TestPki::new().unwrap();
-    let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address]));
-    let error = dialer.connect_and_send(vec![0; 16 * 1024 + 1]).await.unwrap_err();
-    assert!(error.is_own_fault());
-    assert!(matches!(error, DialError::FirstMessageTooLong { length: 16_385, limit: 16_384 }));
-    dialer.connect_and_send(vec![0; 16 * 1024]).await.unwrap();
-    assert_eq!(typha.outcomes(1).await, ["accepted"]);
 }
 
 /// A listener whose queue is full answers no SYN: the nearest to a black hole that loopback has.
@@ -264,11 +250,11 @@ async fn a_black_hole_costs_a_head_start() {
         assert!(queued.len() < 100, "the queue does not get full");
     }
     let found = [TyphaEndpoint::new(address).on_node("own"), TyphaEndpoint::new(good.address)];
-    let dialer = FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(found)).with_node_name("own");
+    let dialer = FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(found)).with_node_name("own");
     let began = Instant::now();
     let connection = dialer.connect().await.unwrap();
     let took = began.elapsed();
-    assert_eq!(connection.endpoint().address, good.address);
+    assert_eq!(connection.peer_address(), good.address);
     assert!(took >= Duration::from_millis(250) && took < Duration::from_secs(5), "{took:?}");
 }
 
@@ -299,7 +285,7 @@ async fn given_up_after_every_poll() {
         let nobody = closed();
         let found = [nobody.1, listener.local_addr().unwrap()];
         let dialer =
-            FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(found)).with_limits(one_round());
+            FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(found)).with_limits(one_round());
         let (alive, stop) = (AtomicUsize::new(0), tokio::sync::Notify::new());
         let acceptor: TyphaAcceptor = pki.acceptor().unwrap();
         let serve = async {

@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use typha_tls::Connection;
 use typha_tls::dialer::{
-    DialError, DialerError, DialerLimits, DialerPhase, DialerState, FelixConnection, FelixDialer,
-    FixedEndpoints, TyphaEndpoint,
+    DialError, DialerError, DialerLimits, DialerPhase, DialerState, FelixDialer, TyphaEndpoint,
 };
 use typha_tls::testing::{TYPHA_COMMON_NAME, TestPki};
 
@@ -23,7 +23,7 @@ use crate::dialing::{Typha, closed, expired_connector, silent};
 const LONG: Duration = Duration::from_secs(60);
 
 fn dialer(pki: &TestPki, typhas: impl IntoIterator<Item = SocketAddr>) -> FelixDialer {
-    FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(typhas))
+    FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(typhas))
 }
 
 /// The state, as soon as it is as wanted.
@@ -39,7 +39,7 @@ fn is_backing_off(state: &DialerState) -> bool {
 }
 
 /// Reads until Typha ends the connection.
-async fn serve(mut connection: FelixConnection) -> io::Result<()> {
+async fn serve(mut connection: Connection) -> io::Result<()> {
     let mut buffer = [0; 1024];
     while connection.read(&mut buffer).await? > 0 {}
     Ok(())
@@ -136,7 +136,7 @@ async fn a_typha_whose_handler_fails_is_avoided() {
     let (own, other) =
         (Typha::start(pki.acceptor().unwrap()).await, Typha::start(pki.acceptor().unwrap()).await);
     let own_endpoint = TyphaEndpoint::new(own.address).on_node("own");
-    let source = FixedEndpoints::new([own_endpoint.clone(), other.address.into()]);
+    let source = vec![own_endpoint.clone(), other.address.into()];
     let dialer = FelixDialer::new(pki.connector().unwrap(), source).with_node_name("own");
     let (cancel, state) = (CancellationToken::new(), dialer.state());
     let mut greeted = Vec::new();
@@ -184,8 +184,8 @@ async fn goes_on_while_there_is_no_typha() {
         let typha = Typha::on(socket.listen(16).unwrap(), pki.acceptor().unwrap());
         let connected = until(&mut state, DialerState::is_connected).await;
         assert!(connected.last_error.is_some(), "what was last is kept");
-        // And goes.
-        drop(typha);
+        // And crashes.
+        typha.crash().await;
         let waiting = until(&mut state, is_backing_off).await;
         assert!(matches!(&*waiting.last_error.unwrap(), DialerError::Handler { .. }));
     };
@@ -193,13 +193,57 @@ async fn goes_on_while_there_is_no_typha() {
     assert_eq!(state.borrow().phase, DialerPhase::Stopped);
 }
 
+/// The handler waits for more than Typha sends before it ends the connection in order.
+#[tokio::test]
+async fn a_typha_that_ends_the_connection_in_order_is_not_avoided() {
+    let pki = TestPki::new().unwrap();
+    let (own, other) =
+        (Typha::start(pki.acceptor().unwrap()).await, Typha::start(pki.acceptor().unwrap()).await);
+    let endpoints = [TyphaEndpoint::new(own.address).on_node("own"), other.address.into()];
+    let dialer = FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(endpoints)).with_node_name("own");
+    let (cancel, mut connected_to) = (CancellationToken::new(), Vec::new());
+    let state = dialer.state();
+    let handler = async |mut connection: Connection| {
+        connected_to.push(connection.peer_address());
+        if connected_to.len() == 5 {
+            cancel.cancel();
+        }
+        connection.shutdown().await?;
+        // Two bytes come, then the end.
+        connection.read_exact(&mut [0; 100]).await.map(|_| ())
+    };
+    timeout(LONG, dialer.run(cancel.clone(), handler)).await.unwrap();
+    assert_eq!(connected_to, [own.address; 5]);
+    assert!(state.borrow().last_error.is_none());
+}
+
+#[tokio::test]
+async fn a_typha_that_is_lost_after_long_is_not_blamed() {
+    let pki = TestPki::new().unwrap();
+    for (backoff_cap, is_blamed) in [(Duration::from_millis(2), false), (Duration::from_secs(600), true)] {
+        let typha = Typha::start(pki.acceptor().unwrap()).await;
+        let mut limits = DialerLimits::default();
+        (limits.backoff_first, limits.backoff_cap) = (Duration::from_millis(1), backoff_cap);
+        let dialer = dialer(&pki, [typha.address]).with_limits(limits);
+        let (cancel, mut state) = (CancellationToken::new(), dialer.state());
+        let test = async {
+            until(&mut state, DialerState::is_connected).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            typha.crash().await;
+            until(&mut state, |state| !state.is_connected()).await.last_error
+        };
+        let last_error = beside(dialer.run(cancel.clone(), serve), &cancel, test).await;
+        let is_handler = last_error.is_some_and(|error| matches!(*error, DialerError::Handler { .. }));
+        assert_eq!(is_handler, is_blamed);
+    }
+}
+
 #[tokio::test]
 async fn a_failed_attempt_is_in_the_state_while_others_are_tried() {
     let pki = TestPki::new().unwrap();
     let ((_listener, silent), (_socket, closed)) = (silent().await, closed());
     let endpoints = [TyphaEndpoint::new(closed).on_node("own"), silent.into()];
-    let dialer =
-        FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(endpoints)).with_node_name("own");
+    let dialer = FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(endpoints)).with_node_name("own");
     let (cancel, mut state) = (CancellationToken::new(), dialer.state());
     let test = async {
         let trying = until(&mut state, |state| state.last_error.is_some()).await;
@@ -217,7 +261,7 @@ async fn a_failed_attempt_is_in_the_state_while_others_are_tried() {
 async fn our_own_fault_is_in_the_state_and_it_goes_on() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
-    let dialer = FelixDialer::new(expired_connector(&pki), FixedEndpoints::new([typha.address]));
+    let dialer = FelixDialer::new(expired_connector(&pki), vec![typha.address]);
     let (cancel, mut state) = (CancellationToken::new(), dialer.state());
     let test = async {
         let waiting = until(&mut state, |state| state.last_error.is_some()).await;
@@ -312,8 +356,7 @@ async fn many_felixes_fail_over() {
     let (mut runs, mut states) = (tokio::task::JoinSet::new(), Vec::new());
     for _ in 0..felixes {
         let found = [TyphaEndpoint::new(first.address).on_node("own"), second.address.into()];
-        let dialer =
-            FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new(found)).with_node_name("own");
+        let dialer = FelixDialer::new(pki.connector().unwrap(), Vec::from_iter(found)).with_node_name("own");
         states.push(dialer.state());
         let cancel = cancel.clone();
         runs.spawn(async move { dialer.run(cancel, async |connection| serve(connection).await).await });
@@ -328,7 +371,7 @@ async fn many_felixes_fail_over() {
         until(state, connected_to(first.address)).await;
     }
     let (first_address, began) = (first.address, Instant::now());
-    drop(first);
+    first.crash().await;
     for state in &mut states {
         let state = until(state, connected_to(second.address)).await;
         let error = state.last_error.unwrap();

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
+use typha_tls::CancellationToken;
 use typha_tls::testing::{CertificateSpec, Purpose, TYPHA_COMMON_NAME, TestPki, acceptor, connector};
 use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, TyphaAcceptor};
 
-/// A Typha that greets with its port and then echoes. Dropping it closes its port and its connections.
+/// A Typha that greets with its port and then echoes. Dropping it closes its port and its connections, in order.
 pub(crate) struct Typha {
     pub(crate) address: SocketAddr,
     /// What its handshakes have come to: the reason, or `accepted`.
     outcomes: Arc<Mutex<Vec<&'static str>>>,
+    crashed: CancellationToken,
     task: JoinHandle<()>,
 }
 
@@ -27,12 +29,20 @@ impl Typha {
     pub(crate) fn on(listener: TcpListener, acceptor: TyphaAcceptor) -> Self {
         let address = listener.local_addr().unwrap();
         let outcomes = Arc::<Mutex<Vec<_>>>::default();
-        let outcomes_of_task = outcomes.clone();
+        let (outcomes_of_task, crashed) = (outcomes.clone(), CancellationToken::new());
+        let crash = crashed.clone();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
-                let (tcp, _) = listener.accept().await.unwrap();
+                let (tcp, _) = tokio::select! {
+                    accepted = listener.accept() => accepted.unwrap(),
+                    () = crash.cancelled() => {
+                        while connections.join_next().await.is_some() {}
+                        return;
+                    }
+                };
                 let (handshake, outcomes) = (acceptor.accept_tcp(tcp), outcomes_of_task.clone());
+                let crash = crash.clone();
                 connections.spawn(async move {
                     let outcome = handshake.await;
                     outcomes
@@ -44,7 +54,13 @@ impl Typha {
                         return;
                     }
                     let mut buffer = [0; 1024];
-                    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                    loop {
+                        let read = tokio::select! {
+                            read = stream.read(&mut buffer) => read,
+                            // The stream is dropped without a `close_notify`.
+                            () = crash.cancelled() => std::panic::resume_unwind(Box::new("crashed")),
+                        };
+                        let Ok(length @ 1..) = read else { break };
                         if stream.write_all(&buffer[..length]).await.is_err() {
                             return;
                         }
@@ -53,7 +69,13 @@ impl Typha {
                 });
             }
         });
-        Self { address, outcomes, task }
+        Self { address, outcomes, crashed, task }
+    }
+
+    /// Closes the port, and the connections without a `close_notify`, as a process does that is killed.
+    pub(crate) async fn crash(mut self) {
+        self.crashed.cancel();
+        (&mut self.task).await.unwrap();
     }
 
     /// The outcomes so far, once there are so many of them.

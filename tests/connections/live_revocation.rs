@@ -6,8 +6,8 @@ use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use typha_tls::lifetime::{ConnectionLifetime, LostTrustPolicy};
-use typha_tls::listener::LostTrust;
+use typha_tls::lifetime::LostTrust;
+use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
 use typha_tls::material::{ExpiredList, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{self, FELIX_COMMON_NAME, TestPki};
@@ -49,7 +49,7 @@ async fn lost(pki: &TestPki, before: &Rules<'_>, after: &Rules<'_>) -> LostTrust
     let acceptor = TyphaAcceptor::new(before.config(pki));
     let (sender, mut lost) = mpsc::unbounded_channel();
     let mut lifetime = ConnectionLifetime::default();
-    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    lifetime.on_lost_trust = ClosePolicy::CloseWithin(Duration::ZERO);
     let mut listener = TyphaListener::builder(acceptor.clone())
         .lifetime(lifetime)
         .on_lost_trust(move |loss| sender.send(loss).unwrap())

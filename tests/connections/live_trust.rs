@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use typha_tls::dialer::{DialerError, DialerPhase, FelixConnection, FelixDialer, FixedEndpoints};
-use typha_tls::lifetime::{ConnectionLifetime, DropReason, LostTrustPolicy};
-use typha_tls::listener::TyphaConnection;
+use typha_tls::Connection;
+use typha_tls::dialer::{DialerError, DialerPhase, FelixDialer};
+use typha_tls::lifetime::{ClosePolicy, CloseReason, ConnectionLifetime};
 use typha_tls::material::TrustBundle;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{
@@ -32,7 +32,7 @@ async fn bounded<T>(future: impl Future<Output = T>) -> T {
 
 fn at_once() -> ConnectionLifetime {
     let mut lifetime = ConnectionLifetime::default();
-    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    lifetime.on_lost_trust = ClosePolicy::CloseWithin(Duration::ZERO);
     lifetime
 }
 
@@ -50,7 +50,7 @@ fn felix_config(ca: &TestCa, leaf: &TestLeaf) -> TlsConfig {
 async fn connect(
     listener: &mut TyphaListener,
     felix: &FelixConnector,
-) -> (TyphaConnection, AuthenticatedStream<TcpStream>) {
+) -> (Connection, AuthenticatedStream<TcpStream>) {
     let tcp = TcpStream::connect(listener.local_addr()).await.unwrap();
     let (typha, felix) = bounded(async { tokio::join!(listener.accept(), felix.connect_tcp(tcp)) }).await;
     (typha.unwrap(), felix.unwrap())
@@ -73,8 +73,8 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     assert_eq!((typha.generation(), typha.lost_trust()), (1, None));
 
     assert_eq!(acceptor.replace(typha_config(&other, &pki.typha, &policy)), 2);
-    bounded(typha.dropping().cancelled()).await;
-    assert_eq!(typha.drop_reason(), Some(DropReason::LostTrust));
+    bounded(typha.close_requested().cancelled()).await;
+    assert_eq!(typha.close_reason(), Some(CloseReason::LostTrust));
     let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the \
                     CA file, nor is an issuer of that one: add its CA there, or have the peer send its intermediate \
                     certificates";
@@ -118,7 +118,7 @@ async fn equal_chains_are_judged_once() {
         let generation = acceptor.replace(typha_config(ca, &pki.typha, &policy));
         // Who has been told to go is not judged any more.
         let all_are = |expected: Option<&str>| {
-            let mut staying = connections.iter().filter(|(typha, _)| typha.drop_reason().is_none());
+            let mut staying = connections.iter().filter(|(typha, _)| typha.close_reason().is_none());
             staying.all(|(typha, _)| typha.lost_trust().map(|rejection| rejection.reason()) == expected)
         };
         bounded(async {
@@ -134,7 +134,7 @@ async fn equal_chains_are_judged_once() {
         }
     }
     // They are told to go over the minute; those that have not been told are trusted again.
-    let staying = connections.iter().filter(|(typha, _)| typha.drop_reason().is_none());
+    let staying = connections.iter().filter(|(typha, _)| typha.close_reason().is_none());
     assert_eq!(staying.filter(|(typha, _)| typha.lost_trust().is_none()).count(), 19);
 }
 
@@ -181,11 +181,10 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
     let new = Typha::start(testing::acceptor(&pki.ca, &of_new, required()).unwrap()).await;
 
     let connector = FelixConnector::new(felix_config(&pki.ca, &pki.felix));
-    let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([old.address, new.address]))
-        .with_lifetime(at_once());
+    let dialer = FelixDialer::new(connector.clone(), vec![old.address, new.address]).with_lifetime(at_once());
     let (cancel, mut state) = (CancellationToken::new(), dialer.state());
     let (sender, mut ended) = mpsc::unbounded_channel();
-    let run = dialer.run(cancel.clone(), async |mut connection: FelixConnection| {
+    let run = dialer.run(cancel.clone(), async |mut connection: Connection| {
         let mut buffer = [0; 64];
         let outcome = loop {
             match connection.read(&mut buffer).await {
@@ -194,7 +193,7 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
                 Err(error) => break Err(error),
             }
         };
-        let (address, reason) = (connection.endpoint().address, connection.drop_reason());
+        let (address, reason) = (connection.peer_address(), connection.close_reason());
         let lost = connection.lost_trust().map(|rejection| rejection.reason());
         sender.send((address, reason, lost)).unwrap();
         outcome
@@ -209,7 +208,7 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
         state.wait_for(connected(old.address)).await.unwrap();
         connector.replace(felix_config(&new_ca, &pki.felix));
         let ended = ended.recv().await.unwrap();
-        assert_eq!(ended, (old.address, Some(DropReason::LostTrust), Some("unknown_ca")));
+        assert_eq!(ended, (old.address, Some(CloseReason::LostTrust), Some("unknown_ca")));
         let state = state.wait_for(connected(new.address)).await.unwrap().clone();
         assert!(matches!(
             state.last_error.as_deref(),
@@ -223,7 +222,7 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
 fn dialer_of_max_age(pki: &TestPki, typha: &Typha, milliseconds: u64) -> FelixDialer {
     let mut lifetime = ConnectionLifetime::default();
     lifetime.max_age = Some(Duration::from_millis(milliseconds));
-    FelixDialer::new(pki.connector().unwrap(), FixedEndpoints::new([typha.address])).with_lifetime(lifetime)
+    FelixDialer::new(pki.connector().unwrap(), vec![typha.address]).with_lifetime(lifetime)
 }
 
 #[tokio::test]
@@ -233,14 +232,14 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
     let dialer = dialer_of_max_age(&pki, &typha, 100);
     let (cancel, state) = (CancellationToken::new(), dialer.state());
     let mut reasons = Vec::new();
-    bounded(dialer.run(cancel.clone(), async |mut connection: FelixConnection| {
+    bounded(dialer.run(cancel.clone(), async |mut connection: Connection| {
         let mut buffer = [0; 64];
         let outcome = loop {
             if let Err(error) = connection.read(&mut buffer).await {
                 break error;
             }
         };
-        reasons.push((connection.drop_reason(), outcome.to_string(), connection.generation()));
+        reasons.push((connection.close_reason(), outcome.to_string(), connection.generation()));
         if reasons.len() == 2 {
             cancel.cancel();
         }
@@ -248,7 +247,7 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
     }))
     .await;
     let expected = "this connection was ended on our side (max_age)".to_owned();
-    assert_eq!(reasons, vec![(Some(DropReason::MaxAge), expected, 1); 2]);
+    assert_eq!(reasons, vec![(Some(CloseReason::MaxAge), expected, 1); 2]);
     assert!(state.borrow().last_error.is_none(), "{:?}", state.borrow().last_error);
 }
 
@@ -259,7 +258,7 @@ async fn a_handler_that_holds_on_is_dropped() {
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let dialer = dialer_of_max_age(&pki, &typha, 10);
     let (cancel, mut calls) = (CancellationToken::new(), 0);
-    bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
+    bounded(dialer.run(cancel.clone(), async |connection: Connection| {
         calls += 1;
         if calls == 2 {
             cancel.cancel();
@@ -274,23 +273,17 @@ async fn a_handler_that_holds_on_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_taken_out_is_the_owners_own_business() {
+async fn a_stream_of_a_connector_is_judged_by_its_owner() {
     let pki = TestPki::new().unwrap();
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let connector = pki.connector().unwrap();
-    let dialer =
-        FelixDialer::new(connector.clone(), FixedEndpoints::new([typha.address])).with_lifetime(at_once());
-    let connections =
-        bounded(async { [dialer.connect().await.unwrap(), dialer.connect().await.unwrap()] }).await;
-    let [watched, taken] = connections;
-    let mut taken = taken.into_stream();
+    let tcp = TcpStream::connect(typha.address).await.unwrap();
+    let mut stream = bounded(connector.connect_tcp(tcp)).await.unwrap();
     let other = TestCa::new(CertificateSpec::ca("another-ca")).unwrap();
     connector.replace(felix_config(&other, &pki.felix));
-    bounded(watched.dropping().cancelled()).await;
-    assert_eq!(bounded(taken.read_u16()).await.unwrap(), typha.address.port());
-    // It can be judged by hand.
+    assert_eq!(bounded(stream.read_u16()).await.unwrap(), typha.address.port());
     let now = rustls_pki_types::UnixTime::now();
-    let verdict = connector.verifier().verify(taken.peer_certificates(), typha_tls::Role::Typha, now);
+    let verdict = connector.verifier().verify(stream.peer_certificates(), typha_tls::Role::Typha, now);
     assert_eq!(verdict.unwrap_err().reason(), "unknown_ca");
 }
 
@@ -301,13 +294,13 @@ async fn a_handler_that_has_let_go_is_not_dropped() {
     let typha = Typha::start(pki.acceptor().unwrap()).await;
     let dialer = dialer_of_max_age(&pki, &typha, 10);
     let (cancel, mut finished, mut calls) = (CancellationToken::new(), 0, 0);
-    bounded(dialer.run(cancel.clone(), async |connection: FelixConnection| {
+    bounded(dialer.run(cancel.clone(), async |connection: Connection| {
         calls += 1;
         if calls == 2 {
             cancel.cancel();
             return io::Result::Ok(());
         }
-        connection.dropping().cancelled().await;
+        connection.close_requested().cancelled().await;
         drop(connection);
         tokio::time::sleep(Duration::from_secs(3)).await;
         finished += 1;

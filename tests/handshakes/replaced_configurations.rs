@@ -160,7 +160,7 @@ async fn a_listener_takes_the_configuration_in_force() {
     acceptor.replace(two.letting_in(NAMES[1]));
     assert_eq!(connect(&two.felixes[0]).await.unwrap_err().alert(), Some(AlertDescription::AccessDenied));
     connect(&two.felixes[1]).await.unwrap();
-    assert_eq!(listener.accept().await.unwrap().get_ref().generation(), 2);
+    assert_eq!(listener.accept().await.unwrap().generation(), 2);
 }
 
 /// Replaced all the time, every other generation lets in the one, and every other the other.

@@ -30,12 +30,17 @@ type Stream = AuthenticatedStream<DuplexStream>;
 
 /// A connection in both versions, with each end in turn first.
 async fn streams() -> Vec<(Stream, Stream)> {
+    streams_with(StreamTimeouts::new(None, None), 64 * 1024).await
+}
+
+async fn streams_with(timeouts: StreamTimeouts, buffer: usize) -> Vec<(Stream, Stream)> {
     let pki = pki();
     let mut streams = Vec::new();
     for version in VERSIONS {
         for swap in [false, true] {
-            let (typha, felix) = duplex(64 * 1024);
-            let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
+            let (typha, felix) = duplex(buffer);
+            let acceptor = acceptor(&pki, version).with_stream_timeouts(timeouts);
+            let connector = connector(&pki, version).with_stream_timeouts(timeouts);
             let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
             let (typha, felix) = (typha.unwrap(), felix.unwrap());
             streams.push(if swap { (felix, typha) } else { (typha, felix) });
@@ -60,17 +65,89 @@ fn a_shutdown_is_a_clean_end() {
 }
 
 #[test]
-fn a_connection_without_a_clean_end_is_truncated() {
+fn a_stream_that_is_dropped_ends_in_order() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams().await {
+            writer.write_all(b"all").await.unwrap();
+            writer.flush().await.unwrap();
+            drop(writer);
+            let mut received = Vec::new();
+            assert_eq!(reader.read_to_end(&mut received).await.unwrap(), 3);
+            assert_eq!(received, b"all");
+            assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
+        }
+    });
+}
+
+/// The end of a task that panics is not the end of its data.
+#[test]
+fn a_stream_that_is_dropped_by_a_panic_is_truncated() {
     bounded(|| async {
         for (mut writer, mut reader) in streams().await {
             writer.write_all(b"not all").await.unwrap();
             writer.flush().await.unwrap();
+            let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _writer = writer;
+                std::panic::resume_unwind(Box::new("the task panics"));
+            }));
+            assert!(panicked.is_err());
+            assert_truncated(&mut reader, b"not all").await;
+        }
+    });
+}
+
+/// The peer has not taken what was written.
+#[test]
+fn a_stream_that_is_dropped_with_unsent_data_is_truncated() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams_with(StreamTimeouts::new(None, None), 4096).await {
+            let data = vec![7; 100_000];
+            assert!(timeout(SECOND, writer.write_all(&data)).await.is_err(), "the buffers hold less");
             drop(writer);
             let mut received = Vec::new();
             assert_eq!(reader.read_to_end(&mut received).await.unwrap_err().kind(), UnexpectedEof);
-            assert_eq!(received, b"not all");
-            // And stays so.
-            assert_eq!(reader.read(&mut [0]).await.unwrap_err().kind(), UnexpectedEof);
+            assert!(received.len() < data.len());
+        }
+    });
+}
+
+async fn assert_truncated(reader: &mut Stream, data: &[u8]) {
+    let mut received = Vec::new();
+    assert_eq!(reader.read_to_end(&mut received).await.unwrap_err().kind(), UnexpectedEof);
+    assert_eq!(received, data);
+    // And stays so.
+    assert_eq!(reader.read(&mut [0]).await.unwrap_err().kind(), UnexpectedEof);
+}
+
+/// `close` sends everything and reads what the peer still sends, so that nothing is reset.
+#[test]
+fn closing_ends_both_ways() {
+    bounded(|| async {
+        for (mut writer, mut reader) in streams().await {
+            writer.write_all(b"all").await.unwrap();
+            reader.write_all(b"unread").await.unwrap();
+            reader.flush().await.unwrap();
+            let (closed, received) = tokio::join!(writer.close(), async {
+                let mut received = Vec::new();
+                reader.read_to_end(&mut received).await.unwrap();
+                reader.close().await.unwrap();
+                received
+            });
+            closed.unwrap();
+            assert_eq!(received, b"all");
+        }
+    });
+}
+
+/// A peer that takes nothing is given up after 1 s, with an error.
+#[test]
+fn closing_is_bounded_in_time() {
+    bounded(|| async {
+        for (mut writer, _reader) in streams_with(StreamTimeouts::new(None, None), 4096).await {
+            let _ = timeout(SECOND, writer.write_all(&[7; 100_000])).await;
+            let begin = Instant::now();
+            assert_eq!(writer.close().await.unwrap_err().kind(), TimedOut);
+            assert_in_time(begin, SECOND);
         }
     });
 }
@@ -78,8 +155,8 @@ fn a_connection_without_a_clean_end_is_truncated() {
 #[test]
 fn a_read_that_receives_nothing_times_out() {
     bounded(|| async {
-        for (mut writer, mut reader) in streams().await {
-            reader.set_timeouts(StreamTimeouts::new(Some(BOUND), None));
+        for (mut writer, mut reader) in streams_with(StreamTimeouts::new(Some(BOUND), None), 64 * 1024).await
+        {
             for _ in 0..2 {
                 let begin = Instant::now();
                 let error = reader.read(&mut [0; 16]).await.unwrap_err();
@@ -308,8 +385,9 @@ fn plain_text_is_answered_at_once() {
 #[test]
 fn a_reader_that_is_busy_elsewhere_does_not_time_out() {
     bounded(|| async {
-        for (mut reader, mut writer) in streams().await {
-            reader.set_timeouts(StreamTimeouts::new(Some(30 * SECOND), None));
+        for (mut reader, mut writer) in
+            streams_with(StreamTimeouts::new(Some(30 * SECOND), None), 64 * 1024).await
+        {
             for _ in 0..3 {
                 writer.write_all(b"x").await.unwrap();
                 writer.flush().await.unwrap();

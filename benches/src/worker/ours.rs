@@ -60,7 +60,8 @@ impl FelixEnd for Felix {
         purpose: Purpose,
     ) -> Result<Connected<Self::Stream<TcpStream>>, Failure> {
         if purpose.rides {
-            return Ok(connected(self.0.connect_tcp_and_send(tcp, vec![purpose.byte]).await?));
+            let connector = self.0.clone().with_first_message([purpose.byte])?;
+            return Ok(connected(connector.connect_tcp(tcp).await?));
         }
         let mut connected = connected(self.0.connect_tcp(tcp).await?);
         purpose.send(&mut connected.stream).await?;

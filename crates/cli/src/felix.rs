@@ -83,8 +83,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
     match dialer.connect().await {
         Ok(connection) => {
-            let peer = connection.endpoint().address.to_string();
-            let accepted = output::accepted(&peer, connection.get_ref());
+            let accepted = output::accepted(&connection);
             let (line, code) = talk::talk(connection).await;
             output::print_outcome(&output::merge(accepted, line));
             code

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
-use typha_tls::listener::LostTrust;
+use typha_tls::lifetime::LostTrust;
 use typha_tls::verifier::VerifiedPeer;
-use typha_tls::{AuthenticatedStream, HandshakeError};
+use typha_tls::{Connection, HandshakeError};
 
 /// Done.
 pub(crate) const SUCCESS: u8 = 0;
@@ -70,12 +70,12 @@ pub(crate) fn peer(peer: &VerifiedPeer) -> Value {
 }
 
 /// An accepted connection.
-pub(crate) fn accepted<IO>(address: &str, stream: &AuthenticatedStream<IO>) -> Value {
-    let tls = stream.tls();
+pub(crate) fn accepted(connection: &Connection) -> Value {
+    let tls = connection.tls();
     merge(
-        json!({ "event": "accepted", "peer": address }),
+        json!({ "event": "accepted", "peer": connection.peer_address().to_string() }),
         merge(
-            peer(stream.peer()),
+            peer(connection.peer()),
             json!({ "tls_version": tls.version(), "cipher_suite": tls.cipher_suite(), "group": tls.group() }),
         ),
     )

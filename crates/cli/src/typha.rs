@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use typha_tls::Connection;
 use typha_tls::TyphaListener;
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
-use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaConnection, TyphaListenerBuilder};
+use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaListenerBuilder};
 
 use crate::following::{FollowOptions, Follower};
 use crate::options::{self, RevocationOptions, TyphaOptions};
@@ -221,10 +222,10 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
     })
 }
 
-async fn serve_felix(mut connection: TyphaConnection, lines: Lines) {
+async fn serve_felix(mut connection: Connection, lines: Lines) {
     let peer = connection.peer_address().to_string();
-    lines.send(output::accepted(&peer, connection.get_ref())).await;
-    let dropping = connection.dropping().clone();
+    lines.send(output::accepted(&connection)).await;
+    let dropping = connection.close_requested().clone();
     tokio::select! {
         ended = echo(&mut connection) => if let Err(error) = ended {
             tracing::info!(peer, %error, "connection broke off");
@@ -256,7 +257,7 @@ impl Lines {
     }
 }
 
-async fn echo(stream: &mut TyphaConnection) -> io::Result<()> {
+async fn echo(stream: &mut Connection) -> io::Result<()> {
     loop {
         // Without a buffer of our own: most of the time nothing comes.
         let data = stream.fill_buf().await?.to_vec();

@@ -30,7 +30,7 @@ async fn authenticated_connections_are_yielded() {
     assert_eq!(typha.peer_address(), felix.get_ref().local_addr().unwrap());
     assert_eq!(typha.tls(), felix.tls());
     assert!(is_alive(&mut typha, &mut felix).await);
-    assert_eq!(typha.drop_reason(), None);
+    assert_eq!(typha.close_reason(), None);
 
     let stats = until(&handle, |stats| stats.in_handshake == 0).await;
     assert_eq!((stats.accepted, stats.active, stats.queued, handle.active()), (1, 1, 0, 1));

@@ -9,8 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use typha_tls::Connection;
 use typha_tls::listener::{
-    FailedHandshake, ListenerHandle, ListenerLimits, ListenerStats, TyphaConnection, TyphaListenerBuilder,
+    FailedHandshake, ListenerHandle, ListenerLimits, ListenerStats, TyphaListenerBuilder,
 };
 use typha_tls::testing::{self, CertificateSpec, FELIX_COMMON_NAME, TYPHA_COMMON_NAME, TestPki};
 use typha_tls::{
@@ -82,7 +83,7 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<Stream, HandshakeErro
 }
 
 /// A connection, as both ends have it.
-pub(crate) async fn pair(listener: &mut TyphaListener) -> (TyphaConnection, Stream) {
+pub(crate) async fn pair(listener: &mut TyphaListener) -> (Connection, Stream) {
     let address = listener.local_addr();
     let (typha, felix) = tokio::join!(bounded(listener.accept()), connect(address));
     (typha.unwrap(), felix.unwrap())
@@ -139,7 +140,7 @@ pub(crate) async fn until(
 }
 
 /// Whether a connection is alive in both directions.
-pub(crate) async fn is_alive(typha: &mut TyphaConnection, felix: &mut Stream) -> bool {
+pub(crate) async fn is_alive(typha: &mut Connection, felix: &mut Stream) -> bool {
     let mut byte = [0];
     bounded(async {
         felix.write_all(b"x").await.unwrap();

@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
+use typha_tls::Connection;
 use typha_tls::TyphaListener;
-use typha_tls::listener::{DropReason, TyphaConnection};
+use typha_tls::lifetime::CloseReason;
 
 use super::rig::*;
 
 /// An owner who closes when it is told to; it returns when that was.
-fn owner(typha: TyphaConnection) -> tokio::task::JoinHandle<Instant> {
+fn owner(typha: Connection) -> tokio::task::JoinHandle<Instant> {
     tokio::spawn(async move {
-        typha.dropping().clone().cancelled().await;
-        assert_eq!(typha.drop_reason(), Some(DropReason::Shutdown));
+        typha.close_requested().clone().cancelled().await;
+        assert_eq!(typha.close_reason(), Some(CloseReason::Shutdown));
         let told = Instant::now();
         typha.close().await.unwrap();
         told
@@ -104,7 +105,7 @@ async fn those_that_nobody_takes_do_not_hold_it_up() {
     assert_eq!(handle.stats().shed, BTreeMap::from([("shutting_down", 4)]));
     let mut taken = 0;
     while let Some(connection) = bounded(listener.accept()).await {
-        assert_eq!(connection.drop_reason(), Some(DropReason::Shutdown));
+        assert_eq!(connection.close_reason(), Some(CloseReason::Shutdown));
         taken += 1;
     }
     assert_eq!((taken, handle.active()), (256, 0));
@@ -123,7 +124,7 @@ async fn it_ends_in_time_whatever_owners_do() {
     assert_eq!(reading.await.unwrap(), ErrorKind::ConnectionAborted);
     assert_eq!(last_words(&mut told).await.unwrap(), "");
     // Who does nothing with its connection can only let go of it.
-    assert!(keeps.dropping().is_cancelled());
+    assert!(keeps.close_requested().is_cancelled());
     drop(keeps);
     assert_eq!(last_words(&mut not_told).await.unwrap(), "");
 }

@@ -50,8 +50,7 @@ async fn dropped_accepts_lose_no_connection() {
     assert!(dropped > 0, "none was dropped");
     let theirs: BTreeSet<SocketAddr> =
         felixes.join_all().await.iter().map(|felix| felix.get_ref().local_addr().unwrap()).collect();
-    let ours: BTreeSet<SocketAddr> =
-        connections.iter().map(typha_tls::listener::TyphaConnection::peer_address).collect();
+    let ours: BTreeSet<SocketAddr> = connections.iter().map(typha_tls::Connection::peer_address).collect();
     assert_eq!((ours.len(), ours), (FELIXES, theirs));
     assert_eq!((site.stats().accepted, site.stats().active), (FELIXES as u64, FELIXES));
     drop(connections);

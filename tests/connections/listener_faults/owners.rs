@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use typha_tls::AuthenticatedStream;
-use typha_tls::listener::{ListenerLimits, TyphaConnection, TyphaListener};
+use typha_tls::Connection;
+use typha_tls::listener::{ListenerLimits, TyphaListener};
 
 use super::site::{LOOPBACK, Site, bounded, closed, counts, serve};
 use crate::hostile::connector_with;
@@ -40,7 +41,7 @@ async fn filled(bound: Duration) -> (Site, TyphaListener, Vec<Felix>) {
 }
 
 /// Takes as many connections as there are; each is a Felix's.
-async fn take(listener: &mut TyphaListener, count: u64) -> Vec<TyphaConnection> {
+async fn take(listener: &mut TyphaListener, count: u64) -> Vec<Connection> {
     let mut taken = Vec::new();
     for _ in 0..count {
         taken.push(bounded("taking a connection", listener.accept()).await.unwrap());
@@ -147,7 +148,7 @@ async fn a_handle_works_outside_a_runtime() {
     let dropped =
         tokio::task::spawn_blocking(move || std::thread::spawn(move || handle.drop_random(1)).join());
     assert_eq!(dropped.await.unwrap().unwrap(), 1);
-    bounded("being told", connection.dropping().cancelled()).await;
+    bounded("being told", connection.close_requested().cancelled()).await;
     drop((felix, connection));
     site.until_idle().await;
 }

@@ -88,9 +88,7 @@ async fn peers_that_refuse_typha_are_counted() {
 
 /// A listener whose connections have bounds, and one connection whose Felix never reads, with the buffers on the way
 /// full.
-async fn never_reading(
-    write_timeout: Option<Duration>,
-) -> (RawPeer<TcpStream>, typha_tls::listener::TyphaConnection) {
+async fn never_reading(write_timeout: Option<Duration>) -> (RawPeer<TcpStream>, typha_tls::Connection) {
     let pki = pki();
     let acceptor = acceptor(&pki, &TLS13).with_stream_timeouts(StreamTimeouts::new(None, write_timeout));
     let mut listener = TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();

@@ -80,19 +80,18 @@ fn a_flight_with_one_byte_changed() {
         let pki = pki();
         for (version, role) in VERSIONS.iter().flat_map(|version| ROLES.map(|role| (version, role))) {
             let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
-            let run = |script| async {
+            let ends = |script| {
                 let (typha, felix) = duplex(64 * 1024);
                 let (mut to_typha, mut to_felix) = (Script::honest(), Script::honest());
                 *if role == Role::Typha { &mut to_typha } else { &mut to_felix } = script;
-                let (typha, felix) = (Scripted::new(typha, to_typha), Scripted::new(felix, to_felix));
-                let transcript = if role == Role::Typha { typha.transcript() } else { felix.transcript() };
-                let outcomes = tokio::join!(async { Outcome::of(acceptor.accept(typha).await) }, async {
-                    Outcome::of(connector.connect(felix).await)
-                },);
-                (outcomes, transcript)
+                (Scripted::new(typha, to_typha), Scripted::new(felix, to_felix))
             };
-            let (_, transcript) = run(Script::honest()).await;
+            let (typha, felix) = ends(Script::honest());
+            let transcript = if role == Role::Typha { typha.transcript() } else { felix.transcript() };
+            // Both live until the flight is read: a stream that is dropped sends a close_notify.
+            let streams = tokio::join!(acceptor.accept(typha), connector.connect(felix));
             let flight = transcript.lock().unwrap().clone();
+            drop(streams);
             let unauthenticated = unauthenticated(&flight);
             let mut random = Xorshift::new(7);
             for _ in 0..150 {
@@ -102,7 +101,11 @@ fn a_flight_with_one_byte_changed() {
                 }
                 let mut script = Script::honest();
                 script.flip = Some((offset, 1 << random.below(8)));
-                let ((typha, felix), _) = run(script).await;
+                let (typha, felix) = ends(script);
+                let (typha, felix) =
+                    tokio::join!(async { Outcome::of(acceptor.accept(typha).await) }, async {
+                        Outcome::of(connector.connect(felix).await)
+                    });
                 let victim = if role == Role::Typha { &typha } else { &felix };
                 assert!(!victim.is_accepted(), "{role} {:?} {offset}: {typha:?} {felix:?}", version.version);
             }

@@ -9,11 +9,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use typha_tls::Connection;
 use typha_tls::Role;
 use typha_tls::config::{FelixConfig, FelixConfigSource};
-use typha_tls::dialer::{
-    DialerError, DialerLimits, DialerPhase, DialerState, FelixConnection, FelixDialer, FixedEndpoints,
-};
+use typha_tls::dialer::{DialerError, DialerLimits, DialerPhase, DialerState, FelixDialer};
 use typha_tls::error::WithCauses;
 use typha_tls::identity::MatchedBy;
 use typha_tls::reload::{Reloaded, Reloader};
@@ -66,7 +65,7 @@ impl Felix {
         let source = FelixConfigSource::new(files.sources(), &config).with_settle_time(manner.settle_time);
         let reloader = connector.follow(source, manner.options.clone());
         let link = |&typha: &SocketAddr| {
-            let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([typha]));
+            let dialer = FelixDialer::new(connector.clone(), vec![typha]);
             Link::start(typha, dialer.with_limits(limits()).with_lifetime(manner.lifetime.clone()))
         };
         Self { files, reloader, links: typhas.iter().map(link).collect() }
@@ -141,8 +140,7 @@ impl Link {
     /// Makes a connection beside the one that there is, and uses it.
     pub(crate) async fn new_connection(&self) -> Result<Presented, String> {
         let connection = bounded("a new connection", self.dialer.connect()).await;
-        let connection = connection.map_err(|error| self.without_address(&WithCauses(&error)))?;
-        let mut stream = connection.into_stream();
+        let mut stream = connection.map_err(|error| self.without_address(&WithCauses(&error)))?;
         let typha = mark(&stream.peer_certificates()[0]);
         stream.write_u8(0).await.unwrap();
         let felix = bounded("an answer", stream.read_u64()).await.unwrap();
@@ -167,9 +165,9 @@ async fn run(dialer: FelixDialer, asked: mpsc::UnboundedReceiver<oneshot::Sender
     dialer.run(CancellationToken::new(), handler).await;
 }
 
-async fn serve(mut connection: FelixConnection, nth: u32, asked: Asked) -> io::Result<()> {
+async fn serve(mut connection: Connection, nth: u32, asked: Asked) -> io::Result<()> {
     let mut asked = asked.lock().await;
-    let dropping = connection.dropping().clone();
+    let dropping = connection.close_requested().clone();
     loop {
         let ask = tokio::select! {
             biased;

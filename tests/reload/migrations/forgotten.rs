@@ -53,7 +53,7 @@ async fn a_forgotten_felix_is_named_ended_and_told_why() {
                    nor is an issuer of that one: add its CA there, or have the peer send its intermediate certificates";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
-        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was \
+        "WARN live connections are no longer trusted: they are closed at once; if it is not meant, put back what was \
          trusted before generation=4 connections=1 reason=unknown_ca example={problem}"
     );
     assert_eq!(warnings, [warning]);

@@ -44,7 +44,7 @@ impl Log {
 impl<S: Subscriber> Layer<S> for Recorder {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let target = event.metadata().target();
-        let is_ours = ["typha_tls::reload", "typha_tls::listener::review", "typha_tls::dialer::review"];
+        let is_ours = ["typha_tls::reload", "typha_tls::lifetime"];
         if *event.metadata().level() > Level::INFO || !is_ours.iter().any(|ours| target.starts_with(ours)) {
             return;
         }
@@ -70,7 +70,7 @@ impl Visit for Line {
         match field.name() {
             "message" => write!(self.message, "{value:?}").unwrap(),
             // They name directories and ports of this run.
-            "source" | "endpoint" => {}
+            "source" | "peer_address" => {}
             name => write!(self.fields, " {name}={value:?}").unwrap(),
         }
     }

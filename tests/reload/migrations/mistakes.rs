@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use typha_tls::Role;
-use typha_tls::lifetime::LostTrustPolicy;
+use typha_tls::lifetime::ClosePolicy;
 use typha_tls::reload::Reloaded;
 use typha_tls::testing::TestCa;
 
@@ -47,7 +47,7 @@ async fn the_old_ca_is_removed_too_early_on_typha() {
          generation=2"
             .to_owned(),
         format!(
-            "WARN live connections are trusted no longer: they are closed within 60s; if it is not meant, put back \
+            "WARN live connections are no longer trusted: they are closed within 60s; if it is not meant, put back \
              what was trusted before generation=2 connections=4 reason=unknown_ca example={problem}"
         ),
     ];
@@ -77,7 +77,7 @@ async fn the_old_ca_is_removed_too_early_on_typha() {
 async fn the_old_ca_is_removed_too_early_on_felix() {
     let (old, new) = cas();
     let year = Duration::from_secs(365 * 24 * 3600);
-    let manner = Manner::on_request().closing(LostTrustPolicy::CloseSpread(year));
+    let manner = Manner::on_request().closing(ClosePolicy::CloseWithin(year));
     let site = Site::start_with(&old, 2, 1, &manner).await;
     let felix = &site.felixes[0];
     felix.files.cas(&[&new]);
@@ -91,8 +91,8 @@ async fn the_old_ca_is_removed_too_early_on_felix() {
         assert_eq!(typha.failed().await, [REFUSED]);
     }
     let lost = format!(
-        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted \
-         before generation=2 reason=unknown_ca detail={problem} closes=true"
+        "WARN live connections are no longer trusted: they are closed within {year:?}; if it is not meant, put back what \
+         was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
     );
     let own = "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with \
                the same CA file will refuse us; issue our certificate by a CA that is left, or put that one back \
@@ -244,8 +244,8 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
          file will refuse us; issue our certificate by a CA that is left, or put that one back until then generation=2"
     );
     let lost = format!(
-        "WARN the Typha that we are connected to is trusted no longer; if it is not meant, put back what was trusted \
-         before generation=2 reason=ca_key_mismatch detail={problem} closes=true"
+        "WARN live connections are no longer trusted: they are closed within 60s; if it is not meant, put back what \
+         was trusted before generation=2 connections=1 reason=ca_key_mismatch example={problem}"
     );
     assert_eq!(site.log.warnings(), [gone, lost]);
     felix.files.cas(&[&new, &old]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use typha_tls::Role;
-use typha_tls::lifetime::{ConnectionLifetime, LostTrustPolicy};
+use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
 use typha_tls::reload::{ReloadOptions, Reloaded};
 use typha_tls::testing::{TestCa, TestLeaf};
 
@@ -45,7 +45,7 @@ impl Manner {
         manner
     }
 
-    pub(crate) fn closing(mut self, policy: LostTrustPolicy) -> Self {
+    pub(crate) fn closing(mut self, policy: ClosePolicy) -> Self {
         self.lifetime.on_lost_trust = policy;
         self
     }
@@ -53,7 +53,7 @@ impl Manner {
 
 /// On request; who is trusted no longer has to go at once.
 pub(crate) fn at_once() -> Manner {
-    Manner::on_request().closing(LostTrustPolicy::CloseAtOnce)
+    Manner::on_request().closing(ClosePolicy::CloseWithin(Duration::ZERO))
 }
 
 impl Site {

@@ -117,7 +117,7 @@ async fn a_felix_that_was_not_moved_is_told_what_it_lacks() {
     assert_eq!(typha.lost(), [("CN \"typha-client\", no URI SAN".to_owned(), problem.clone(), true)]);
     assert_eq!(typha.failed().await, [&*problem]);
     let warning = format!(
-        "WARN live connections are trusted no longer: they are closed at once; if it is not meant, put back what was \
+        "WARN live connections are no longer trusted: they are closed at once; if it is not meant, put back what was \
          trusted before generation=4 connections=1 reason=identity_mismatch example={problem}"
     );
     assert_eq!(site.log.warnings(), [warning]);

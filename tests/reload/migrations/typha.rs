@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::AbortOnDropHandle;
+use typha_tls::Connection;
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
 use typha_tls::error::WithCauses;
-use typha_tls::listener::{ListenerHandle, ListenerStats, LostTrust, TyphaConnection};
+use typha_tls::lifetime::LostTrust;
+use typha_tls::listener::{ListenerHandle, ListenerStats};
 use typha_tls::reload::{Reloaded, Reloader};
 use typha_tls::testing::{TestCa, TestLeaf};
 use typha_tls::{Role, TyphaListener};
@@ -89,9 +91,9 @@ impl Typha {
     }
 }
 
-async fn answer(mut connection: TyphaConnection) {
-    let mark = mark(&connection.get_ref().peer_certificates()[0]).to_be_bytes();
-    let dropping = connection.dropping().clone();
+async fn answer(mut connection: Connection) {
+    let mark = mark(&connection.peer_certificates()[0]).to_be_bytes();
+    let dropping = connection.close_requested().clone();
     loop {
         let byte = tokio::select! {
             () = dropping.cancelled() => break,

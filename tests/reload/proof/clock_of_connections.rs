@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use typha_tls::dialer::{FelixConnection, FelixDialer, FixedEndpoints};
-use typha_tls::lifetime::{ConnectionLifetime, DropReason, ExpiryPolicy, LostTrustPolicy};
-use typha_tls::listener::{FailedHandshake, LostTrust, TyphaConnection};
+use typha_tls::Connection;
+use typha_tls::dialer::FelixDialer;
+use typha_tls::lifetime::LostTrust;
+use typha_tls::lifetime::{ClosePolicy, CloseReason, ConnectionLifetime};
+use typha_tls::listener::FailedHandshake;
 use typha_tls::{AuthenticatedStream, FelixConnector, HandshakeError, TyphaAcceptor, TyphaListener};
 
 use super::clock_of_handshakes::verdict;
@@ -16,9 +18,9 @@ use super::held::bounded;
 use super::validities::{PARTS, Part, STEPS, Site};
 
 /// Nothing but expiry may close anything.
-fn lifetime(on_expiry: ExpiryPolicy) -> ConnectionLifetime {
+fn lifetime(on_expiry: ClosePolicy) -> ConnectionLifetime {
     let mut lifetime = ConnectionLifetime::default();
-    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    lifetime.on_lost_trust = ClosePolicy::CloseWithin(Duration::ZERO);
     lifetime.on_expiry = on_expiry;
     lifetime
 }
@@ -63,7 +65,7 @@ struct Typha {
 }
 
 impl Typha {
-    async fn start(site: &Site, on_expiry: ExpiryPolicy) -> Self {
+    async fn start(site: &Site, on_expiry: ClosePolicy) -> Self {
         let (lost_sender, lost) = mpsc::unbounded_channel();
         let (failed_sender, failed) = mpsc::unbounded_channel();
         let builder = TyphaListener::builder(site.judging_typha())
@@ -78,7 +80,7 @@ impl Typha {
         bounded(felix.connect_tcp(tcp)).await
     }
 
-    async fn pair(&mut self, felix: &FelixConnector) -> (TyphaConnection, AuthenticatedStream<TcpStream>) {
+    async fn pair(&mut self, felix: &FelixConnector) -> (Connection, AuthenticatedStream<TcpStream>) {
         let felix = self.felix(felix).await.unwrap();
         (bounded(self.listener.accept()).await.unwrap(), felix)
     }
@@ -94,10 +96,10 @@ impl Typha {
 async fn connected_felix(
     site: &Site,
     felix: &FelixConnector,
-    on_expiry: ExpiryPolicy,
-) -> (FelixConnection, TcpListener, TyphaAcceptor) {
+    on_expiry: ClosePolicy,
+) -> (Connection, TcpListener, TyphaAcceptor) {
     let (typha, listener) = (site.typha(false), TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let endpoints = FixedEndpoints::new([listener.local_addr().unwrap()]);
+    let endpoints = vec![listener.local_addr().unwrap()];
     let dialer = FelixDialer::new(felix.clone(), endpoints).with_lifetime(lifetime(on_expiry));
     let serving = async {
         let mut stream = typha.accept_tcp(listener.accept().await.unwrap().0).await.unwrap();
@@ -115,7 +117,7 @@ async fn connected_felix(
 async fn connections_of_typha_stay_and_each_crossing_is_reported_once() {
     for part in PARTS {
         let site = site(part);
-        let mut typha = Typha::start(&site, ExpiryPolicy::ReportOnly).await;
+        let mut typha = Typha::start(&site, ClosePolicy::ReportOnly).await;
         let (mut connection, mut felix) = typha.pair(&site.felix(false)).await;
         let mut before = None;
         for at in STEPS {
@@ -124,7 +126,7 @@ async fn connections_of_typha_stay_and_each_crossing_is_reported_once() {
             let lost = || connection.lost_trust().map(|rejection| rejection.reason());
             look_until(|| lost() == now).await;
             look().await;
-            assert_eq!((lost(), connection.drop_reason()), (now, None), "{part:?} at {at}");
+            assert_eq!((lost(), connection.close_reason()), (now, None), "{part:?} at {at}");
             let report = now.filter(|_| now != before).map(|reason| (reason, false));
             assert_eq!(typha.reports(), Vec::from_iter(report), "{part:?} at {at}");
             before = now;
@@ -138,7 +140,7 @@ async fn connections_of_typha_stay_and_each_crossing_is_reported_once() {
 async fn connections_of_felix_stay() {
     for part in PARTS {
         let site = site(part);
-        let (mut felix, ..) = connected_felix(&site, &site.judging_felix(), ExpiryPolicy::ReportOnly).await;
+        let (mut felix, ..) = connected_felix(&site, &site.judging_felix(), ClosePolicy::ReportOnly).await;
         let mut before = None;
         for at in STEPS {
             site.turn_clock(at);
@@ -146,7 +148,7 @@ async fn connections_of_felix_stay() {
             let lost = || felix.lost_trust().map(|rejection| rejection.reason());
             look_until(|| lost() == now).await;
             look().await;
-            assert_eq!((lost(), felix.drop_reason()), (now, None), "{part:?} at {at}");
+            assert_eq!((lost(), felix.close_reason()), (now, None), "{part:?} at {at}");
             before = now;
             felix.write_u8(7).await.unwrap();
             assert_eq!(bounded(felix.read_u8()).await.unwrap(), 7);
@@ -158,18 +160,18 @@ async fn connections_of_felix_stay() {
 async fn expiry_closes_a_connection_of_typha_if_that_is_wanted() {
     for part in [Part::Ca, Part::Leaf, Part::StrictList] {
         let site = site(part);
-        let mut typha = Typha::start(&site, ExpiryPolicy::CloseAtExpiry).await;
+        let mut typha = Typha::start(&site, ClosePolicy::CloseWithin(Duration::ZERO)).await;
         let connector = site.felix(false);
         let (mut connection, mut felix) = typha.pair(&connector).await;
         for at in [part.last(), -1000, 0, part.last()] {
             site.turn_clock(at);
             look().await;
-            assert_eq!(connection.drop_reason(), None, "{part:?} at {at}");
+            assert_eq!(connection.close_reason(), None, "{part:?} at {at}");
         }
         assert_eq!(typha.reports(), []);
         site.turn_clock(part.last() + 1);
-        look_until(|| connection.drop_reason().is_some()).await;
-        assert_eq!(connection.drop_reason(), Some(DropReason::Expired));
+        look_until(|| connection.close_reason().is_some()).await;
+        assert_eq!(connection.close_reason(), Some(CloseReason::Expired));
         let (reason, alert) = part.verdict(part.last() + 1).unwrap_err();
         assert_eq!(typha.reports(), [(reason, true)]);
         // After the grace.
@@ -192,15 +194,15 @@ async fn expiry_closes_a_connection_of_felix_if_that_is_wanted() {
         let site = site(part);
         let connector = site.judging_felix();
         let (mut felix, listener, typha) =
-            connected_felix(&site, &connector, ExpiryPolicy::CloseAtExpiry).await;
+            connected_felix(&site, &connector, ClosePolicy::CloseWithin(Duration::ZERO)).await;
         for at in [part.last(), -1000, 0, part.last()] {
             site.turn_clock(at);
             look().await;
-            assert_eq!(felix.drop_reason(), None, "{part:?} at {at}");
+            assert_eq!(felix.close_reason(), None, "{part:?} at {at}");
         }
         site.turn_clock(part.last() + 1);
-        look_until(|| felix.drop_reason().is_some()).await;
-        assert_eq!(felix.drop_reason(), Some(DropReason::Expired));
+        look_until(|| felix.close_reason().is_some()).await;
+        assert_eq!(felix.close_reason(), Some(CloseReason::Expired));
         assert_eq!(bounded(felix.read_u8()).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
 
         let connect = async || {

@@ -10,9 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use typha_tls::dialer::{FelixDialer, FixedEndpoints};
-use typha_tls::lifetime::{ConnectionLifetime, DropReason, LostTrustPolicy};
-use typha_tls::listener::{FailedHandshake, ListenerLimits, LostTrust};
+use typha_tls::dialer::FelixDialer;
+use typha_tls::lifetime::LostTrust;
+use typha_tls::lifetime::{ClosePolicy, CloseReason, ConnectionLifetime};
+use typha_tls::listener::{FailedHandshake, ListenerLimits};
 use typha_tls::{Role, TyphaAcceptor, TyphaListener};
 
 use super::changes::{Change, Judge};
@@ -24,7 +25,7 @@ const BEFORE_THE_NEXT_LOOK: Duration = Duration::from_secs(4);
 
 fn at_once() -> ConnectionLifetime {
     let mut lifetime = ConnectionLifetime::default();
-    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    lifetime.on_lost_trust = ClosePolicy::CloseWithin(Duration::ZERO);
     lifetime
 }
 
@@ -85,8 +86,8 @@ async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Chang
     felix.handshake().await.unwrap();
     let mut connection = typha.listener.accept().await.unwrap();
     assert_eq!(connection.generation(), 1);
-    timeout(BEFORE_THE_NEXT_LOOK, connection.dropping().cancelled()).await.unwrap();
-    assert_eq!(connection.drop_reason(), Some(DropReason::LostTrust));
+    timeout(BEFORE_THE_NEXT_LOOK, connection.close_requested().cancelled()).await.unwrap();
+    assert_eq!(connection.close_reason(), Some(CloseReason::LostTrust));
     let (reason, alert) = change.refusal();
     assert_eq!(connection.lost_trust().unwrap().reason(), reason);
     let loss = typha.lost.recv().await.unwrap();
@@ -143,7 +144,7 @@ async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Chang
     let connector = judge.felix();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new([address])).with_lifetime(at_once());
+    let dialer = FelixDialer::new(connector.clone(), vec![address]).with_lifetime(at_once());
     let server = async || {
         let (tcp, _) = listener.accept().await.unwrap();
         RawPeer::server(server_config(&judge.peer, version), tcp)
@@ -163,9 +164,9 @@ async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Chang
     let (mut typha, felix) = tokio::join!(holding, dialer.connect());
     let mut felix = felix.unwrap();
     assert_eq!(felix.generation(), 1);
-    felix.dropping().cancelled().await;
+    felix.close_requested().cancelled().await;
     let (reason, alert) = change.refusal();
-    assert_eq!(felix.drop_reason(), Some(DropReason::LostTrust));
+    assert_eq!(felix.close_reason(), Some(CloseReason::LostTrust));
     assert_eq!(felix.lost_trust().unwrap().reason(), reason);
     assert_eq!(felix.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     goodbye(&mut typha).await;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use typha_tls::listener::TyphaConnection;
+use typha_tls::Connection;
 use typha_tls::material::{Material, RevocationLists, TlsFiles};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{FileSource, Reloaded, Reloader, TlsConfigSource as _};
@@ -199,7 +199,7 @@ fn write_leaf(files: &TempDir, leaf: &TestLeaf) {
     write(files, "key.pem", &leaf.key_pem());
 }
 
-async fn echo(mut connection: TyphaConnection) {
+async fn echo(mut connection: Connection) {
     while let Ok(byte) = connection.read_u8().await {
         if connection.write_u8(byte).await.is_err() {
             return;

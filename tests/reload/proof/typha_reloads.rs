@@ -1,12 +1,13 @@
 //! A Typha that reloads under a storm of Felixes.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use typha_tls::Connection;
 use typha_tls::config::{TyphaConfig, TyphaConfigSource};
-use typha_tls::lifetime::{ConnectionLifetime, LostTrustPolicy};
-use typha_tls::listener::TyphaConnection;
+use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
 use typha_tls::reload::TlsConfigSource;
 use typha_tls::testing::{self, TestLeaf};
 use typha_tls::{
@@ -65,9 +66,9 @@ impl Felixes {
 }
 
 /// Answers each byte with the generation, and whether the connection is to end.
-async fn serve(mut connection: TyphaConnection) {
+async fn serve(mut connection: Connection) {
     while connection.read_u8().await.is_ok() {
-        let answer = (connection.generation() << 1) | u64::from(connection.drop_reason().is_some());
+        let answer = (connection.generation() << 1) | u64::from(connection.close_reason().is_some());
         if connection.write_u64(answer).await.is_err() {
             return;
         }
@@ -94,7 +95,7 @@ async fn typha_reloads(
     let decisions = Whereabouts::<Decision>::new();
     let refused = decisions.clone();
     let mut lifetime = ConnectionLifetime::default();
-    lifetime.on_lost_trust = LostTrustPolicy::CloseAtOnce;
+    lifetime.on_lost_trust = ClosePolicy::CloseWithin(Duration::ZERO);
     let mut listener = TyphaListener::builder(acceptor.clone())
         .lifetime(lifetime)
         .on_failed_handshake(move |failed| refused.decided(failed.peer_address, Err(failed.error)))

@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
-use typha_tls::dialer::FelixConnection;
+use typha_tls::Connection;
 use typha_tls::error::{WithCauses, alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 
 use crate::output::{self, FAILED, REFUSED_BY_PEER, SUCCESS};
 
 /// Copies both ways until Typha closes. Returns what to add to the outcome, and the exit code.
-pub(super) async fn talk(connection: FelixConnection) -> (Value, u8) {
+pub(super) async fn talk(connection: Connection) -> (Value, u8) {
     let acceptance = match connection.acceptance() {
         Acceptance::Confirmed => "confirmed",
         Acceptance::NotAsked => "not_asked",
@@ -85,8 +85,8 @@ async fn transfer(
     ended
 }
 
-type WriteHalf = tokio::io::WriteHalf<FelixConnection>;
-type ReadHalf = tokio::io::ReadHalf<FelixConnection>;
+type WriteHalf = tokio::io::WriteHalf<Connection>;
+type ReadHalf = tokio::io::ReadHalf<Connection>;
 
 const SENDING: &str = "sending to Typha";
 

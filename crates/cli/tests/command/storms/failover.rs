@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use typha_tls::config::{FelixConfig, Sources};
-use typha_tls::dialer::{DialerPhase, FelixDialer, FixedEndpoints, TyphaEndpoint};
+use typha_tls::dialer::{DialerPhase, FelixDialer, TyphaEndpoint};
 
 use super::rig::*;
 
@@ -25,7 +25,7 @@ async fn kill(felixes: usize) -> Duration {
     let cancel = CancellationToken::new();
     let mut states = Vec::new();
     for _ in 0..felixes {
-        let dialer = FelixDialer::new(connector.clone(), FixedEndpoints::new(endpoints.clone()));
+        let dialer = FelixDialer::new(connector.clone(), Vec::from_iter(endpoints.clone()));
         let dialer = dialer.with_node_name("ours");
         states.push(dialer.state());
         let cancel = cancel.clone();

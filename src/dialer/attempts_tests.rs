@@ -14,7 +14,6 @@ use tokio::time::{advance, sleep};
 
 use super::*;
 use crate::dialer::EndpointSource;
-use crate::dialer::transport::OwnLeaf;
 use crate::error::HandshakePhase;
 use crate::identity::PeerIdentity;
 
@@ -130,13 +129,7 @@ impl Transport for Network {
         }
     }
 
-    async fn handshake(
-        &self,
-        tcp: Open,
-        _: Vec<u8>,
-        after: Duration,
-        deadline: Instant,
-    ) -> Result<Open, HandshakeError> {
+    async fn handshake(&self, tcp: Open, after: Duration, deadline: Instant) -> Result<Open, HandshakeError> {
         self.note(Speaks(tcp.0));
         self.most_spoken_to.fetch_max(self.open.load(SeqCst), SeqCst);
         let Typha::Open(_, tls) = self.typhas[&tcp.0] else { panic!("no connection") };
@@ -239,16 +232,15 @@ impl Dialer {
                 self.waits.lock().unwrap().push(wait.as_millis());
             }
         };
-        let means = Means {
+        let context = Context {
             transport: &self.network,
             source: &self.source,
             known: &self.known,
             limits: &self.limits,
             own_node: Some(OWN),
-            first_message: &[],
             progress: &progress,
         };
-        let (endpoint, stream) = Connecting::new(means).connect().await?;
+        let (endpoint, stream) = Attempts::new(context).connect().await?;
         assert_eq!(endpoint.address.port(), stream.0);
         Ok(stream.0)
     }

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::standing::{Loss, Standing};
+use super::trust::{LossKind, judge};
 use crate::Role;
 use crate::identity::RequiredIdentity;
-use crate::material::{RevocationLists, RevocationPolicy, TrustBundle};
+use crate::material::{Material, RevocationLists, RevocationPolicy, TrustBundle};
 use crate::policy::TlsPolicy;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
-use crate::tls_config::TlsConfig;
-use crate::tls_context::{InForce, TlsContext};
+use crate::verifier::{PeerVerifier, VerifiedPeer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -22,7 +20,8 @@ struct Site {
     ca: TestCa,
     felix: TestLeaf,
     began: SystemTime,
-    standing: Standing,
+    /// As it was accepted.
+    peer: VerifiedPeer,
 }
 
 /// What another configuration has.
@@ -41,10 +40,9 @@ impl Site {
         let ca = TestCa::new(CertificateSpec::ca("ca").valid(began - HOUR, began + 1000 * HOUR)).unwrap();
         let spec = CertificateSpec::leaf("felix").valid(began - HOUR, began + HOUR);
         let felix = ca.issue(spec).unwrap();
-        let context = context(&ca, &Changed::nothing(&[ca.root().clone()]), began);
-        let peer = context.verifier.verify(felix.chain(), Role::Felix, at(began)).unwrap();
-        let standing = Standing::new(peer, felix.chain(), 1);
-        Self { ca, felix, began, standing }
+        let verifier = verifier(&ca, &Changed::nothing(&[ca.root().clone()]), began);
+        let peer = verifier.verify(felix.chain(), Role::Felix, at(began)).unwrap();
+        Self { ca, felix, began, peer }
     }
 
     /// The CA made anew, with its name and key.
@@ -62,12 +60,17 @@ impl Site {
 
     /// The judgement so long after the begin: what kind of loss, for which reason.
     fn judged(&self, after: Duration, changed: &Changed<'_>) -> (&'static str, &'static str) {
-        let context = context(&self.ca, changed, self.began);
-        match self.standing.judge(&context, at(self.began + after)) {
+        let verifier = verifier(&self.ca, changed, self.began);
+        match judge(&verifier, self.felix.chain(), &self.peer, at(self.began + after)) {
             Ok(_) => ("none", ""),
-            Err(loss @ Loss::Expired(_)) => ("expired", loss.rejection().reason()),
-            Err(loss @ Loss::NotYetValid(_)) => ("not yet valid", loss.rejection().reason()),
-            Err(loss @ Loss::Trust(_)) => ("trust", loss.rejection().reason()),
+            Err(loss) => {
+                let kind = match loss.kind {
+                    LossKind::Distrusted => "trust",
+                    LossKind::Expired => "expired",
+                    LossKind::NotYetValid => "not yet valid",
+                };
+                (kind, loss.rejection.reason())
+            }
         }
     }
 }
@@ -79,7 +82,7 @@ impl<'a> Changed<'a> {
     }
 }
 
-fn context(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> Arc<TlsContext<ServerConfig>> {
+fn verifier(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> PeerVerifier {
     let policy = TlsPolicy::builder().time_provider(Arc::new(TestClock::new())).build().unwrap();
     let typha = ca.issue(CertificateSpec::leaf("typha")).unwrap();
     let mut material = material(ca, &typha, policy.provider()).unwrap();
@@ -88,7 +91,8 @@ fn context(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> Arc<TlsCont
     let lists = RevocationLists::from_der([list], &material.trust_bundle, policy.provider()).unwrap();
     material.revocation_lists = lists.with_policy(changed.policy);
     let required = RequiredIdentity::common_name(changed.required).unwrap();
-    InForce::new(TlsConfig::new(material, required, policy)).current()
+    let Material { trust_bundle, revocation_lists, .. } = material;
+    PeerVerifier::new(trust_bundle, revocation_lists, required, policy.provider())
 }
 
 fn at(time: SystemTime) -> UnixTime {
@@ -105,7 +109,7 @@ fn an_expired_certificate_of_the_same_ca_does_not_hide_that_a_peer_is_revoked() 
         let changed = Changed { revoked: &revoked, ..Changed::nothing(&cas) };
         assert_eq!(site.judged(Duration::ZERO, &changed), ("trust", "revoked"));
         assert_eq!(site.judged(2 * HOUR, &changed), ("trust", "revoked"));
-        let verifier = context(&site.ca, &changed, site.began).verifier.clone();
+        let verifier = verifier(&site.ca, &changed, site.began);
         let rejection = verifier.verify(site.felix.chain(), Role::Felix, at(site.began)).unwrap_err();
         assert_eq!(rejection.reason(), "revoked");
         assert_eq!(site.judged(Duration::ZERO, &Changed::nothing(&cas)), ("none", ""));
@@ -152,9 +156,9 @@ fn a_dead_certificate_of_a_ca_that_was_removed_keeps_nobody() {
 #[test]
 fn who_has_expired_takes_no_place_among_those_who_are_remembered() {
     let site = Site::new();
-    let context = context(&site.ca, &Changed::nothing(&[site.ca.root().clone()]), site.began);
-    assert!(site.standing.judge(&context, at(site.began + 2 * HOUR)).is_err());
-    let verifier = format!("{:?}", context.verifier);
+    let verifier = verifier(&site.ca, &Changed::nothing(&[site.ca.root().clone()]), site.began);
+    assert!(judge(&verifier, site.felix.chain(), &site.peer, at(site.began + 2 * HOUR)).is_err());
+    let verifier = format!("{verifier:?}");
     assert!(verifier.contains("ChainCache { chains: 0,"), "{verifier}");
 }
 

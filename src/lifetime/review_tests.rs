@@ -4,111 +4,157 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use super::TyphaListener;
-use super::reports::LostTrust;
-use super::review::review;
-use super::roll::Entry;
-use super::shared::Shared;
+use super::connections::{Connections, Entry, Observer};
+use super::{ClosePolicy, CloseReason, ConnectionLifetime, LostTrust, TrustState, review};
 use crate::identity::RequiredIdentity;
-use crate::lifetime::{ConnectionLifetime, DropReason, ExpiryPolicy, LostTrustPolicy, Standing};
 use crate::material::TrustBundle;
 use crate::policy::TlsPolicy;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
-use crate::{Role, TlsConfig, TyphaAcceptor};
+use crate::tls_config::TlsConfig;
+use crate::tls_context::{End, InForce};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+const AT_ONCE: ClosePolicy = ClosePolicy::CloseWithin(Duration::ZERO);
 
-/// Two CAs, and a listener without a socket that trusts both.
-struct Site {
+/// Two CAs, and an end without a socket that trusts both.
+struct Site<C = ServerConfig> {
     cas: [TestCa; 2],
-    typha: TestLeaf,
+    own: TestLeaf,
     clock: TestClock,
-    shared: Arc<Shared>,
-    reported: Arc<Mutex<Vec<LostTrust>>>,
+    in_force: InForce<C>,
+    connections: Arc<Connections>,
+    seen: Arc<Seen>,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Seen {
+    reported: Mutex<Vec<LostTrust>>,
+    lost_trust: Mutex<BTreeMap<&'static str, usize>>,
+    dropped: Mutex<BTreeMap<&'static str, usize>>,
+}
+
+impl Observer for Arc<Seen> {
+    fn active(&self, _: usize) {}
+
+    fn close_requested(&self, reason: CloseReason, connections: usize) {
+        *self.dropped.lock().unwrap().entry(reason.as_str()).or_default() += connections;
+    }
+
+    fn lost_trust(&self, lost: LostTrust) {
+        *self.lost_trust.lock().unwrap().entry(lost.rejection.reason()).or_default() += 1;
+        self.reported.lock().unwrap().push(lost);
+    }
 }
 
 impl Site {
     fn new(lifetime: ConnectionLifetime) -> Self {
+        Self::of_end(lifetime)
+    }
+}
+
+impl<C: End> Site<C> {
+    fn of_end(lifetime: ConnectionLifetime) -> Self {
         let now = SystemTime::now();
         let ca = |name| TestCa::new(CertificateSpec::ca(name).valid(now - HOUR, now + 1000 * HOUR)).unwrap();
         let cas = [ca("one"), ca("two")];
-        let (typha, clock) = (cas[0].issue(CertificateSpec::leaf("typha")).unwrap(), TestClock::new());
-        let acceptor = TyphaAcceptor::new(config(&[&cas[0], &cas[1]], &typha, &clock, "felix"));
-        let reported = Arc::<Mutex<Vec<_>>>::default();
-        let sink = reported.clone();
-        let builder = TyphaListener::builder(acceptor)
-            .lifetime(lifetime)
-            .on_lost_trust(move |lost| sink.lock().unwrap().push(lost));
-        Self { cas, typha, clock, shared: builder.shared(), reported }
+        let (own, clock) = (cas[0].issue(CertificateSpec::leaf("own")).unwrap(), TestClock::new());
+        let in_force = InForce::new(config(&[&cas[0], &cas[1]], &own, &clock, "peer"));
+        let seen = Arc::<Seen>::default();
+        let observer = Box::new(seen.clone());
+        let connections = Connections::new(in_force.generations(), lifetime, SECOND, observer);
+        Self {
+            cas,
+            own,
+            clock,
+            in_force,
+            connections: Arc::new(connections),
+            seen,
+            stop: CancellationToken::new(),
+        }
     }
 
-    /// Puts in force what trusts these CAs only.
+    /// Puts a configuration in force that trusts these CAs only.
     fn trust(&self, cas: &[usize]) -> u64 {
-        self.require(cas, "felix")
+        self.require(cas, "peer")
     }
 
     fn require(&self, cas: &[usize], name: &str) -> u64 {
         let cas: Vec<_> = cas.iter().map(|&index| &self.cas[index]).collect();
-        self.shared.acceptor.replace(config(&cas, &self.typha, &self.clock, name))
+        self.in_force.replace(config(&cas, &self.own, &self.clock, name))
     }
 
     fn leaf(&self, ca: usize, valid_for: Duration) -> TestLeaf {
         let now = SystemTime::now();
-        let spec = CertificateSpec::leaf("felix").valid(now - HOUR, now + valid_for);
+        let spec = CertificateSpec::leaf("peer").valid(now - HOUR, now + valid_for);
         self.cas[ca].issue(spec).unwrap()
     }
 
-    /// A connection that the configuration in force has accepted.
-    fn standing(&self, leaf: &TestLeaf) -> Standing {
-        let context = self.shared.acceptor.in_force.current();
-        let peer = context.verifier.verify(leaf.chain(), Role::Felix, self.clock.now()).unwrap();
-        Standing::new(peer, leaf.chain(), context.generation)
+    /// Of a connection that the configuration in force has accepted.
+    fn trust_state(&self, leaf: &TestLeaf) -> TrustState {
+        let context = self.in_force.current();
+        let peer = context.verifier.verify(leaf.chain(), C::LOCAL.peer(), self.clock.now()).unwrap();
+        TrustState::new(peer, leaf.chain(), context.generation)
     }
 
-    fn enter(&self, standing: Standing) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(([127, 0, 0, 1], 1).into(), standing, &self.shared.lifetime));
-        self.shared.enter(&entry);
-        entry
+    fn enter(&self, trust: TrustState) -> Arc<Entry> {
+        self.connections.add(([127, 0, 0, 1], 1).into(), trust)
     }
 
     fn connect(&self, leaf: &TestLeaf) -> Arc<Entry> {
-        self.enter(self.standing(leaf))
+        self.enter(self.trust_state(leaf))
     }
 
     fn many(&self, leaf: &TestLeaf, count: usize) -> Vec<Arc<Entry>> {
         (0..count).map(|_| self.connect(leaf)).collect()
     }
 
+    /// Reviews as a listener does.
     fn start(&self) -> JoinHandle<()> {
-        tokio::spawn(review(self.shared.clone()))
+        let (stop, connections) = (self.stop.clone(), self.connections.clone());
+        let over = async move {
+            stop.cancelled().await;
+            connections.emptied().await;
+        };
+        tokio::spawn(review(self.in_force.clone(), self.connections.clone(), over))
     }
 
     /// The reasons reported since it was last asked.
     fn reported(&self) -> Vec<(&'static str, bool)> {
-        let reported = std::mem::take(&mut *self.reported.lock().unwrap());
+        let reported = std::mem::take(&mut *self.seen.reported.lock().unwrap());
         reported.iter().map(|lost| (lost.rejection.reason(), lost.closes)).collect()
+    }
+
+    fn lost_trust(&self) -> BTreeMap<&'static str, usize> {
+        self.seen.lost_trust.lock().unwrap().clone()
+    }
+
+    fn dropped(&self) -> BTreeMap<&'static str, usize> {
+        self.seen.dropped.lock().unwrap().clone()
     }
 }
 
-fn config(cas: &[&TestCa], typha: &TestLeaf, clock: &TestClock, name: &str) -> TlsConfig {
+fn config(cas: &[&TestCa], own: &TestLeaf, clock: &TestClock, name: &str) -> TlsConfig {
     let policy = TlsPolicy::builder().time_provider(Arc::new(clock.clone())).build().unwrap();
-    let mut material = material(cas[0], typha, policy.provider()).unwrap();
+    let mut material = material(cas[0], own, policy.provider()).unwrap();
     material.trust_bundle = TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap();
-    let required = RequiredIdentity::common_name(name).unwrap();
-    TlsConfig::new(material, required, policy)
+    TlsConfig::new(material, RequiredIdentity::common_name(name).unwrap(), policy)
 }
 
-fn lifetime(on_lost_trust: LostTrustPolicy, on_expiry: ExpiryPolicy) -> ConnectionLifetime {
+fn lifetime(on_lost_trust: ClosePolicy, on_expiry: ClosePolicy) -> ConnectionLifetime {
     ConnectionLifetime { on_lost_trust, on_expiry, ..ConnectionLifetime::default() }
 }
 
 fn told(entries: &[Arc<Entry>]) -> usize {
-    entries.iter().filter(|entry| entry.ending.reason().is_some()).count()
+    entries.iter().filter(|entry| entry.reason().is_some()).count()
 }
 
 /// The clock stands still otherwise: lets everything happen that happens at once.
@@ -129,7 +175,7 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
     let began = Instant::now();
     settle().await;
     assert_eq!(
-        site.reported.lock().unwrap().iter().filter(|lost| lost.generation == generation).count(),
+        site.seen.reported.lock().unwrap().iter().filter(|lost| lost.generation == generation).count(),
         100
     );
     assert_eq!(site.reported(), [("unknown_ca", true); 100]);
@@ -141,35 +187,32 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
         }
         sleep(Duration::from_millis(600)).await;
     }
-    assert!(go.iter().all(|entry| entry.ending.reason() == Some(DropReason::LostTrust)));
+    assert!(go.iter().all(|entry| entry.reason() == Some(CloseReason::LostTrust)));
     sleep(HOUR).await;
     assert_eq!(told(&stay), 0);
-    let stats = site.shared.stats();
-    assert_eq!(stats.lost_trust, BTreeMap::from([("unknown_ca", 100)]));
-    assert_eq!(stats.dropped, BTreeMap::from([("lost_trust", 100)]));
+    assert_eq!(site.lost_trust(), BTreeMap::from([("unknown_ca", 100)]));
+    assert_eq!(site.dropped(), BTreeMap::from([("lost_trust", 100)]));
     assert!(site.reported().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn owners_have_their_grace() {
-    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let site = Site::new(lifetime(AT_ONCE, ClosePolicy::ReportOnly));
     let entry = site.connect(&site.leaf(1, HOUR));
     site.start();
     site.trust(&[0]);
     settle().await;
-    assert!(entry.ending.told().is_cancelled() && !entry.ending.is_cut());
+    assert!(entry.close_requested().is_cancelled() && !entry.is_force_closed());
     sleep(Duration::from_millis(990)).await;
-    assert!(!entry.ending.is_cut());
+    assert!(!entry.is_force_closed());
     sleep(Duration::from_millis(10)).await;
-    assert!(entry.ending.is_cut());
+    assert!(entry.is_force_closed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_at_once_or_never() {
-    for (policy, reason) in
-        [(LostTrustPolicy::CloseAtOnce, Some(DropReason::LostTrust)), (LostTrustPolicy::ReportOnly, None)]
-    {
-        let site = Site::new(lifetime(policy, ExpiryPolicy::ReportOnly));
+    for (policy, reason) in [(AT_ONCE, Some(CloseReason::LostTrust)), (ClosePolicy::ReportOnly, None)] {
+        let site = Site::new(lifetime(policy, ClosePolicy::ReportOnly));
         let go = site.many(&site.leaf(1, HOUR), 50);
         site.start();
         site.trust(&[0]);
@@ -177,20 +220,20 @@ async fn all_at_once_or_never() {
         if reason.is_none() {
             sleep(100 * HOUR).await;
         }
-        assert!(go.iter().all(|entry| entry.ending.reason() == reason), "{policy:?}");
+        assert!(go.iter().all(|entry| entry.reason() == reason), "{policy:?}");
         assert_eq!(site.reported(), vec![("unknown_ca", reason.is_some()); 50], "{policy:?}");
-        assert_eq!(go[0].standing.loss().unwrap().rejection().reason(), "unknown_ca");
+        assert_eq!(go[0].trust.loss().unwrap().rejection.reason(), "unknown_ca");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn another_required_identity_counts() {
-    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let site = Site::new(lifetime(AT_ONCE, ClosePolicy::ReportOnly));
     let entry = site.connect(&site.leaf(0, HOUR));
     site.start();
     site.require(&[0, 1], "somebody else");
     settle().await;
-    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
     assert_eq!(site.reported(), [("identity_mismatch", true)]);
 }
 
@@ -205,7 +248,7 @@ async fn who_is_trusted_again_before_its_turn_stays() {
     site.trust(&[0, 1]);
     sleep(5 * MINUTE).await;
     assert_eq!(told(&go), 3);
-    assert_eq!(go.iter().filter(|entry| entry.standing.loss().is_none()).count(), 7);
+    assert_eq!(go.iter().filter(|entry| entry.trust.loss().is_none()).count(), 7);
     // And anew.
     site.reported();
     site.trust(&[0]);
@@ -232,29 +275,27 @@ async fn who_loses_it_again_gets_another_turn() {
 
 #[tokio::test(start_paused = true)]
 async fn expiry_is_reported_once_and_closed_only_by_policy() {
-    for (policy, reason) in
-        [(ExpiryPolicy::ReportOnly, None), (ExpiryPolicy::CloseAtExpiry, Some(DropReason::Expired))]
-    {
-        let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, policy));
+    for (policy, reason) in [(ClosePolicy::ReportOnly, None), (AT_ONCE, Some(CloseReason::Expired))] {
+        let site = Site::new(lifetime(AT_ONCE, policy));
         let [short, long] = [HOUR, 2 * HOUR].map(|valid_for| site.connect(&site.leaf(0, valid_for)));
         site.start();
         // The last second in which it is valid.
-        site.clock.set(short.standing.trusted_until());
+        site.clock.set(short.trust.peer().trusted_until());
         sleep(MINUTE).await;
         assert!(site.reported().is_empty());
         site.clock.advance(Duration::from_secs(1));
         sleep(Duration::from_secs(6)).await;
         assert_eq!(site.reported(), [("expired", reason.is_some())]);
         sleep(HOUR).await;
-        assert_eq!((short.ending.reason(), long.ending.reason()), (reason, None));
+        assert_eq!((short.reason(), long.reason()), (reason, None));
         assert!(site.reported().is_empty(), "{policy:?}");
-        assert_eq!(site.shared.stats().lost_trust, BTreeMap::from([("expired", 1)]));
+        assert_eq!(site.lost_trust(), BTreeMap::from([("expired", 1)]));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_goes_back_and_forth() {
-    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::CloseAtExpiry));
+    let site = Site::new(lifetime(AT_ONCE, AT_ONCE));
     let entry = site.connect(&site.leaf(0, HOUR));
     let now = site.clock.now();
     site.start();
@@ -265,7 +306,7 @@ async fn a_clock_that_goes_back_and_forth() {
     assert_eq!(site.reported(), [("not_yet_valid", false)]);
     site.clock.set(now);
     sleep(MINUTE).await;
-    assert_eq!((entry.standing.loss(), entry.ending.reason()), (None, None));
+    assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
 
     // Far ahead: without closing, it would be trusted again.
     let site = Site::new(ConnectionLifetime::default());
@@ -277,7 +318,7 @@ async fn a_clock_that_goes_back_and_forth() {
         assert_eq!(site.reported(), [("expired", false)]);
         site.clock.set(now);
         sleep(MINUTE).await;
-        assert_eq!((entry.standing.loss(), entry.ending.reason()), (None, None));
+        assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
     }
 }
 
@@ -292,7 +333,7 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     site.trust(&[0]);
     settle().await;
     assert_eq!(site.reported(), [("unknown_ca", true)]);
-    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
 
     // The same if both come together.
     let site = Site::new(ConnectionLifetime::default());
@@ -302,34 +343,34 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     site.start();
     settle().await;
     assert_eq!(site.reported(), [("unknown_ca", true)]);
-    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
 }
 
 /// A handshake that began with the old configuration and ends when the review has gone over the others.
 #[tokio::test(start_paused = true)]
 async fn who_comes_late_is_judged_at_once() {
     let site = Site::new(ConnectionLifetime::default());
-    let [good, bad] = [0, 1].map(|ca| site.standing(&site.leaf(ca, HOUR)));
+    let [good, bad] = [0, 1].map(|ca| site.trust_state(&site.leaf(ca, HOUR)));
     site.start();
     site.trust(&[0]);
     sleep(Duration::from_secs(1)).await;
-    let [good, bad] = [good, bad].map(|standing| site.enter(standing));
+    let [good, bad] = [good, bad].map(|trust| site.enter(trust));
     settle().await;
-    assert_eq!((good.ending.reason(), bad.ending.reason()), (None, Some(DropReason::LostTrust)));
-    assert_eq!(good.standing.generation(), 2);
+    assert_eq!((good.reason(), bad.reason()), (None, Some(CloseReason::LostTrust)));
+    assert_eq!(good.trust.generation(), 2);
 }
 
 /// The review has loaded a configuration, which is replaced before it goes over the connections.
 #[tokio::test(start_paused = true)]
 async fn nobody_is_judged_by_an_older_configuration_than_before() {
     let site = Site::new(ConnectionLifetime::default());
-    let old = site.shared.acceptor.in_force.current().generation;
+    let old = site.in_force.current().generation;
     site.trust(&[0, 1]);
     let entry = site.connect(&site.leaf(0, HOUR));
-    assert!(!entry.standing.is_due(old, site.clock.now()));
+    assert!(!entry.trust.is_due(old, site.clock.now()));
     site.clock.advance(2 * HOUR);
-    assert!(!entry.standing.is_due(old, site.clock.now()));
-    assert!(entry.standing.is_due(old + 1, site.clock.now()));
+    assert!(!entry.trust.is_due(old, site.clock.now()));
+    assert!(entry.trust.is_due(old + 1, site.clock.now()));
 }
 
 /// `cargo test --release --lib -- --ignored --nocapture ten_thousand`.
@@ -367,24 +408,95 @@ async fn connections_retire_at_their_age() {
     let half = told(&old);
     assert!((50..150).contains(&half), "{half}");
     sleep(5 * MINUTE + Duration::from_secs(1)).await;
-    assert!(old.iter().all(|entry| entry.ending.reason() == Some(DropReason::MaxAge)));
-    assert_eq!(young.ending.reason(), None);
-    assert_eq!(site.shared.stats().dropped, BTreeMap::from([("max_age", 200)]));
+    assert!(old.iter().all(|entry| entry.reason() == Some(CloseReason::MaxAge)));
+    assert_eq!(young.reason(), None);
+    assert_eq!(site.dropped(), BTreeMap::from([("max_age", 200)]));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_review_outlives_the_listener_but_not_the_connections() {
-    let site = Site::new(lifetime(LostTrustPolicy::CloseAtOnce, ExpiryPolicy::ReportOnly));
+    let site = Site::new(lifetime(AT_ONCE, ClosePolicy::ReportOnly));
     let entry = site.connect(&site.leaf(1, HOUR));
     let review = site.start();
     settle().await;
-    site.shared.stop();
+    site.stop.cancel();
     site.trust(&[0]);
     settle().await;
-    assert_eq!(entry.ending.reason(), Some(DropReason::LostTrust));
+    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
     assert!(!review.is_finished());
-    site.shared.roll.remove(&entry);
+    site.connections.remove(&entry);
     review.await.unwrap();
+}
+
+/// The end of Felix, which has one connection.
+fn felix(lifetime: ConnectionLifetime) -> (Site<ClientConfig>, Arc<Entry>) {
+    let site = Site::of_end(lifetime);
+    let entry = site.connect(&site.leaf(0, HOUR));
+    site.start();
+    (site, entry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn felix_closes_at_its_moment_within_the_minute_whatever_else_changes() {
+    fastrand::seed(7);
+    let mut moments = Vec::new();
+    for _ in 0..30 {
+        let (site, entry) = felix(ConnectionLifetime::default());
+        site.trust(&[1]);
+        let began = Instant::now();
+        while entry.reason().is_none() {
+            sleep(SECOND).await;
+            // One that trusts it no more than the one before.
+            site.trust(&[1]);
+            assert!(began.elapsed() <= 62 * SECOND, "it has put it off");
+        }
+        assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+        moments.push(began.elapsed().as_secs());
+    }
+    moments.sort_unstable();
+    assert!(moments[0] < 20 && moments[29] > 40, "not spread: {moments:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn felix_stays_if_typha_is_trusted_again_in_time() {
+    fastrand::seed(7);
+    let (mut stayed, mut gone) = (0, 0);
+    for _ in 0..30 {
+        let (site, entry) = felix(ConnectionLifetime::default());
+        site.trust(&[1]);
+        sleep(30 * SECOND).await;
+        assert_eq!(entry.trust.loss().unwrap().rejection.reason(), "unknown_ca");
+        site.trust(&[0]);
+        let was_gone = entry.reason().is_some();
+        sleep(HOUR).await;
+        assert_eq!(entry.reason().is_some(), was_gone);
+        *(if was_gone { &mut gone } else { &mut stayed }) += 1;
+    }
+    assert!(stayed > 3 && gone > 3, "{stayed} stayed, {gone} went");
+}
+
+#[tokio::test(start_paused = true)]
+async fn felix_closes_at_expiry_by_policy_only() {
+    for (on_expiry, reason) in [(ClosePolicy::ReportOnly, None), (AT_ONCE, Some(CloseReason::Expired))] {
+        let (site, entry) = felix(ConnectionLifetime { on_expiry, on_lost_trust: AT_ONCE, max_age: None });
+        site.clock.set(entry.trust.peer().trusted_until());
+        sleep(60 * SECOND).await;
+        assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
+        site.clock.advance(SECOND);
+        sleep(6 * SECOND).await;
+        assert_eq!(entry.trust.loss().unwrap().rejection.reason(), "expired");
+        assert_eq!(entry.reason(), reason);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn felix_retires_in_the_last_tenth_of_its_age() {
+    let lifetime = ConnectionLifetime { max_age: Some(100 * SECOND), ..ConnectionLifetime::default() };
+    let (_site, entry) = felix(lifetime);
+    sleep(90 * SECOND - SECOND / 100).await;
+    assert_eq!(entry.reason(), None);
+    sleep(10 * SECOND + SECOND / 50).await;
+    assert_eq!(entry.reason(), Some(CloseReason::MaxAge));
 }
 
 /// Processor time of this thread, which runs everything here.
@@ -408,7 +520,7 @@ async fn ten_thousand_are_judged_again_within_a_second_of_processor_time() {
     for (what, cas) in [("all stay", &[0, 1][..]), ("the 10,000 with one chain go", &[0])] {
         let generation = site.trust(cas);
         let began = processor_time();
-        while entries.iter().chain(&same).any(|entry| entry.standing.generation() != generation) {
+        while entries.iter().chain(&same).any(|entry| entry.trust.generation() != generation) {
             tokio::task::yield_now().await;
         }
         let took = processor_time() - began;

@@ -1,0 +1,211 @@
+//! The connection that a listener and a dialer yield.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use atomic_waker::AtomicWaker;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::lifetime::{CloseReason, Connections, Entry, TrustState};
+use crate::stream::AuthenticatedStream;
+use crate::verifier::Rejection;
+
+/// A connection of a [`TyphaListener`](crate::TyphaListener) or a [`FelixDialer`](crate::FelixDialer). It has the
+/// methods of its [`AuthenticatedStream`], such as [`peer`](AuthenticatedStream::peer) and
+/// [`tls`](AuthenticatedStream::tls).
+///
+/// The listener or the dialer may ask its owner to close it: when the peer is [no longer trusted](crate::lifetime), or
+/// when the listener [rebalances](crate::listener::ListenerHandle::rebalance) or [shuts
+/// down](crate::listener::ListenerHandle::shutdown). Then [`close_requested`](Self::close_requested) is cancelled, and
+/// the owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of a listener, or 1 s of a dialer, to
+/// finish its message and to [`close`](Self::close). After that the connection is force-closed: reading and writing
+/// fail with [`io::ErrorKind::ConnectionAborted`], and the peer is sent `close_notify` by the next read or write that
+/// is tried or in progress. So an owner that only reads and writes is right, too.
+pub struct Connection {
+    stream: AuthenticatedStream<TcpStream>,
+    entry: Arc<Entry>,
+    connections: Arc<Connections>,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        stream: AuthenticatedStream<TcpStream>,
+        peer_address: SocketAddr,
+        connections: Arc<Connections>,
+    ) -> Self {
+        let trust = TrustState::new(stream.peer().clone(), stream.peer_certificates(), stream.generation());
+        let entry = connections.add(peer_address, trust);
+        Self { stream, entry, connections }
+    }
+
+    /// The peer's address.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.entry.peer_address
+    }
+
+    /// Cancelled when the listener or the dialer asks for the end of this connection.
+    pub fn close_requested(&self) -> &CancellationToken {
+        self.entry.close_requested()
+    }
+
+    /// Why the listener or the dialer asked for the end, if it did.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.entry.reason()
+    }
+
+    /// Why the peer would no longer be accepted, if so, whether or not the connection will be
+    /// [closed](crate::lifetime::ConnectionLifetime) for it.
+    pub fn lost_trust(&self) -> Option<Rejection> {
+        self.entry.trust.loss().map(|loss| *loss.rejection)
+    }
+
+    /// Closes the connection in order; see [`AuthenticatedStream::close`]. It works after the connection was
+    /// force-closed, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`AuthenticatedStream::close`].
+    pub async fn close(mut self) -> io::Result<()> {
+        self.stream.finish().await
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
+    }
+
+    /// The error of a connection that was force-closed; sends `close_notify` as far as it goes without waiting.
+    fn force_closed<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+        let reason = self.entry.reason().map_or("dropped", CloseReason::as_str);
+        let problem = format!("this connection was ended on our side ({reason})");
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, problem)))
+    }
+
+    /// Reads or writes, unless the connection is or will be force-closed.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        waker: fn(&Entry) -> &AtomicWaker,
+        operation: impl FnOnce(Pin<&mut AuthenticatedStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.entry.is_force_closed() {
+            return self.force_closed(cx);
+        }
+        let outcome = operation(Pin::new(&mut self.stream), cx);
+        if outcome.is_pending() && self.entry.is_force_closed_or_wakes(waker(&self.entry), cx.waker()) {
+            return self.force_closed(cx);
+        }
+        outcome
+    }
+
+    /// Remembers whether the peer has closed the connection in order.
+    fn note_end(&self, is_end: bool) {
+        if is_end {
+            self.entry.is_closed_by_peer.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn reader(entry: &Entry) -> &AtomicWaker {
+    &entry.reader
+}
+
+fn writer(entry: &Entry) -> &AtomicWaker {
+    &entry.writer
+}
+
+impl Deref for Connection {
+    type Target = AuthenticatedStream<TcpStream>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.stream
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(this.poll(cx, reader, |stream, cx| stream.poll_read(cx, buffer)))?;
+        this.note_end(buffer.filled().len() == before && buffer.remaining() > 0);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Data that is not consumed stays where it was decrypted: a connection that waits for data needs no buffer of its
+/// owner's.
+impl AsyncBufRead for Connection {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        let fill = |stream: Pin<&mut AuthenticatedStream<_>>, cx: &mut Context<'_>| {
+            stream.poll_fill_buf(cx).map_ok(|data| data.is_empty())
+        };
+        let is_end = ready!(this.poll(cx, reader, fill))?;
+        this.note_end(is_end);
+        // The data stays there until it is consumed.
+        Pin::new(&mut this.stream).poll_fill_buf(cx)
+    }
+
+    fn consume(self: Pin<&mut Self>, length: usize) {
+        Pin::new(&mut self.get_mut().stream).consume(length);
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll(cx, writer, |stream, cx| stream.poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll(cx, writer, |stream, cx| stream.poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll(cx, writer, AsyncWrite::poll_flush)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll(cx, writer, AsyncWrite::poll_shutdown)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer_address", &self.entry.peer_address)
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Before it is removed: after the last one, a program that shuts down may end at once.
+        self.stream.close_without_waiting();
+        self.connections.remove(&self.entry);
+    }
+}

@@ -1,0 +1,379 @@
+//! The way of each connection, from `accept()` to its owner.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::admission::Admission;
+use super::client_hello::{self, Beginning};
+use super::limits::ShedCause;
+use super::permit::Permit;
+use super::stats::Counters;
+use super::{FailedHandshake, Observer};
+use crate::acceptor::TyphaAcceptor;
+use crate::connection::Connection;
+use crate::error::{HandshakeError, HandshakePhase};
+use crate::events;
+use crate::lifetime::Connections;
+use crate::role::Role;
+use crate::tcp;
+use crate::time::deadline_in;
+
+/// What lets connections in.
+pub(super) struct Entrance {
+    pub(super) acceptor: TyphaAcceptor,
+    pub(super) admission: Arc<Admission>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) observer: Option<Observer<FailedHandshake>>,
+    /// Where accepted connections go.
+    pub(super) connections: Arc<Connections>,
+    /// The tasks that accept, perform handshakes and rebalance; all end at once after `stop`.
+    pub(super) tasks: TaskTracker,
+    /// No connection is accepted any more.
+    pub(super) stop: CancellationToken,
+}
+
+/// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short
+/// enough to be back within a second and long enough to cost nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+const TOLD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Errors about single connections in a row that are taken for what they seem.
+const PATIENCE: u32 = 64;
+
+/// Silent connections that make room for others when there are no descriptors left.
+const SHED_AT_A_TIME: usize = 16;
+
+/// The part of the bound on a handshake that may pass in line: enough of it must be left for the handshake.
+const LONGEST_LINE: u32 = 4;
+
+impl Entrance {
+    /// Ends everything but the connections in service.
+    pub(super) fn stop(&self) {
+        self.stop.cancel();
+        self.admission.close();
+    }
+
+    /// Accepts connections until the listener is stopped, and closes the socket.
+    pub(super) async fn accept_all(self: Arc<Self>, listener: TcpListener, owners: mpsc::Sender<Connection>) {
+        let mut stopped = std::pin::pin!(self.stop.cancelled());
+        let mut trouble = Trouble::default();
+        let mut shedding = Shedding::default();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                accepted = listener.accept() => accepted,
+            };
+            let pause = match accepted {
+                Ok((tcp, peer_address)) => {
+                    trouble.over();
+                    self.let_in(tcp, peer_address, &owners)
+                        .and_then(|cause| shedding.pause(cause, Instant::now()))
+                }
+                Err(error) => {
+                    self.counters.accept_error();
+                    let pause = trouble.pause(&error);
+                    // Those that have just come have not been looked at: in the first pause they are.
+                    if is_out_of_descriptors(&error) && trouble.in_a_row > 1 {
+                        self.admission.shed_silent(SHED_AT_A_TIME);
+                    }
+                    pause
+                }
+            };
+            if let Some(pause) = pause {
+                tokio::select! {
+                    () = &mut stopped => return,
+                    () = sleep(pause) => {}
+                }
+            }
+        }
+    }
+
+    /// Starts the task of a connection, or sheds it and returns the cause.
+    fn let_in(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        mut peer_address: SocketAddr,
+        owners: &mpsc::Sender<Connection>,
+    ) -> Option<ShedCause> {
+        peer_address.set_ip(peer_address.ip().to_canonical());
+        let came = Instant::now();
+        let permit = match Permit::enter(&self.admission, peer_address.ip(), came) {
+            Ok(permit) => permit,
+            Err(cause) => {
+                self.reset(tcp, peer_address, cause);
+                return Some(cause);
+            }
+        };
+        if let Err(error) = tcp::configure_accepted(&tcp, self.acceptor.keepalive()) {
+            // It is gone already.
+            debug!(%peer_address, %error, "a connection can not be set up");
+            return None;
+        }
+        // A peer that has waited in the system's queue has sent its message meanwhile, and must not be taken for silent
+        // until its task runs.
+        let has_arrived = client_hello::has_arrived(&tcp);
+        if has_arrived {
+            permit.line_up();
+        }
+        let (entrance, owners) = (self.clone(), owners.clone());
+        self.tasks.spawn(async move {
+            entrance.serve(tcp, peer_address, permit, came, has_arrived, owners).await;
+        });
+        None
+    }
+
+    /// Takes a connection to its owner, or closes it. Its permit is given up in any case.
+    async fn serve(
+        &self,
+        tcp: TcpStream,
+        peer_address: SocketAddr,
+        permit: Permit,
+        came: Instant,
+        has_arrived: bool,
+        owners: mpsc::Sender<Connection>,
+    ) {
+        let timeout = self.acceptor.handshake_timeout();
+        let deadline = deadline_in(timeout);
+        if !has_arrived {
+            let mut begun = false;
+            let arrival = tokio::select! {
+                biased;
+                cause = permit.shed() => {
+                    // It is reported when its place is free, as what follows.
+                    drop(permit);
+                    return self.reset(tcp, peer_address, cause);
+                }
+                arrival = timeout_at(deadline, client_hello::arrival(&tcp, &mut begun)) => arrival,
+            };
+            let error = match arrival {
+                Ok(Ok(Beginning::Message)) => None,
+                Ok(Ok(Beginning::Nothing)) => {
+                    drop((tcp, permit));
+                    debug!(%peer_address, "a connection ended without having sent a byte: a probe");
+                    return self.counters.probed();
+                }
+                Ok(Err(error)) => Some(HandshakeError::Io(error)),
+                Err(_) if begun => {
+                    Some(HandshakeError::TimedOut { phase: HandshakePhase::Negotiating, after: timeout })
+                }
+                Err(_) => Some(HandshakeError::TimedOut {
+                    phase: HandshakePhase::AwaitingFirstByte,
+                    after: timeout,
+                }),
+            };
+            if let Some(error) = error {
+                drop((tcp, permit));
+                events::refused(Role::Typha, peer_address, &error);
+                return self.failed(peer_address, error, came);
+            }
+            permit.line_up();
+        }
+        if let Err(cause) = permit.started(deadline_in(timeout / LONGEST_LINE).min(deadline)).await {
+            drop(permit);
+            return self.reset(tcp, peer_address, cause);
+        }
+        let handshake = permit.measured(self.acceptor.accept_prepared(tcp, peer_address, deadline));
+        let outcome = tokio::select! {
+            biased;
+            outcome = handshake => Ok(outcome),
+            cause = permit.shed() => Err(cause),
+        };
+        let pause = match outcome {
+            Ok(Ok(stream)) => {
+                // The permit is kept meanwhile: a program that takes no connections gets no more handshakes.
+                let owner = tokio::select! {
+                    biased;
+                    // Not for having stalled: now it is complete.
+                    cause = permit.shut_down() => return self.shed(peer_address, cause),
+                    owner = owners.reserve() => owner,
+                };
+                let Ok(owner) = owner else { return self.shed(peer_address, ShedCause::ShuttingDown) };
+                self.counters.accepted(stream.peer().matched_by(), came.elapsed());
+                owner.send(Connection::new(stream, peer_address, self.connections.clone()));
+                return permit.succeeded();
+            }
+            Ok(Err(error)) => {
+                let pause = permit.failed();
+                self.failed(peer_address, error, came);
+                pause
+            }
+            Err(cause) => {
+                self.shed(peer_address, cause);
+                permit.failed()
+            }
+        };
+        tokio::select! {
+            () = pause => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    /// Closes a connection that gets no handshake. The peer learns it at once, by a reset, and nothing of it remains.
+    fn reset(&self, tcp: TcpStream, peer_address: SocketAddr, cause: ShedCause) {
+        tcp::reset_on_close(&tcp);
+        drop(tcp);
+        self.shed(peer_address, cause);
+    }
+
+    fn shed(&self, peer_address: SocketAddr, cause: ShedCause) {
+        debug!(%peer_address, %cause, "a connection was shed");
+        self.counters.shed(cause);
+    }
+
+    fn failed(&self, peer_address: SocketAddr, error: HandshakeError, came: Instant) {
+        self.counters.not_accepted(&error);
+        if let Some(observer) = &self.observer {
+            observer.call(FailedHandshake { peer_address, error, took: came.elapsed() });
+        }
+    }
+}
+
+/// Shedding costs an eighth of a handshake. With twice as many connections as can be served, that would be a tenth of
+/// what can be: so some are left in the system's queue, which costs nothing. There they wait for 4 s at most, since a
+/// full queue of 4096 is shed in that time.
+const SHED_IN_A_WINDOW: u32 = 10;
+const WINDOW: Duration = Duration::from_millis(10);
+
+/// How fast connections are shed that find the queue full.
+#[derive(Default)]
+struct Shedding {
+    window: Option<Instant>,
+    shed: u32,
+}
+
+impl Shedding {
+    /// One was shed. How long to accept none, if it was one too many. Those that have gone beyond the share of their
+    /// address do not count: one address must not slow down what comes from the others.
+    fn pause(&mut self, cause: ShedCause, now: Instant) -> Option<Duration> {
+        if cause == ShedCause::ShareFull {
+            return None;
+        }
+        let began = match self.window {
+            Some(began) if now < began + WINDOW => began,
+            _ => {
+                self.shed = 0;
+                *self.window.insert(now)
+            }
+        };
+        self.shed += 1;
+        (self.shed >= SHED_IN_A_WINDOW).then(|| began + WINDOW - now)
+    }
+}
+
+/// Errors of `accept()` in a row.
+#[derive(Default)]
+struct Trouble {
+    /// When it was logged last. At the limit of descriptors, trouble comes and goes.
+    told: Option<Instant>,
+    pause: Duration,
+    in_a_row: u32,
+}
+
+impl Trouble {
+    /// How long to wait before the next try. `None` if the error is about a connection that is gone.
+    fn pause(&mut self, error: &io::Error) -> Option<Duration> {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if is_about_one_connection(error) && self.in_a_row <= PATIENCE {
+            return None;
+        }
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now >= told + TOLD_INTERVAL) {
+            self.told = Some(now);
+            warn!(%error, "connections can not be accepted; trying again");
+        }
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        Some(self.pause)
+    }
+
+    fn over(&mut self) {
+        *self = Self { told: self.told, ..Self::default() };
+    }
+}
+
+/// What Linux reports of a connection that failed before it was accepted; accept(2) says to go on.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind;
+
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::Interrupted
+            | ErrorKind::NetworkDown
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::PermissionDenied
+    )
+}
+
+#[cfg(unix)]
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
+#[cfg(not(unix))]
+fn is_out_of_descriptors(_: &io::Error) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shedding_has_its_pace() {
+        let (mut listener, began) = (Shedding::default(), Instant::now());
+        let mut pause = |now| listener.pause(ShedCause::QueueFull, now);
+        let at = |millis| began + Duration::from_millis(millis);
+        assert!((0..9).all(|millis| pause(at(millis)).is_none()));
+        assert_eq!(pause(at(9)), Some(Duration::from_millis(1)));
+        // Another window, from when it is needed.
+        assert!((10..19).all(|millis| pause(at(millis)).is_none()));
+        assert_eq!(pause(at(19)), Some(Duration::from_millis(1)));
+        assert!((0..9).all(|_| pause(at(100)).is_none()));
+        assert_eq!(pause(at(100)), Some(WINDOW));
+    }
+
+    #[test]
+    fn one_address_does_not_slow_down_the_others() {
+        let (mut shedding, now) = (Shedding::default(), Instant::now());
+        assert!((0..100).all(|_| shedding.pause(ShedCause::ShareFull, now).is_none()));
+        assert!((0..9).all(|_| shedding.pause(ShedCause::ConnectionLimit, now).is_none()));
+        assert!(shedding.pause(ShedCause::ConnectionLimit, now).is_some());
+    }
+
+    #[tokio::test]
+    async fn errors_that_last_are_waited_out() {
+        let mut trouble = Trouble::default();
+        let out_of_descriptors = io::Error::from(io::ErrorKind::Other);
+        let mut next = || trouble.pause(&out_of_descriptors).map(|pause| pause.as_millis());
+        let pauses = [next(), next(), next(), next(), next(), next(), next(), next()];
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 500, 500].map(Some));
+        trouble.over();
+        assert_eq!(trouble.pause(&out_of_descriptors), Some(FIRST_PAUSE));
+    }
+
+    #[tokio::test]
+    async fn errors_about_one_connection_are_passed_over() {
+        let mut trouble = Trouble::default();
+        let aborted = io::Error::from(io::ErrorKind::ConnectionAborted);
+        assert!((0..PATIENCE).all(|_| trouble.pause(&aborted).is_none()));
+        assert_eq!(trouble.pause(&aborted), Some(FIRST_PAUSE));
+        trouble.over();
+        assert_eq!(trouble.pause(&aborted), None);
+    }
+}
