@@ -67,7 +67,6 @@ pub use identity::RequiredIdentity;
 pub use listener::TyphaListener;
 pub use role::Role;
 pub use stream::AuthenticatedStream;
-pub use tcp::TcpKeepalive;
 pub use tls_config::TlsConfig;
 /// What stops a [`FelixDialer`], and tells the owner of a [`Connection`] to close it.
 #[doc(no_inline)]

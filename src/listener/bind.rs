@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 
-use crate::tcp::{self, TcpKeepalive};
+use crate::tcp;
 
 /// Connections that the system keeps until they are accepted; it takes less if it is set so.
 const BACKLOG: i32 = 4096;
@@ -15,7 +16,7 @@ const BACKLOG: i32 = 4096;
 /// where there is no IPv6.
 pub(super) async fn bind(
     address: impl ToSocketAddrs,
-    keepalive: Option<TcpKeepalive>,
+    keepalive: Option<Duration>,
 ) -> io::Result<TcpListener> {
     let mut failure = None;
     for address in lookup_host(address).await? {
@@ -37,10 +38,7 @@ pub(super) async fn bind(
 }
 
 /// Takes over a socket that is bound.
-pub(super) fn adopt(
-    listener: std::net::TcpListener,
-    keepalive: Option<TcpKeepalive>,
-) -> io::Result<TcpListener> {
+pub(super) fn adopt(listener: std::net::TcpListener, keepalive: Option<Duration>) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     // Bound is not yet listening; for one that is it sets the backlog.
     SockRef::from(&listener).listen(BACKLOG)?;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use typha_tls::error::HandshakePhase;
 use typha_tls::listener::ListenerLimits;
 use typha_tls::stream::StreamTimeouts;
-use typha_tls::{FelixConnector, HandshakeError, TcpKeepalive};
+use typha_tls::{FelixConnector, HandshakeError};
 
 use crate::hostile::{RawPeer, acceptor, client_config, connector, pki};
 use crate::hosts::{Hosts, bounded, listen, until};
@@ -101,7 +101,7 @@ fn a_partition_in_a_stream_is_noticed_by_both_ends() {
         let second = Duration::from_secs(1);
         let acceptor = acceptor(&pki, &TLS13)
             .with_stream_timeouts(StreamTimeouts::new(None, Some(second)))
-            .with_keepalive(Some(TcpKeepalive::new(second, second)));
+            .with_keepalive(Some(second));
         let (mut listener, typha) = listen(acceptor, ListenerLimits::default()).await;
         let handle = listener.handle();
 
