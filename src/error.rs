@@ -139,10 +139,8 @@ pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 
 /// The name of an alert as RFC 8446 section 6 spells it, such as `access_denied`; `alert_200` for one that has none.
 pub fn alert_name(alert: AlertDescription) -> String {
-    if let AlertDescription::Unknown(code) = alert {
-        return format!("alert_{code}");
-    }
-    let camel_case = format!("{alert:?}")
+    let Some(camel_case) = alert.as_str() else { return format!("alert_{}", u8::from(alert)) };
+    let camel_case = camel_case
         .replace("CA", "Ca")
         .replace("PSK", "Psk")
         .replace("ECH", "Ech")

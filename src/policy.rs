@@ -396,14 +396,14 @@ fn join(names: impl Iterator<Item = String>) -> String {
 
 /// The IANA name; rustls writes `TLS13_AES_...` for what IANA calls `TLS_AES_...`.
 pub(crate) fn suite_name(suite: CipherSuite) -> String {
-    format!("{suite:?}").replacen("TLS13_", "TLS_", 1)
+    suite.as_str().map_or_else(|| format!("{suite:?}"), |name| name.replacen("TLS13_", "TLS_", 1))
 }
 
 /// The IANA name, in its spelling in the registry of TLS supported groups.
 pub(crate) fn group_name(group: NamedGroup) -> String {
     match group {
         NamedGroup::X25519 => "x25519".to_owned(),
-        group => format!("{group:?}"),
+        group => group.as_str().map_or_else(|| format!("{group:?}"), str::to_owned),
     }
 }
 
