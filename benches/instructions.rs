@@ -62,7 +62,7 @@ fn run(workload: &str) {
         "known_chain" => {
             let policy = TlsPolicy::builder().build().unwrap();
             let bundle = pki.ca.trust_bundle().unwrap();
-            let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
+            let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, &policy);
             let now = UnixTime::since_unix_epoch(Duration::from_secs(UnixTime::now().as_secs()));
             repeat(times, || drop(verifier.verify(pki.felix.chain(), Role::Felix, now).unwrap()));
         }

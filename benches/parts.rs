@@ -80,9 +80,8 @@ fn verify(c: &mut Criterion) {
             for intermediates in 0..=2 {
                 let (root, felix) = pki(key_type, intermediates);
                 let bundle = root.trust_bundle().unwrap();
-                let verifier =
-                    PeerVerifier::new(bundle, RevocationLists::none(), required_felix(), policy.provider())
-                        .with_chain_cache_capacity(capacity);
+                let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required_felix(), &policy)
+                    .with_chain_cache_capacity(capacity);
                 let chain = felix.chain();
                 verifier.verify(chain, Role::Felix, NOW).unwrap();
                 group.bench_function(BenchmarkId::new(name, intermediates), |b| {

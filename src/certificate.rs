@@ -84,6 +84,17 @@ impl<'a> Certificate<'a> {
         self.x509.tbs_certificate.issuer.as_raw()
     }
 
+    /// The octets of the serial number without those zeros in front that carry no digit.
+    pub(crate) fn serial_number(&self) -> &'a [u8] {
+        let mut octets = self.x509.tbs_certificate.raw_serial();
+        while let [0, rest @ ..] = octets
+            && !rest.is_empty()
+        {
+            octets = rest;
+        }
+        octets
+    }
+
     /// The contents of the serial number.
     pub(crate) fn serial(&self) -> &[u8] {
         self.x509.tbs_certificate.raw_serial()
@@ -219,6 +230,14 @@ impl<'a> Certificate<'a> {
         self.x509.extensions().iter()
     }
 }
+
+/// The subject of a DER certificate for people, even if it is not one.
+pub(crate) fn subject_text(der: &[u8]) -> String {
+    Certificate::parse(der).map_or_else(|_| UNREADABLE.to_owned(), |certificate| certificate.subject_text())
+}
+
+/// Stands for a name in a certificate that can not be parsed.
+pub(crate) const UNREADABLE: &str = "(unreadable)";
 
 /// The object identifier of a DER algorithm identifier (without its SEQUENCE header) for people.
 pub(crate) fn algorithm_text(algorithm: &[u8]) -> String {

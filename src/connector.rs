@@ -278,10 +278,10 @@ impl FelixConnector {
             })
             .into_fallible();
         queued.map_err(HandshakeError::Io)?;
-        let Completed { stream: mut tls, peer, asked_for_certificate } =
+        let Completed { stream: mut tls, peer, certificate_requested } =
             handshake::run(pin!(connect), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        let acceptance = if asked_for_certificate {
+        let acceptance = if certificate_requested {
             self.await_acceptance(&mut tls, &facts, deadline).await
         } else {
             warn!("Typha did not ask for our certificate: it lets anyone in");

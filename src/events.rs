@@ -51,6 +51,8 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
                 uri_sans = %QuotedList(identity.uri_san_list()),
                 ca = stream.peer().ca(),
+                serial = stream.peer().serial(),
+                sha256 = stream.peer().sha256(),
                 tls_version = stream.tls().version(),
                 cipher_suite = stream.tls().cipher_suite(),
                 group = stream.tls().group(),

@@ -13,7 +13,7 @@ use tokio_rustls::TlsStream;
 use crate::error::{HandshakeError, HandshakePhase, tls_error};
 use crate::stream::{Start, Wire, with_start};
 use crate::time::deadline_in;
-use crate::verifier::{Accepted, Rejection, VerifiedPeer, with_asked};
+use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
 
 /// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,8 +27,8 @@ const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) struct Completed<IO> {
     pub(crate) stream: Box<TlsStream<Wire<IO>>>,
     pub(crate) peer: VerifiedPeer,
-    /// Felix's end only: whether Typha asked for a certificate.
-    pub(crate) asked_for_certificate: bool,
+    /// Felix's end only: whether Typha requested a certificate.
+    pub(crate) certificate_requested: bool,
 }
 
 /// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
@@ -45,12 +45,12 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = poll_fn(|cx| handshake.as_mut().poll(cx).map_ok(|stream| Box::new(stream.into())));
-    let ((outcome, asked), start) = with_start(with_asked(timeout_at(deadline, handshake))).await;
+    let ((outcome, verdict), start) = with_start(with_verdict(timeout_at(deadline, handshake))).await;
     match outcome {
-        Ok(Ok(stream)) => match asked.verdict {
+        Ok(Ok(stream)) => match verdict.peer {
             Some(Ok(accepted)) => {
-                let peer = accepted.remember();
-                Ok(Completed { stream, peer, asked_for_certificate: asked.for_certificate })
+                let peer = VerifiedPeer::proven(accepted.remember());
+                Ok(Completed { stream, peer, certificate_requested: verdict.certificate_requested })
             }
             // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
             Some(Err(_)) | None => {
@@ -58,10 +58,10 @@ where
             }
         },
         Ok(Err((error, wire))) => {
-            let error = match asked.verdict {
+            let error = match verdict.peer {
                 Some(Err(rejection)) => (*rejection).into(),
-                Some(Ok(Accepted { peer, .. })) if is_bad_signature(&error) => {
-                    Rejection::KeyNotProven { presented: peer.identity().clone() }.into()
+                Some(Ok(accepted)) if is_bad_signature(&error) => {
+                    Rejection::KeyNotProven { presented: accepted.chain.identity().clone() }.into()
                 }
                 _ => match failure(error, phase(&start)) {
                     HandshakeError::Closed { .. } | HandshakeError::Tls(TlsError::InvalidMessage(_))

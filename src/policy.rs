@@ -13,6 +13,7 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use rustls::crypto::hash::{Hash, HashAlgorithm};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{
@@ -30,6 +31,7 @@ pub(crate) const DEFAULT_CHAIN_CACHE_CAPACITY: usize = 16_384;
 #[derive(Clone)]
 pub struct TlsPolicy {
     provider: Arc<CryptoProvider>,
+    sha256: Sha256,
     versions: Vec<&'static SupportedProtocolVersion>,
     // Shared, since they are large.
     server: Arc<ConfigBuilder<ServerConfig, WantsVerifier>>,
@@ -41,6 +43,29 @@ pub struct TlsPolicy {
 
 /// One for all policies, so that it can be told whether two have the same.
 static SYSTEM_CLOCK: LazyLock<Arc<dyn TimeProvider>> = LazyLock::new(|| Arc::new(DefaultTimeProvider));
+
+/// SHA-256 by a crypto provider.
+#[derive(Clone, Copy)]
+pub(crate) struct Sha256(&'static dyn Hash);
+
+impl Sha256 {
+    /// Every provider has it in a cipher suite, as TLS demands (RFC 8446 section 9.1), unless somebody left it out.
+    fn of_provider(provider: &CryptoProvider) -> Option<Self> {
+        let mut hashes = provider.cipher_suites.iter().map(|suite| match suite {
+            SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
+            SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
+        });
+        hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256).map(Self)
+    }
+
+    pub(crate) fn of(self, bytes: &[u8]) -> [u8; 32] {
+        let mut digest = [0; 32];
+        for (to, from) in digest.iter_mut().zip(self.0.hash(bytes).as_ref()) {
+            *to = *from;
+        }
+        digest
+    }
+}
 
 /// Builds a [`TlsPolicy`] from names as operators write them.
 #[derive(Clone, Debug)]
@@ -67,6 +92,13 @@ pub enum PolicyError {
     /// The crypto provider has no random numbers to give: the system has no source of entropy, say.
     #[error("the crypto provider gives no random numbers, without which there is no TLS")]
     NoRandomNumbers,
+    /// Neither the crypto provider that was given nor one that is compiled in has a cipher suite with SHA-256, which
+    /// TLS demands (RFC 8446 section 9.1). It hashes certificates; the list of cipher suites need not contain one.
+    #[error(
+        "the crypto provider has no cipher suite with SHA-256: give it one, or enable the feature aws-lc-rs, fips or \
+         ring"
+    )]
+    NoSha256,
     /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy
     /// and authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
     #[error("the cipher suite {} is not supported; supported are {supported}", Quoted(name))]
@@ -156,6 +188,10 @@ impl TlsPolicy {
     /// Where a configuration of Felix's end begins.
     pub(crate) fn client(&self) -> ConfigBuilder<ClientConfig, WantsVerifier> {
         ConfigBuilder::clone(&self.client)
+    }
+
+    pub(crate) fn sha256(&self) -> Sha256 {
+        self.sha256
     }
 
     /// Whether the one does and judges as the other.
@@ -259,6 +295,10 @@ impl TlsPolicyBuilder {
                 provider
             }
         };
+        // Before the list of cipher suites takes it away.
+        let sha256 = Sha256::of_provider(&provider)
+            .or_else(|| Sha256::of_provider(&default_provider()?))
+            .ok_or(PolicyError::NoSha256)?;
         let mut versions = match self.min_version.as_deref() {
             None | Some("1.2") => vec![&version::TLS13, &version::TLS12],
             Some("1.3") => vec![&version::TLS13],
@@ -291,6 +331,7 @@ impl TlsPolicyBuilder {
             .map_err(unusable)?;
         Ok(TlsPolicy {
             provider,
+            sha256,
             versions,
             server: server.into(),
             client: client.into(),
@@ -540,6 +581,21 @@ mod tests {
         let (one, other) = (&One, &Other);
         assert!(!given(one).is_same_as(&given(other)));
         assert!(given(one).is_same_as(&given(one)));
+    }
+
+    /// Whatever cipher suites the policy leaves, and even if the provider that is given has none with it.
+    #[test]
+    fn sha256_is_always_there() {
+        let of_abc =
+            |builder: TlsPolicyBuilder| crate::text::hex(&builder.build().unwrap().sha256().of(b"abc"));
+        let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        for suites in ["", "TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_256_GCM_SHA384"] {
+            assert_eq!(of_abc(TlsPolicy::builder().cipher_suites(suites)), sha256, "{suites}");
+        }
+        let mut provider = default_provider().unwrap();
+        provider.cipher_suites.retain(|suite| suite_name(suite.suite()).ends_with("SHA384"));
+        assert!(Sha256::of_provider(&provider).is_none());
+        assert_eq!(of_abc(TlsPolicy::builder().provider(Arc::new(provider))), sha256);
     }
 
     #[test]

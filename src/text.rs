@@ -1,7 +1,7 @@
 //! How untrusted text and points in time are shown: escaped, cut, and in one format.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
@@ -71,6 +71,15 @@ impl<T: AsRef<str>> fmt::Debug for QuotedList<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Lower-case hexadecimal, two digits for each octet.
+pub(crate) fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{octet:02x}");
+        text
+    })
 }
 
 /// Shows a point in time as RFC 3339 in UTC.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
-use crate::verifier::{ClientCertificate, ClientVerifier, PeerVerifier, ServerVerifier};
+use crate::verifier::{ClientCertificate, HandshakeVerifier, PeerVerifier};
 
 /// What all handshakes of one end share. It never changes; `C` is the rustls configuration of that end.
 pub(crate) struct TlsContext<C> {
@@ -45,7 +45,7 @@ impl End for ServerConfig {
     fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
         let mut rustls = policy
             .server()
-            .with_client_cert_verifier(Arc::new(ClientVerifier::new(verifier.clone())))
+            .with_client_cert_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Felix)))
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.credentials.certified_key())));
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
@@ -59,11 +59,11 @@ impl End for ClientConfig {
     const LOCAL: Role = Role::Felix;
 
     fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
-        let certificate = ClientCertificate::new(material.credentials.certified_key());
+        let certificate = ClientCertificate(material.credentials.certified_key());
         let mut rustls = policy
             .client()
             .dangerous() // rustls's word for any verifier but its own
-            .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(verifier.clone())))
+            .with_custom_certificate_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Typha)))
             .with_client_cert_resolver(Arc::new(certificate));
         // A resumed session is not judged by the verifier.
         rustls.resumption = Resumption::disabled();
@@ -126,8 +126,7 @@ fn build<C: End>(config: TlsConfig, generation: u64, former: Option<&TlsContext<
         _ => {
             let TlsConfig { material, required_peer, policy } = &config;
             let (cas, lists) = (material.trust_bundle.clone(), material.revocation_lists.clone());
-            let verifier = PeerVerifier::new(cas, lists, required_peer.clone(), policy.provider());
-            Arc::new(verifier.with_chain_cache_capacity(policy.chain_cache_capacity()))
+            Arc::new(PeerVerifier::new(cas, lists, required_peer.clone(), policy))
         }
     };
     TlsContext { rustls: Arc::new(C::configure(&config, &verifier)), verifier, config, generation }

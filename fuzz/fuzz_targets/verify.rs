@@ -13,7 +13,7 @@ use typha_tls::Role;
 use typha_tls::identity::{MatchedBy, PeerIdentity, RequiredIdentity};
 use typha_tls::material::{RevocationLists, RevocationPolicy};
 use typha_tls::testing::{FELIX_COMMON_NAME, FELIX_SPIFFE_ID};
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
 use typha_tls_fuzz::certificate::Parts;
 use typha_tls_fuzz::fixtures::{self, CERTIFICATES, NOW, POLICY, REVOCATION_LIST};
 use typha_tls_fuzz::input::Input;
@@ -37,7 +37,7 @@ static VERIFIERS: LazyLock<Vec<PeerVerifier>> = LazyLock::new(|| {
         .flat_map(|required| [(required.clone(), RevocationLists::none()), (required, lists.clone())])
         .chain([(fixtures::required_felix(), strict)])
         .map(|(required, lists)| {
-            PeerVerifier::new(fixtures::trust_bundle(), lists, required, POLICY.provider())
+            PeerVerifier::new(fixtures::trust_bundle(), lists, required, &POLICY)
         })
         .collect()
 });
@@ -72,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// All but until when the path holds: of several paths, another one may be known than the first that is found.
-fn said(verdict: &Result<VerifiedPeer, Rejection>) -> String {
+fn said(verdict: &Result<VerifiedChain, Rejection>) -> String {
     let peer =
         verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
     format!("{peer:?}")
@@ -108,7 +108,7 @@ fn certificate<'a>(input: &mut Input<'a>) -> CertificateDer<'a> {
 
 /// Accepted implies that the rule holds, by this crate's own reading and by another.
 fn check_accepted(
-    peer: &VerifiedPeer,
+    peer: &VerifiedChain,
     required: &RequiredIdentity,
     leaf: &CertificateDer<'_>,
     role: Role,

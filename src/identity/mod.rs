@@ -19,7 +19,6 @@ mod peer;
 mod required;
 mod spiffe;
 
-pub(crate) use peer::Leaf;
 pub use peer::PeerIdentity;
 pub use required::{IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};
 pub use spiffe::InvalidSpiffeId;

@@ -28,7 +28,11 @@ impl PeerIdentity {
     /// [`MalformedCertificate`] if any part of the certificate, its subject or its extensions is not strictly valid:
     /// one bad name makes the whole leaf unusable, even if another name would match.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, MalformedCertificate> {
-        Leaf::parse(certificate).map(|leaf| leaf.identity)
+        Self::read(&Certificate::parse(certificate)?)
+    }
+
+    pub(crate) fn read(certificate: &Certificate<'_>) -> Result<Self, MalformedCertificate> {
+        Ok(Self { common_name: common_name(certificate)?, uri_sans: uri_sans(certificate)? })
     }
 
     /// The last Common Name attribute of the subject in DER order, or `None` if there is none or it is empty.
@@ -42,9 +46,7 @@ impl PeerIdentity {
     pub fn uri_sans(&self) -> impl ExactSizeIterator<Item = &str> {
         self.uri_sans.iter().map(AsRef::as_ref)
     }
-}
 
-impl PeerIdentity {
     /// The bytes of memory that the names take, as far as they are this one's own.
     pub(crate) fn size(&self) -> usize {
         let names = self.common_name.iter().chain(&self.uri_sans);
@@ -66,21 +68,6 @@ impl fmt::Display for PeerIdentity {
             [] => f.write_str("no URI SAN"),
             uris => write!(f, "URI SANs {}", QuotedList(uris)),
         }
-    }
-}
-
-/// A leaf certificate, wholly parsed.
-pub(crate) struct Leaf<'a> {
-    pub(crate) certificate: Certificate<'a>,
-    pub(crate) identity: PeerIdentity,
-}
-
-impl<'a> Leaf<'a> {
-    pub(crate) fn parse(der: &'a CertificateDer<'_>) -> Result<Self, MalformedCertificate> {
-        let certificate = Certificate::parse(der)?;
-        let identity =
-            PeerIdentity { common_name: common_name(&certificate)?, uri_sans: uri_sans(&certificate)? };
-        Ok(Self { certificate, identity })
     }
 }
 

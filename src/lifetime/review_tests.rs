@@ -18,6 +18,7 @@ use crate::policy::TlsPolicy;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
 use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, InForce};
+use crate::verifier::VerifiedPeer;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -101,8 +102,8 @@ impl<C: End> Site<C> {
     /// Of a connection that the configuration in force has accepted.
     fn trust_state(&self, leaf: &TestLeaf) -> TrustState {
         let context = self.in_force.current();
-        let peer = context.verifier.verify(leaf.chain(), C::LOCAL.peer(), self.clock.now()).unwrap();
-        TrustState::new(peer, leaf.chain(), context.generation)
+        let chain = context.verifier.verify(leaf.chain(), C::LOCAL.peer(), self.clock.now()).unwrap();
+        TrustState::new(VerifiedPeer::proven(chain), leaf.chain(), context.generation)
     }
 
     fn enter(&self, trust: TrustState) -> Arc<Entry> {

@@ -106,7 +106,7 @@ pub(super) fn judge(
     now: UnixTime,
 ) -> Result<VerifiedPeer, TrustLoss> {
     let rejection = match verifier.verify(chain, peer.role(), now) {
-        Ok(peer) => return Ok(peer),
+        Ok(chain) => return Ok(peer.judged_again(chain)),
         Err(rejection) => rejection,
     };
     let loss = |kind, rejection| Err(TrustLoss { kind, rejection: Box::new(rejection) });
@@ -115,11 +115,8 @@ pub(super) fn judge(
     }
     let last_good = peer.trusted_until();
     // An expired certificate must not hide that the CA is gone, or that the peer is revoked. There may be no time at
-    // which all of it is valid: the CA may have been renewed after the leaf expired. Mostly the first check is enough,
-    // and it needs no signature.
-    let without_time = verifier
-        .verify_as_of(chain, peer.role(), last_good)
-        .or_else(|_| verifier.verify_but_for_time(chain, peer.role(), last_good));
+    // which all of it is valid: the CA may have been renewed after the leaf expired.
+    let without_time = verifier.verify_but_for_time(chain, peer.role(), last_good);
     let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
     match without_time {
         // The certificates that the peer was accepted by are still valid: the time has not changed, but the trust has.

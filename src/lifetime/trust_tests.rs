@@ -41,7 +41,8 @@ impl Site {
         let spec = CertificateSpec::leaf("felix").valid(began - HOUR, began + HOUR);
         let felix = ca.issue(spec).unwrap();
         let verifier = verifier(&ca, &Changed::nothing(&[ca.root().clone()]), began);
-        let peer = verifier.verify(felix.chain(), Role::Felix, at(began)).unwrap();
+        let chain = verifier.verify(felix.chain(), Role::Felix, at(began)).unwrap();
+        let peer = VerifiedPeer::proven(chain);
         Self { ca, felix, began, peer }
     }
 
@@ -92,7 +93,7 @@ fn verifier(ca: &TestCa, changed: &Changed<'_>, began: SystemTime) -> PeerVerifi
     material.revocation_lists = lists.with_policy(changed.policy);
     let required = RequiredIdentity::common_name(changed.required).unwrap();
     let Material { trust_bundle, revocation_lists, .. } = material;
-    PeerVerifier::new(trust_bundle, revocation_lists, required, policy.provider())
+    PeerVerifier::new(trust_bundle, revocation_lists, required, &policy)
 }
 
 fn at(time: SystemTime) -> UnixTime {

@@ -79,7 +79,7 @@ impl ListenerHandle {
         self.0.connections.count()
     }
 
-    /// The number of connections in service by the [CA](crate::verifier::VerifiedPeer::ca) that accepted their peer, at
+    /// The number of connections in service by the [CA](crate::verifier::VerifiedChain::ca) that accepted their peer, at
     /// the handshake or at a later review. Connections whose owner was asked to close them do not count. While a CA is
     /// among them, removing it ends connections.
     pub fn active_by_ca(&self) -> BTreeMap<String, usize> {

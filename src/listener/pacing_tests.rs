@@ -33,7 +33,8 @@ static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
     let pki = TestPki::new().unwrap();
     let acceptor = pki.acceptor().unwrap();
     let now = UnixTime::now();
-    (acceptor.verifier().verify(pki.felix.chain(), Role::Felix, now).unwrap(), pki.felix)
+    let chain = acceptor.verifier().verify(pki.felix.chain(), Role::Felix, now).unwrap();
+    (VerifiedPeer::proven(chain), pki.felix)
 });
 
 /// One that is only counted.

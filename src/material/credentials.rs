@@ -14,7 +14,7 @@ use super::pem::{self, Expected};
 use super::trust_bundle::certificates;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
-use crate::identity::{Leaf, PeerIdentity};
+use crate::identity::PeerIdentity;
 use crate::role::Role;
 
 /// Our own certificate chain, leaf first, and the private key that belongs to the leaf.
@@ -120,9 +120,9 @@ impl Credentials {
             move |source| MaterialError::Certificate { origin, position: index + 1, source }
         };
         let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.clone()))?;
-        let leaf = Leaf::parse(leaf).map_err(malformed(0))?;
-        let (not_before, not_after) = (leaf.certificate.not_before(), leaf.certificate.not_after());
-        let identity = leaf.identity;
+        let leaf = Certificate::parse(leaf).map_err(malformed(0))?;
+        let identity = PeerIdentity::read(&leaf).map_err(malformed(0))?;
+        let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
         let mut public_keys = Vec::new();
         for (index, certificate) in chain.iter().enumerate() {
             public_keys.push(Certificate::parse(certificate).map_err(malformed(index))?.public_key_info());

@@ -12,6 +12,7 @@ use super::error::{MaterialError, Origin};
 use super::pem::{self, Expected};
 use super::warning::MaterialWarning;
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
+use crate::text::hex;
 
 /// The CAs that are trusted for the other end; never empty.
 ///
@@ -203,7 +204,7 @@ fn label(certificate: &Certificate<'_>) -> Arc<str> {
         Some(key) => ("key", key),
         None => ("serial", certificate.serial()),
     };
-    let digits: String = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let digits = hex(bytes.get(..4).unwrap_or(bytes));
     format!("{} ({what} {digits})", certificate.subject_text()).into()
 }
 

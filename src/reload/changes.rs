@@ -78,7 +78,7 @@ fn missing_issuer(
 ) -> Option<String> {
     // Which identity is required comes after the chain, and so does not matter.
     let (lists, required) = (RevocationLists::none(), config.required_peer.clone());
-    let verifier = PeerVerifier::new(bundle.clone(), lists, required, config.policy.provider());
+    let verifier = PeerVerifier::new(bundle.clone(), lists, required, &config.policy);
     match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, now) {
         Err(Rejection::UnknownCa { issuer, .. }) => Some(issuer),
         Err(Rejection::CaKeyMismatch { issuer, .. }) => {

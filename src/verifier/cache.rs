@@ -9,67 +9,35 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::hash::{Hash, HashAlgorithm};
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 
-use crate::identity::PeerIdentity;
+use super::presented::PresentedChain;
+use super::verified::{ChainFacts, VerifiedChain};
+use crate::policy::Sha256;
 use crate::role::Role;
 
-/// What is read out of a chain when it is verified.
-#[derive(Debug, Eq, PartialEq)]
-pub(super) struct VerifiedChain {
-    pub(super) identity: PeerIdentity,
-    pub(super) leaf_not_after: UnixTime,
-    pub(super) trusted_until: UnixTime,
-    /// The label of the CA that its path leads to.
-    pub(super) ca: Arc<str>,
+/// A chain that is accepted, as long as it is not known whether its peer holds the leaf's key.
+pub(crate) struct Accepted {
+    pub(crate) chain: VerifiedChain,
+    /// Where it is to be remembered, if it is not yet.
+    pub(super) newcomer: Option<Newcomer>,
 }
 
-/// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
-/// revocation list of their issuers is out of date.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Validity {
-    not_before: UnixTime,
-    /// Inclusive, as in RFC 5280 section 4.1.2.5.
-    not_after: UnixTime,
+/// A chain that is not yet in the cache.
+pub(super) struct Newcomer {
+    pub(super) cache: Arc<ChainCache>,
+    pub(super) digest: ChainDigest,
+    pub(super) accepted_at: UnixTime,
 }
 
-impl Validity {
-    pub(super) const ALWAYS: Self = Self {
-        not_before: UnixTime::since_unix_epoch(Duration::ZERO),
-        not_after: UnixTime::since_unix_epoch(Duration::MAX),
-    };
-
-    /// Always before the time `end`.
-    pub(super) fn before(end: UnixTime) -> Self {
-        match end.as_secs().checked_sub(1) {
-            Some(last) => {
-                Self { not_after: UnixTime::since_unix_epoch(Duration::from_secs(last)), ..Self::ALWAYS }
-            }
-            None => Self { not_before: Self::ALWAYS.not_after, not_after: Self::ALWAYS.not_before },
+impl Accepted {
+    /// To be called when the peer has proven that it holds the leaf's key: others can send its chain, too.
+    pub(crate) fn remember(self) -> VerifiedChain {
+        if let Some(Newcomer { cache, digest, accepted_at }) = self.newcomer {
+            cache.insert(digest, self.chain.facts.clone(), accepted_at);
         }
-    }
-
-    pub(super) fn new(not_before: UnixTime, not_after: UnixTime) -> Self {
-        Self { not_before, not_after }
-    }
-
-    pub(super) fn intersection(self, other: Self) -> Self {
-        Self {
-            not_before: self.not_before.max(other.not_before),
-            not_after: self.not_after.min(other.not_after),
-        }
-    }
-
-    pub(super) fn not_after(self) -> UnixTime {
-        self.not_after
-    }
-
-    fn contains(self, now: UnixTime) -> bool {
-        (self.not_before..=self.not_after).contains(&now)
+        self.chain
     }
 }
 
@@ -79,7 +47,7 @@ impl Validity {
 /// for a day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as
 /// often as it likes; a Felix comes once in a while.
 pub(super) struct ChainCache {
-    hash: &'static dyn Hash,
+    sha256: Sha256,
     shards: Box<[RwLock<Shard>]>,
     shard_capacity: usize,
 }
@@ -87,8 +55,7 @@ pub(super) struct ChainCache {
 type Shard = HashMap<ChainDigest, Entry>;
 
 struct Entry {
-    chain: Arc<VerifiedChain>,
-    validity: Validity,
+    facts: Arc<ChainFacts>,
     /// Seconds since 1970.
     last_used: AtomicU64,
 }
@@ -116,61 +83,42 @@ thread_local! {
 }
 
 impl ChainCache {
-    /// `None` if nothing is to be remembered.
-    pub(super) fn new(capacity: usize, hash: &'static dyn Hash) -> Option<Self> {
-        if capacity == 0 {
-            return None;
-        }
+    pub(super) fn new(capacity: usize, sha256: Sha256) -> Self {
         let shards = (capacity / SHARD_CAPACITY).clamp(1, MAX_SHARDS);
-        Some(Self {
-            hash,
+        Self {
+            sha256,
             shard_capacity: capacity / shards,
             shards: (0..shards).map(|_| RwLock::default()).collect(),
-        })
+        }
     }
 
-    pub(super) fn digest(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: Role,
-    ) -> ChainDigest {
+    pub(super) fn digest(&self, presented: &PresentedChain<'_>) -> ChainDigest {
         HASHED.with_borrow_mut(|hashed| {
             hashed.clear();
-            hashed.push(match role {
+            hashed.push(match presented.role {
                 Role::Felix => 0,
                 Role::Typha => 1,
             });
-            for certificate in std::iter::once(leaf).chain(intermediates) {
+            for certificate in presented.certificates() {
                 hashed.extend((certificate.len() as u64).to_be_bytes());
                 hashed.extend_from_slice(certificate);
             }
-            let mut digest = [0; 32];
-            for (to, from) in digest.iter_mut().zip(self.hash.hash(hashed).as_ref()) {
-                *to = *from;
-            }
-            ChainDigest(digest)
+            ChainDigest(self.sha256.of(hashed))
         })
     }
 
     /// The chain, if it was verified before and would be again. Otherwise the full check says why not, or by which
     /// other path it still is.
-    pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<VerifiedChain>> {
+    pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<ChainFacts>> {
         let shard = self.shard(digest)?.read().ok()?;
-        let entry = shard.get(digest).filter(|entry| entry.validity.contains(now))?;
+        let entry = shard.get(digest).filter(|entry| entry.facts.validity.contains(now))?;
         entry.last_used.store(now.as_secs(), Relaxed);
-        Some(entry.chain.clone())
+        Some(entry.facts.clone())
     }
 
     /// Remembers a chain that was accepted `now`, unless there is no room or it takes too much.
-    pub(super) fn insert(
-        &self,
-        digest: ChainDigest,
-        chain: Arc<VerifiedChain>,
-        validity: Validity,
-        now: UnixTime,
-    ) {
-        if !validity.contains(now) || chain.identity.size() > MAX_IDENTITY_BYTES {
+    fn insert(&self, digest: ChainDigest, facts: Arc<ChainFacts>, now: UnixTime) {
+        if !facts.validity.contains(now) || facts.identity.size() + facts.serial.len() > MAX_IDENTITY_BYTES {
             return;
         }
         let Some(Ok(mut shard)) = self.shard(&digest).map(RwLock::write) else { return };
@@ -178,7 +126,7 @@ impl ChainCache {
             let Some(dispensable) = dispensable(&shard, now) else { return };
             shard.remove(&dispensable);
         }
-        shard.insert(digest, Entry { chain, validity, last_used: AtomicU64::new(now.as_secs()) });
+        shard.insert(digest, Entry { facts, last_used: AtomicU64::new(now.as_secs()) });
     }
 
     fn shard(&self, digest: &ChainDigest) -> Option<&RwLock<Shard>> {
@@ -193,27 +141,13 @@ impl ChainCache {
 
 /// The chain that was not used for longest, if it may go.
 fn dispensable(shard: &Shard, now: UnixTime) -> Option<ChainDigest> {
-    let unused = |entry: &Entry| match entry.validity.contains(now) {
+    let unused = |entry: &Entry| match entry.facts.validity.contains(now) {
         true => now.as_secs().saturating_sub(entry.last_used.load(Relaxed)),
         false => u64::MAX,
     };
     let (digest, unused) =
         shard.iter().map(|(digest, entry)| (digest, unused(entry))).max_by_key(|&(_, unused)| unused)?;
     (unused >= KEPT_UNUSED).then_some(*digest)
-}
-
-/// SHA-256 by the provider's own implementation. A policy of AES-256 suites alone leaves only SHA-384, whose first 256
-/// bits serve as well; without any suite there is no handshake.
-pub(super) fn chain_hash(provider: &CryptoProvider) -> Option<&'static dyn Hash> {
-    let mut hashes = provider.cipher_suites.iter().map(|suite| match suite {
-        rustls::SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
-        rustls::SupportedCipherSuite::Tls13(suite) => suite.common.hash_provider,
-    });
-    let first = hashes.next()?;
-    if first.algorithm() == HashAlgorithm::SHA256 {
-        return Some(first);
-    }
-    Some(hashes.find(|hash| hash.algorithm() == HashAlgorithm::SHA256).unwrap_or(first))
 }
 
 impl fmt::Debug for ChainCache {
@@ -227,26 +161,36 @@ impl fmt::Debug for ChainCache {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::identity::PeerIdentity;
     use crate::policy::{DEFAULT_CHAIN_CACHE_CAPACITY, TlsPolicy};
+    use crate::text::hex;
+    use crate::verifier::verified::Validity;
 
     fn cache(capacity: usize) -> ChainCache {
         let policy = TlsPolicy::builder().build().unwrap();
-        ChainCache::new(capacity, chain_hash(policy.provider()).unwrap()).unwrap()
+        ChainCache::new(capacity, policy.sha256())
+    }
+
+    fn digest(cache: &ChainCache, leaf: &[u8], role: Role) -> ChainDigest {
+        cache.digest(&PresentedChain::new(&leaf.into(), &[], role).unwrap())
     }
 
     /// The chain of peer `number`.
     fn chain(cache: &ChainCache, number: u32) -> ChainDigest {
-        cache.digest(&CertificateDer::from(number.to_be_bytes().to_vec()), &[], Role::Felix)
+        digest(cache, &number.to_be_bytes(), Role::Felix)
     }
 
-    fn one() -> VerifiedChain {
+    fn one() -> ChainFacts {
         let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
         let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
-        VerifiedChain { identity, leaf_not_after, trusted_until: leaf_not_after, ca: "ca".into() }
+        let (serial, sha256, validity) = (Box::new([7; 20]), [7; 32], Validity::ALWAYS);
+        ChainFacts { identity, serial, sha256, leaf_not_after, ca: "ca".into(), validity }
     }
 
-    fn verified() -> Arc<VerifiedChain> {
+    fn verified() -> Arc<ChainFacts> {
         Arc::new(one())
     }
 
@@ -262,8 +206,7 @@ mod tests {
     fn a_flood_does_not_drive_out_who_is_there() {
         let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
         let verified = verified();
-        let insert =
-            |number, now| cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, at(now));
+        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
         let regular = 0..8_000;
         regular.clone().for_each(|number| insert(number, 0));
         // Each comes twice, within the day.
@@ -283,8 +226,7 @@ mod tests {
     fn who_has_gone_makes_room() {
         let cache = cache(10);
         let verified = verified();
-        let insert =
-            |number, now| cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, at(now));
+        let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
         (0..10).for_each(|number| insert(number, u64::from(number)));
         known(&cache, 0..1, at(100));
         let day = KEPT_UNUSED;
@@ -307,7 +249,8 @@ mod tests {
     fn what_has_expired_makes_room_at_once() {
         let cache = cache(2);
         let insert = |number, until, now| {
-            cache.insert(chain(&cache, number), verified(), Validity::before(at(until)), at(now));
+            let facts = ChainFacts { validity: Validity::before(at(until)), ..one() };
+            cache.insert(chain(&cache, number), Arc::new(facts), at(now));
         };
         insert(0, 50, 0);
         insert(1, 90, 0);
@@ -327,16 +270,14 @@ mod tests {
             let verified = verified();
             for number in 0..(capacity as u32 * 2).max(1_000) {
                 let now = at(u64::from(number) * KEPT_UNUSED);
-                cache.insert(chain(&cache, number), verified.clone(), Validity::ALWAYS, now);
+                cache.insert(chain(&cache, number), verified.clone(), now);
             }
             assert!((capacity * 9 / 10..=capacity).contains(&cache.len()), "{} of {capacity}", cache.len());
         }
-        let policy = TlsPolicy::builder().build().unwrap();
-        assert!(ChainCache::new(0, chain_hash(policy.provider()).unwrap()).is_none());
     }
 
     #[test]
-    fn a_chain_takes_some_300_bytes() {
+    fn a_chain_takes_some_350_bytes() {
         let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
         let uri_san = "spiffe://cluster.local/ns/calico-system/sa/calico-node";
         let taken = allocation_counter::measure(|| {
@@ -345,12 +286,12 @@ mod tests {
                     common_name: Some("typha-client".into()),
                     uri_sans: [uri_san.into()].into(),
                 };
-                let verified = Arc::new(VerifiedChain { identity, ..one() });
-                cache.insert(chain(&cache, number), verified, Validity::ALWAYS, at(0));
+                let verified = Arc::new(ChainFacts { identity, ..one() });
+                cache.insert(chain(&cache, number), verified, at(0));
             }
         });
         let each = usize::try_from(taken.bytes_current).unwrap() / cache.len();
-        assert!((250..350).contains(&each), "{each}");
+        assert!((300..400).contains(&each), "{each}");
     }
 
     #[test]
@@ -358,29 +299,17 @@ mod tests {
         let cache = cache(10);
         for (names, expected) in [(1, 1), (30, 1), (100, 0)] {
             let identity = PeerIdentity { common_name: None, uri_sans: vec!["a:b".into(); names].into() };
-            let verified = Arc::new(VerifiedChain { identity, ..one() });
+            let verified = Arc::new(ChainFacts { identity, ..one() });
             let digest = chain(&cache, names as u32);
-            cache.insert(digest, verified, Validity::ALWAYS, at(0));
+            cache.insert(digest, verified, at(0));
             assert_eq!(cache.get(&digest, at(0)).iter().count(), expected, "{names}");
         }
     }
 
     #[test]
-    fn the_provider_hashes() {
-        for (suites, algorithm) in [
-            ("", HashAlgorithm::SHA256),
-            ("TLS_AES_256_GCM_SHA384,TLS_CHACHA20_POLY1305_SHA256", HashAlgorithm::SHA256),
-            ("TLS_AES_256_GCM_SHA384", HashAlgorithm::SHA384),
-        ] {
-            let policy = TlsPolicy::builder().cipher_suites(suites).build().unwrap();
-            assert_eq!(chain_hash(policy.provider()).unwrap().algorithm(), algorithm, "{suites}");
-        }
+    fn a_digest_is_over_the_role_and_the_certificates() {
         assert_eq!(
-            cache(1)
-                .digest(&CertificateDer::from(vec![7]), &[], Role::Typha)
-                .0
-                .map(|b| format!("{b:02x}"))
-                .concat(),
+            hex(&digest(&cache(1), &[7], Role::Typha).0),
             // printf '\x01\x00\x00\x00\x00\x00\x00\x00\x01\x07' | sha256sum
             "43aa4a179f040fbd23e2fa41229d03e0e5a252b3726c3f9d0f0088ca30101ed7"
         );

@@ -2,152 +2,149 @@
 
 use std::cell::{Cell, RefCell};
 
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
     RequiredEkuNotFoundContext, VerifiedPath,
 };
 
-use super::cache::Validity;
-use super::path::{Path, Trust, leaf_subject};
-use super::{CaProblem, ChainPosition, PeerVerifier, Rejection};
-use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
-use crate::material::BundleEntry;
+use super::classify::classify;
+use super::presented::PresentedChain;
+use super::rejection::{CaProblem, ChainPosition, Rejection};
+use super::verified::Validity;
+use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer, subject_text};
+use crate::material::{BundleEntry, TrustBundle};
 use crate::role::Role;
 
-impl PeerVerifier {
-    pub(super) fn verify_chain(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: Role,
-        now: UnixTime,
-        trust: Trust,
-    ) -> Result<Path, Rejection> {
-        let sent = intermediates;
-        let intermediates = &*distinct(sent);
-        let refused = RefCell::new(None);
-        let accepted = RefCell::new(None);
-        let check_path = |path: &VerifiedPath<'_>| match self.check_path(path, sent, role, now, trust) {
-            Ok(path) => {
-                accepted.replace(Some(path));
-                Ok(())
-            }
-            Err(rejection) => {
-                // webpki goes on to look for another path; the first reason is the one for the shortest path. But what
-                // time alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
-                let mut refused = refused.borrow_mut();
-                if refused.as_ref().is_none_or(|first: &Rejection| first.weight() < rejection.weight()) {
-                    *refused = Some(rejection);
-                }
-                Err(webpki::Error::CertDistrusted)
-            }
-        };
-        let outcome = EndEntityCert::try_from(leaf).and_then(|end_entity| {
-            end_entity
-                .verify_for_usage(
-                    self.algorithms.all,
-                    self.trust_bundle.anchors(),
-                    intermediates,
-                    now,
-                    Purpose::new(role, intermediates),
-                    // webpki takes the first list of a name, whatever key signed it; `check_path` knows better.
-                    None,
-                    Some(&check_path),
-                )
-                .map(drop)
-        });
-        match (outcome, accepted.take()) {
-            (Ok(()), Some(path)) => Ok(path),
-            (Ok(()), None) => Err(MalformedCertificate::new("its path was not checked").into()),
-            (Err(error), _) => Err(match refused.take() {
-                Some(rejection) => rejection,
-                None => self.classify(error, leaf, intermediates, role, now),
-            }),
-        }
-    }
+/// What is known of an accepted path.
+pub(super) struct Path<'a> {
+    /// The CA that it leads to.
+    pub(super) ca: &'a BundleEntry,
+    /// When its CA and its intermediates are valid.
+    pub(super) validity: Validity,
+    /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
+    pub(super) is_straight: bool,
+}
 
-    /// Checks what webpki does not know or check about a path whose signatures are good. `sent` are the certificates
-    /// besides the leaf that the peer sent.
-    fn check_path(
-        &self,
-        path: &VerifiedPath<'_>,
-        sent: &[CertificateDer<'_>],
-        role: Role,
-        now: UnixTime,
-        trust: Trust,
-    ) -> Result<Path, Rejection> {
-        let mut validity = Validity::ALWAYS;
-        let mut straight = sent.iter();
-        let mut is_straight = true;
-        for intermediate in path.intermediate_certificates() {
-            let der = intermediate.der();
-            let certificate = Certificate::parse(&der)?;
-            certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
-            validity =
-                validity.intersection(Validity::new(certificate.not_before(), certificate.not_after()));
-            is_straight &= straight.next() == Some(&der);
+/// Whether it counts for a path that the CA is valid already, and that the revocation lists are current.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum TrustPeriod {
+    /// As in a handshake.
+    Checked,
+    Ignored,
+}
+
+/// Searches a path from the leaf to a CA of the bundle whose signatures, names, usages and validity at `now` are good,
+/// and that passes `check`.
+pub(super) fn find_path<'a>(
+    presented: &PresentedChain<'_>,
+    bundle: &TrustBundle,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    now: UnixTime,
+    check: impl Fn(&VerifiedPath<'_>) -> Result<Path<'a>, Rejection>,
+) -> Result<Path<'a>, Rejection> {
+    let intermediates = &*distinct(presented.intermediates);
+    let outcome = RefCell::new(None);
+    let check_path = |proposed: &VerifiedPath<'_>| {
+        let mut outcome = outcome.borrow_mut();
+        match (check(proposed), &*outcome) {
+            // webpki goes on to look for another path; the first reason is the one for the shortest path. But what
+            // time alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+            (Err(rejection), Some(Err(first))) if Rejection::weight(first) >= rejection.weight() => {}
+            (checked, _) => *outcome = Some(checked),
         }
-        // `anchor` is one of the verifier's own, so that its place tells which entry it is made of.
-        let bundle = &self.trust_bundle;
-        let (_, entry) = std::iter::zip(bundle.anchors(), bundle.entries())
-            .find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()))
-            .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
-        check_ca(entry, path, role, now, trust)?;
-        validity = validity
-            .intersection(Validity::new(entry.not_before, entry.not_after))
-            .intersection(self.check_revocation(path, entry, trust.looked_at(now))?);
-        // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
-        is_straight &= match straight.as_slice() {
-            [] => true,
-            [ca] => *ca == entry.der,
-            [ca, above] => {
-                let issues_ca =
-                    |other: &BundleEntry| other.der == *above && other.is_named(&entry.issuer_der);
-                *ca == entry.der && *ca != *above && bundle.entries().iter().any(issues_ca)
-            }
-            _ => false,
-        };
-        Ok(Path { ca: entry.label.clone(), validity, is_straight })
+        if matches!(*outcome, Some(Ok(_))) { Ok(()) } else { Err(webpki::Error::CertDistrusted) }
+    };
+    let searched = EndEntityCert::try_from(presented.leaf).and_then(|leaf| {
+        let usage = Purpose::new(presented.role, intermediates);
+        // webpki takes the first revocation list of a name, whatever key signed it; `check` knows better.
+        leaf.verify_for_usage(
+            algorithms,
+            bundle.anchors(),
+            intermediates,
+            now,
+            usage,
+            None,
+            Some(&check_path),
+        )
+        .map(drop)
+    });
+    match (searched, outcome.take()) {
+        (Ok(()), Some(Ok(path))) => Ok(path),
+        (Ok(()), _) => Err(MalformedCertificate::new("its path was not checked").into()),
+        (Err(_), Some(Err(rejection))) => Err(rejection),
+        (Err(error), _) => Err(classify(error, &PresentedChain { intermediates, ..*presented }, bundle, now)),
     }
+}
+
+/// Checks what webpki does not know or check about a path whose signatures are good.
+pub(super) fn check_path<'a>(
+    proposed: &VerifiedPath<'_>,
+    presented: &PresentedChain<'_>,
+    bundle: &'a TrustBundle,
+    now: UnixTime,
+    trust_period: TrustPeriod,
+) -> Result<Path<'a>, Rejection> {
+    let mut validity = Validity::ALWAYS;
+    let mut sent = presented.intermediates.iter();
+    let mut is_straight = true;
+    for intermediate in proposed.intermediate_certificates() {
+        let der = intermediate.der();
+        let certificate = Certificate::parse(&der)?;
+        certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
+        validity.limit(certificate.not_before(), certificate.not_after());
+        is_straight &= sent.next() == Some(&der);
+    }
+    // The anchor is one of the bundle's own, so that its address tells which entry it is made of.
+    let (_, ca) = std::iter::zip(bundle.anchors(), bundle.entries())
+        .find(|(anchor, _)| std::ptr::eq(*anchor, proposed.anchor()))
+        .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
+    check_ca(ca, proposed, presented.role, now, trust_period)?;
+    validity.limit(ca.not_before, ca.not_after);
+    // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
+    is_straight &= match sent.as_slice() {
+        [] => true,
+        [first] => *first == ca.der,
+        [first, above] => {
+            let issues_ca = |other: &BundleEntry| other.der == *above && other.is_named(&ca.issuer_der);
+            *first == ca.der && *first != *above && bundle.entries().iter().any(issues_ca)
+        }
+        _ => false,
+    };
+    Ok(Path { ca, validity, is_straight })
 }
 
 /// webpki takes any configured certificate for a CA, whatever it says about itself.
 fn check_ca(
-    entry: &BundleEntry,
+    ca: &BundleEntry,
     path: &VerifiedPath<'_>,
     role: Role,
     now: UnixTime,
-    trust: Trust,
+    trust_period: TrustPeriod,
 ) -> Result<(), Rejection> {
-    let subject = || entry.subject.clone();
+    let subject = || ca.subject.clone();
     let intermediates = path.intermediate_certificates().count();
-    if let Err(why) = entry.can_issue {
+    if let Err(why) = ca.can_issue {
         // A leaf that is configured itself is trusted as itself.
-        let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == entry.der;
+        let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == ca.der;
         return if is_pinned_leaf { Ok(()) } else { Err(unusable(subject(), why)) };
     }
     let position = ChainPosition::Ca;
     // One that comes too late may be the successor of what the peer was trusted by; one that was dead is not.
-    if now > entry.not_after {
-        return Err(Rejection::Expired { position, subject: subject(), not_after: entry.not_after, now });
+    if now > ca.not_after {
+        return Err(Rejection::Expired { position, subject: subject(), not_after: ca.not_after, now });
     }
-    if now < entry.not_before && matches!(trust, Trust::InTime) {
-        return Err(Rejection::NotYetValid {
-            position,
-            subject: subject(),
-            not_before: entry.not_before,
-            now,
-        });
+    if now < ca.not_before && trust_period == TrustPeriod::Checked {
+        return Err(Rejection::NotYetValid { position, subject: subject(), not_before: ca.not_before, now });
     }
-    if entry.path_length.is_some_and(|limit| intermediates > limit as usize) {
-        return Err(Rejection::PathTooLong { subject: leaf_subject(&path.end_entity().der()) });
+    if ca.path_length.is_some_and(|limit| intermediates > limit as usize) {
+        return Err(Rejection::PathTooLong { subject: subject_text(&path.end_entity().der()) });
     }
-    if !entry.allows(role.key_purpose()) {
+    if !ca.allows(role.key_purpose()) {
         let why = CaProblem::KeyPurpose(role.key_purpose_name());
         return Err(Rejection::CaUnusable { subject: subject(), why });
     }
-    if let Some(extension) = &entry.unhandled_critical_extension {
+    if let Some(extension) = &ca.unhandled_critical_extension {
         let why = CaProblem::UnhandledCriticalExtension(extension.clone());
         return Err(Rejection::CaUnusable { subject: subject(), why });
     }

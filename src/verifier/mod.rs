@@ -20,26 +20,33 @@ mod adapter;
 mod cache;
 mod chain;
 mod classify;
-mod path;
+mod key;
+mod presented;
 mod rejection;
 mod revocation;
+mod verdict;
+mod verified;
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::hash::Hash;
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-pub(crate) use adapter::{ClientCertificate, ClientVerifier, ServerVerifier, with_asked};
+pub(crate) use adapter::{ClientCertificate, HandshakeVerifier};
 pub use rejection::{CaProblem, ChainPosition, Rejection};
+pub(crate) use verdict::with_verdict;
+pub use verified::{VerifiedChain, VerifiedPeer};
 
-use cache::{ChainCache, ChainDigest, Validity, VerifiedChain, chain_hash};
-use path::{Path, Trust, leaf_subject};
+use cache::{Accepted, ChainCache, Newcomer};
+use chain::TrustPeriod;
+use presented::PresentedChain;
+use verified::ChainFacts;
 
-use crate::identity::{Leaf, MatchedBy, PeerIdentity, RequiredIdentity};
+use crate::certificate::Certificate;
+use crate::identity::{PeerIdentity, RequiredIdentity};
 use crate::material::{RevocationLists, TrustBundle};
-use crate::policy::DEFAULT_CHAIN_CACHE_CAPACITY;
+use crate::policy::{Sha256, TlsPolicy};
 use crate::role::Role;
 
 /// Judges peers: by the CAs, the revocation lists and the required identity that it is made of.
@@ -52,32 +59,29 @@ pub struct PeerVerifier {
     revocation_lists: RevocationLists,
     required: RequiredIdentity,
     algorithms: WebPkiSupportedAlgorithms,
-    hash: Option<&'static dyn Hash>,
+    sha256: Sha256,
     cache: Option<Arc<ChainCache>>,
 }
-
-/// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each
-/// one more costs time that an unauthenticated peer makes us spend.
-const MAX_CHAIN_LENGTH: usize = 48;
 
 impl PeerVerifier {
     /// A verifier that accepts peers whose chain leads into `trust_bundle` and whose leaf has the `required` identity.
     ///
-    /// `provider` verifies the signatures: those that it supports are accepted.
+    /// Of `policy` it takes the crypto provider, which verifies the signatures (those that it supports are accepted),
+    /// and the capacity of the cache.
     pub fn new(
         trust_bundle: TrustBundle,
         revocation_lists: RevocationLists,
         required: RequiredIdentity,
-        provider: &CryptoProvider,
+        policy: &TlsPolicy,
     ) -> Self {
-        let algorithms = provider.signature_verification_algorithms;
-        let hash = chain_hash(provider);
-        let verifier = Self { trust_bundle, revocation_lists, required, algorithms, hash, cache: None };
-        verifier.with_chain_cache_capacity(DEFAULT_CHAIN_CACHE_CAPACITY)
+        let algorithms = policy.provider().signature_verification_algorithms;
+        let sha256 = policy.sha256();
+        let verifier = Self { trust_bundle, revocation_lists, required, algorithms, sha256, cache: None };
+        verifier.with_chain_cache_capacity(policy.chain_cache_capacity())
     }
 
-    /// Remembers at most this many accepted chains, some 300 bytes each; 0 for none. The default is 16,384: about
-    /// the Felixes of a large cluster.
+    /// Remembers at most this many accepted chains, some 350 bytes each; 0 for none. The default is that of
+    /// the policy: 16,384, about the Felixes of a large cluster.
     ///
     /// A chain that is presented again, byte for byte and in the same role, is not checked again for what can not have
     /// changed: the signatures over its certificates and the rules on their extensions. The verdict is the same with
@@ -89,7 +93,7 @@ impl PeerVerifier {
     /// any number of those, or fill the memory with them.
     #[must_use]
     pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
-        self.cache = self.hash.and_then(|hash| ChainCache::new(chains, hash)).map(Arc::new);
+        self.cache = (chains > 0).then(|| Arc::new(ChainCache::new(chains, self.sha256)));
         self
     }
 
@@ -103,71 +107,22 @@ impl PeerVerifier {
     ///
     /// # Security
     ///
-    /// This does not show that the peer holds the leaf's private key. Inside a handshake, TLS does.
+    /// This does not show that the peer holds the leaf's private key. Inside a handshake, TLS does: the result of that
+    /// is a [`VerifiedPeer`].
     pub fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
-    ) -> Result<VerifiedPeer, Rejection> {
+    ) -> Result<VerifiedChain, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        self.verify_parts(leaf, intermediates, role, now).map(Accepted::remember)
+        let accepted = self.judge(leaf, intermediates, role, now, TrustPeriod::Checked)?;
+        Ok(accepted.remember())
     }
 
-    /// As [`verify`](Self::verify), with the chain in the two parts that rustls has it in.
-    fn verify_parts(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: Role,
-        now: UnixTime,
-    ) -> Result<Accepted, Rejection> {
-        if intermediates.len() >= MAX_CHAIN_LENGTH {
-            return Err(Rejection::TooComplex { subject: leaf_subject(leaf) });
-        }
-        let mut newcomer = None;
-        if let Some(cache) = &self.cache {
-            let digest = cache.digest(leaf, intermediates, role);
-            if let Some(chain) = cache.get(&digest, now) {
-                let matched_by = self.required.check(&chain.identity)?;
-                return Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer: None });
-            }
-            newcomer = Some((cache.clone(), digest));
-        }
-        let (path, leaf, matched_by) = self.verify_anew(leaf, intermediates, role, now, Trust::InTime)?;
-        let leaf_not_after = leaf.certificate.not_after();
-        let validity =
-            path.validity.intersection(Validity::new(leaf.certificate.not_before(), leaf_not_after));
-        let chain = Arc::new(VerifiedChain {
-            identity: leaf.identity,
-            leaf_not_after,
-            trusted_until: validity.not_after(),
-            ca: path.ca,
-        });
-        let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
-            cache,
-            digest,
-            validity,
-            accepted_at: now,
-        });
-        Ok(Accepted { peer: VerifiedPeer { chain, matched_by, role }, newcomer })
-    }
-
-    /// Whether [`verify`](Self::verify) would have accepted the chain `then`. It is not remembered for that: its time
-    /// may be over.
-    pub(crate) fn verify_as_of(
-        &self,
-        chain: &[CertificateDer<'_>],
-        role: Role,
-        then: UnixTime,
-    ) -> Result<(), Rejection> {
-        let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        self.verify_parts(leaf, intermediates, role, then).map(drop)
-    }
-
-    /// Everything but whether there is a time at which all of it is valid: what the peer sent is looked at as of the
-    /// time `then`, when it was accepted before, and it does not count whether the CA was valid yet, nor whether the
-    /// revocation lists were in their time.
+    /// Whether all is well but for the time, of a chain that was accepted at the time `then`: the certificates that the
+    /// peer sent are judged as of `then`. Whether the CA was valid yet, and whether the revocation lists were current,
+    /// does not count.
     pub(crate) fn verify_but_for_time(
         &self,
         chain: &[CertificateDer<'_>],
@@ -175,23 +130,65 @@ impl PeerVerifier {
         then: UnixTime,
     ) -> Result<(), Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        self.verify_anew(leaf, intermediates, role, then, Trust::WheneverItWas).map(drop)
+        let judge = |trust_period| self.judge(leaf, intermediates, role, then, trust_period).map(drop);
+        // The first judgement suffices most often, and mostly comes from the cache. Neither is remembered: the time of
+        // the chain may be over.
+        judge(TrustPeriod::Checked).or_else(|_| judge(TrustPeriod::Ignored))
     }
 
-    /// Whatever is remembered.
-    fn verify_anew<'a>(
+    /// The judgement, from the first check to the last.
+    fn judge(
         &self,
-        leaf: &'a CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         role: Role,
         now: UnixTime,
-        trust: Trust,
-    ) -> Result<(Path, Leaf<'a>, MatchedBy), Rejection> {
-        let path = self.verify_chain(leaf, intermediates, role, now, trust)?;
-        let leaf = Leaf::parse(leaf)?;
-        self.check_leaf_key(&leaf.certificate)?;
-        let matched_by = self.required.check(&leaf.identity)?;
-        Ok((path, leaf, matched_by))
+        trust_period: TrustPeriod,
+    ) -> Result<Accepted, Rejection> {
+        let presented = &PresentedChain::new(leaf, intermediates, role)?;
+        let (bundle, algorithms) = (&self.trust_bundle, self.algorithms.all);
+
+        // A chain that was verified before has only the identity left to check.
+        let cache = self.cache.as_ref().filter(|_| trust_period == TrustPeriod::Checked);
+        let newcomer = cache.map(|cache| (cache, cache.digest(presented)));
+        if let Some(facts) = newcomer.as_ref().and_then(|(cache, digest)| cache.get(digest, now)) {
+            let matched_by = self.required.check(&facts.identity)?;
+            return Ok(Accepted { chain: VerifiedChain { facts, matched_by, role }, newcomer: None });
+        }
+
+        // The chain, and its revocation. webpki proposes paths whose signatures, names and times are good; the first
+        // one that passes these checks too is taken.
+        let path = chain::find_path(presented, bundle, algorithms, now, |proposed| {
+            let mut path = chain::check_path(proposed, presented, bundle, now, trust_period)?;
+            let lists_at = (trust_period == TrustPeriod::Checked).then_some(now);
+            let lists = revocation::check_path(proposed, path.ca, &self.revocation_lists, lists_at)?;
+            path.validity.limit(lists.not_before, lists.not_after);
+            Ok(path)
+        })?;
+
+        // The leaf, its key, and its identity.
+        let certificate = Certificate::parse(leaf)?;
+        let identity = PeerIdentity::read(&certificate)?;
+        key::check(&certificate, algorithms)?;
+        let matched_by = self.required.check(&identity)?;
+
+        // What the cache is to remember.
+        let mut validity = path.validity;
+        validity.limit(certificate.not_before(), certificate.not_after());
+        let facts = Arc::new(ChainFacts {
+            identity,
+            serial: certificate.serial_number().into(),
+            sha256: self.sha256.of(leaf),
+            leaf_not_after: certificate.not_after(),
+            ca: path.ca.label.clone(),
+            validity,
+        });
+        let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
+            cache: cache.clone(),
+            digest,
+            accepted_at: now,
+        });
+        Ok(Accepted { chain: VerifiedChain { facts, matched_by, role }, newcomer })
     }
 
     /// The identity that this verifier requires.
@@ -208,82 +205,5 @@ impl fmt::Debug for PeerVerifier {
             .field("required", &self.required)
             .field("cache", &self.cache)
             .finish_non_exhaustive()
-    }
-}
-
-/// A peer whose chain is accepted.
-pub(crate) struct Accepted {
-    pub(crate) peer: VerifiedPeer,
-    /// Where its chain is to be remembered, if it is not yet.
-    newcomer: Option<Newcomer>,
-}
-
-/// A chain that is not yet in the cache.
-struct Newcomer {
-    cache: Arc<ChainCache>,
-    digest: ChainDigest,
-    validity: Validity,
-    accepted_at: UnixTime,
-}
-
-impl Accepted {
-    /// To be called when the peer has proven that it holds the leaf's key: others can send its chain, too.
-    pub(crate) fn remember(self) -> VerifiedPeer {
-        if let Some(Newcomer { cache, digest, validity, accepted_at }) = self.newcomer {
-            cache.insert(digest, self.peer.chain.clone(), validity, accepted_at);
-        }
-        self.peer
-    }
-}
-
-/// A peer that [`PeerVerifier::verify`] has accepted; there is no other way to get one. Cheap to clone: what was read
-/// out of the leaf is shared by all connections that present the same chain.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct VerifiedPeer {
-    chain: Arc<VerifiedChain>,
-    matched_by: MatchedBy,
-    role: Role,
-}
-
-impl VerifiedPeer {
-    /// The names in the peer's leaf.
-    pub fn identity(&self) -> &PeerIdentity {
-        &self.chain.identity
-    }
-
-    /// Which of the required names the peer has.
-    pub fn matched_by(&self) -> MatchedBy {
-        self.matched_by
-    }
-
-    /// Which end the peer is.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// When the peer's leaf expires. A reconnection after it will be refused; a connection that exists stays, unless
-    /// its [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) says otherwise.
-    pub fn not_after(&self) -> UnixTime {
-        self.chain.leaf_not_after
-    }
-
-    /// The CA of the bundle that the peer's path leads to, for people: `CN="calico-typha-ca" (key 1f0c88a2)`, with the
-    /// beginning of its subject key identifier, or else its serial number, since a CA that is made anew often keeps its
-    /// name.
-    pub fn ca(&self) -> &str {
-        &self.chain.ca
-    }
-
-    /// Until when the path on which the peer was verified holds, if nothing but the time changes: the earliest end of
-    /// validity among its leaf, the intermediates above it and the CA, and of the revocation lists where an expired one
-    /// refuses.
-    pub fn trusted_until(&self) -> UnixTime {
-        self.chain.trusted_until
-    }
-}
-
-impl fmt::Display for VerifiedPeer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {} (matched by {})", self.role, self.identity(), self.matched_by)
     }
 }

@@ -3,74 +3,72 @@
 use rustls_pki_types::UnixTime;
 use webpki::VerifiedPath;
 
-use super::path::leaf_subject;
-use super::{ChainPosition, PeerVerifier, Rejection, Validity};
-use crate::certificate::{Certificate, MalformedCertificate};
+use super::rejection::{ChainPosition, Rejection};
+use super::verified::Validity;
+use crate::certificate::{Certificate, MalformedCertificate, subject_text};
 use crate::der::{DerReader, SEQUENCE};
-use crate::material::{BundleEntry, ExpiredList, RevocationDepth, UnknownStatus};
+use crate::material::{BundleEntry, ExpiredList, RevocationDepth, RevocationLists, UnknownStatus};
 use crate::text::Timestamp;
 
-impl PeerVerifier {
-    /// Looks every certificate of the path that the policy asks for up in the list of its issuer, and says how long the
-    /// answer holds. `anchor` is the CA at the end of the path, which is not looked up.
-    ///
-    /// Without a time, no list has expired. That one is revoked counts for more than that nothing is known of another:
-    /// an outdated list is proof, too.
-    pub(super) fn check_revocation(
-        &self,
-        path: &VerifiedPath<'_>,
-        anchor: &BundleEntry,
-        now: Option<UnixTime>,
-    ) -> Result<Validity, Rejection> {
-        let lists = &self.revocation_lists;
-        let policy = lists.policy();
-        let leaf = path.end_entity();
-        let intermediates = || path.intermediate_certificates();
-        // A pinned leaf is its own CA.
-        let is_pinned = leaf.der() == anchor.der && intermediates().next().is_none();
-        let answers_nothing = lists.iter().len() == 0 && policy.unknown_status == UnknownStatus::Allow;
-        if is_pinned || answers_nothing {
-            return Ok(Validity::ALWAYS);
-        }
-        let looked_up = match policy.depth {
-            RevocationDepth::Chain => usize::MAX,
-            RevocationDepth::Leaf => 1,
-        };
-        let leaf = std::iter::once((ChainPosition::Leaf, &**leaf));
-        let certificates = leaf.chain(intermediates().map(|ca| (ChainPosition::Intermediate, ca)));
-        let mut issuers = intermediates();
-        let mut validity = Validity::ALWAYS;
-        let mut doubt = None;
-        for (position, certificate) in certificates.take(looked_up) {
-            let subject = || leaf_subject(&certificate.der());
-            let list = match issuers.next() {
-                Some(issuer) => {
-                    let key_info = issuer.subject_public_key_info();
-                    let key = DerReader::single(key_info.as_ref(), SEQUENCE)
-                        .map_err(|_| MalformedCertificate::new("the key of an issuer is not valid DER"))?;
-                    lists.list_of(certificate.issuer(), key)
-                }
-                None => lists.list_of(certificate.issuer(), &path.anchor().subject_public_key_info),
-            };
-            let Some(list) = list else {
-                if policy.unknown_status == UnknownStatus::Refuse {
-                    let issuer = Certificate::parse(&certificate.der())?.issuer_text();
-                    doubt.get_or_insert(Rejection::RevocationStatusUnknown { subject: subject(), issuer });
-                }
-                continue;
-            };
-            if list.revokes(certificate.serial()) {
-                return Err(Rejection::Revoked { position, subject: subject() });
-            }
-            if policy.expired_list == ExpiredList::Refuse {
-                if now.is_some_and(|now| list.is_expired(now)) {
-                    let due = Timestamp(list.next_update());
-                    let why = format!("that of {} was to be replaced by {due}", list.issuer());
-                    doubt.get_or_insert(Rejection::RevocationListUnusable { subject: subject(), why });
-                }
-                validity = validity.intersection(Validity::before(list.next_update()));
-            }
-        }
-        doubt.map_or(Ok(validity), Err)
+/// Looks every certificate of the path that the policy asks for up in the list of its issuer, and says how long the
+/// answer holds. `anchor` is the CA at the end of the path, which is not looked up.
+///
+/// If `now` is `None`, no list counts as expired. A revoked certificate takes precedence over one whose status is
+/// unknown: an outdated list is proof, too.
+pub(super) fn check_path(
+    path: &VerifiedPath<'_>,
+    anchor: &BundleEntry,
+    lists: &RevocationLists,
+    now: Option<UnixTime>,
+) -> Result<Validity, Rejection> {
+    let policy = lists.policy();
+    let leaf = path.end_entity();
+    let intermediates = || path.intermediate_certificates();
+    // A pinned leaf is its own CA.
+    let is_pinned = leaf.der() == anchor.der && intermediates().next().is_none();
+    let answers_nothing = lists.iter().len() == 0 && policy.unknown_status == UnknownStatus::Allow;
+    if is_pinned || answers_nothing {
+        return Ok(Validity::ALWAYS);
     }
+    let looked_up = match policy.depth {
+        RevocationDepth::Chain => usize::MAX,
+        RevocationDepth::Leaf => 1,
+    };
+    let leaf = std::iter::once((ChainPosition::Leaf, &**leaf));
+    let certificates = leaf.chain(intermediates().map(|ca| (ChainPosition::Intermediate, ca)));
+    let mut issuers = intermediates();
+    let mut validity = Validity::ALWAYS;
+    let mut doubt = None;
+    for (position, certificate) in certificates.take(looked_up) {
+        let subject = || subject_text(&certificate.der());
+        let list = match issuers.next() {
+            Some(issuer) => {
+                let key_info = issuer.subject_public_key_info();
+                let key = DerReader::single(key_info.as_ref(), SEQUENCE)
+                    .map_err(|_| MalformedCertificate::new("the key of an issuer is not valid DER"))?;
+                lists.list_of(certificate.issuer(), key)
+            }
+            None => lists.list_of(certificate.issuer(), &path.anchor().subject_public_key_info),
+        };
+        let Some(list) = list else {
+            if policy.unknown_status == UnknownStatus::Refuse {
+                let issuer = Certificate::parse(&certificate.der())?.issuer_text();
+                doubt.get_or_insert(Rejection::RevocationStatusUnknown { subject: subject(), issuer });
+            }
+            continue;
+        };
+        if list.revokes(certificate.serial()) {
+            return Err(Rejection::Revoked { position, subject: subject() });
+        }
+        if policy.expired_list == ExpiredList::Refuse {
+            if now.is_some_and(|now| list.is_expired(now)) {
+                let due = Timestamp(list.next_update());
+                let why = format!("that of {} was to be replaced by {due}", list.issuer());
+                doubt.get_or_insert(Rejection::RevocationListUnusable { subject: subject(), why });
+            }
+            let Validity { not_before, not_after } = Validity::before(list.next_update());
+            validity.limit(not_before, not_after);
+        }
+    }
+    doubt.map_or(Ok(validity), Err)
 }

@@ -10,7 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use typha_tls::RequiredIdentity;
-use typha_tls::testing::{self, CertificateSpec, TestCa, TestPki};
+use typha_tls::testing::{self, CertificateSpec, TestCa, TestLeaf, TestPki};
 
 #[derive(Clone, Debug)]
 struct Recorded {
@@ -69,6 +69,16 @@ async fn events_of(
     (take(typha_events), take(felix_events), addresses)
 }
 
+/// The serial number and the fingerprint of a leaf, by other means.
+fn numbers(leaf: &TestLeaf) -> (String, String) {
+    let der = leaf.chain().first().unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).unwrap();
+    let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
+    let hash = suite.common.hash_provider.hash(der);
+    let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    (hex(&certificate.tbs_certificate.serial.to_bytes_be()), hex(hash.as_ref()))
+}
+
 fn assert_event(events: &[Recorded], level: Level, expected: &[(&str, &str)]) {
     assert_eq!(events.len(), 1, "{events:?}");
     for event in events {
@@ -87,7 +97,13 @@ async fn an_accepted_connection() {
     let pki = TestPki::new().unwrap();
     let (typha, felix, [felix_address, typha_address]) =
         events_of(pki.acceptor().unwrap(), pki.connector().unwrap()).await;
-    let expected = |name, uri, address| {
+    let (felix_numbers, typha_numbers) = (numbers(&pki.felix), numbers(&pki.typha));
+    fn expected<'a>(
+        name: &'a str,
+        uri: &'a str,
+        address: &'a str,
+        (serial, sha256): &'a (String, String),
+    ) -> [(&'static str, &'a str); 10] {
         [
             ("cipher_suite", "TLS_AES_128_GCM_SHA256"),
             ("common_name", name),
@@ -95,10 +111,12 @@ async fn an_accepted_connection() {
             ("matched_by", "both"),
             ("message", "connection accepted"),
             ("peer_address", address),
+            ("serial", serial),
+            ("sha256", sha256),
             ("tls_version", "1.3"),
             ("uri_sans", uri),
         ]
-    };
+    }
     assert_event(
         &typha,
         Level::INFO,
@@ -106,6 +124,7 @@ async fn an_accepted_connection() {
             "\"typha-client\"",
             "[\"spiffe://cluster.local/ns/calico-system/sa/calico-node\"]",
             &felix_address,
+            &felix_numbers,
         ),
     );
     assert_event(
@@ -115,6 +134,7 @@ async fn an_accepted_connection() {
             "\"typha-server\"",
             "[\"spiffe://cluster.local/ns/calico-system/sa/calico-typha\"]",
             &typha_address,
+            &typha_numbers,
         ),
     );
 }

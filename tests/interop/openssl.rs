@@ -11,6 +11,7 @@ use crate::{
 use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
 use typha_tls::material::{MaterialError, RevocationLists, RevocationPolicy};
+use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, TestCa};
 use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{RequiredIdentity, Role};
@@ -196,12 +197,12 @@ fn revocation_lists_of_openssl() {
     run(&format!("ca -config 2.cnf {by} -gencrl -out list.pem"));
     run("crl -in list.pem -outform DER -out list.der");
 
-    let (bundle, provider) = (ca.trust_bundle().unwrap(), rustls::crypto::aws_lc_rs::default_provider());
-    let load = |name| RevocationLists::from_files([dir.path().join(name)], &bundle, &provider);
+    let (bundle, policy) = (ca.trust_bundle().unwrap(), TlsPolicy::builder().build().unwrap());
+    let load = |name| RevocationLists::from_files([dir.path().join(name)], &bundle, policy.provider());
     for name in ["list.pem", "list.der"] {
         let lists = load(name).unwrap().with_policy(RevocationPolicy::strict());
         let required = RequiredIdentity::common_name("peer").unwrap();
-        let verifier = PeerVerifier::new(bundle.clone(), lists, required, &provider);
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required, &policy);
         verifier.verify(good.chain(), Role::Felix, UnixTime::now()).unwrap();
         let refusal = verifier.verify(revoked.chain(), Role::Felix, UnixTime::now()).unwrap_err();
         assert!(matches!(refusal, Rejection::Revoked { .. }), "{refusal}");
@@ -212,5 +213,34 @@ fn revocation_lists_of_openssl() {
         };
         assert!(problem.starts_with(why), "{problem}");
         assert!(problem.ends_with("(crlnumber in the configuration of openssl ca)"), "{problem}");
+    }
+}
+
+/// A leaf is called by the serial number and the fingerprint that `openssl x509` prints.
+#[test]
+fn serial_number_and_fingerprint_as_openssl_prints_them() {
+    if openssl().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+    let required = RequiredIdentity::common_name("peer").unwrap();
+    // Without a SHA-256 suite in the policy, the fingerprint is the same.
+    let policy = TlsPolicy::builder().cipher_suites("TLS_AES_256_GCM_SHA384").build().unwrap();
+    let verifier = PeerVerifier::new(ca.trust_bundle().unwrap(), RevocationLists::none(), required, &policy);
+    for serial in [&[0x7f][..], &[0x80], &[0x0a, 0xbc], &[0xff; 20], &[0], &[0x01; 20]] {
+        let leaf = ca.issue(CertificateSpec::leaf("peer").serial_number(serial)).unwrap();
+        let file = dir.path().join("leaf.pem");
+        fs::write(&file, leaf.chain_pem()).unwrap();
+        let output = Command::new("openssl")
+            .args(["x509", "-noout", "-serial", "-fingerprint", "-sha256", "-in"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        for chain in [(); 2].map(|()| verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap()) {
+            let ours = format!("serial={}\nsha256 fingerprint={}\n", chain.serial(), chain.sha256());
+            let openssl = String::from_utf8(output.stdout.clone()).unwrap();
+            assert_eq!(ours, openssl.to_lowercase().replace(':', ""), "{serial:x?}");
+        }
     }
 }

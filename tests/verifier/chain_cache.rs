@@ -23,7 +23,7 @@ fn required() -> RequiredIdentity {
 
 fn verifier(bundle: TrustBundle, lists: RevocationLists) -> (PeerVerifier, Checks) {
     let (policy, checks) = counting_policy();
-    (PeerVerifier::new(bundle, lists, required(), policy.provider()), checks)
+    (PeerVerifier::new(bundle, lists, required(), &policy), checks)
 }
 
 fn provider() -> CryptoProvider {
@@ -468,7 +468,7 @@ fn a_known_chain_costs_no_allocation() {
     let list = root.revocation_list(&[], due).unwrap();
     let lists = RevocationLists::from_der([list], &bundle, policy.provider()).unwrap();
     for lists in [RevocationLists::none(), lists.with_policy(refusing_expired())] {
-        let verifier = PeerVerifier::new(bundle.clone(), lists, required.clone(), policy.provider());
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required.clone(), &policy);
         let judge = || verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap();
         let unknown = allocation_counter::measure(|| drop(judge()));
         assert!(unknown.count_total > 0, "what counts does count");

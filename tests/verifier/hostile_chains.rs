@@ -6,7 +6,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::material::RevocationLists;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa};
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
 use typha_tls::{RequiredIdentity, Role};
 
 /// A DER element.
@@ -62,11 +62,11 @@ fn unsigned(
     CertificateDer::from(der(0x30, &certificate))
 }
 
-fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Rejection> {
+fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedChain, Rejection> {
     let required = RequiredIdentity::common_name("felix").unwrap();
     let policy = TlsPolicy::builder().build().unwrap();
     let bundle = ca.trust_bundle().unwrap();
-    let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, policy.provider());
+    let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required, &policy);
     verdict(&verifier, chain, Role::Felix, UnixTime::now())
 }
 

@@ -114,7 +114,7 @@ fn what_the_matrix_leaves_out_can_not_be_built() {
 
 #[test]
 fn at_the_verifier() {
-    let provider = TlsPolicy::builder().build().unwrap();
+    let policy = TlsPolicy::builder().build().unwrap();
     for (role, purpose) in [(Role::Felix, Purpose::ClientAuth), (Role::Typha, Purpose::ServerAuth)] {
         let cas = cas();
         let rows = presented(&cas, purpose);
@@ -123,7 +123,7 @@ fn at_the_verifier() {
                 column.bundle.clone(),
                 RevocationLists::none(),
                 column.required.clone(),
-                provider.provider(),
+                &policy,
             );
             for row in &rows {
                 let outcome = match verdict(&verifier, row.leaf.chain(), role, UnixTime::now()) {

@@ -11,7 +11,7 @@ use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf};
-use typha_tls::verifier::{CaProblem, ChainPosition, PeerVerifier, Rejection, VerifiedPeer};
+use typha_tls::verifier::{CaProblem, ChainPosition, PeerVerifier, Rejection, VerifiedChain};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -25,10 +25,10 @@ fn leaf_spec() -> CertificateSpec {
 
 fn verifier(bundle: TrustBundle, lists: RevocationLists) -> PeerVerifier {
     let required = RequiredIdentity::common_name("typha-client").unwrap();
-    PeerVerifier::new(bundle, lists, required, TlsPolicy::builder().build().unwrap().provider())
+    PeerVerifier::new(bundle, lists, required, &TlsPolicy::builder().build().unwrap())
 }
 
-fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Rejection> {
+fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedChain, Rejection> {
     verdict(
         &verifier(ca.trust_bundle().unwrap(), RevocationLists::none()),
         chain,
@@ -37,13 +37,13 @@ fn judge(ca: &TestCa, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Reje
     )
 }
 
-fn judge_spec(spec: CertificateSpec) -> Result<VerifiedPeer, Rejection> {
+fn judge_spec(spec: CertificateSpec) -> Result<VerifiedChain, Rejection> {
     let ca = ca();
     judge(&ca, ca.issue(spec).unwrap().chain())
 }
 
 /// Checks label and text of a refusal.
-fn assert_refused(outcome: Result<VerifiedPeer, Rejection>, reason: &str, text: &str) {
+fn assert_refused(outcome: Result<VerifiedChain, Rejection>, reason: &str, text: &str) {
     let rejection = outcome.unwrap_err();
     assert_eq!((rejection.reason(), rejection.to_string().as_str()), (reason, text));
 }

@@ -2,7 +2,7 @@
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::Role;
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
 
 /// Judges a chain without a cache, with one that does not know it and with one that may; all must say the same.
 pub(crate) fn verdict(
@@ -10,7 +10,7 @@ pub(crate) fn verdict(
     chain: &[CertificateDer<'_>],
     role: Role,
     now: UnixTime,
-) -> Result<VerifiedPeer, Rejection> {
+) -> Result<VerifiedChain, Rejection> {
     let uncached = verifier.clone().with_chain_cache_capacity(0);
     let verdict = uncached.verify(chain, role, now);
     let first = verifier.verify(chain, role, now);
@@ -21,7 +21,7 @@ pub(crate) fn verdict(
 }
 
 /// All but until when the path holds: of several paths, another one may be known than the first that is found.
-fn said(verdict: &Result<VerifiedPeer, Rejection>) -> String {
+fn said(verdict: &Result<VerifiedChain, Rejection>) -> String {
     let peer =
         verdict.as_ref().map(|peer| (peer.identity(), peer.matched_by(), peer.role(), peer.not_after()));
     format!("{peer:?}")

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::lifetime::LostTrust;
-use typha_tls::verifier::VerifiedPeer;
+use typha_tls::verifier::VerifiedChain;
 use typha_tls::{Connection, HandshakeError};
 
 /// Done.
@@ -58,14 +58,16 @@ pub(crate) fn complain(error: &dyn Error) {
     let _ = writeln!(std::io::stderr(), "typha-tls: {}", WithCauses(error));
 }
 
-/// Who the peer is: `matched_by`, `common_name`, `uri_sans`.
-pub(crate) fn peer(peer: &VerifiedPeer) -> Value {
+/// Who the peer is: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.
+pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     let identity = peer.identity();
     json!({
         "matched_by": peer.matched_by().as_str(),
         "common_name": identity.common_name(),
         "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
         "ca": peer.ca(),
+        "serial": peer.serial(),
+        "sha256": peer.sha256(),
     })
 }
 

@@ -106,7 +106,7 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let revocation = &arguments.revocation;
     let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
     let lists = lists.with_policy(revocation.policy());
-    let verifier = PeerVerifier::new(bundle, lists, required, policy.provider());
+    let verifier = PeerVerifier::new(bundle, lists, required, &policy);
     Ok((verifier, chain))
 }
 

@@ -7,6 +7,7 @@ mod policies;
 use rustls::crypto::CryptoProvider;
 use typha_tls::RequiredIdentity;
 use typha_tls::material::{RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
 use typha_tls::verifier::PeerVerifier;
 
@@ -37,5 +38,6 @@ fn lists(text: &str, bundle: &TrustBundle, policy: RevocationPolicy) -> Revocati
 
 fn verifier(text: &str, bundle: &TrustBundle, policy: RevocationPolicy) -> PeerVerifier {
     let required = RequiredIdentity::common_name("peer").unwrap();
-    PeerVerifier::new(bundle.clone(), lists(text, bundle, policy), required, &provider())
+    let tls = TlsPolicy::builder().build().unwrap();
+    PeerVerifier::new(bundle.clone(), lists(text, bundle, policy), required, &tls)
 }

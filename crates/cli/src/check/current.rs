@@ -103,8 +103,8 @@ impl Current {
     ) -> Option<Result<(), Rejection>> {
         let credentials = self.credentials.as_ref()?;
         let lists = for_own_chain(lists);
-        let provider = self.settings.policy.provider();
-        let verifier = PeerVerifier::new(bundle.clone(), lists, own_identity(credentials)?, provider);
+        let required = own_identity(credentials)?;
+        let verifier = PeerVerifier::new(bundle.clone(), lists, required, &self.settings.policy);
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
@@ -118,7 +118,7 @@ impl Current {
     pub(super) fn verifier(&self) -> Option<PeerVerifier> {
         let (bundle, lists) = (self.bundle.clone()?, self.lists.clone()?);
         let required = self.settings.required_peer.clone();
-        Some(PeerVerifier::new(bundle, lists, required, self.settings.policy.provider()))
+        Some(PeerVerifier::new(bundle, lists, required, &self.settings.policy))
     }
 }
 

@@ -100,7 +100,7 @@ fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now
     let required = plan.required(report);
     let after = match (bundle, lists, required) {
         (Some(bundle), Some(lists), Some(required)) => {
-            Some(PeerVerifier::new(bundle, lists, required, current.settings.policy.provider()))
+            Some(PeerVerifier::new(bundle, lists, required, &current.settings.policy))
         }
         _ => None,
     };

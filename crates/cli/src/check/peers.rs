@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, TrustBundle};
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
 
 use super::chain_file::{self, ChainFile};
 use super::plan::Plan;
@@ -66,8 +66,8 @@ impl Tally {
         report: &mut Report,
         plan: &Plan<'_>,
         file: &str,
-        before: Result<VerifiedPeer, Rejection>,
-        after: Result<VerifiedPeer, Rejection>,
+        before: Result<VerifiedChain, Rejection>,
+        after: Result<VerifiedChain, Rejection>,
     ) {
         match (before, after) {
             (Ok(_), Ok(peer)) => {

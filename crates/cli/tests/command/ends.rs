@@ -45,8 +45,9 @@ fn line(bytes: &[u8]) -> Value {
     lines.remove(0)
 }
 
-/// The rest of a line on a peer, whose CA is that of the PKI.
+/// The rest of a line on a peer, whose CA is that of the PKI. What each leaf has for itself is checked and taken out.
 fn without_ca(mut line: Value) -> Value {
+    crate::remove_leaf_numbers(&mut line);
     let ca = line.as_object_mut().unwrap().remove("ca").unwrap();
     assert!(ca.as_str().unwrap().starts_with("CN=\"calico-typha-ca\" (key "), "{ca}");
     line
