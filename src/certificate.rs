@@ -8,7 +8,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
-use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
+use x509_parser::extensions::{BasicConstraints, GeneralName, KeyUsage, ParsedExtension, X509Extension};
 use x509_parser::nom::Parser;
 use x509_parser::oid_registry;
 use x509_parser::prelude::FromDer;
@@ -16,7 +16,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
-use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET, check_nested};
+use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, SET, check_nested, is_object_identifier};
 use crate::text::Quoted;
 
 /// A certificate is not strictly valid DER, or a name or an extension in it is not valid in its type.
@@ -53,17 +53,62 @@ impl<'a> Certificate<'a> {
         self.x509.tbs_certificate.subject_pki.raw
     }
 
-    /// The attributes of the subject in DER order.
-    pub(crate) fn subject(&self) -> Result<Vec<NameAttribute<'_>>, MalformedCertificate> {
-        read_name(self.x509.subject().as_raw())
-            .map_err(|_| MalformedCertificate::new("the subject is not valid DER"))
+    /// The last Common Name of the subject in DER order; `None` if there is none or it is empty.
+    pub(crate) fn common_name(&self) -> Result<Option<Box<str>>, MalformedCertificate> {
+        let attributes = read_name(self.subject_der())
+            .map_err(|_| MalformedCertificate::new("the subject is not valid DER"))?;
+        let mut last = None;
+        // Every attribute is decoded, so that one that is not valid in its type is never passed over.
+        for attribute in attributes {
+            let text = attribute.text().map_err(MalformedCertificate::new)?;
+            if attribute.oid == COMMON_NAME {
+                // The types that carry text: RFC 5280's DirectoryString without UniversalString, and IA5String.
+                if !matches!(attribute.tag, 0x0c | 0x13 | 0x14 | 0x16 | 0x1e) {
+                    return Err(MalformedCertificate::new(
+                        "the Common Name is of an unsupported string type",
+                    ));
+                }
+                last = Some(text);
+            }
+        }
+        Ok(last.filter(|name| !name.is_empty()).map(|name| name.into_owned().into_boxed_str()))
     }
 
-    /// The contents of the subject alternative name extension: a SEQUENCE OF GeneralName.
-    pub(crate) fn subject_alternative_name(&self) -> Option<&'a [u8]> {
-        self.extensions()
-            .find(|extension| extension.oid == oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME)
-            .map(|extension| extension.value)
+    /// The URI SANs in the order of the certificate; all names of the extension are checked.
+    pub(crate) fn uri_sans(&self) -> Result<Box<[Box<str>]>, MalformedCertificate> {
+        let mut extensions = self.x509.extensions().iter();
+        let extension = extensions.find(|found| found.oid == oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME);
+        let Some(extension) = extension else { return Ok(Box::default()) };
+        let malformed = |_| MalformedCertificate::new("the subject alternative name is not valid DER");
+        let mut names = DerReader::new(DerReader::single(extension.value, SEQUENCE).map_err(malformed)?);
+        let mut uris: Vec<Box<str>> = Vec::new();
+        while let Some((tag, value)) = names.next_element().map_err(malformed)? {
+            let problem = match tag {
+                UNIFORM_RESOURCE_IDENTIFIER => match std::str::from_utf8(value) {
+                    Ok(uri) if !uri.is_empty() && uri.bytes().all(|b| b.is_ascii_graphic()) => {
+                        uris.push(uri.into());
+                        continue;
+                    }
+                    _ => "a URI SAN is empty or has white space, a control character or a byte outside ASCII",
+                },
+                RFC822_NAME | DNS_NAME if !value.is_ascii() => "a DNS or e-mail SAN is not ASCII",
+                IP_ADDRESS if !matches!(value.len(), 4 | 16) => {
+                    "an IP address SAN has neither 4 nor 16 octets"
+                }
+                DIRECTORY_NAME if read_name(value).is_err() => "a directory name SAN is not valid DER",
+                OTHER_NAME if DerReader::new(value).expect(OBJECT_IDENTIFIER).is_err() => {
+                    "an other-name SAN does not begin with its type"
+                }
+                REGISTERED_ID if !is_object_identifier(value) => {
+                    "a registered-id SAN is not an object identifier"
+                }
+                RFC822_NAME | DNS_NAME | IP_ADDRESS | OTHER_NAME | X400_ADDRESS | DIRECTORY_NAME
+                | EDI_PARTY_NAME | REGISTERED_ID => continue,
+                _ => "the subject alternative name has an unknown kind of name",
+            };
+            return Err(MalformedCertificate::new(problem));
+        }
+        Ok(uris.into())
     }
 
     /// The subject for people: `O=example, CN=typha-server`; escaped and cut.
@@ -86,13 +131,7 @@ impl<'a> Certificate<'a> {
 
     /// The octets of the serial number without those zeros in front that carry no digit.
     pub(crate) fn serial_number(&self) -> &'a [u8] {
-        let mut octets = self.x509.tbs_certificate.raw_serial();
-        while let [0, rest @ ..] = octets
-            && !rest.is_empty()
-        {
-            octets = rest;
-        }
-        octets
+        without_leading_zeros(self.x509.tbs_certificate.raw_serial())
     }
 
     /// The contents of the serial number.
@@ -111,76 +150,70 @@ impl<'a> Certificate<'a> {
     /// Whether the certificate may issue others: the cA flag and, where there is a key usage, keyCertSign.
     pub(crate) fn can_issue(&self) -> Result<(), NotAnIssuer> {
         match self.basic_constraints() {
-            Some((true, _)) => {}
+            Some(constraints) if constraints.ca => {}
             // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured
             // as one.
             None if self.x509.version() == X509Version::V1 => {}
-            Some((false, _)) | None => return Err(NotAnIssuer::NoCaFlag),
+            _ => return Err(NotAnIssuer::NoCaFlag),
         }
-        let may_sign = self.extensions().all(|extension| match extension.parsed_extension() {
-            ParsedExtension::KeyUsage(usage) => usage.key_cert_sign(),
-            _ => true,
-        });
-        if may_sign { Ok(()) } else { Err(NotAnIssuer::NoKeyCertSign) }
+        if self.key_usage().is_none_or(KeyUsage::key_cert_sign) {
+            Ok(())
+        } else {
+            Err(NotAnIssuer::NoKeyCertSign)
+        }
     }
 
     /// Whether the key may sign revocation lists: cRLSign, where there is a key usage (RFC 5280 section 4.2.1.3).
     pub(crate) fn can_sign_lists(&self) -> bool {
-        self.extensions().all(|extension| match extension.parsed_extension() {
-            ParsedExtension::KeyUsage(usage) => usage.crl_sign(),
-            _ => true,
-        })
+        self.key_usage().is_none_or(KeyUsage::crl_sign)
+    }
+
+    // `parse` has refused what makes these four fail: an extension that occurs twice.
+
+    fn key_usage(&self) -> Option<&KeyUsage> {
+        self.x509.key_usage().ok().flatten().map(|extension| extension.value)
+    }
+
+    fn basic_constraints(&self) -> Option<&BasicConstraints> {
+        self.x509.basic_constraints().ok().flatten().map(|extension| extension.value)
     }
 
     /// Whether the basic constraints mark it as a CA.
     pub(crate) fn is_ca(&self) -> bool {
-        matches!(self.basic_constraints(), Some((true, _)))
+        self.basic_constraints().is_some_and(|constraints| constraints.ca)
     }
 
     /// The pathLenConstraint: how many CA certificates may stand between this one and a leaf.
     pub(crate) fn path_length(&self) -> Option<u32> {
-        self.basic_constraints().and_then(|(_, path_length)| path_length)
-    }
-
-    fn basic_constraints(&self) -> Option<(bool, Option<u32>)> {
-        self.extensions().find_map(|extension| match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(constraints) => {
-                Some((constraints.ca, constraints.path_len_constraint))
-            }
-            _ => None,
-        })
+        self.basic_constraints()?.path_len_constraint
     }
 
     /// Whether the extended key usage allows `purpose`; without the extension, or with anyExtendedKeyUsage, it does.
     pub(crate) fn allows(&self, purpose: KeyPurpose) -> bool {
-        self.extensions().all(|extension| match extension.parsed_extension() {
-            ParsedExtension::ExtendedKeyUsage(usage) => {
-                usage.any
-                    || match purpose {
-                        KeyPurpose::ClientAuth => usage.client_auth,
-                        KeyPurpose::ServerAuth => usage.server_auth,
-                    }
-            }
-            _ => true,
+        self.x509.extended_key_usage().ok().flatten().is_none_or(|extension| {
+            let usage = extension.value;
+            usage.any
+                || match purpose {
+                    KeyPurpose::ClientAuth => usage.client_auth,
+                    KeyPurpose::ServerAuth => usage.server_auth,
+                }
         })
     }
 
     /// Whether name constraints on URIs are among the extensions.
     pub(crate) fn constrains_uris(&self) -> bool {
-        self.extensions().any(|extension| match extension.parsed_extension() {
-            ParsedExtension::NameConstraints(constraints) => constraints
-                .permitted_subtrees
-                .iter()
-                .chain(&constraints.excluded_subtrees)
-                .flatten()
-                .any(|subtree| matches!(subtree.base, GeneralName::URI(_))),
-            _ => false,
+        self.x509.name_constraints().ok().flatten().is_some_and(|extension| {
+            let subtrees = [&extension.value.permitted_subtrees, &extension.value.excluded_subtrees];
+            let mut subtrees = subtrees.into_iter().flatten().flatten();
+            subtrees.any(|subtree| matches!(subtree.base, GeneralName::URI(_)))
         })
     }
 
     /// The object identifier of the first critical extension that `handled` does not know.
     pub(crate) fn unhandled_critical_extension(&self, handled: &[&[u8]]) -> Option<String> {
-        self.extensions()
+        self.x509
+            .extensions()
+            .iter()
             .find(|extension| extension.critical && !handled.contains(&extension.oid.as_bytes()))
             .map(|extension| oid_text(&extension.oid))
     }
@@ -205,11 +238,10 @@ impl<'a> Certificate<'a> {
     pub(crate) fn rsa_key_bits(&self) -> Option<usize> {
         match self.x509.public_key().parsed() {
             Ok(PublicKey::RSA(key)) => {
-                let modulus = key.modulus.iter().position(|&octet| octet != 0);
-                let (significant, first) = modulus
-                    .and_then(|start| Some((key.modulus.len() - start, *key.modulus.get(start)?)))
-                    .unwrap_or((0, 0));
-                Some((significant * 8).saturating_sub(first.leading_zeros() as usize))
+                // x509-parser counts whole octets.
+                let modulus = without_leading_zeros(key.modulus);
+                let unused = modulus.first().map_or(0, |octet| octet.leading_zeros() as usize);
+                Some(modulus.len() * 8 - unused)
             }
             _ => None,
         }
@@ -229,6 +261,16 @@ impl<'a> Certificate<'a> {
     fn extensions(&self) -> impl Iterator<Item = &X509Extension<'a>> {
         self.x509.extensions().iter()
     }
+}
+
+/// The octets of a number from the first one that is not zero, or else the last one.
+fn without_leading_zeros(mut octets: &[u8]) -> &[u8] {
+    while let [0, rest @ ..] = octets
+        && !rest.is_empty()
+    {
+        octets = rest;
+    }
+    octets
 }
 
 /// The subject of a DER certificate for people, even if it is not one.
@@ -270,8 +312,19 @@ impl NotAnIssuer {
     }
 }
 
+// Identifier octets of the choices of GeneralName (RFC 5280 section 4.2.1.6).
+const OTHER_NAME: u8 = 0xa0;
+const RFC822_NAME: u8 = 0x81;
+const DNS_NAME: u8 = 0x82;
+const X400_ADDRESS: u8 = 0xa3;
+const DIRECTORY_NAME: u8 = 0xa4;
+const EDI_PARTY_NAME: u8 = 0xa5;
+const UNIFORM_RESOURCE_IDENTIFIER: u8 = 0x86;
+const IP_ADDRESS: u8 = 0x87;
+const REGISTERED_ID: u8 = 0x88;
+
 /// One attribute of a distinguished name.
-pub(crate) struct NameAttribute<'a> {
+struct NameAttribute<'a> {
     oid: &'a [u8],
     tag: u8,
     value: &'a [u8],
@@ -280,22 +333,9 @@ pub(crate) struct NameAttribute<'a> {
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
 impl<'a> NameAttribute<'a> {
-    pub(crate) fn is_common_name(&self) -> bool {
-        self.oid == COMMON_NAME
-    }
-
     /// The value, if it is valid in its string type.
-    pub(crate) fn text(&self) -> Result<Cow<'a, str>, MalformedCertificate> {
-        string_value(self.tag, self.value).map_err(MalformedCertificate::new)
-    }
-
-    /// Checks that a Common Name has one of the five types that carry text (RFC 5280's DirectoryString without
-    /// UniversalString, and IA5String).
-    pub(crate) fn check_common_name_type(&self) -> Result<(), MalformedCertificate> {
-        match self.tag {
-            0x0c | 0x13 | 0x14 | 0x16 | 0x1e => Ok(()),
-            _ => Err(MalformedCertificate::new("the Common Name is of an unsupported string type")),
-        }
+    fn text(&self) -> Result<Cow<'a, str>, &'static str> {
+        string_value(self.tag, self.value)
     }
 
     fn label(&self) -> &'static str {
@@ -344,11 +384,6 @@ fn string_value(tag: u8, value: &[u8]) -> Result<Cow<'_, str>, &'static str> {
         }
         _ => Err("a name has a value of an unsupported string type"),
     }
-}
-
-/// Whether this is the DER of a distinguished name.
-pub(crate) fn is_name(der: &[u8]) -> bool {
-    read_name(der).is_ok()
 }
 
 /// Name ::= SEQUENCE OF SET OF SEQUENCE { type, value }
@@ -514,7 +549,7 @@ mod tests {
         let two = name(&[cn(b"Users"), cn(b"typha-client")]);
         let read = read_name(&two).unwrap();
         assert_eq!(read.iter().map(|a| a.text().unwrap()).collect::<Vec<_>>(), ["Users", "typha-client"]);
-        assert!(read.iter().all(NameAttribute::is_common_name));
+        assert!(read.iter().all(|attribute| attribute.oid == COMMON_NAME));
         assert_eq!(name_text(&two), r#"CN="Users", CN="typha-client""#);
 
         assert!(read_name(&name(&[])).unwrap().is_empty());

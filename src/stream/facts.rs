@@ -9,24 +9,18 @@ use crate::policy::{group_name, suite_name};
 /// What a handshake negotiated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TlsFacts {
-    version: Version,
+    is_tls12: bool,
     cipher_suite: CipherSuite,
     group: NamedGroup,
-}
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Version {
-    Tls12,
-    Tls13,
 }
 
 impl TlsFacts {
     /// `None` while the handshake is not complete.
     pub(crate) fn of(connection: &CommonState) -> Option<Self> {
         Some(Self {
-            version: match connection.protocol_version()? {
-                ProtocolVersion::TLSv1_2 => Version::Tls12,
-                ProtocolVersion::TLSv1_3 => Version::Tls13,
+            is_tls12: match connection.protocol_version()? {
+                ProtocolVersion::TLSv1_2 => true,
+                ProtocolVersion::TLSv1_3 => false,
                 _ => return None,
             },
             cipher_suite: connection.negotiated_cipher_suite()?.suite(),
@@ -36,10 +30,7 @@ impl TlsFacts {
 
     /// `1.2` or `1.3`.
     pub fn version(&self) -> &'static str {
-        match self.version {
-            Version::Tls12 => "1.2",
-            Version::Tls13 => "1.3",
-        }
+        if self.is_tls12 { "1.2" } else { "1.3" }
     }
 
     /// The IANA name of the cipher suite, such as `TLS_AES_128_GCM_SHA256`.
@@ -53,7 +44,7 @@ impl TlsFacts {
     }
 
     pub(crate) fn is_tls12(&self) -> bool {
-        self.version == Version::Tls12
+        self.is_tls12
     }
 }
 

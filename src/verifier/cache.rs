@@ -248,8 +248,9 @@ mod tests {
     #[test]
     fn what_has_expired_makes_room_at_once() {
         let cache = cache(2);
-        let insert = |number, until, now| {
-            let facts = ChainFacts { validity: Validity::before(at(until)), ..one() };
+        let insert = |number, until: u64, now| {
+            let validity = Validity { not_after: at(until - 1), ..Validity::ALWAYS };
+            let facts = ChainFacts { validity, ..one() };
             cache.insert(chain(&cache, number), Arc::new(facts), at(now));
         };
         insert(0, 50, 0);

@@ -20,7 +20,7 @@ use crate::role::Role;
 pub(super) struct Path<'a> {
     /// The CA that it leads to.
     pub(super) ca: &'a BundleEntry,
-    /// When its CA and its intermediates are valid.
+    /// When its CA and its intermediates are valid, and the answers of the revocation lists hold.
     pub(super) validity: Validity,
     /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
     pub(super) is_straight: bool,

@@ -161,8 +161,8 @@ impl PeerVerifier {
         let path = chain::find_path(presented, bundle, algorithms, now, |proposed| {
             let mut path = chain::check_path(proposed, presented, bundle, now, trust_period)?;
             let lists_at = (trust_period == TrustPeriod::Checked).then_some(now);
-            let lists = revocation::check_path(proposed, path.ca, &self.revocation_lists, lists_at)?;
-            path.validity.limit(lists.not_before, lists.not_after);
+            let until = revocation::check_path(proposed, path.ca, &self.revocation_lists, lists_at)?;
+            path.validity.not_after = path.validity.not_after.min(until);
             Ok(path)
         })?;
 

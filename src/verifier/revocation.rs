@@ -1,5 +1,7 @@
 //! Whether a certificate of a path has been revoked (RFC 5280 section 6.3).
 
+use std::time::Duration;
+
 use rustls_pki_types::UnixTime;
 use webpki::VerifiedPath;
 
@@ -10,8 +12,8 @@ use crate::der::{DerReader, SEQUENCE};
 use crate::material::{BundleEntry, ExpiredList, RevocationDepth, RevocationLists, UnknownStatus};
 use crate::text::Timestamp;
 
-/// Looks every certificate of the path that the policy asks for up in the list of its issuer, and says how long the
-/// answer holds. `anchor` is the CA at the end of the path, which is not looked up.
+/// Looks up every certificate of the path that the policy asks for, in the list of its issuer. Returns the last moment
+/// for which the answers hold. `anchor` is the CA at the end of the path, which is not looked up.
 ///
 /// If `now` is `None`, no list counts as expired. A revoked certificate takes precedence over one whose status is
 /// unknown: an outdated list is proof, too.
@@ -20,7 +22,7 @@ pub(super) fn check_path(
     anchor: &BundleEntry,
     lists: &RevocationLists,
     now: Option<UnixTime>,
-) -> Result<Validity, Rejection> {
+) -> Result<UnixTime, Rejection> {
     let policy = lists.policy();
     let leaf = path.end_entity();
     let intermediates = || path.intermediate_certificates();
@@ -28,7 +30,7 @@ pub(super) fn check_path(
     let is_pinned = leaf.der() == anchor.der && intermediates().next().is_none();
     let answers_nothing = lists.iter().len() == 0 && policy.unknown_status == UnknownStatus::Allow;
     if is_pinned || answers_nothing {
-        return Ok(Validity::ALWAYS);
+        return Ok(Validity::ALWAYS.not_after);
     }
     let looked_up = match policy.depth {
         RevocationDepth::Chain => usize::MAX,
@@ -37,7 +39,7 @@ pub(super) fn check_path(
     let leaf = std::iter::once((ChainPosition::Leaf, &**leaf));
     let certificates = leaf.chain(intermediates().map(|ca| (ChainPosition::Intermediate, ca)));
     let mut issuers = intermediates();
-    let mut validity = Validity::ALWAYS;
+    let mut until = Validity::ALWAYS.not_after;
     let mut doubt = None;
     for (position, certificate) in certificates.take(looked_up) {
         let subject = || subject_text(&certificate.der());
@@ -66,9 +68,9 @@ pub(super) fn check_path(
                 let why = format!("that of {} was to be replaced by {due}", list.issuer());
                 doubt.get_or_insert(Rejection::RevocationListUnusable { subject: subject(), why });
             }
-            let Validity { not_before, not_after } = Validity::before(list.next_update());
-            validity.limit(not_before, not_after);
+            let last = Duration::from_secs(list.next_update().as_secs().saturating_sub(1));
+            until = until.min(UnixTime::since_unix_epoch(last));
         }
     }
-    doubt.map_or(Ok(validity), Err)
+    doubt.map_or(Ok(until), Err)
 }

@@ -146,16 +146,6 @@ impl Validity {
         not_after: UnixTime::since_unix_epoch(Duration::MAX),
     };
 
-    /// Always before the time `end`.
-    pub(super) fn before(end: UnixTime) -> Self {
-        match end.as_secs().checked_sub(1) {
-            Some(last) => {
-                Self { not_after: UnixTime::since_unix_epoch(Duration::from_secs(last)), ..Self::ALWAYS }
-            }
-            None => Self { not_before: Self::ALWAYS.not_after, not_after: Self::ALWAYS.not_before },
-        }
-    }
-
     /// Shortens it to the part within this period.
     pub(super) fn limit(&mut self, not_before: UnixTime, not_after: UnixTime) {
         self.not_before = self.not_before.max(not_before);
