@@ -79,9 +79,9 @@ impl ListenerHandle {
         self.0.connections.count()
     }
 
-    /// The number of connections in service by the [CA](crate::verifier::VerifiedChain::ca) that accepted their peer, at
-    /// the handshake or at a later review. Connections whose owner was asked to close them do not count. While a CA is
-    /// among them, removing it ends connections.
+    /// The number of connections in service by the [CA](crate::verifier::VerifiedChain::ca) that accepted their peer,
+    /// at the handshake or at a later review. Connections whose owner was asked to close them do not count. While a CA
+    /// is among them, removing it ends connections.
     pub fn active_by_ca(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.0.connections.staying() {

@@ -91,8 +91,8 @@ async fn the_old_ca_is_removed_too_early_on_felix() {
         assert_eq!(typha.failed().await, [REFUSED]);
     }
     let lost = format!(
-        "WARN live connections are no longer trusted: they are closed within {year:?}; if it is not meant, put back what \
-         was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
+        "WARN live connections are no longer trusted: they are closed within {year:?}; if it is not meant, put back \
+         what was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
     );
     let own = "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with \
                the same CA file will refuse us; issue our certificate by a CA that is left, or put that one back \
