@@ -13,11 +13,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use super::endpoint::{DiscoveryError, TyphaEndpoint};
+use super::endpoint::{AnySource, DiscoveryError, Search, TyphaEndpoint};
 use super::error::{AttemptError, DialError, FailedAttempt};
 use super::known::{Known, Round};
 use super::limits::{Backoff, DialerLimits};
-use super::search::{AnySource, Search};
 use crate::connector::FelixConnector;
 use crate::error::HandshakeError;
 use crate::identity::PeerIdentity;

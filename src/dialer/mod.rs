@@ -8,7 +8,6 @@ mod host_port;
 mod known;
 mod limits;
 mod run;
-mod search;
 
 use std::fmt;
 use std::future::Future;
@@ -32,8 +31,8 @@ use crate::connector::FelixConnector;
 use crate::lifetime::{ConnectionLifetime, Connections, review};
 use crate::time::deadline_in;
 use attempts::{Attempts, Context, Progress, lock};
+use endpoint::AnySource;
 use known::Known;
-use search::AnySource;
 
 /// Connects a Felix to one of several Typhas: in which order, how often, at what pace, and who is left out for a while.
 /// Cheap to clone; clones share what is known of the Typhas.

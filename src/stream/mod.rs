@@ -2,7 +2,6 @@
 
 mod facts;
 mod read_ahead;
-mod start;
 mod timeouts;
 mod wire;
 
@@ -18,9 +17,8 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
-pub(crate) use start::{Start, with_start};
 pub use timeouts::StreamTimeouts;
-pub(crate) use wire::Wire;
+pub(crate) use wire::{Start, Wire, with_start};
 
 use crate::time::deadline_in;
 use crate::verifier::VerifiedPeer;

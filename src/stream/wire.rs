@@ -1,5 +1,7 @@
 //! The I/O under TLS: where bytes are seen to move, or not to.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,7 +9,6 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::read_ahead::ReadAhead;
-use super::start;
 use super::timeouts::{StreamTimeouts, Watchdog};
 
 /// Measures progress where it happens, below TLS: a large write through TLS makes progress long before it completes.
@@ -111,7 +112,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
                 self.read.progress();
                 if !self.start_is_complete {
                     let received = buf.filled().get(before..).unwrap_or_default();
-                    self.start_is_complete = start::note(received);
+                    self.start_is_complete = note(received);
                 }
                 ready
             }
@@ -194,4 +195,56 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
 fn timed_out(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, why)
+}
+
+/// The first bytes that a connection received.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Start {
+    bytes: [u8; START_LENGTH],
+    received: usize,
+}
+
+/// Enough to tell TLS from anything else, and for people to tell what else it is.
+const START_LENGTH: usize = 16;
+
+impl Start {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.received.min(START_LENGTH)).unwrap_or_default()
+    }
+
+    fn extend(&mut self, received: &[u8]) {
+        if let Some(free) = self.bytes.get_mut(self.received..) {
+            for (slot, byte) in free.iter_mut().zip(received) {
+                *slot = *byte;
+            }
+        }
+        self.received = (self.received + received.len()).min(START_LENGTH);
+    }
+}
+
+tokio::task_local! {
+    /// The start of the connection whose handshake is being polled: the [`Wire`] is out of reach inside the handshake's
+    /// future, and gone with it when that is given up.
+    static START: Cell<Start>;
+}
+
+/// Runs a handshake over a [`Wire`] and returns its output with what the wire received first.
+pub(crate) async fn with_start<F: Future>(handshake: F) -> (F::Output, Start) {
+    let scoped = async {
+        let output = handshake.await;
+        (output, START.with(Cell::take))
+    };
+    START.scope(Cell::default(), scoped).await
+}
+
+/// Adds to the start of the connection being polled; `true` if there is no more to add.
+fn note(received: &[u8]) -> bool {
+    START
+        .try_with(|cell| {
+            let mut start = cell.get();
+            start.extend(received);
+            cell.set(start);
+            start.received == START_LENGTH
+        })
+        .unwrap_or(true)
 }
