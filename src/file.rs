@@ -2,10 +2,52 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The largest file that is read. The bundles of all public CAs take 0.25 MiB; large revocation lists take a few.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
+
+/// A file as it was found under a path, read once.
+pub(crate) struct ReadFile {
+    pub(crate) path: PathBuf,
+    /// The path without links: a swapped directory shows here.
+    resolved: Option<PathBuf>,
+    pub(crate) bytes: io::Result<Vec<u8>>,
+    /// Of the file that was read; if it could not be read, of what stands there.
+    pub(crate) metadata: Option<Metadata>,
+}
+
+impl ReadFile {
+    pub(crate) fn new(path: &Path) -> Self {
+        // Before the contents, so that no later change is missed.
+        let resolved = path.canonicalize().ok();
+        let (bytes, metadata) = match read(path) {
+            Ok((bytes, metadata)) => (Ok(bytes), Some(metadata)),
+            Err(error) => (Err(error), path.metadata().ok()),
+        };
+        Self { path: path.to_owned(), resolved, bytes, metadata }
+    }
+
+    /// Whether the same file stands under the path now and was not written to since. Does not read it: a second write
+    /// of the same length within the resolution of the file system's clock is not seen.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.resolved == self.path.canonicalize().ok()
+            && self.metadata.as_ref().map(stamp) == self.path.metadata().ok().as_ref().map(stamp)
+    }
+}
+
+/// What differs once a file is replaced or written to.
+#[cfg(unix)]
+fn stamp(metadata: &Metadata) -> impl PartialEq + use<> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (m, length) = (metadata, metadata.len());
+    (length, m.dev(), m.ino(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn stamp(metadata: &Metadata) -> impl PartialEq + use<> {
+    (metadata.len(), metadata.modified().ok())
+}
 
 /// Reads a regular file of bounded size.
 pub(crate) fn read(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
@@ -58,7 +100,42 @@ fn too_large() -> io::Error {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    #[test]
+    fn what_was_replaced_or_written_to_is_not_unchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("..1")).unwrap();
+        std::fs::create_dir_all(path("..2")).unwrap();
+        std::fs::write(path("..1/ca.pem"), "a").unwrap();
+        std::fs::hard_link(path("..1/ca.pem"), path("..2/ca.pem")).unwrap();
+        symlink("..1", path("..data")).unwrap();
+        symlink("..data/ca.pem", path("ca.pem")).unwrap();
+        let is_unchanged_by = |change: &dyn Fn()| {
+            let read = ReadFile::new(&path("ca.pem"));
+            change();
+            read.is_unchanged()
+        };
+        assert!(is_unchanged_by(&|| {}));
+        let swap_to = |target: &str| {
+            symlink(target, path("..new")).unwrap();
+            std::fs::rename(path("..new"), path("..data")).unwrap();
+        };
+        assert!(!is_unchanged_by(&|| swap_to("..2")), "the same file, but in another directory");
+        assert!(!is_unchanged_by(&|| std::fs::write(path("..2/ca.pem"), "ab").unwrap()));
+        assert!(!is_unchanged_by(&|| {
+            std::fs::write(path("new"), "ab").unwrap();
+            std::fs::rename(path("new"), path("..2/ca.pem")).unwrap();
+        }));
+        assert!(!is_unchanged_by(&|| std::fs::remove_file(path("..2/ca.pem")).unwrap()));
+        // What can not be read is told from what was put there since.
+        assert!(is_unchanged_by(&|| {}));
+        assert!(!is_unchanged_by(&|| std::fs::create_dir(path("..2/ca.pem")).unwrap()));
+        assert!(is_unchanged_by(&|| {}));
+    }
 
     #[test]
     fn a_pipe_that_comes_after_the_look_does_not_block() {

@@ -14,6 +14,7 @@ use super::pem::{self, Expected};
 use super::trust_bundle::certificates;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
+use crate::file::ReadFile;
 use crate::identity::PeerIdentity;
 use crate::role::Role;
 
@@ -56,13 +57,19 @@ impl Credentials {
         key: impl AsRef<Path>,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        let (chain, key) = (chain.as_ref(), key.as_ref());
-        let (chain_pem, _) = pem::read_file(chain)?;
-        let (key_pem, metadata) = pem::read_file(key)?;
-        let mut credentials =
-            Self::parse_pem(&chain_pem, Origin::file(chain), &key_pem, Origin::file(key), provider)?;
-        credentials.key_permissions = permissions(&metadata).map(|mode| (key.to_owned(), mode));
-        Ok(credentials)
+        Self::from_files(ReadFile::new(chain.as_ref()), ReadFile::new(key.as_ref()), provider)
+    }
+
+    pub(super) fn from_files(
+        chain: ReadFile,
+        key: ReadFile,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
+        let mode = key.metadata.as_ref().and_then(permissions);
+        let key_permissions = mode.map(|mode| (key.path.clone(), mode));
+        let ((chain, chain_origin), (key, key_origin)) = (pem::contents(chain)?, pem::contents(key)?);
+        let credentials = Self::parse_pem(&chain, chain_origin, &key, key_origin, provider)?;
+        Ok(Self { key_permissions, ..credentials })
     }
 
     /// Reads PEM chain and key from memory.

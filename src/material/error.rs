@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -17,12 +17,6 @@ pub enum Origin {
     File(PathBuf),
     /// Bytes given by the program.
     Memory,
-}
-
-impl Origin {
-    pub(super) fn file(path: &Path) -> Self {
-        Self::File(path.to_owned())
-    }
 }
 
 impl fmt::Display for Origin {

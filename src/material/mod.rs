@@ -24,6 +24,8 @@ pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;
 pub use warning::MaterialWarning;
 
+use crate::file::ReadFile;
+
 /// The files that each end of the connection needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -91,10 +93,46 @@ impl TlsFiles {
     ///
     /// [`MaterialError`], with the file and what is wrong in it.
     pub fn load(&self, provider: &CryptoProvider) -> Result<Material, MaterialError> {
-        let trust_bundle = TrustBundle::from_pem_file(&self.ca_file)?;
-        let credentials = Credentials::from_pem_files(&self.cert_file, &self.key_file, provider)?;
-        let revocation_lists = RevocationLists::from_files(&self.crl_files, &trust_bundle, provider)?
-            .with_policy(self.revocation);
+        self.read().parse(self.revocation, provider)
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.ca_file, &self.cert_file, &self.key_file].into_iter().chain(&self.crl_files)
+    }
+
+    pub(crate) fn read(&self) -> ReadFiles {
+        ReadFiles {
+            ca: ReadFile::new(&self.ca_file),
+            cert: ReadFile::new(&self.cert_file),
+            key: ReadFile::new(&self.key_file),
+            lists: self.crl_files.iter().map(|path| ReadFile::new(path)).collect(),
+        }
+    }
+}
+
+/// What stood in [`TlsFiles`] when they were read.
+pub(crate) struct ReadFiles {
+    ca: ReadFile,
+    cert: ReadFile,
+    key: ReadFile,
+    lists: Vec<ReadFile>,
+}
+
+impl ReadFiles {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ReadFile> {
+        [&self.ca, &self.cert, &self.key].into_iter().chain(&self.lists)
+    }
+
+    /// The bundle first: of several errors, that of the first file counts.
+    pub(crate) fn parse(
+        self,
+        revocation: RevocationPolicy,
+        provider: &CryptoProvider,
+    ) -> Result<Material, MaterialError> {
+        let trust_bundle = TrustBundle::from_file(self.ca)?;
+        let credentials = Credentials::from_files(self.cert, self.key, provider)?;
+        let revocation_lists =
+            RevocationLists::of_files(self.lists, &trust_bundle, provider)?.with_policy(revocation);
         Ok(Material { trust_bundle, credentials, revocation_lists })
     }
 }

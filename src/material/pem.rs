@@ -1,11 +1,9 @@
 //! Decodes PEM (RFC 7468) strictly: a damaged or unexpected block fails the whole file.
 
-use std::fs::Metadata;
-use std::path::Path;
-
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
 use super::error::{MaterialError, Origin};
+use crate::file::ReadFile;
 
 /// Which blocks a file may hold.
 pub(super) struct Expected {
@@ -14,8 +12,12 @@ pub(super) struct Expected {
     pub(super) description: &'static str,
 }
 
-pub(super) fn read_file(path: &Path) -> Result<(Vec<u8>, Metadata), MaterialError> {
-    crate::file::read(path).map_err(|source| MaterialError::Read { path: path.to_owned(), source })
+/// The contents of a file, and where they come from.
+pub(super) fn contents(file: ReadFile) -> Result<(Vec<u8>, Origin), MaterialError> {
+    match file.bytes {
+        Ok(bytes) => Ok((bytes, Origin::File(file.path))),
+        Err(source) => Err(MaterialError::Read { path: file.path, source }),
+    }
 }
 
 /// Decodes all PEM blocks. Text outside of them is skipped, as RFC 7468 section 2 allows.

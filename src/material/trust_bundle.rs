@@ -12,6 +12,7 @@ use super::error::{MaterialError, Origin};
 use super::pem::{self, Expected};
 use super::warning::MaterialWarning;
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
+use crate::file::ReadFile;
 use crate::text::hex;
 
 /// The CAs that are trusted for the other end; never empty.
@@ -85,8 +86,12 @@ impl TrustBundle {
     /// [`MaterialError`] if the file can not be read, holds no certificate or anything but certificates, or if any one
     /// of them is damaged: a CA that is skipped silently is an outage later.
     pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, MaterialError> {
-        let path = path.as_ref();
-        Self::parse_pem(&pem::read_file(path)?.0, Origin::file(path))
+        Self::from_file(ReadFile::new(path.as_ref()))
+    }
+
+    pub(super) fn from_file(file: ReadFile) -> Result<Self, MaterialError> {
+        let (pem, origin) = pem::contents(file)?;
+        Self::parse_pem(&pem, origin)
     }
 
     /// Reads a PEM bundle from memory.

@@ -1,7 +1,5 @@
 //! From files to revocation lists whose signatures are verified.
 
-use std::path::Path;
-
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -11,6 +9,7 @@ use super::issuers::{Found, Issuers};
 use super::list::RevocationList;
 use crate::certificate::{name_text, revocation_list_times};
 use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
+use crate::file::ReadFile;
 use crate::material::error::{MaterialError, Origin};
 use crate::material::pem::{self, Expected};
 use crate::material::signed::Signed;
@@ -31,9 +30,8 @@ pub(super) struct Unverified {
 
 impl Unverified {
     /// Adds what a file holds. A file without a list is an error: one that was named must have been meant to hold one.
-    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), MaterialError> {
-        let (bytes, _) = pem::read_file(path)?;
-        let origin = Origin::file(path);
+    pub(super) fn add_file(&mut self, file: ReadFile) -> Result<(), MaterialError> {
+        let (bytes, origin) = pem::contents(file)?;
         if is_der(&bytes) {
             self.lists.push(Found::new(&origin, 0, bytes.into()));
             return Ok(());

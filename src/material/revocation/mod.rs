@@ -22,6 +22,7 @@ use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
 use crate::der::{DerReader, SEQUENCE};
+use crate::file::ReadFile;
 
 /// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
 ///
@@ -63,10 +64,17 @@ impl RevocationLists {
         issuers: &TrustBundle,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
+        let files = paths.into_iter().map(|path| ReadFile::new(path.as_ref()));
+        Self::of_files(files, issuers, provider)
+    }
+
+    pub(super) fn of_files(
+        files: impl IntoIterator<Item = ReadFile>,
+        issuers: &TrustBundle,
+        provider: &CryptoProvider,
+    ) -> Result<Self, MaterialError> {
         let mut unverified = Unverified::default();
-        for path in paths {
-            unverified.add_file(path.as_ref())?;
-        }
+        files.into_iter().try_for_each(|file| unverified.add_file(file))?;
         Self::verified(unverified, issuers, provider)
     }
 

@@ -41,10 +41,10 @@ impl Hints {
     }
 
     /// Watches what lies on the way to these files now. To be called before they are read, or a change would be missed.
-    pub(super) fn watch(&self, paths: &[&Path]) {
+    pub(super) fn watch<'a>(&self, paths: impl Iterator<Item = &'a Path>) {
         let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places = Places::default();
-        paths.iter().for_each(|path| places.add(path));
+        paths.for_each(|path| places.add(path));
         if watching.places == places && watching.watcher.is_some() {
             return;
         }

@@ -1,6 +1,5 @@
 //! Files as a source.
 
-mod fingerprint;
 mod hints;
 mod reader;
 mod reading;
@@ -47,8 +46,7 @@ pub struct FileSource {
 impl FileSource {
     /// These files.
     pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
-        let paths = reader::paths(&files);
-        let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+        let names: Vec<_> = files.paths().map(|path| path.display().to_string()).collect();
         let planned = PlannedFiles { files, required_peer, policy };
         Self::of_plan(names.join(", "), None, move || Ok(planned.clone()))
     }
