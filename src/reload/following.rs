@@ -1,5 +1,6 @@
-//! The task: when to look, what has settled, and what becomes of it.
+//! The task: wait, look, settle, act.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::changes::Changes;
@@ -15,21 +16,18 @@ use super::error::ReloadError;
 use super::expiry::ExpiryWatch;
 use super::facade::Facade;
 use super::files::SETTLE_TIME;
-use super::look::{Found, look};
-use super::options::ReloadOptions;
-use super::source::TlsConfigSource;
+use super::reloader::ReloadOptions;
+use super::settling::{Decision, Found, PAUSE, Settling, settle};
+use super::source::{SourceError, TlsConfigSource};
 use super::state::{CertificateLifetime, ReloadState, Reloaded};
+use super::validation;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, InForce, TlsContext};
 
-/// The shortest time between two looks that nobody asked for.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How often expiry is looked at.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
-/// After so many looks that found something else each it is said so.
-const UNSETTLED_LOOKS: u32 = 10;
 
 /// How often in a row a look is made again because the program put something in force meanwhile.
 const LOOKS_OVERTAKEN: u32 = 10;
@@ -50,23 +48,6 @@ pub(super) struct Following<C, S> {
     expiry: ExpiryWatch,
     facade: Facade,
     settling: Option<Settling>,
-}
-
-/// What is new, and has to be found again.
-struct Settling {
-    found: Found,
-    since: Instant,
-    /// How many looks in a row found something else than the look before, this one included.
-    looks: u32,
-    /// Whether they found nothing but errors.
-    only_errors: bool,
-}
-
-enum Wake {
-    Asked(Request),
-    Due,
-    Idle,
-    Stopped,
 }
 
 impl<C: End, S: TlsConfigSource> Following<C, S> {
@@ -106,12 +87,13 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         (following, receiver)
     }
 
+    /// Returns when the last clone of the reloader is gone.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
-        let by_itself = !self.options.poll_interval.is_zero();
+        let poll = self.options.poll_interval;
         let mut generations = self.in_force.generations();
         let mut next_look = Instant::now();
         let mut hints_from = next_look;
-        let mut gives_hints = true;
+        let mut gives_hints = !poll.is_zero();
         loop {
             self.follow_generation();
             self.facade.tell(&self.state.borrow());
@@ -120,36 +102,14 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                 self.expiry.warn(&self.state.borrow().certificates, now);
                 self.expiry.warn_of_lists(&current.config.material.revocation_lists, now);
             }
-            // While something settles it is looked at soon enough, and that does not have to wait for the last of many
-            // changes.
-            let takes_hints = by_itself && gives_hints && self.settling.is_none();
-            let wake = {
-                let source = &self.source;
-                let changed = async move {
-                    sleep_until(hints_from).await;
-                    AssertUnwindSafe(source.changed()).catch_unwind().await
-                };
-                tokio::select! {
-                    biased;
-                    request = requests.recv() => request.map_or(Wake::Stopped, Wake::Asked),
-                    () = sleep_until(next_look), if by_itself => Wake::Due,
-                    hint = changed, if takes_hints => match hint {
-                        Ok(()) => Wake::Due,
-                        Err(_) => {
-                            warn!(source = self.description, "the source panicked when asked for changes, and is \
-                                                              polled only from now on");
-                            gives_hints = false;
-                            Wake::Idle
-                        }
-                    },
-                    _ = generations.changed() => Wake::Idle,
-                    () = tokio::time::sleep(EXPIRY_INTERVAL) => Wake::Idle,
-                }
+            let hint = async {
+                sleep_until(hints_from).await;
+                surviving(self.source.changed()).await
             };
-            let asked = match wake {
-                Wake::Stopped => return,
-                Wake::Idle => continue,
-                Wake::Asked(request) => {
+            let asked = tokio::select! {
+                biased;
+                request = requests.recv() => {
+                    let Some(request) = request else { return };
                     // All that were made before the look begins are answered by it.
                     let mut asked = vec![request];
                     asked.extend(std::iter::from_fn(|| requests.try_recv().ok()));
@@ -159,19 +119,49 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                     }
                     asked
                 }
-                Wake::Due => Vec::new(),
+                () = sleep_until(next_look), if !poll.is_zero() => Vec::new(),
+                // While something settles it is looked at soon enough, and that does not have to wait for the last of
+                // many changes.
+                hint = hint, if gives_hints && self.settling.is_none() => match hint {
+                    Ok(()) => Vec::new(),
+                    Err(_) => {
+                        warn!(source = self.description, "the source panicked when asked for changes, and is polled \
+                                                          only from now on");
+                        gives_hints = false;
+                        continue;
+                    }
+                },
+                _ = generations.changed() => continue,
+                () = sleep(EXPIRY_INTERVAL) => continue,
             };
             let found = self.look().await;
             self.follow_generation();
+            let settling = self.settling.take();
             let wait = if asked.is_empty() {
-                self.consider(found)
+                let reported = self.state.borrow().last_error.clone();
+                let settle_time = surviving(async { self.source.settle_time() }).await.unwrap_or(SETTLE_TIME);
+                let now = Instant::now().into_std();
+                match settle(settling, found, reported.as_deref(), now, settle_time, poll) {
+                    Decision::Act(found) => {
+                        let _ = self.act(found);
+                        poll
+                    }
+                    Decision::Wait(settling, wait) => {
+                        self.settling = Some(settling);
+                        wait
+                    }
+                    Decision::Report(error, settling, wait) => {
+                        self.failed(error);
+                        self.settling = Some(settling);
+                        wait
+                    }
+                }
             } else {
-                self.settling = None;
-                let outcome = self.settled(found);
+                let outcome = self.act(found);
                 for request in asked {
                     let _ = request.send(outcome.clone());
                 }
-                self.options.poll_interval
+                poll
             };
             next_look = deadline_in(wait);
             hints_from = deadline_in(PAUSE);
@@ -184,7 +174,13 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         let mut attempts = LOOKS_OVERTAKEN;
         loop {
             let generation = self.in_force.current().generation;
-            let found = look(&self.source, &self.in_force, self.options.load_timeout).await;
+            let found = match surviving(self.ask()).await {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => Found::Bad(Arc::new(error)),
+                Err(panic) => {
+                    Found::Bad(Arc::new(SourceError::new(format!("the source panicked: {panic}")).into()))
+                }
+            };
             self.state.send_modify(|state| state.looks += 1);
             let is_overtaken = self.in_force.current().generation != generation;
             if !is_overtaken || !matches!(found, Found::New(_)) || attempts == 0 {
@@ -194,60 +190,21 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         }
     }
 
-    /// That of the source; if it panics, one that does for files.
-    fn settle_time(&self) -> Duration {
-        std::panic::catch_unwind(AssertUnwindSafe(|| self.source.settle_time())).unwrap_or(SETTLE_TIME)
+    /// Asks the source, and judges what it gives.
+    async fn ask(&self) -> Result<Found, ReloadError> {
+        let at_most = self.options.load_timeout;
+        let config =
+            timeout(at_most, self.source.load()).await.map_err(|_| ReloadError::TimedOut(at_most))??;
+        let in_force = self.in_force.current();
+        if config.is_same_as(&in_force.config) {
+            return Ok(Found::Unchanged);
+        }
+        validation::check(&config, &in_force.config, C::LOCAL)?;
+        Ok(Found::New(config))
     }
 
-    /// What a look by itself found. Returns when to look again.
-    fn consider(&mut self, found: Found) -> Duration {
-        let (poll, settle) = (self.options.poll_interval, self.settle_time());
-        let before = self.settling.take();
-        if settle.is_zero() || matches!(found, Found::Unchanged) || self.is_known(&found) {
-            let _ = self.settled(found);
-            return poll;
-        }
-        let mut settling = match before {
-            Some(before) if before.found.is_same_as(&found) => before,
-            before => {
-                let (looks, only_errors) =
-                    before.map_or((0, true), |before| (before.looks, before.only_errors));
-                let only_errors = only_errors && matches!(found, Found::Bad(_));
-                Settling { found, since: Instant::now(), looks: looks.saturating_add(1), only_errors }
-            }
-        };
-        let waited = settling.since.elapsed();
-        if waited >= settle {
-            let _ = self.settled(settling.found);
-            return poll;
-        }
-        let left = settle.saturating_sub(waited).max(PAUSE.min(settle));
-        let wait = if settling.looks < UNSETTLED_LOOKS { left } else { left.max(poll) };
-        if settling.looks == UNSETTLED_LOOKS {
-            let error = match &settling.found {
-                // It says more, also if it reads otherwise each time: by the number of a request, say.
-                Found::Bad(error) if settling.only_errors => error.clone(),
-                _ => Arc::new(ReloadError::Unsettled { looks: UNSETTLED_LOOKS }),
-            };
-            let _ = self.failed(error);
-            settling.looks = settling.looks.saturating_add(1);
-        }
-        self.settling = Some(settling);
-        wait
-    }
-
-    /// Whether it is a failure that has been reported.
-    fn is_known(&self, found: &Found) -> bool {
-        match (found, &self.state.borrow().last_error) {
-            (Found::Bad(error), Some(reported)) => error.reads_as(reported),
-            _ => false,
-        }
-    }
-}
-
-impl<C: End, S: TlsConfigSource> Following<C, S> {
     /// Acts on what a look found.
-    fn settled(&mut self, found: Found) -> Result<Reloaded, Arc<ReloadError>> {
+    fn act(&mut self, found: Found) -> Result<Reloaded, Arc<ReloadError>> {
         match found {
             Found::Bad(error) => Err(self.failed(error)),
             Found::New(config) => Ok(Reloaded::Replaced { generation: self.put_in_force(config) }),
@@ -323,4 +280,15 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
 /// By the clock of its policy, or else by ours.
 fn now<C>(context: &TlsContext<C>) -> UnixTime {
     context.now().unwrap_or_else(UnixTime::now)
+}
+
+/// Survives a panic of the source's code, and gives its text: a daemon follows its source for as long as it lives.
+async fn surviving<T>(source: impl Future<Output = T>) -> Result<T, String> {
+    AssertUnwindSafe(source).catch_unwind().await.map_err(|panic| text_of(&*panic).to_owned())
+}
+
+/// What a panic says.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

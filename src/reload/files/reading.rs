@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
-use super::super::look::text_of;
+use super::super::following::text_of;
 use super::super::source::SourceError;
 use crate::tls_config::TlsConfig;
 
