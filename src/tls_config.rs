@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use crate::identity::RequiredIdentity;
@@ -75,6 +76,11 @@ impl TlsConfig {
             && self.policy.is_same_as(&other.policy)
             && self.material.trust_bundle.is_same_as(&other.material.trust_bundle)
             && self.material.revocation_lists.is_same_as(&other.material.revocation_lists)
+    }
+
+    /// The time by the clock of the policy, or else by ours.
+    pub(crate) fn now(&self) -> UnixTime {
+        self.policy.time_provider().current_time().unwrap_or_else(UnixTime::now)
     }
 
     /// Logs what is usable but probably not meant: an expired leaf, an entry of the CA file that is no CA.

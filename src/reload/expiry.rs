@@ -7,8 +7,9 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use super::state::{CertificateKind, CertificateLifetime};
-use crate::material::{MaterialWarning, RevocationLists};
+use crate::material::MaterialWarning;
 use crate::text::Timestamp;
+use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -70,13 +71,13 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
 pub(super) struct ExpiryWatch {
     warnings: ExpiryWarnings,
     told: Vec<(CertificateLifetime, u64)>,
-    /// What was told of the revocation lists.
-    of_lists: Vec<MaterialWarning>,
+    /// The last generation, and what was told of its revocation lists.
+    of_lists: (u64, Vec<MaterialWarning>),
 }
 
 impl ExpiryWatch {
     pub(super) fn new(warnings: ExpiryWarnings) -> Self {
-        Self { warnings, told: Vec::new(), of_lists: Vec::new() }
+        Self { warnings, told: Vec::new(), of_lists: Default::default() }
     }
 
     /// The certificates to warn of now. Of several thresholds that were crossed meanwhile, there is one warning.
@@ -105,21 +106,10 @@ impl ExpiryWatch {
         due
     }
 
-    /// Notes what is known of new lists: it was said when they were put in force.
-    pub(super) fn begin_lists(&mut self, lists: &RevocationLists, now: UnixTime) {
-        self.of_lists = lists.warnings(now);
-    }
-
-    /// Warns of lists that have expired since.
-    pub(super) fn warn_of_lists(&mut self, lists: &RevocationLists, now: UnixTime) {
-        let warnings = lists.warnings(now);
-        for warning in warnings.iter().filter(|warning| !self.of_lists.contains(warning)) {
-            warn!(finding = warning.as_str(), "{warning}");
-        }
-        self.of_lists = warnings;
-    }
-
-    pub(super) fn warn(&mut self, certificates: &[CertificateLifetime], now: UnixTime) {
+    /// Warns of what is about to expire or has expired since the last call. What is known of the lists of another
+    /// generation was logged when it was put in force.
+    pub(super) fn warn(&mut self, generation: u64, config: &TlsConfig, certificates: &[CertificateLifetime]) {
+        let Some(now) = config.policy.time_provider().current_time() else { return };
         for certificate in self.due(certificates, now) {
             let text = Expiring { certificate, now };
             warn!(
@@ -128,6 +118,11 @@ impl ExpiryWatch {
                 not_after = %Timestamp(certificate.not_after),
                 "{text}"
             );
+        }
+        let of_lists = (generation, config.material.revocation_lists.warnings(now));
+        let (of, known) = std::mem::replace(&mut self.of_lists, of_lists);
+        for warning in self.of_lists.1.iter().filter(|warning| of == generation && !known.contains(warning)) {
+            warn!(finding = warning.as_str(), "{warning}");
         }
     }
 }

@@ -6,25 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use rustls_pki_types::UnixTime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::changes::Changes;
-use super::error::ReloadError;
 use super::expiry::ExpiryWatch;
-use super::facade::Facade;
 use super::files::SETTLE_TIME;
 use super::reloader::ReloadOptions;
 use super::settling::{Decision, Found, PAUSE, Settling, settle};
 use super::source::{SourceError, TlsConfigSource};
-use super::state::{CertificateLifetime, ReloadState, Reloaded};
+use super::state::{ReloadError, ReloadState, Reloaded};
 use super::validation;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
-use crate::tls_context::{End, InForce, TlsContext};
+use crate::tls_context::{End, InForce};
 
 /// How often expiry is looked at.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -46,7 +43,6 @@ pub(super) struct Following<C, S> {
     options: ReloadOptions,
     state: watch::Sender<ReloadState>,
     expiry: ExpiryWatch,
-    facade: Facade,
     settling: Option<Settling>,
 }
 
@@ -60,31 +56,11 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
             options.poll_interval = options.poll_interval.max(PAUSE);
         }
         let current = in_force.current();
-        let state = watch::Sender::new(ReloadState {
-            generation: current.generation,
-            loaded_at: now(&current),
-            loaded_from: THE_PROGRAM.to_owned(),
-            looks: 0,
-            reloads: 0,
-            failures: 0,
-            last_error: None,
-            certificates: CertificateLifetime::all_of(&current.config),
-        });
+        let state = watch::Sender::new(ReloadState::new(current.generation, &current.config, THE_PROGRAM));
         let receiver = state.subscribe();
-        let mut expiry = ExpiryWatch::new(options.expiry_warnings.clone());
-        expiry.begin_lists(&current.config.material.revocation_lists, now(&current));
+        let expiry = ExpiryWatch::new(options.expiry_warnings.clone());
         let description = source.description();
-        let following = Self {
-            in_force,
-            source,
-            description,
-            options,
-            state,
-            expiry,
-            facade: Facade::new(),
-            settling: None,
-        };
-        (following, receiver)
+        (Self { in_force, source, description, options, state, expiry, settling: None }, receiver)
     }
 
     /// Returns when the last clone of the reloader is gone.
@@ -96,12 +72,8 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         let mut gives_hints = !poll.is_zero();
         loop {
             self.follow_generation();
-            self.facade.tell(&self.state.borrow());
             let current = self.in_force.current();
-            if let Some(now) = current.now() {
-                self.expiry.warn(&self.state.borrow().certificates, now);
-                self.expiry.warn_of_lists(&current.config.material.revocation_lists, now);
-            }
+            self.expiry.warn(current.generation, &current.config, &self.state.borrow().certificates);
             let hint = async {
                 sleep_until(hints_from).await;
                 surviving(self.source.changed()).await
@@ -181,7 +153,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                     Found::Bad(Arc::new(SourceError::new(format!("the source panicked: {panic}")).into()))
                 }
             };
-            self.state.send_modify(|state| state.looks += 1);
+            self.change_state(|state| state.looks += 1);
             let is_overtaken = self.in_force.current().generation != generation;
             if !is_overtaken || !matches!(found, Found::New(_)) || attempts == 0 {
                 return found;
@@ -211,7 +183,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
             Found::Unchanged => {
                 if self.state.borrow().last_error.is_some() {
                     info!(source = self.description, "what is there is what is in force, again");
-                    self.state.send_modify(|state| state.last_error = None);
+                    self.change_state(|state| state.last_error = None);
                 }
                 Ok(Reloaded::Unchanged)
             }
@@ -231,7 +203,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
             generation = self.state.borrow().generation,
             "what is new can not be used; the configuration in force stays"
         );
-        self.state.send_modify(|state| {
+        self.change_state(|state| {
             state.failures += 1;
             state.last_error = Some(error.clone());
         });
@@ -241,45 +213,35 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
     fn put_in_force(&mut self, new: TlsConfig) -> u64 {
         let old = self.in_force.current();
         let generation = self.in_force.replace(new.clone());
-        let loaded_at = now(&self.in_force.current());
         let changes = Changes::between(&old.config, &new);
         info!(generation, source = self.description, changes = %changes, "configuration replaced");
-        if let Some(issuer) = changes.own_issuer(C::LOCAL, loaded_at) {
+        if let Some(issuer) = changes.own_issuer(C::LOCAL, new.now()) {
             warn!(generation, "{issuer}");
         }
         new.log_warnings(C::LOCAL);
-        self.expiry.begin_lists(&new.material.revocation_lists, loaded_at);
-        self.state.send_modify(|state| {
+        self.change_state(|state| {
+            state.put_in_force(generation, &new, &self.description);
             state.reloads += 1;
             state.last_error = None;
-            state.generation = generation;
-            state.loaded_at = loaded_at;
-            state.loaded_from.clone_from(&self.description);
-            state.certificates = CertificateLifetime::all_of(&new);
         });
         generation
     }
 
     /// Takes note of what the program put in force itself.
-    fn follow_generation(&mut self) {
+    fn follow_generation(&self) {
         let current = self.in_force.current();
-        if current.generation == self.state.borrow().generation {
-            return;
+        if current.generation != self.state.borrow().generation {
+            self.change_state(|state| state.put_in_force(current.generation, &current.config, THE_PROGRAM));
         }
-        self.state.send_modify(|state| {
-            state.generation = current.generation;
-            state.loaded_at = now(&current);
-            state.loaded_from = THE_PROGRAM.to_owned();
-            state.certificates = CertificateLifetime::all_of(&current.config);
-        });
-        // What is known of its lists was said when it was made.
-        self.expiry.begin_lists(&current.config.material.revocation_lists, now(&current));
     }
-}
 
-/// By the clock of its policy, or else by ours.
-fn now<C>(context: &TlsContext<C>) -> UnixTime {
-    context.now().unwrap_or_else(UnixTime::now)
+    /// The only place where the state changes, so that the metrics follow from it.
+    fn change_state(&self, change: impl FnOnce(&mut ReloadState)) {
+        let before = self.state.borrow().clone();
+        self.state.send_modify(change);
+        let now = self.state.borrow().clone();
+        now.record_since(&before);
+    }
 }
 
 /// Survives a panic of the source's code, and gives its text: a daemon follows its source for as long as it lives.

@@ -1,9 +1,7 @@
 //! Follows a source of configurations, and replaces the one in force: [`Reloader`].
 
 mod changes;
-mod error;
 mod expiry;
-mod facade;
 mod files;
 mod following;
 mod reloader;
@@ -12,10 +10,9 @@ mod source;
 mod state;
 mod validation;
 
-pub use error::ReloadError;
 pub use expiry::ExpiryWarnings;
 pub use files::FileSource;
 pub(crate) use files::PlannedFiles;
 pub use reloader::{ReloadOptions, Reloader};
 pub use source::{SourceError, TlsConfigSource};
-pub use state::{CertificateKind, CertificateLifetime, ReloadState, Reloaded};
+pub use state::{CertificateKind, CertificateLifetime, ReloadError, ReloadState, Reloaded};

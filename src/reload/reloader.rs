@@ -7,11 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::error::ReloadError;
 use super::expiry::ExpiryWarnings;
 use super::following::{Following, Request};
 use super::source::TlsConfigSource;
-use super::state::{ReloadState, Reloaded};
+use super::state::{ReloadError, ReloadState, Reloaded};
 use crate::tls_context::{End, InForce};
 
 /// Follows a [source](TlsConfigSource) and puts in force what it gives. Clones are the same; it works in a task as

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::ReloadError;
+use super::state::ReloadError;
 use crate::tls_config::TlsConfig;
 
 /// The shortest time between two looks that nobody asked for.

@@ -4,7 +4,7 @@
 
 use rustls_pki_types::UnixTime;
 
-use super::error::ReloadError;
+use super::state::ReloadError;
 use crate::material::{BundleEntry, ExpiredList, Material, MaterialWarning};
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
