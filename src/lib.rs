@@ -35,6 +35,7 @@ pub mod config;
 mod connection;
 mod connector;
 mod der;
+mod detached;
 pub mod dialer;
 pub mod error;
 mod events;

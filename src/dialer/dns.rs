@@ -3,17 +3,16 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::watch;
 use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::endpoint::{DiscoveryError, EndpointSource, TyphaEndpoint};
 use super::host_port::{Host, HostPort, InvalidAddress};
+use crate::detached::Detached;
 use crate::time::deadline_in;
 
 /// Typhas by the names of their hosts: all addresses of each name, of both families, looked up anew each time by the
@@ -31,8 +30,7 @@ type Resolve = Arc<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Syn
 
 struct Name {
     name: HostPort,
-    /// The lookup that is under way, if there is one.
-    lookup: Mutex<Option<watch::Receiver<Option<Answer>>>>,
+    lookup: Detached<Answer>,
 }
 
 /// How long names are waited for once another has given an address: longer than a resolver takes whose servers answer.
@@ -62,7 +60,8 @@ impl DnsEndpoints {
     }
 
     fn with_resolver(names: Vec<HostPort>, resolve: Resolve) -> Self {
-        let names = names.into_iter().map(|name| Name { name, lookup: Mutex::new(None) }).collect();
+        let names =
+            names.into_iter().map(|name| Name { name, lookup: Detached::new("looking up a name") }).collect();
         Self { names, resolve }
     }
 
@@ -92,33 +91,11 @@ impl DnsEndpoints {
 }
 
 impl Name {
-    /// The lookup is a call that can not be interrupted, on a thread of its own: one of tokio's would hold up the end
-    /// of the runtime for as long as DNS does not answer. Whoever gives up waiting leaves it there for the next one to
-    /// join, so that there is never more than one.
+    /// Joins a lookup that somebody else waits for or gave up.
     async fn look_up(&self, resolve: &Resolve) -> Answer {
         let Host::Name(host) = &self.name.host else { return Ok(self.name.literal().into_iter().collect()) };
-        let mut answer = self.join_or_start(host, resolve);
-        match answer.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
-            Ok(Some(answer)) => answer,
-            Ok(None) | Err(_) => Err(Arc::new(io::Error::other("the system's resolver has panicked"))),
-        }
-    }
-
-    fn join_or_start(&self, host: &str, resolve: &Resolve) -> watch::Receiver<Option<Answer>> {
-        let mut lookup = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
-        // The answer of one that has ended is as old as its end.
-        let under_way =
-            lookup.take().filter(|answer| answer.has_changed().is_ok() && answer.borrow().is_none());
-        let answer = under_way.unwrap_or_else(|| {
-            let (sender, answer) = watch::channel(None);
-            let (host, port, resolve) = (host.to_owned(), self.name.port, resolve.clone());
-            let lookup = move || sender.send_replace(Some(resolve(&host, port).map_err(Arc::new)));
-            match thread::Builder::new().name("typha-lookup".to_owned()).spawn(lookup) {
-                Ok(_) => answer,
-                Err(error) => watch::channel(Some(Err(Arc::new(error)))).1,
-            }
-        });
-        lookup.insert(answer).clone()
+        let (host, port, resolve) = (host.to_owned(), self.name.port, resolve.clone());
+        self.lookup.join_or_start(move || resolve(&host, port).map_err(Arc::new)).await?
     }
 }
 

@@ -1,6 +1,5 @@
 //! The task: wait, look, settle, act.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::settling::{Decision, Found, PAUSE, Settling, settle};
 use super::source::{SourceError, TlsConfigSource};
 use super::state::{ReloadError, ReloadState, Reloaded};
 use super::validation;
+use crate::detached::text_of;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -247,10 +247,4 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
 /// Survives a panic of the source's code, and gives its text: a daemon follows its source for as long as it lives.
 async fn surviving<T>(source: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(source).catch_unwind().await.map_err(|panic| text_of(&*panic).to_owned())
-}
-
-/// What a panic says.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

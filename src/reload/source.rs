@@ -87,14 +87,14 @@ impl<S: TlsConfigSource> TlsConfigSource for Arc<S> {
 }
 
 /// Why a [`TlsConfigSource`] gives nothing.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 #[error(transparent)]
-pub struct SourceError(Box<dyn Error + Send + Sync>);
+pub struct SourceError(Arc<dyn Error + Send + Sync>);
 
 impl SourceError {
     /// An error of a source of one's own, or a text.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(error.into())
+        Self(error.into().into())
     }
 
     /// The error of the source, to be told by its type: `error.get_ref().downcast_ref::<MaterialError>()`.

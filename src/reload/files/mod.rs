@@ -2,19 +2,18 @@
 
 mod hints;
 mod reader;
-mod reading;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
 
 pub(crate) use reader::PlannedFiles;
 use reader::Reader;
-use reading::Reading;
 
 use super::source::{SourceError, TlsConfigSource};
+use crate::detached::Detached;
 use crate::identity::RequiredIdentity;
 use crate::material::TlsFiles;
 use crate::policy::TlsPolicy;
@@ -38,9 +37,7 @@ pub struct FileSource {
     reader: Arc<Reader>,
     description: String,
     settle_time: Duration,
-    /// One that a look gave up on goes on: nothing can stop a read from a file server that is gone. The next look waits
-    /// for it, rather than to leave one more thread behind.
-    reading: Mutex<Option<Reading>>,
+    reading: Detached<Result<TlsConfig, SourceError>>,
 }
 
 impl FileSource {
@@ -61,7 +58,7 @@ impl FileSource {
             reader: Arc::new(Reader::new(configuration, Box::new(plan))),
             description,
             settle_time: SETTLE_TIME,
-            reading: Mutex::new(None),
+            reading: Detached::new("reading the files"),
         }
     }
 
@@ -77,17 +74,14 @@ impl FileSource {
 
 impl TlsConfigSource for FileSource {
     async fn load(&self) -> Result<TlsConfig, SourceError> {
-        let mut reading = self.reading.lock().await;
-        if let Some(given_up) = reading.as_mut() {
-            // What it read is old by now.
-            given_up.ended().await;
-        }
+        // One that an earlier look gave up on goes on: nothing can stop a read from a file server that is gone. What it
+        // reads is old by now.
+        self.reading.ended().await;
+        // A thread of the runtime waits, too, so that a clock that is paused stands still, as for all that blocks.
+        let (_waiting, is_over) = mpsc::channel::<()>();
+        spawn_blocking(move || is_over.recv());
         let reader = self.reader.clone();
-        let (started, outcome) = Reading::start(move || reader.read()).map_err(SourceError::new)?;
-        *reading = Some(started);
-        let read = outcome.await;
-        *reading = None;
-        read
+        self.reading.join_or_start(move || reader.read()).await.map_err(SourceError::new)?
     }
 
     async fn changed(&self) {
@@ -112,7 +106,6 @@ impl std::fmt::Debug for FileSource {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::mpsc;
 
     use super::*;
 

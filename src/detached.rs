@@ -1,0 +1,75 @@
+//! A blocking call that may hang, on a thread that nobody has to wait for.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use tokio::sync::watch;
+
+/// At most one such call at a time. Whoever gives up waiting leaves it to the next one, so that threads do not pile up.
+///
+/// The thread is not one of the runtime, which would wait for it when it is dropped: a program could not end as long
+/// as a file server or DNS does not answer.
+pub(crate) struct Detached<T> {
+    what: &'static str,
+    latest: Mutex<Option<Outcome<T>>>,
+}
+
+/// `None` while the call is under way. An error if it panicked, or the system gives no thread.
+type Outcome<T> = watch::Receiver<Option<Result<T, Arc<io::Error>>>>;
+
+impl<T: Clone + Send + Sync + 'static> Detached<T> {
+    /// `what` is done, for the name of the thread and for errors.
+    pub(crate) fn new(what: &'static str) -> Self {
+        Self { what, latest: Mutex::new(None) }
+    }
+
+    /// Joins the call that is under way, or else makes this one.
+    pub(crate) async fn join_or_start(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Arc<io::Error>> {
+        let mut outcome = {
+            let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+            // The outcome of one that has ended is as old as its end.
+            let under_way = latest.take().filter(|outcome| outcome.borrow().is_none());
+            latest.insert(under_way.unwrap_or_else(|| self.start(call))).clone()
+        };
+        let outcome = outcome.wait_for(Option::is_some).await;
+        let outcome = outcome.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| {
+            Err(Arc::new(io::Error::other(format!("{} ended without outcome", self.what))))
+        })
+    }
+
+    /// Waits for the end of the call that is under way, if there is one.
+    pub(crate) async fn ended(&self) {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(mut outcome) = latest {
+            let _ = outcome.wait_for(Option::is_some).await;
+        }
+    }
+
+    fn start(&self, call: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
+        let (sender, outcome) = watch::channel(None);
+        let what = self.what;
+        let call = move || {
+            let returned = catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+                Arc::new(io::Error::other(format!("{what} panicked: {}", text_of(&*panic))))
+            });
+            sender.send_replace(Some(returned));
+        };
+        match thread::Builder::new().name(what.to_owned()).spawn(call) {
+            Ok(_) => outcome,
+            Err(error) => watch::channel(Some(Err(Arc::new(error)))).1,
+        }
+    }
+}
+
+/// What a panic says.
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
