@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, Material, RevocationLists, TrustBundle};
+use typha_tls::material::{Credentials, Material, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{FELIX_COMMON_NAME, FELIX_SPIFFE_ID, TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID};
 
@@ -56,11 +56,7 @@ pub fn trust_bundle() -> TrustBundle {
 }
 
 pub fn material(chain: &[u8], key: &[u8]) -> Material {
-    Material {
-        trust_bundle: trust_bundle(),
-        credentials: Credentials::from_pem(chain, key, POLICY.provider()).expect("the fixtures are usable"),
-        revocation_lists: RevocationLists::none(),
-    }
+    Material::new(trust_bundle(), Credentials::from_pem(chain, key, POLICY.provider()).expect("the fixtures are usable"))
 }
 
 pub fn required_felix() -> RequiredIdentity {

@@ -45,6 +45,7 @@ pub struct TlsFiles {
 
 /// What one end of the connection needs beside the rule for its peer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Material {
     /// The CAs trusted for the other end.
     pub trust_bundle: TrustBundle,
@@ -52,6 +53,20 @@ pub struct Material {
     pub credentials: Credentials,
     /// Revoked certificates of the other end; [`RevocationLists::none`] if none are configured, as in Calico.
     pub revocation_lists: RevocationLists,
+}
+
+impl Material {
+    /// CAs, chain and key, without revocation lists.
+    pub fn new(trust_bundle: TrustBundle, credentials: Credentials) -> Self {
+        Self { trust_bundle, credentials, revocation_lists: RevocationLists::none() }
+    }
+
+    /// The same, with these revocation lists.
+    #[must_use]
+    pub fn with_revocation_lists(mut self, lists: RevocationLists) -> Self {
+        self.revocation_lists = lists;
+        self
+    }
 }
 
 impl TlsFiles {

@@ -6,60 +6,27 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 use tracing::warn;
 
-use super::state::{CertificateKind, CertificateLifetime};
+use super::state::{CertificateLifetime, OWN_LEAF};
 use crate::material::MaterialWarning;
 use crate::text::Timestamp;
 use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// When to warn that our own leaf or a CA is about to expire: once as each threshold is crossed, at its expiry, and
-/// every day after that.
-///
-/// By default 30, 7 and 1 days before. Where a third of the lifetime is less than 30 days, those would come too early,
-/// and it is the last third, sixth and twelfth of the lifetime: whoever issues for a short time renews in the last
-/// third, so that it is too late by then.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct ExpiryWarnings {
-    /// How long before the end.
-    pub before: Vec<Duration>,
-    /// The same as parts of the lifetime (3: the last third), for certificates of which the largest of these parts is
-    /// shorter than the longest of [`before`](Self::before). Empty: as for all others. 0 is passed over.
-    pub short_lived: Vec<u32>,
-}
+/// How long before its end a certificate is warned of.
+const BEFORE: [Duration; 3] = [Duration::from_secs(30 * 24 * 3600), Duration::from_secs(7 * 24 * 3600), DAY];
+/// The same as parts of the lifetime, for certificates whose last third is shorter than the longest time above: whoever
+/// issues for a short time renews in the last third.
+const SHORT_LIVED: [u32; 3] = [3, 6, 12];
 
-impl Default for ExpiryWarnings {
-    fn default() -> Self {
-        Self { before: vec![30 * DAY, 7 * DAY, DAY], short_lived: vec![3, 6, 12] }
-    }
-}
-
-impl ExpiryWarnings {
-    /// Warnings these times before the end, whatever the lifetime. With none, expiry itself is still warned of.
-    pub fn before(times: impl IntoIterator<Item = Duration>) -> Self {
-        Self { before: times.into_iter().collect(), short_lived: Vec::new() }
-    }
-
-    /// The thresholds of a certificate, as times before its end.
-    fn thresholds(&self, certificate: &CertificateLifetime) -> Vec<Duration> {
-        let seconds = certificate.not_after.as_secs().saturating_sub(certificate.not_before.as_secs());
-        let lifetime = Duration::from_secs(seconds);
-        let parts: Vec<_> = self.short_lived.iter().filter_map(|&part| lifetime.checked_div(part)).collect();
-        match (parts.iter().max(), self.before.iter().max()) {
-            (Some(part), Some(before)) if part < before => parts,
-            _ => self.before.clone(),
-        }
-    }
-
-    /// 0 before all thresholds; each one that is crossed adds 1, as do the expiry and each day after it.
-    fn stage(&self, certificate: &CertificateLifetime, now: UnixTime) -> u64 {
-        let thresholds = self.thresholds(certificate);
-        let all = thresholds.len() as u64;
-        match certificate.time_left(now) {
-            Some(left) => thresholds.into_iter().filter(|&before| left <= before).count() as u64,
-            None => all + 1 + since(certificate.not_after, now).as_secs() / DAY.as_secs(),
-        }
+/// 0 before all thresholds; each one that is crossed adds 1, as do the expiry and each day after it.
+fn stage(certificate: &CertificateLifetime, now: UnixTime) -> u64 {
+    let lifetime = since(certificate.not_before, certificate.not_after);
+    let thresholds =
+        if lifetime / SHORT_LIVED[0] < BEFORE[0] { SHORT_LIVED.map(|part| lifetime / part) } else { BEFORE };
+    match certificate.time_left(now) {
+        Some(left) => thresholds.into_iter().filter(|&before| left <= before).count() as u64,
+        None => thresholds.len() as u64 + 1 + since(certificate.not_after, now).as_secs() / DAY.as_secs(),
     }
 }
 
@@ -67,19 +34,16 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
     Duration::from_secs(now.as_secs().saturating_sub(then.as_secs()))
 }
 
-/// Remembers which warnings were given.
+/// Warns that our own leaf or a CA is about to expire, and remembers which warnings were given: one as each threshold is
+/// crossed, one at the expiry, and one every day after that.
+#[derive(Default)]
 pub(super) struct ExpiryWatch {
-    warnings: ExpiryWarnings,
     told: Vec<(CertificateLifetime, u64)>,
     /// The last generation, and what was told of its revocation lists.
     of_lists: (u64, Vec<MaterialWarning>),
 }
 
 impl ExpiryWatch {
-    pub(super) fn new(warnings: ExpiryWarnings) -> Self {
-        Self { warnings, told: Vec::new(), of_lists: Default::default() }
-    }
-
     /// The certificates to warn of now. Of several thresholds that were crossed meanwhile, there is one warning.
     fn due<'a>(
         &mut self,
@@ -90,7 +54,7 @@ impl ExpiryWatch {
         self.told.retain(|(told, _)| certificates.contains(told));
         let mut due = Vec::new();
         for certificate in certificates {
-            let stage = self.warnings.stage(certificate, now);
+            let stage = stage(certificate, now);
             match self.told.iter_mut().find(|(told, _)| told == certificate) {
                 // Less than was told: the clock was wrong, or is now. What it told too early is told again in time.
                 Some((_, told)) if *told >= stage => {
@@ -113,7 +77,7 @@ impl ExpiryWatch {
         for certificate in self.due(certificates, now) {
             let text = Expiring { certificate, now };
             warn!(
-                certificate = certificate.kind.as_str(),
+                certificate = certificate.kind,
                 subject = certificate.subject,
                 not_after = %Timestamp(certificate.not_after),
                 "{text}"
@@ -136,9 +100,9 @@ struct Expiring<'a> {
 impl fmt::Display for Expiring<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let CertificateLifetime { subject, kind, not_after, .. } = self.certificate;
-        let (what, consequence) = match kind {
-            CertificateKind::OwnLeaf => ("our certificate", "every peer refuses us"),
-            CertificateKind::Ca => ("the CA", "nothing it issued is accepted"),
+        let (what, consequence) = match *kind {
+            OWN_LEAF => ("our certificate", "every peer refuses us"),
+            _ => ("the CA", "nothing it issued is accepted"),
         };
         let at = Timestamp(*not_after);
         match self.certificate.time_left(self.now) {
@@ -152,11 +116,9 @@ impl fmt::Display for Expiring<'_> {
                 write!(f, "{what} {subject} expired {ago} ago, at {at}; {consequence}: ")
             }
         }?;
-        f.write_str(match kind {
-            CertificateKind::OwnLeaf => "issue a new one, and see why it was not renewed",
-            CertificateKind::Ca => {
-                "add its successor to the CA file, then issue the certificates of the other end by that"
-            }
+        f.write_str(match *kind {
+            OWN_LEAF => "issue a new one, and see why it was not renewed",
+            _ => "add its successor to the CA file, then issue the certificates of the other end by that",
         })
     }
 }
@@ -183,7 +145,7 @@ mod tests {
     /// When everything begins.
     const BEGIN: u64 = 1_800_000_000;
 
-    fn certificate(kind: CertificateKind, days: u64) -> CertificateLifetime {
+    fn certificate(kind: &'static str, days: u64) -> CertificateLifetime {
         CertificateLifetime {
             subject: "CN=\"one\"".to_owned(),
             kind,
@@ -197,9 +159,9 @@ mod tests {
     }
 
     /// How many hours before its end there are warnings, if it is looked at every hour until three days after.
-    fn warned(warnings: ExpiryWarnings, days: u64) -> Vec<i64> {
-        let certificates = [certificate(CertificateKind::OwnLeaf, days)];
-        let mut watch = ExpiryWatch::new(warnings);
+    fn warned(days: u64) -> Vec<i64> {
+        let certificates = [certificate(OWN_LEAF, days)];
+        let mut watch = ExpiryWatch::default();
         let end = days * 24;
         (0..end + 3 * 24)
             .filter(|&hour| !watch.due(&certificates, at(hour)).is_empty())
@@ -211,21 +173,17 @@ mod tests {
     fn once_at_each_threshold_then_daily() {
         // The first hour after the end is -1, since at the end itself it is still valid.
         let after = [-1, -24, -48];
-        assert_eq!(warned(ExpiryWarnings::default(), 365), [[720, 168, 24], after].concat());
-        assert_eq!(warned(ExpiryWarnings::default(), 90), [[720, 168, 24], after].concat());
+        assert_eq!(warned(365), [[720, 168, 24], after].concat());
+        assert_eq!(warned(90), [[720, 168, 24], after].concat());
         // A day: eight hours, four, and two.
-        assert_eq!(warned(ExpiryWarnings::default(), 1), [[8, 4, 2], after].concat());
-        assert_eq!(warned(ExpiryWarnings::default(), 89), [[712, 356, 178], after].concat());
-        assert_eq!(warned(ExpiryWarnings::before([]), 365), after);
-        assert_eq!(warned(ExpiryWarnings::before([2 * DAY]), 1), [&[24], &after[..]].concat());
-        let zero = ExpiryWarnings { before: vec![DAY], short_lived: vec![0] };
-        assert_eq!(warned(zero, 10), [&[24], &after[..]].concat());
+        assert_eq!(warned(1), [[8, 4, 2], after].concat());
+        assert_eq!(warned(89), [[712, 356, 178], after].concat());
     }
 
     #[test]
     fn several_thresholds_at_once_are_one_warning() {
-        let mut watch = ExpiryWatch::new(ExpiryWarnings::default());
-        let one = [certificate(CertificateKind::Ca, 365)];
+        let mut watch = ExpiryWatch::default();
+        let one = [certificate("ca", 365)];
         let end = 365 * 24;
         assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
         assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
@@ -239,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_renewed_one_starts_afresh() {
-        let mut watch = ExpiryWatch::new(ExpiryWarnings::default());
-        let [old, new] = [100, 200].map(|days| [certificate(CertificateKind::OwnLeaf, days)]);
+        let mut watch = ExpiryWatch::default();
+        let [old, new] = [100, 200].map(|days| [certificate(OWN_LEAF, days)]);
         assert_eq!(watch.due(&old, at(99 * 24 + 1)).len(), 1);
         assert_eq!(watch.due(&new, at(99 * 24 + 1)).len(), 0);
         assert_eq!(watch.due(&new, at(199 * 24 + 1)).len(), 1);
@@ -252,12 +210,12 @@ mod tests {
     fn the_text_says_what_when_and_what_to_do() {
         let text = |kind, hours| Expiring { certificate: &certificate(kind, 10), now: at(hours) }.to_string();
         assert_eq!(
-            text(CertificateKind::OwnLeaf, 24),
+            text(OWN_LEAF, 24),
             "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: \
              issue a new one, and see why it was not renewed"
         );
         assert_eq!(
-            text(CertificateKind::Ca, 14 * 24),
+            text("ca", 14 * 24),
             "the CA CN=\"one\" expired 4 days ago, at 2027-01-25T08:00:00Z; nothing it issued is accepted: add its \
              successor to the CA file, then issue the certificates of the other end by that"
         );

@@ -58,9 +58,19 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         let current = in_force.current();
         let state = watch::Sender::new(ReloadState::new(current.generation, &current.config, THE_PROGRAM));
         let receiver = state.subscribe();
-        let expiry = ExpiryWatch::new(options.expiry_warnings.clone());
         let description = source.description();
-        (Self { in_force, source, description, options, state, expiry, settling: None }, receiver)
+        (
+            Self {
+                in_force,
+                source,
+                description,
+                options,
+                state,
+                expiry: ExpiryWatch::default(),
+                settling: None,
+            },
+            receiver,
+        )
     }
 
     /// Returns when the last clone of the reloader is gone.

@@ -10,9 +10,8 @@ mod source;
 mod state;
 mod validation;
 
-pub use expiry::ExpiryWarnings;
 pub use files::FileSource;
 pub(crate) use files::PlannedFiles;
 pub use reloader::{ReloadOptions, Reloader};
 pub use source::{SourceError, TlsConfigSource};
-pub use state::{CertificateKind, CertificateLifetime, ReloadError, ReloadState, Reloaded};
+pub use state::{CertificateLifetime, ReloadError, ReloadState, Reloaded};

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::expiry::ExpiryWarnings;
 use super::following::{Following, Request};
 use super::source::TlsConfigSource;
 use super::state::{ReloadError, ReloadState, Reloaded};
@@ -48,8 +47,9 @@ use crate::tls_context::{End, InForce};
 ///   gives something else, that takes its place.
 ///
 /// Each replacement is an event on the level info, each failure one on the level warn with `reason`
-/// ([`ReloadError::as_str`]) and `detail`. Certificates in force that [are about to expire](super::ExpiryWarnings) are
-/// warned of, too. No file is ever written.
+/// ([`ReloadError::as_str`]) and `detail`. Certificates in force that are about to
+/// expire are warned of, too: 30, 7 and 1 days before, at the expiry and every day after it. Where the last third of the
+/// lifetime is less than 30 days, it is the last third, sixth and twelfth of the lifetime. No file is ever written.
 ///
 /// # Security
 ///
@@ -118,16 +118,10 @@ pub struct ReloadOptions {
     /// How long the source may take; 10 s by default. Longer is an error of that look, since a file system that hangs
     /// should be noticed.
     pub load_timeout: Duration,
-    /// When to warn of certificates in force that are about to expire.
-    pub expiry_warnings: ExpiryWarnings,
 }
 
 impl Default for ReloadOptions {
     fn default() -> Self {
-        Self {
-            poll_interval: Duration::from_secs(30),
-            load_timeout: Duration::from_secs(10),
-            expiry_warnings: ExpiryWarnings::default(),
-        }
+        Self { poll_interval: Duration::from_secs(30), load_timeout: Duration::from_secs(10) }
     }
 }

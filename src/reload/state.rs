@@ -53,23 +53,16 @@ pub struct ReloadState {
 pub struct CertificateLifetime {
     /// Its subject, for people: `O="example", CN="ca"`.
     pub subject: String,
-    /// What it is.
-    pub kind: CertificateKind,
+    /// What it is to us: `own_leaf`, or `ca` for an entry of the bundle of CAs that are trusted for the other end.
+    pub kind: &'static str,
     /// The begin of its validity.
     pub not_before: UnixTime,
     /// The end of its validity.
     pub not_after: UnixTime,
 }
 
-/// What a certificate is to us.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
-pub enum CertificateKind {
-    /// An entry of the bundle of CAs that are trusted for the other end.
-    Ca,
-    /// Our own leaf.
-    OwnLeaf,
-}
+/// The kind of our own leaf; that of all others is `ca`.
+pub(super) const OWN_LEAF: &str = "own_leaf";
 
 const RELOADS: &str = "typha_tls_reloads";
 const GENERATION: &str = "typha_tls_snapshot_generation";
@@ -114,20 +107,10 @@ impl ReloadState {
             self.certificates.iter().map(|one| (one, one.not_after.as_secs())).collect();
         in_force.sort_by_key(|(_, end)| std::cmp::Reverse(*end));
         for (certificate, end) in gone.chain(in_force) {
-            ends.insert((certificate.kind.as_str(), &certificate.subject), end);
+            ends.insert((certificate.kind, &certificate.subject), end);
         }
         for ((kind, subject), end) in ends {
             gauge!(NOT_AFTER, "certificate" => kind, "subject" => subject.clone()).set(end as f64);
-        }
-    }
-}
-
-impl CertificateKind {
-    /// A stable label: `ca` or `own_leaf`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ca => "ca",
-            Self::OwnLeaf => "own_leaf",
         }
     }
 }
@@ -145,13 +128,13 @@ impl CertificateLifetime {
             own.chain().first().and_then(|leaf| Some(Certificate::parse(leaf).ok()?.subject_text()));
         let leaf = Self {
             subject: subject.unwrap_or_default(),
-            kind: CertificateKind::OwnLeaf,
+            kind: OWN_LEAF,
             not_before: own.not_before(),
             not_after: own.not_after(),
         };
         let cas = config.material.trust_bundle.entries().iter().map(|entry| Self {
             subject: entry.subject.clone(),
-            kind: CertificateKind::Ca,
+            kind: "ca",
             not_before: entry.not_before,
             not_after: entry.not_after,
         });

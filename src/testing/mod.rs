@@ -47,7 +47,7 @@ pub use clock::TestClock;
 
 use crate::error::HandshakeError;
 use crate::identity::RequiredIdentity;
-use crate::material::{Material, RevocationLists};
+use crate::material::Material;
 use crate::policy::TlsPolicy;
 use crate::stream::AuthenticatedStream;
 use crate::tls_config::TlsConfig;
@@ -151,11 +151,7 @@ pub fn connector(
 ///
 /// [`PkiError`].
 pub fn material(peer_ca: &TestCa, leaf: &TestLeaf, provider: &CryptoProvider) -> Result<Material, PkiError> {
-    Ok(Material {
-        trust_bundle: peer_ca.trust_bundle()?,
-        credentials: leaf.credentials(provider)?,
-        revocation_lists: RevocationLists::none(),
-    })
+    Ok(Material::new(peer_ca.trust_bundle()?, leaf.credentials(provider)?))
 }
 
 /// What one end of [`handshake`] sees.

@@ -42,7 +42,7 @@ async fn what_is_new_has_to_settle() {
         rig.log.take(),
         ["INFO configuration replaced generation=2 source=the test changes=CA added: CN=\"b\""]
     );
-    let subjects: Vec<_> = state.certificates.iter().map(|one| (one.kind.as_str(), &*one.subject)).collect();
+    let subjects: Vec<_> = state.certificates.iter().map(|one| (one.kind, &*one.subject)).collect();
     assert_eq!(subjects, [("own_leaf", "CN=\"typha\""), ("ca", "CN=\"a\""), ("ca", "CN=\"b\"")]);
     seconds(60.0).await;
     assert_eq!(rig.counts(), [2, 5, 1, 0]);

@@ -15,7 +15,7 @@ use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-use typha_tls::material::{Material, RevocationLists, TlsFiles, TrustBundle};
+use typha_tls::material::{Material, TlsFiles, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{ReloadOptions, ReloadState, Reloader, SourceError, TlsConfigSource};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
@@ -52,11 +52,10 @@ impl Pki {
 
     pub(crate) fn config(&self, cas: &[&TestCa], leaf: &TestLeaf) -> TlsConfig {
         let policy = self.policy();
-        let material = Material {
-            trust_bundle: TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap(),
-            credentials: leaf.credentials(policy.provider()).unwrap(),
-            revocation_lists: RevocationLists::none(),
-        };
+        let material = Material::new(
+            TrustBundle::from_der(cas.iter().map(|ca| ca.root().clone())).unwrap(),
+            leaf.credentials(policy.provider()).unwrap(),
+        );
         TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
     }
 

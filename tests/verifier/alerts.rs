@@ -89,7 +89,7 @@ fn material(
     policy: &TlsPolicy,
 ) -> Material {
     let credentials = leaf.credentials(policy.provider()).unwrap();
-    Material { trust_bundle, credentials, revocation_lists: lists }
+    Material::new(trust_bundle, credentials).with_revocation_lists(lists)
 }
 
 fn acceptor(material: &Material, required: &str, policy: &TlsPolicy) -> TyphaAcceptor {

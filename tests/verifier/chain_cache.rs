@@ -275,11 +275,7 @@ struct Pair {
 }
 
 fn material(root: &TestCa, leaf: &TestLeaf, policy: &TlsPolicy) -> Material {
-    Material {
-        trust_bundle: root.trust_bundle().unwrap(),
-        credentials: leaf.credentials(policy.provider()).unwrap(),
-        revocation_lists: RevocationLists::none(),
-    }
+    Material::new(root.trust_bundle().unwrap(), leaf.credentials(policy.provider()).unwrap())
 }
 
 fn pair() -> Pair {
@@ -390,8 +386,8 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
     let now = SystemTime::now();
     let of = |ca: &TestCa, required: RequiredIdentity, bundle: &[&TestCa], lists| {
         let trust_bundle = TrustBundle::from_der(bundle.iter().map(|ca| ca.root().clone())).unwrap();
-        let material =
-            Material { trust_bundle, revocation_lists: lists, ..material(ca, &peer(&pair.root), &policy) };
+        let material = Material::new(trust_bundle, material(ca, &peer(&pair.root), &policy).credentials)
+            .with_revocation_lists(lists);
         TlsConfig::new(material, required, policy.clone())
     };
     let none = RevocationLists::none;

@@ -241,7 +241,7 @@ fn policy(version: &str) -> TlsPolicy {
 
 fn material(trust_bundle: TrustBundle, leaf: &TestLeaf, policy: &TlsPolicy) -> Material {
     let credentials = leaf.credentials(policy.provider()).unwrap();
-    Material { trust_bundle, credentials, revocation_lists: RevocationLists::none() }
+    Material::new(trust_bundle, credentials)
 }
 
 fn material_of(ca: &TestCa, leaf: &TestLeaf, policy: &TlsPolicy) -> Material {

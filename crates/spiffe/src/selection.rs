@@ -9,7 +9,7 @@ use crate::error::SpiffeError;
 use typha_tls::TlsConfig;
 use typha_tls::error::Quoted;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, Material, MaterialError, RevocationLists, TrustBundle};
+use typha_tls::material::{Credentials, Material, MaterialError, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 
 /// Which SVID, if there are several.
@@ -52,7 +52,7 @@ impl Selection {
         let key = PrivatePkcs8KeyDer::from(svid.private_key().as_bytes().to_vec());
         let credentials =
             Credentials::from_der(chain, key.into(), self.policy.provider()).map_err(unusable)?;
-        let material = Material { trust_bundle, credentials, revocation_lists: RevocationLists::none() };
+        let material = Material::new(trust_bundle, credentials);
         Ok(TlsConfig::new(material, self.required_peer.clone(), self.policy.clone()))
     }
 

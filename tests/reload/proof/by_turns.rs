@@ -10,7 +10,7 @@ use rustls::AlertDescription;
 use tokio::sync::watch;
 use typha_tls::RequiredIdentity;
 use typha_tls::TlsConfig;
-use typha_tls::material::{Material, RevocationLists, TrustBundle};
+use typha_tls::material::{Material, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
 
@@ -110,11 +110,10 @@ impl World {
     pub(crate) fn config(&self, generation: u64) -> TlsConfig {
         let turn = turn(generation);
         let roots = [&self.always, &self.cas[turn.ca]].map(|ca| ca.root().clone());
-        let material = Material {
-            trust_bundle: TrustBundle::from_der(roots).unwrap(),
-            credentials: self.judge.credentials(self.policy.provider()).unwrap(),
-            revocation_lists: RevocationLists::none(),
-        };
+        let material = Material::new(
+            TrustBundle::from_der(roots).unwrap(),
+            self.judge.credentials(self.policy.provider()).unwrap(),
+        );
         let required = RequiredIdentity::either(NAMES[turn.name], URI).unwrap();
         TlsConfig::new(material, required, self.policy.clone())
     }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use typha_tls::Connection;
-use typha_tls::material::{Material, RevocationLists, TlsFiles};
+use typha_tls::material::{Material, TlsFiles};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{FileSource, Reloaded, Reloader, TlsConfigSource as _};
 use typha_tls::testing::{
@@ -178,11 +178,10 @@ fn leaf(ca: &TestCa, clock: &TestClock, name: &str) -> TestLeaf {
 }
 
 fn felix_config(ca: &TestCa, clock: &TestClock, policy: &TlsPolicy) -> TlsConfig {
-    let material = Material {
-        trust_bundle: ca.trust_bundle().unwrap(),
-        credentials: leaf(ca, clock, FELIX_COMMON_NAME).credentials(policy.provider()).unwrap(),
-        revocation_lists: RevocationLists::none(),
-    };
+    let material = Material::new(
+        ca.trust_bundle().unwrap(),
+        leaf(ca, clock, FELIX_COMMON_NAME).credentials(policy.provider()).unwrap(),
+    );
     let required = RequiredIdentity::common_name(TYPHA_COMMON_NAME).unwrap();
     TlsConfig::new(material, required, policy.clone())
 }

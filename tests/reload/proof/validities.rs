@@ -106,11 +106,11 @@ impl Site {
     }
 
     fn config(&self) -> TlsConfig {
-        let material = Material {
-            trust_bundle: self.ca.trust_bundle().unwrap(),
-            credentials: self.judge.credentials(self.policy.provider()).unwrap(),
-            revocation_lists: self.lists.clone(),
-        };
+        let material = Material::new(
+            self.ca.trust_bundle().unwrap(),
+            self.judge.credentials(self.policy.provider()).unwrap(),
+        )
+        .with_revocation_lists(self.lists.clone());
         let required = RequiredIdentity::common_name(PEER).unwrap();
         TlsConfig::new(material, required, self.policy.clone())
     }

@@ -15,7 +15,7 @@ const CA: &str = "calico-typha-ca";
 
 fn material(pki: &TestPki, leaf: &TestLeaf, lists: RevocationLists) -> Material {
     let trust_bundle = pki.ca.trust_bundle().unwrap();
-    Material { trust_bundle, credentials: leaf.credentials(&provider()).unwrap(), revocation_lists: lists }
+    Material::new(trust_bundle, leaf.credentials(&provider()).unwrap()).with_revocation_lists(lists)
 }
 
 fn refused(judge: HandshakeResult, judged: HandshakeResult) -> (&'static str, AlertDescription) {
