@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use typha_tls::CancellationToken;
 use typha_tls::Connection;
-use typha_tls::config::{FelixConfig, FelixConfigSource, Sources};
+use typha_tls::config::{FelixConfig, Sources};
 use typha_tls::error::WithCauses;
 use typha_tls::reload::ReloadOptions;
 
@@ -28,11 +28,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let sources = Sources::felix();
-    let config = FelixConfig::load(&sources)?;
-    let dialer = config.dialer()?.ok_or("TLS is not configured")?;
+    let config = FelixConfig::load(&Sources::felix())?;
+    let dialer = config.dialer()?;
     // Renewed certificates and changed CAs come into force by themselves.
-    let source = FelixConfigSource::new(sources, &config);
+    let source = config.source();
     let _reloader = dialer.connector().follow(source, ReloadOptions::default());
     let cancel = CancellationToken::new();
     let mut state = dialer.state();

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use tokio::io::AsyncWriteExt as _;
 use typha_tls::Connection;
-use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
+use typha_tls::config::{Sources, TyphaConfig};
 use typha_tls::error::WithCauses;
 use typha_tls::listener::FailedHandshake;
 use typha_tls::reload::ReloadOptions;
@@ -28,14 +28,13 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let sources = Sources::typha();
-    let config = TyphaConfig::load(&sources)?;
-    let builder = config.listener()?.ok_or("TLS is not configured")?.on_failed_handshake(|handshake| {
+    let config = TyphaConfig::load(&Sources::typha())?;
+    let builder = config.listener()?.on_failed_handshake(|handshake| {
         let FailedHandshake { peer_address, error, .. } = &handshake;
         println!("{peer_address}: no connection ({}): {}", error.reason(), WithCauses(error));
     });
     // Renewed certificates and changed CAs come into force by themselves.
-    let source = TyphaConfigSource::new(sources, &config);
+    let source = config.source();
     let _reloader = builder.acceptor().follow(source, ReloadOptions::default());
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());

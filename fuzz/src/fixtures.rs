@@ -56,7 +56,8 @@ pub fn trust_bundle() -> TrustBundle {
 }
 
 pub fn material(chain: &[u8], key: &[u8]) -> Material {
-    Material::new(trust_bundle(), Credentials::from_pem(chain, key, POLICY.provider()).expect("the fixtures are usable"))
+    let credentials = Credentials::from_pem(chain, key, POLICY.provider()).expect("the fixtures are usable");
+    Material::new(trust_bundle(), credentials)
 }
 
 pub fn required_felix() -> RequiredIdentity {

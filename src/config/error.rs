@@ -108,7 +108,7 @@ pub enum ConfigError {
     },
 }
 
-/// Why an acceptor, a connector or a dialer can not be made of a configuration.
+/// Why an acceptor, a listener, a connector or a dialer can not be made of a configuration.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
@@ -135,6 +135,14 @@ pub enum SetupError {
     /// Nothing says where Typha is.
     #[error("there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName")]
     NoEndpoint,
+    /// None of the five TLS parameters is set.
+    #[error("TLS is not configured: set {files}, and {names}")]
+    TlsNotConfigured {
+        /// The three parameters that name files: `CAFile, ServerCertFile, ServerKeyFile`.
+        files: String,
+        /// The two of which one suffices: `ClientCN or ClientURISAN`.
+        names: &'static str,
+    },
 }
 
 impl From<InvalidAddress> for SetupError {

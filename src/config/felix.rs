@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
+use super::following::source;
 use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unusable};
 use super::sources::Sources;
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
+use crate::reload::FileSource;
 use crate::stream::StreamTimeouts;
 
 /// Felix's parameters for its connection to Typha. [`Default`] has Calico's defaults: neither TLS nor an endpoint is
@@ -32,6 +34,8 @@ pub struct FelixConfig {
     /// system's host name in lower case, as in Calico; that is the node's name in most clusters, and where it is not,
     /// no Typha is preferred.
     pub felix_hostname: Option<String>,
+    /// What it was loaded from; `None` if the program made this.
+    sources: Option<Sources>,
 }
 
 const TLS: TlsParameters = TlsParameters {
@@ -79,6 +83,7 @@ impl Default for FelixConfig {
             read_timeout: StreamTimeouts::FELIX.read,
             write_timeout: StreamTimeouts::FELIX.write,
             felix_hostname: None,
+            sources: None,
         }
     }
 }
@@ -121,6 +126,7 @@ impl FelixConfig {
                 }
                 name => name.map(|name| name.value.clone()),
             },
+            sources: Some(sources.clone()),
         })
     }
 
@@ -129,24 +135,20 @@ impl FelixConfig {
         self.typha_addr.is_some() || self.typha_k8s_service_name.is_some()
     }
 
-    /// Reads the files and makes the connector; `None` if TLS is not configured.
+    /// Reads the files and makes the connector. It does not follow them by itself:
+    /// `connector.follow(config.source(), ReloadOptions::default())` does, as long as what that returns is kept.
     ///
     /// # Errors
     ///
-    /// [`SetupError`], with the file and what is wrong in it.
-    ///
-    /// # Security
-    ///
-    /// A daemon that goes on in plain text on `None` does so by its own decision.
-    pub fn connector(&self) -> Result<Option<FelixConnector>, SetupError> {
-        let Some(tls) = &self.tls else { return Ok(None) };
-        let connector = FelixConnector::new(tls.load()?)
-            .with_stream_timeouts(StreamTimeouts::new(self.read_timeout, self.write_timeout));
-        Ok(Some(connector))
+    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and what is wrong in it. A
+    /// daemon that also speaks plain text looks at [`tls`](Self::tls) first.
+    pub fn connector(&self) -> Result<FelixConnector, SetupError> {
+        Ok(FelixConnector::new(TLS.load(self.tls.as_ref())?)
+            .with_stream_timeouts(StreamTimeouts::new(self.read_timeout, self.write_timeout)))
     }
 
-    /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. `None` if TLS is not
-    /// configured. The dialer prefers the Typha on the node `FelixHostname`.
+    /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. It prefers the Typha on
+    /// the node `FelixHostname`.
     ///
     /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this
     /// configuration.
@@ -155,14 +157,10 @@ impl FelixConfig {
     ///
     /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` says where
     /// Typha is; [`SetupError::NoEndpoint`] if no parameter does.
-    ///
-    /// # Security
-    ///
-    /// As [`connector`](Self::connector).
-    pub fn dialer(&self) -> Result<Option<FelixDialer>, SetupError> {
-        let Some(connector) = self.connector()? else { return Ok(None) };
+    pub fn dialer(&self) -> Result<FelixDialer, SetupError> {
+        let connector = self.connector()?;
         match (&self.typha_addr, &self.typha_k8s_service_name) {
-            (Some(address), _) => Ok(Some(self.dialer_of(connector, DnsEndpoints::new(address)?))),
+            (Some(address), _) => Ok(self.dialer_of(connector, DnsEndpoints::new(address)?)),
             (None, Some(service)) => Err(SetupError::KubernetesService {
                 namespace: self.typha_k8s_namespace.clone(),
                 service: service.clone(),
@@ -171,21 +169,25 @@ impl FelixConfig {
         }
     }
 
-    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. `None`
-    /// if TLS is not configured. The dialer prefers the Typha on the node `FelixHostname`.
+    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. Else as
+    /// [`dialer`](Self::dialer).
     ///
     /// # Errors
     ///
     /// As [`connector`](Self::connector).
+    pub fn dialer_with(&self, source: impl EndpointSource + 'static) -> Result<FelixDialer, SetupError> {
+        Ok(self.dialer_of(self.connector()?, source))
+    }
+
+    /// The source that a [`Reloader`](crate::reload::Reloader) follows: these parameters and the files that they name.
+    /// What it follows and what it leaves alone is said at [`TyphaConfig::source`](super::TyphaConfig::source).
     ///
     /// # Security
     ///
-    /// As [`connector`](Self::connector).
-    pub fn dialer_with(
-        &self,
-        source: impl EndpointSource + 'static,
-    ) -> Result<Option<FelixDialer>, SetupError> {
-        Ok(self.connector()?.map(|connector| self.dialer_of(connector, source)))
+    /// As there: nothing ever turns into plain text.
+    pub fn source(&self) -> FileSource {
+        let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
+        source("Felix's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
     }
 
     fn dialer_of(&self, connector: FelixConnector, source: impl EndpointSource + 'static) -> FelixDialer {

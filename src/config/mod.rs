@@ -1,5 +1,4 @@
-//! Calico's parameters: [`TyphaConfig`] and [`FelixConfig`], from the environment, an INI file and the program;
-//! [`TyphaConfigSource`] and [`FelixConfigSource`] follow them.
+//! Calico's parameters: [`TyphaConfig`] and [`FelixConfig`], from the environment, an INI file and the program.
 //!
 //! | parameter of Typha | parameter of Felix | meaning | default |
 //! | --- | --- | --- | --- |
@@ -45,7 +44,6 @@ mod typha;
 
 pub use error::{ConfigError, SetupError, Source};
 pub use felix::FelixConfig;
-pub use following::{ConfigSource, FelixConfigSource, TyphaConfigSource};
 pub use parameters::TlsSettings;
 pub use sources::Sources;
 pub use typha::TyphaConfig;

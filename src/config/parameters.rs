@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::error::{ConfigError, shown};
+use super::error::{ConfigError, SetupError, shown};
 use super::sources::{Resolved, Setting, Sources};
 use crate::identity::{InvalidIdentity, RequiredIdentity};
 use crate::material::{MaterialError, TlsFiles};
@@ -73,6 +73,15 @@ pub(super) struct TlsParameters {
 }
 
 impl TlsParameters {
+    /// Reads the files that the settings name.
+    pub(super) fn load(&self, settings: Option<&TlsSettings>) -> Result<TlsConfig, SetupError> {
+        let not_configured = || SetupError::TlsNotConfigured {
+            files: [self.ca_file, self.cert_file, self.key_file].join(", "),
+            names: self.either_name,
+        };
+        Ok(settings.ok_or_else(not_configured)?.load()?)
+    }
+
     /// All or nothing: `None` if not one of the five is set.
     pub(super) fn read(
         &self,

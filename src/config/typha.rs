@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
+use super::following::source;
 use super::parameters::{
     TlsParameters, TlsSettings, integer, optional_seconds, positive_seconds, seconds, text, unusable,
 };
 use super::sources::Sources;
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
+use crate::reload::FileSource;
 use crate::stream::StreamTimeouts;
 
 /// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
@@ -37,6 +39,8 @@ pub struct TyphaConfig {
     /// `ShutdownConnectionDropIntervalMaxSecs`: the slowest pace at which a graceful shutdown drops connections; 1 s by
     /// default.
     pub shutdown_connection_drop_interval_max: Duration,
+    /// What it was loaded from; `None` if the program made this.
+    sources: Option<Sources>,
 }
 
 const DEFAULT_PORT: u16 = 5473;
@@ -90,6 +94,7 @@ impl Default for TyphaConfig {
             connection_drop_interval: Duration::from_secs(1),
             shutdown_timeout: Duration::from_secs(300),
             shutdown_connection_drop_interval_max: Duration::from_secs(1),
+            sources: None,
         }
     }
 }
@@ -142,6 +147,7 @@ impl TyphaConfig {
                 SHUTDOWN_INTERVAL,
                 defaults.shutdown_connection_drop_interval_max,
             )?,
+            sources: Some(sources.clone()),
         })
     }
 
@@ -150,37 +156,48 @@ impl TyphaConfig {
         (self.server_host.as_deref().unwrap_or("::"), self.server_port)
     }
 
-    /// Reads the files and makes the acceptor; `None` if TLS is not configured.
+    /// Reads the files and makes the acceptor. It does not follow them by itself:
+    /// `acceptor.follow(config.source(), ReloadOptions::default())` does, as long as what that returns is kept.
     ///
     /// # Errors
     ///
-    /// [`SetupError`], with the file and what is wrong in it.
-    ///
-    /// # Security
-    ///
-    /// A daemon that goes on in plain text on `None` does so by its own decision.
-    pub fn acceptor(&self) -> Result<Option<TyphaAcceptor>, SetupError> {
-        let Some(tls) = &self.tls else { return Ok(None) };
-        let acceptor = TyphaAcceptor::new(tls.load()?)
+    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and what is wrong in it. A
+    /// daemon that also serves plain text looks at [`tls`](Self::tls) first.
+    pub fn acceptor(&self) -> Result<TyphaAcceptor, SetupError> {
+        Ok(TyphaAcceptor::new(TLS.load(self.tls.as_ref())?)
             .with_handshake_timeout(self.handshake_timeout)
-            .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout));
-        Ok(Some(acceptor))
+            .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout)))
     }
 
     /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the
-    /// parameters say. `None` if TLS is not configured. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the
+    /// parameters say. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the
     /// [`listen_address`](Self::listen_address).
     ///
     /// # Errors
     ///
     /// As [`acceptor`](Self::acceptor).
+    pub fn listener(&self) -> Result<TyphaListenerBuilder, SetupError> {
+        Ok(TyphaListener::builder(self.acceptor()?).limits(self.limits()))
+    }
+
+    /// The source that a [`Reloader`](crate::reload::Reloader) follows: these parameters and the files that they name.
+    ///
+    /// Each look reads the configuration file anew, and then the files that it names. A changed required identity or
+    /// file name comes into force, too. The environment and the values that the program sets stay what they were when
+    /// the [`Sources`] were made. All other parameters (ports, limits, timeouts) need a restart, but a bad one keeps
+    /// anything new from coming into force.
+    ///
+    /// What is no parameter of Calico stays as it is here: revocation lists and their policy, the TLS policy. So does
+    /// what the program itself changed here: another required identity, the name of a file. A configuration that was
+    /// not loaded has no parameters to follow, only its files.
     ///
     /// # Security
     ///
-    /// As [`acceptor`](Self::acceptor).
-    pub fn listener(&self) -> Result<Option<TyphaListenerBuilder>, SetupError> {
-        let builder = self.acceptor()?.map(TyphaListener::builder);
-        Ok(builder.map(|builder| builder.limits(self.limits())))
+    /// If the parameters no longer configure TLS, that is an error, and the configuration in force stays: nothing ever
+    /// turns into plain text. So is a configuration file that exists at this call and is gone later.
+    pub fn source(&self) -> FileSource {
+        let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
+        source("Typha's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
     }
 
     /// How much a listener takes on, as the parameters say.

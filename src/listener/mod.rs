@@ -57,8 +57,7 @@ use stats::Counters;
 /// use typha_tls::config::{Sources, TyphaConfig};
 ///
 /// let config = TyphaConfig::load(&Sources::typha())?;
-/// let builder = config.listener()?.ok_or("TLS is not configured")?;
-/// let mut listener = builder.bind(config.listen_address()).await?;
+/// let mut listener = config.listener()?.bind(config.listen_address()).await?;
 /// while let Some(connection) = listener.accept().await {
 ///     tokio::spawn(async move {
 ///         println!("{} is {}", connection.peer_address(), connection.peer());

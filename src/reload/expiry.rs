@@ -34,8 +34,8 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
     Duration::from_secs(now.as_secs().saturating_sub(then.as_secs()))
 }
 
-/// Warns that our own leaf or a CA is about to expire, and remembers which warnings were given: one as each threshold is
-/// crossed, one at the expiry, and one every day after that.
+/// Warns that our own leaf or a CA is about to expire, and remembers which warnings were given: one as each threshold
+/// is crossed, one at the expiry, and one every day after that.
 #[derive(Default)]
 pub(super) struct ExpiryWatch {
     told: Vec<(CertificateLifetime, u64)>,

@@ -17,14 +17,12 @@ use crate::tls_context::{End, InForce};
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
+/// use typha_tls::config::{Sources, TyphaConfig};
 /// use typha_tls::reload::ReloadOptions;
 ///
-/// let sources = Sources::typha();
-/// let config = TyphaConfig::load(&sources)?;
-/// let acceptor = config.acceptor()?.ok_or("TLS is not configured")?;
-/// let source = TyphaConfigSource::new(sources, &config);
-/// let reloader = acceptor.follow(source, ReloadOptions::default());
+/// let config = TyphaConfig::load(&Sources::typha())?;
+/// let acceptor = config.acceptor()?;
+/// let reloader = acceptor.follow(config.source(), ReloadOptions::default());
 /// # Ok(())
 /// # }
 /// ```
@@ -47,9 +45,9 @@ use crate::tls_context::{End, InForce};
 ///   gives something else, that takes its place.
 ///
 /// Each replacement is an event on the level info, each failure one on the level warn with `reason`
-/// ([`ReloadError::as_str`]) and `detail`. Certificates in force that are about to
-/// expire are warned of, too: 30, 7 and 1 days before, at the expiry and every day after it. Where the last third of the
-/// lifetime is less than 30 days, it is the last third, sixth and twelfth of the lifetime. No file is ever written.
+/// ([`ReloadError::as_str`]) and `detail`. A certificate in force that expires is warned of, too: 30, 7 and 1
+/// days before, at the expiry and every day after it. If a third of its lifetime is less than 30 days, it is the last
+/// third, sixth and twelfth of the lifetime. No file is ever written.
 ///
 /// # Security
 ///

@@ -113,7 +113,12 @@ fn nothing_set_gives_the_defaults() {
     for config in [FelixConfig::default(), load(&Sources::none()).unwrap()] {
         assert!(config.tls.is_none());
         assert!(!config.has_endpoint());
-        assert!(config.connector().unwrap().is_none());
+        let error = config.connector().unwrap_err();
+        assert!(matches!(error, SetupError::TlsNotConfigured { .. }));
+        assert_eq!(
+            error.to_string(),
+            "TLS is not configured: set TyphaCAFile, TyphaCertFile, TyphaKeyFile, and TyphaCN or TyphaURISAN"
+        );
         for parameter in PARAMETERS {
             assert_eq!((parameter.read)(&config), parameter.default, "{}", parameter.name);
         }
@@ -286,7 +291,7 @@ fn a_connector_is_made_of_the_files() {
     dir.write_material(&pki.ca, &pki.felix);
     let settings = settings.each_ref().map(|(name, value)| (*name, &**value));
     let config = load(&Place::Environment.only(&dir, PREFIX, &settings)).unwrap();
-    let connector = config.connector().unwrap().unwrap();
+    let connector = config.connector().unwrap();
     let required = RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap();
     assert_eq!(connector.verifier().required(), &required);
 
@@ -308,16 +313,17 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
             .unwrap()
     };
     let address = ("TyphaAddr", "typha.example:5473");
-    let dialer = load(&[address, ("FelixHostname", "Node-1")]).dialer().unwrap().unwrap();
+    let dialer = load(&[address, ("FelixHostname", "Node-1")]).dialer().unwrap();
     assert_eq!(dialer.node_name(), Some("Node-1"), "as it was set");
     assert_eq!(dialer.connector().verifier().required().to_string(), {
         RequiredIdentity::either("typha-server", "spiffe://td/typha").unwrap().to_string()
     });
-    let dialer = load(&[address, ("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap().unwrap();
+    let dialer = load(&[address, ("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap();
     let host_name = gethostname::gethostname().to_str().unwrap().trim().to_lowercase();
     assert_eq!(dialer.node_name(), Some(&*host_name));
 
-    assert!(FelixConfig::default().dialer().unwrap().is_none(), "without TLS no dialer");
+    let without_tls = FelixConfig::default().dialer();
+    assert!(matches!(without_tls, Err(SetupError::TlsNotConfigured { .. })), "without TLS no dialer");
     let error = load(&[]).dialer().unwrap_err();
     assert!(matches!(error, SetupError::NoEndpoint));
     assert_eq!(
@@ -334,8 +340,8 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
     );
     // The program knows where they are, whatever the parameters say.
     let typhas = vec!["127.0.0.1:1".parse::<std::net::SocketAddr>().unwrap()];
-    let dialer = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer_with(typhas).unwrap();
-    assert!(dialer.is_some());
+    let dialer = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer_with(typhas);
+    assert!(dialer.is_ok());
     let mut config = load(&[address]);
     config.typha_addr = Some("typha".to_owned());
     let error = config.dialer().unwrap_err();
@@ -356,5 +362,5 @@ fn built_in_code() {
     config.tls = Some(TlsSettings::new(files, required.clone(), TlsPolicy::builder().build().unwrap()));
     config.typha_addr = Some("typha:5473".to_owned());
     assert!(config.has_endpoint());
-    assert_eq!(config.connector().unwrap().unwrap().verifier().required(), &required);
+    assert_eq!(config.connector().unwrap().verifier().required(), &required);
 }

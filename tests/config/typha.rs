@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
-use typha_tls::config::{ConfigError, Sources, TlsSettings, TyphaConfig};
+use typha_tls::config::{ConfigError, SetupError, Sources, TlsSettings, TyphaConfig};
 use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::TestPki;
@@ -130,7 +130,12 @@ fn nothing_set_gives_the_defaults() {
         for parameter in PARAMETERS {
             assert_eq!((parameter.read)(&config), parameter.default, "{}", parameter.name);
         }
-        assert!(config.acceptor().unwrap().is_none());
+        let error = config.acceptor().unwrap_err();
+        assert!(matches!(error, SetupError::TlsNotConfigured { .. }));
+        assert_eq!(
+            error.to_string(),
+            "TLS is not configured: set CAFile, ServerCertFile, ServerKeyFile, and ClientCN or ClientURISAN"
+        );
     }
 }
 
@@ -257,7 +262,7 @@ fn an_acceptor_is_made_of_the_files() {
     let settings =
         [("CAFile", &*ca), ("ServerCertFile", &cert), ("ServerKeyFile", &key), ("ClientCN", "typha-client")];
     let config = load(&Place::File.only(&dir, PREFIX, &settings)).unwrap();
-    let acceptor = config.acceptor().unwrap().unwrap();
+    let acceptor = config.acceptor().unwrap();
     let required = RequiredIdentity::common_name("typha-client").unwrap();
     assert_eq!(acceptor.verifier().required(), &required);
 
@@ -281,5 +286,5 @@ fn built_in_code() {
     config.server_host = Some("10.0.0.1".to_owned());
     config.server_port = 6000;
     assert_eq!(config.listen_address(), ("10.0.0.1", 6000));
-    assert_eq!(config.acceptor().unwrap().unwrap().verifier().required(), &required);
+    assert_eq!(config.acceptor().unwrap().verifier().required(), &required);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use typha_tls::RequiredIdentity;
-use typha_tls::config::{FelixConfig, FelixConfigSource, Sources, TyphaConfig, TyphaConfigSource};
+use typha_tls::config::{FelixConfig, Sources, TyphaConfig};
 use typha_tls::material::RevocationPolicy;
 use typha_tls::reload::{ReloadOptions, Reloaded, TlsConfigSource as _};
 use typha_tls::testing::TestLeaf;
@@ -37,9 +37,9 @@ impl Configured {
 async fn what_typhas_configuration_says() {
     let configured = Configured::new();
     let config = TyphaConfig::load(&configured.sources).unwrap();
-    let acceptor = config.acceptor().unwrap().unwrap();
+    let acceptor = config.acceptor().unwrap();
     let log = Log::start();
-    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
+    let source = config.source();
     let path = configured.files.path("typha.cfg");
     assert_eq!(source.description(), format!("Typha's parameters and files ({})", path.display()));
     let reloader = acceptor.follow(source, ReloadOptions::default());
@@ -101,9 +101,8 @@ async fn what_is_no_parameter_stays() {
     tls.policy = configured.pki.policy();
     tls.files.crl_files = vec![files.path("list.der")];
     tls.files.revocation = RevocationPolicy::strict();
-    let (acceptor, policy) =
-        (config.acceptor().unwrap().unwrap(), config.tls.as_ref().unwrap().policy.clone());
-    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
+    let (acceptor, policy) = (config.acceptor().unwrap(), config.tls.as_ref().unwrap().policy.clone());
+    let source = config.source();
     let reloader = acceptor.follow(source, ReloadOptions::default());
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
 
@@ -127,8 +126,8 @@ async fn what_felixs_configuration_says() {
         .with_value("TyphaKeyFile", &key)
         .with_value("TyphaCN", "typha");
     let config = FelixConfig::load(&sources).unwrap();
-    let connector = config.connector().unwrap().unwrap();
-    let source = FelixConfigSource::new(sources, &config);
+    let connector = config.connector().unwrap();
+    let source = config.source();
     assert_eq!(source.description(), "Felix's parameters and files");
     let reloader = connector.follow(source, ReloadOptions::default());
     files.write_all(&[&pki.a, &pki.b], &leaf);
@@ -146,8 +145,8 @@ async fn what_the_program_changed_stays() {
     tls.required_peer = RequiredIdentity::common_name("felix of cluster 1").unwrap();
     files.write("of the program.pem", configured.pki.b.root_pem());
     tls.files.ca_file = files.path("of the program.pem");
-    let acceptor = config.acceptor().unwrap().unwrap();
-    let source = TyphaConfigSource::new(configured.sources.clone(), &config);
+    let acceptor = config.acceptor().unwrap();
+    let source = config.source();
     let reloader = acceptor.follow(source, ReloadOptions::default());
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
 

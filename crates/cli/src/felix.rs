@@ -9,7 +9,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use typha_tls::HandshakeError;
-use typha_tls::config::{FelixConfig, FelixConfigSource, SetupError};
+use typha_tls::config::{FelixConfig, SetupError};
 use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
 use typha_tls::error::WithCauses;
 use typha_tls_kubernetes::KubernetesSetupError;
@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
     let prepared = prepare(&arguments).and_then(|(dialer, wanted, config)| {
-        let source = FelixConfigSource::new(arguments.tls.sources(), &config);
+        let source = config.source();
         let reloader = dialer.connector().follow(source, arguments.following.to_reload());
         let follower = Follower::new(reloader)?;
         Ok((dialer, wanted, follower))
@@ -103,14 +103,12 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
         Some(name) => sources.with_value("FelixHostname", name),
         None => sources,
     })?;
-    if let Some(tls) = &mut config.tls {
-        arguments.revocation.apply(&mut tls.files);
-    }
+    let tls = config.tls.as_mut().ok_or("TLS is not configured: set the five TLS parameters (see --help)")?;
+    arguments.revocation.apply(&mut tls.files);
     if let Some((namespace, name)) = arguments.kubernetes_service.clone() {
         (config.typha_k8s_namespace, config.typha_k8s_service_name) = (namespace, Some(name));
         config.typha_addr = None;
     }
-    let no_tls = "TLS is not configured: set the five TLS parameters (see --help)";
     let names: Vec<_> = arguments.connect.iter().chain(&arguments.dns).cloned().collect();
     let (dialer, wanted) = if names.is_empty() {
         let service = config.typha_k8s_service_name.as_ref();
@@ -119,13 +117,12 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
             Err(KubernetesSetupError::Config(SetupError::NoEndpoint)) => {
                 Err("there is no Typha to connect to: give --connect or TyphaAddr")?
             }
-            dialer => dialer?.ok_or(no_tls)?,
+            dialer => dialer?,
         };
         (dialer, config.typha_addr.clone().or(service).unwrap_or_default())
     } else {
         // Names know no nodes: ours does not matter.
-        let connector = config.connector()?.ok_or(no_tls)?;
-        (FelixDialer::new(connector, DnsEndpoints::several(&names)?), names.join(", "))
+        (FelixDialer::new(config.connector()?, DnsEndpoints::several(&names)?), names.join(", "))
     };
     let mut limits = DialerLimits::default();
     match arguments.tries {

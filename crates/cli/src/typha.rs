@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use typha_tls::Connection;
 use typha_tls::TyphaListener;
-use typha_tls::config::{TyphaConfig, TyphaConfigSource};
+use typha_tls::config::{SetupError, TyphaConfig};
 use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaListenerBuilder};
 
 use crate::following::{FollowOptions, Follower};
@@ -99,11 +99,11 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
         arguments.revocation.apply(&mut tls.files);
     }
     let builder = match config.acceptor() {
-        Ok(Some(acceptor)) => {
+        Ok(acceptor) => {
             let limits = arguments.limits.apply(config.limits());
             TyphaListener::builder(acceptor).limits(limits)
         }
-        Ok(None) => {
+        Err(SetupError::TlsNotConfigured { .. }) => {
             output::complain(&io::Error::other(
                 "TLS is not configured: set the five TLS parameters (see --help)",
             ));
@@ -144,7 +144,7 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         None => builder.bind(config.listen_address()).await,
     }?;
     let handle = listener.handle();
-    let source = TyphaConfigSource::new(arguments.tls.sources(), config);
+    let source = config.source();
     let follower = Follower::new(acceptor.follow(source, arguments.following.to_reload()))?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {

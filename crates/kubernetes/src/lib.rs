@@ -17,7 +17,6 @@ pub use error::KubernetesError;
 pub use setup_error::KubernetesSetupError;
 
 /// Makes a dialer as [`FelixConfig::dialer`] does, and also where `TyphaK8sServiceName` says where the Typhas are.
-/// `None` if TLS is not configured.
 ///
 /// `TyphaAddr` wins over the service, as in Calico. The credentials for Kubernetes are those of
 /// [`KubernetesEndpoints::infer`].
@@ -26,11 +25,7 @@ pub use setup_error::KubernetesSetupError;
 ///
 /// [`Config`](KubernetesSetupError::Config) as `FelixConfig::dialer`; [`BadName`](KubernetesSetupError::BadName) if the
 /// service or its namespace has a name that Kubernetes does not allow.
-///
-/// # Security
-///
-/// A daemon that goes on in plain text on `None` does so by its own decision.
-pub fn dialer(config: &FelixConfig) -> Result<Option<FelixDialer>, KubernetesSetupError> {
+pub fn dialer(config: &FelixConfig) -> Result<FelixDialer, KubernetesSetupError> {
     match (&config.typha_addr, &config.typha_k8s_service_name) {
         (None, Some(service)) if config.tls.is_some() => {
             let typhas = KubernetesEndpoints::infer(&config.typha_k8s_namespace, service)?;

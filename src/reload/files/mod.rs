@@ -22,9 +22,9 @@ use crate::tls_config::TlsConfig;
 /// For how long files must stay the same; see [`FileSource::with_settle_time`].
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// The files of one end, with an identity and a policy that stay the same.
-/// [`TyphaConfigSource`](crate::config::TyphaConfigSource) and [`FelixConfigSource`](crate::config::FelixConfigSource)
-/// follow Calico's parameters as a whole.
+/// The files of one end, with an identity and a policy that stay the same; from
+/// [`TyphaConfig::source`](crate::config::TyphaConfig::source) and
+/// [`FelixConfig::source`](crate::config::FelixConfig::source), Calico's parameters as a whole.
 ///
 /// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the
 /// same is not parsed again. Where the file system tells of changes, there is a look at once. Files that change while

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use typha_tls::TyphaListener;
-use typha_tls::config::{Sources, TyphaConfig};
+use typha_tls::config::{SetupError, Sources, TyphaConfig};
 use typha_tls::listener::ListenerLimits;
 
 use super::rig::*;
@@ -94,7 +94,7 @@ fn parameters_become_limits() {
     assert_eq!(limits.handshakes, ListenerLimits::default().handshakes);
     let defaults = TyphaConfig::default();
     assert_eq!(defaults.limits(), ListenerLimits::default());
-    assert!(defaults.listener().unwrap().is_none());
+    assert!(matches!(defaults.listener(), Err(SetupError::TlsNotConfigured { .. })));
     let listen: SocketAddr = (Ipv6Addr::UNSPECIFIED, 5473).into();
     assert_eq!(defaults.listen_address(), (listen.ip().to_string().as_str(), listen.port()));
 }

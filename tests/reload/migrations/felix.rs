@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use typha_tls::Connection;
 use typha_tls::Role;
-use typha_tls::config::{FelixConfig, FelixConfigSource};
+use typha_tls::config::FelixConfig;
 use typha_tls::dialer::{DialerError, DialerLimits, DialerPhase, DialerState, FelixDialer};
 use typha_tls::error::WithCauses;
 use typha_tls::identity::MatchedBy;
@@ -61,8 +61,8 @@ impl Felix {
     pub(crate) fn start(ca: &TestCa, leaf: &TestLeaf, typhas: &[SocketAddr], manner: &Manner) -> Self {
         let files = Files::new(Role::Felix, ca, leaf);
         let config = FelixConfig::load(&files.sources()).unwrap();
-        let connector = config.connector().unwrap().unwrap();
-        let source = FelixConfigSource::new(files.sources(), &config).with_settle_time(manner.settle_time);
+        let connector = config.connector().unwrap();
+        let source = config.source().with_settle_time(manner.settle_time);
         let reloader = connector.follow(source, manner.options.clone());
         let link = |&typha: &SocketAddr| {
             let dialer = FelixDialer::new(connector.clone(), vec![typha]);

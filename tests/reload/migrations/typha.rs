@@ -9,7 +9,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::AbortOnDropHandle;
 use typha_tls::Connection;
-use typha_tls::config::{TyphaConfig, TyphaConfigSource};
+use typha_tls::config::TyphaConfig;
 use typha_tls::error::WithCauses;
 use typha_tls::lifetime::LostTrust;
 use typha_tls::listener::{ListenerHandle, ListenerStats};
@@ -36,8 +36,8 @@ impl Typha {
     pub(crate) async fn start(ca: &TestCa, leaf: &TestLeaf, manner: &Manner) -> Self {
         let files = Files::new(Role::Typha, ca, leaf);
         let config = TyphaConfig::load(&files.sources()).unwrap();
-        let acceptor = config.acceptor().unwrap().unwrap();
-        let source = TyphaConfigSource::new(files.sources(), &config).with_settle_time(manner.settle_time);
+        let acceptor = config.acceptor().unwrap();
+        let source = config.source().with_settle_time(manner.settle_time);
         let reloader = acceptor.follow(source, manner.options.clone());
         let (lost, failed) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
         let (losses, failures) = (lost.clone(), failed.clone());

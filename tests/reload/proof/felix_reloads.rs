@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use typha_tls::config::{FelixConfig, FelixConfigSource};
+use typha_tls::config::FelixConfig;
 use typha_tls::reload::TlsConfigSource;
 use typha_tls::testing;
 use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, Role};
@@ -104,8 +104,8 @@ async fn from_files(reloads: u64) {
     let world = World::new();
     let files = InFiles::new(&world, Role::Felix);
     let config = FelixConfig::load(&files.sources()).unwrap();
-    let felix = config.connector().unwrap().unwrap();
-    let source = FelixConfigSource::new(files.sources(), &config);
+    let felix = config.connector().unwrap();
+    let source = config.source();
     felix_reloads(&world, felix, source, reloads, |generation| files.change_to(&world, generation)).await;
 }
 

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use typha_tls::FelixConnector;
-use typha_tls::config::{Sources, TyphaConfig, TyphaConfigSource};
+use typha_tls::config::{Sources, TyphaConfig};
 use typha_tls::reload::Reloaded;
 use typha_tls::testing::{self, CertificateSpec, FELIX_COMMON_NAME, TYPHA_COMMON_NAME, TestCa, TestPki};
 
@@ -165,8 +165,8 @@ fn is_a_typha() {
     let sources = Sources::none().with_file(Path::new(&files).join("typha.cfg"));
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(async {
         let config = TyphaConfig::load(&sources).unwrap();
-        let acceptor = config.acceptor().unwrap().unwrap();
-        let reloader = acceptor.follow(TyphaConfigSource::new(sources, &config), when_asked());
+        let acceptor = config.acceptor().unwrap();
+        let reloader = acceptor.follow(config.source(), when_asked());
         let mut listener = typha_tls::TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();
         eprintln!("{}", listener.local_addr());
         tokio::spawn(async move { while listener.accept().await.is_some() {} });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use typha_tls::Connection;
-use typha_tls::config::{TyphaConfig, TyphaConfigSource};
+use typha_tls::config::TyphaConfig;
 use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
 use typha_tls::reload::TlsConfigSource;
 use typha_tls::testing::{self, TestLeaf};
@@ -141,8 +141,8 @@ async fn from_files(reloads: u64) {
     let world = World::new();
     let files = InFiles::new(&world, Role::Typha);
     let config = TyphaConfig::load(&files.sources()).unwrap();
-    let acceptor = config.acceptor().unwrap().unwrap();
-    let source = TyphaConfigSource::new(files.sources(), &config);
+    let acceptor = config.acceptor().unwrap();
+    let source = config.source();
     typha_reloads(&world, acceptor, source, reloads, |generation| files.change_to(&world, generation)).await;
 }
 

@@ -49,16 +49,17 @@ fn a_dialer_of_the_parameters() {
     };
 
     // Nothing is asked yet, so that no Kubernetes is needed for this.
-    assert!(dialer(&load(&[("TyphaK8sServiceName", "calico-typha")])).unwrap().is_some());
+    assert!(dialer(&load(&[("TyphaK8sServiceName", "calico-typha")])).is_ok());
     let error = dialer(&load(&[("TyphaK8sServiceName", "Calico/Typha")])).unwrap_err();
     assert!(matches!(error, KubernetesSetupError::BadName { what: "service", .. }));
     // The address wins, as in Calico, so that nothing is wrong with the service.
     let both = [("TyphaK8sServiceName", "Calico/Typha"), ("TyphaAddr", "127.0.0.1:5473")];
-    assert!(dialer(&load(&both)).unwrap().is_some());
+    assert!(dialer(&load(&both)).is_ok());
     let error = dialer(&load(&[])).unwrap_err();
     assert!(matches!(error, KubernetesSetupError::Config(SetupError::NoEndpoint)));
 
     // Without TLS there is no dialer, wherever the Typhas are.
     let plain = Sources::none().with_value("TyphaK8sServiceName", "calico-typha");
-    assert!(dialer(&FelixConfig::load(&plain).unwrap()).unwrap().is_none());
+    let error = dialer(&FelixConfig::load(&plain).unwrap()).unwrap_err();
+    assert!(matches!(error, KubernetesSetupError::Config(SetupError::TlsNotConfigured { .. })));
 }

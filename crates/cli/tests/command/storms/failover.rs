@@ -21,7 +21,7 @@ async fn kill(felixes: usize) -> Duration {
     let endpoint = |typha: &Typha| TyphaEndpoint::new(typha.address.parse().unwrap());
     let endpoints = [endpoint(&first).on_node("ours"), endpoint(&second)];
     let config = FelixConfig::load(&Sources::none().with_file(pki.path("felix.cfg"))).unwrap();
-    let connector = config.connector().unwrap().unwrap();
+    let connector = config.connector().unwrap();
     let cancel = CancellationToken::new();
     let mut states = Vec::new();
     for _ in 0..felixes {
