@@ -108,11 +108,14 @@ impl TyphaConfig {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let resolved = sources.resolve(KNOWN)?;
         let defaults = Self::default();
-        let count = 1..=u32::MAX;
-        let server_port = match integer(&resolved, PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
+        let seconds = |name, default| seconds(&resolved, name, default);
+        let positive_seconds = |name, default| positive_seconds(&resolved, name, default);
+        let integer = |name, range, default| integer(&resolved, name, range, default);
+        let server_port = match integer(PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
             Ok(0) | Err(_) => DEFAULT_PORT,
             Ok(port) => port,
         };
+        let count = |name, default| integer(name, 1..=u32::MAX, default);
         Ok(Self {
             tls: TLS.read(&resolved, sources)?,
             server_host: match text(&resolved, HOST) {
@@ -122,28 +125,13 @@ impl TyphaConfig {
                 host => host.map(|host| host.value.clone()),
             },
             server_port,
-            handshake_timeout: positive_seconds(&resolved, HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
+            handshake_timeout: positive_seconds(HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
             write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
-            max_connections_upper_limit: integer(
-                &resolved,
-                UPPER_LIMIT,
-                count.clone(),
-                defaults.max_connections_upper_limit,
-            )?,
-            max_connections_lower_limit: integer(
-                &resolved,
-                LOWER_LIMIT,
-                count,
-                defaults.max_connections_lower_limit,
-            )?,
-            connection_drop_interval: positive_seconds(
-                &resolved,
-                DROP_INTERVAL,
-                defaults.connection_drop_interval,
-            )?,
-            shutdown_timeout: seconds(&resolved, SHUTDOWN_TIMEOUT, defaults.shutdown_timeout)?,
+            max_connections_upper_limit: count(UPPER_LIMIT, defaults.max_connections_upper_limit)?,
+            max_connections_lower_limit: count(LOWER_LIMIT, defaults.max_connections_lower_limit)?,
+            connection_drop_interval: positive_seconds(DROP_INTERVAL, defaults.connection_drop_interval)?,
+            shutdown_timeout: seconds(SHUTDOWN_TIMEOUT, defaults.shutdown_timeout)?,
             shutdown_connection_drop_interval_max: seconds(
-                &resolved,
                 SHUTDOWN_INTERVAL,
                 defaults.shutdown_connection_drop_interval_max,
             )?,
