@@ -1,70 +1,72 @@
 //! What differs between two configurations, in words.
 
-use std::fmt;
-
-use rustls_pki_types::UnixTime;
-
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
 use crate::text::Timestamp;
 use crate::tls_config::TlsConfig;
 use crate::verifier::{PeerVerifier, Rejection};
 
-/// What differs between the configurations in force before and now.
-pub(super) struct Changes<'a> {
-    old: &'a TlsConfig,
-    new: &'a TlsConfig,
-}
-
 /// Subjects that are listed.
 const LIMIT: usize = 5;
 
-impl<'a> Changes<'a> {
-    pub(super) fn between(old: &'a TlsConfig, new: &'a TlsConfig) -> Self {
-        Self { old, new }
-    }
-
-    /// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one
-    /// has none for the chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves
-    /// did, or came after them.
-    pub(super) fn own_issuer(&self, local: Role, now: UnixTime) -> Option<OwnIssuer> {
-        let (old, new) = (&*self.old.material, &*self.new.material);
-        let missing = |chain, bundle| missing_issuer(chain, bundle, self.new, local, now);
-        let issuer = missing(&new.credentials, &new.trust_bundle)?;
-        if missing(&old.credentials, &old.trust_bundle).is_some() {
-            return None;
-        }
-        Some(match missing(&new.credentials, &old.trust_bundle) {
-            None => OwnIssuer::Went(issuer),
-            Some(_) => OwnIssuer::NotThere(issuer),
-        })
-    }
-}
-
-/// A CA that issued our own leaf, and that our own CA file does not hold.
-pub(super) enum OwnIssuer {
-    /// The leaf came before it.
-    NotThere(String),
-    /// It was there.
-    Went(String),
-}
-
-impl fmt::Display for OwnIssuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotThere(issuer) => write!(
-                f,
-                "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same \
-                 CA file will refuse us; add that CA to the CA file of every end, or put the certificate of before \
-                 back until then"
-            ),
-            Self::Went(issuer) => write!(
-                f,
-                "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same \
-                 CA file will refuse us; issue our certificate by a CA that is left, or put that one back until then"
-            ),
+/// What differs between the configurations in force before and now.
+pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String {
+    let (old, new) = (&*old_config.material, &*new_config.material);
+    let mut changes = Vec::new();
+    let (before, now) = (old.trust_bundle.entries(), new.trust_bundle.entries());
+    for (what, of, not_in) in [("added", now, before), ("removed", before, now)] {
+        let subjects = missing(of, not_in);
+        if !subjects.is_empty() {
+            let listed = subjects.iter().take(LIMIT).copied().collect::<Vec<_>>().join(" and ");
+            let more = subjects.len().saturating_sub(LIMIT);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            changes.push(format!("CA {what}: {listed}{more}"));
         }
     }
+    let [old_chain, new_chain] = [old, new].map(|material| material.credentials.chain());
+    if old_chain.first() != new_chain.first() {
+        let (own, until) = (new.credentials.identity(), Timestamp(new.credentials.not_after()));
+        changes.push(format!("own certificate renewed: {own}, valid until {until}"));
+    } else if old_chain != new_chain {
+        changes.push("the intermediates behind our own certificate changed".to_owned());
+    }
+    let (old_peer, new_peer) = (&old_config.required_peer, &new_config.required_peer);
+    if old_peer != new_peer {
+        changes.push(format!("required identity: from {old_peer} to {new_peer}"));
+    }
+    if !old.revocation_lists.is_same_as(&new.revocation_lists) {
+        changes.push("revocation lists changed".to_owned());
+    }
+    if !old_config.policy.is_same_as(&new_config.policy) {
+        changes.push("TLS policy changed".to_owned());
+    }
+    if changes.is_empty() {
+        changes.push("the order of the CAs changed".to_owned());
+    }
+    changes.join("; ")
+}
+
+/// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one has
+/// none for the chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves did, or
+/// came after them.
+pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: Role) -> Option<String> {
+    let (old, new) = (&*old_config.material, &*new_config.material);
+    let missing = |chain, bundle| missing_issuer(chain, bundle, new_config, local);
+    let issuer = missing(&new.credentials, &new.trust_bundle)?;
+    if missing(&old.credentials, &old.trust_bundle).is_some() {
+        return None;
+    }
+    Some(match missing(&new.credentials, &old.trust_bundle) {
+        None => format!(
+            "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same CA \
+             file will refuse us; issue our certificate by a CA that is left, or put that one back until then"
+        ),
+        Some(_) => format!(
+            "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA \
+             file will refuse us; add that CA to the CA file of every end, or put the certificate of before back until \
+             then"
+        ),
+    })
 }
 
 /// The CA that a chain of ours leads to, if the bundle does not hold it. By the signature, since a CA that is made anew
@@ -74,52 +76,16 @@ fn missing_issuer(
     bundle: &TrustBundle,
     config: &TlsConfig,
     local: Role,
-    now: UnixTime,
 ) -> Option<String> {
     // Which identity is required comes after the chain, and so does not matter.
     let (lists, required) = (RevocationLists::none(), config.required_peer.clone());
     let verifier = PeerVerifier::new(bundle.clone(), lists, required, &config.policy);
-    match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, now) {
+    match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, config.now()) {
         Err(Rejection::UnknownCa { issuer, .. }) => Some(issuer),
         Err(Rejection::CaKeyMismatch { issuer, .. }) => {
             Some(format!("{issuer} (but one of that name with another key)"))
         }
         _ => None,
-    }
-}
-
-impl fmt::Display for Changes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (old, new) = (&*self.old.material, &*self.new.material);
-        let mut changes = Vec::new();
-        let (before, now) = (old.trust_bundle.entries(), new.trust_bundle.entries());
-        for (what, of, not_in) in [("added", now, before), ("removed", before, now)] {
-            let subjects = missing(of, not_in);
-            if !subjects.is_empty() {
-                changes.push(format!("CA {what}: {}", Subjects(&subjects)));
-            }
-        }
-        let [old_chain, new_chain] = [old, new].map(|material| material.credentials.chain());
-        if old_chain.first() != new_chain.first() {
-            let (own, until) = (new.credentials.identity(), Timestamp(new.credentials.not_after()));
-            changes.push(format!("own certificate renewed: {own}, valid until {until}"));
-        } else if old_chain != new_chain {
-            changes.push("the intermediates behind our own certificate changed".to_owned());
-        }
-        let (old_peer, new_peer) = (&self.old.required_peer, &self.new.required_peer);
-        if old_peer != new_peer {
-            changes.push(format!("required identity: from {old_peer} to {new_peer}"));
-        }
-        if !old.revocation_lists.is_same_as(&new.revocation_lists) {
-            changes.push("revocation lists changed".to_owned());
-        }
-        if !self.old.policy.is_same_as(&self.new.policy) {
-            changes.push("TLS policy changed".to_owned());
-        }
-        if changes.is_empty() {
-            changes.push("the order of the CAs changed".to_owned());
-        }
-        f.write_str(&changes.join("; "))
     }
 }
 
@@ -132,18 +98,4 @@ fn missing<'a>(of: &'a [BundleEntry], not_in: &[BundleEntry]) -> Vec<&'a str> {
             false => &*entry.subject,
         })
         .collect()
-}
-
-struct Subjects<'a>(&'a [&'a str]);
-
-impl fmt::Display for Subjects<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, subject) in self.0.iter().take(LIMIT).enumerate() {
-            write!(f, "{}{subject}", if index == 0 { "" } else { " and " })?;
-        }
-        match self.0.len().checked_sub(LIMIT) {
-            Some(more) if more > 0 => write!(f, " and {more} more"),
-            _ => Ok(()),
-        }
-    }
 }

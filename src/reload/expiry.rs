@@ -1,6 +1,5 @@
 //! Certificates in force that are about to expire, each told of once per threshold.
 
-use std::fmt;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
@@ -75,12 +74,12 @@ impl ExpiryWatch {
     pub(super) fn warn(&mut self, generation: u64, config: &TlsConfig, certificates: &[CertificateLifetime]) {
         let Some(now) = config.policy.time_provider().current_time() else { return };
         for certificate in self.due(certificates, now) {
-            let text = Expiring { certificate, now };
             warn!(
                 certificate = certificate.kind,
                 subject = certificate.subject,
                 not_after = %Timestamp(certificate.not_after),
-                "{text}"
+                "{}",
+                text(certificate, now)
             );
         }
         let of_lists = (generation, config.material.revocation_lists.warnings(now));
@@ -92,49 +91,36 @@ impl ExpiryWatch {
 }
 
 /// What expires, when, and what to do.
-struct Expiring<'a> {
-    certificate: &'a CertificateLifetime,
-    now: UnixTime,
-}
-
-impl fmt::Display for Expiring<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CertificateLifetime { subject, kind, not_after, .. } = self.certificate;
-        let (what, consequence) = match *kind {
-            OWN_LEAF => ("our certificate", "every peer refuses us"),
-            _ => ("the CA", "nothing it issued is accepted"),
-        };
-        let at = Timestamp(*not_after);
-        match self.certificate.time_left(self.now) {
-            Some(left) => write!(
-                f,
-                "{what} {subject} expires in {}, at {at}; after that {consequence}: ",
-                Rounded(left)
-            ),
-            None => {
-                let ago = Rounded(since(*not_after, self.now));
-                write!(f, "{what} {subject} expired {ago} ago, at {at}; {consequence}: ")
-            }
-        }?;
-        f.write_str(match *kind {
-            OWN_LEAF => "issue a new one, and see why it was not renewed",
-            _ => "add its successor to the CA file, then issue the certificates of the other end by that",
-        })
-    }
-}
-
-/// A duration in the largest unit of which there are at least two, rounded down.
-struct Rounded(Duration);
-
-impl fmt::Display for Rounded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
-        match units.into_iter().find(|(unit, _)| seconds >= 2 * unit) {
-            Some((unit, name)) => write!(f, "{} {name}", seconds / unit),
-            None => write!(f, "{seconds} seconds"),
+fn text(CertificateLifetime { subject, kind, not_after, .. }: &CertificateLifetime, now: UnixTime) -> String {
+    let (what, consequence, remedy) = match *kind {
+        OWN_LEAF => {
+            ("our certificate", "every peer refuses us", "issue a new one, and see why it was not renewed")
+        }
+        _ => (
+            "the CA",
+            "nothing it issued is accepted",
+            "add its successor to the CA file, then issue the certificates of the other end by that",
+        ),
+    };
+    let at = Timestamp(*not_after);
+    match now <= *not_after {
+        true => {
+            let left = rounded(since(now, *not_after));
+            format!("{what} {subject} expires in {left}, at {at}; after that {consequence}: {remedy}")
+        }
+        false => {
+            let ago = rounded(since(*not_after, now));
+            format!("{what} {subject} expired {ago} ago, at {at}; {consequence}: {remedy}")
         }
     }
+}
+
+/// In the largest unit of which there are at least two, rounded down.
+fn rounded(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or((1, "seconds"));
+    format!("{} {name}", seconds / unit)
 }
 
 #[cfg(test)]
@@ -208,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_text_says_what_when_and_what_to_do() {
-        let text = |kind, hours| Expiring { certificate: &certificate(kind, 10), now: at(hours) }.to_string();
+        let text = |kind, hours| text(&certificate(kind, 10), at(hours));
         assert_eq!(
             text(OWN_LEAF, 24),
             "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: \
@@ -219,8 +205,8 @@ mod tests {
             "the CA CN=\"one\" expired 4 days ago, at 2027-01-25T08:00:00Z; nothing it issued is accepted: add its \
              successor to the CA file, then issue the certificates of the other end by that"
         );
-        let rounded = [1, 119, 120, 7199, 7200, 172_799, 172_800]
-            .map(|seconds| Rounded(Duration::from_secs(seconds)).to_string());
+        let rounded =
+            [1, 119, 120, 7199, 7200, 172_799, 172_800].map(|seconds| rounded(Duration::from_secs(seconds)));
         assert_eq!(
             rounded,
             ["1 seconds", "119 seconds", "2 minutes", "119 minutes", "2 hours", "47 hours", "2 days"]

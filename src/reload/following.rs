@@ -9,10 +9,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use super::changes::Changes;
+use super::changes::{changes, own_issuer};
 use super::expiry::ExpiryWatch;
 use super::files::SETTLE_TIME;
-use super::reloader::ReloadOptions;
 use super::settling::{Decision, Found, PAUSE, Settling, settle};
 use super::source::{SourceError, TlsConfigSource};
 use super::state::{ReloadError, ReloadState, Reloaded};
@@ -31,6 +30,26 @@ const LOOKS_OVERTAKEN: u32 = 10;
 
 /// Whence comes what the source did not give.
 const THE_PROGRAM: &str = "the program";
+
+/// How a [`Reloader`](super::Reloader) goes about it. [`Default`] has the values named below.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReloadOptions {
+    /// How long after a look the next one comes; 30 s by default, which is little work for a few files, and soon enough
+    /// for what is renewed days ahead. Where the source tells of changes, they are seen at once. Less than 100 ms is
+    /// taken as 100 ms, but [`Duration::ZERO`] means: never by itself, only on
+    /// [`reload_now`](super::Reloader::reload_now).
+    pub poll_interval: Duration,
+    /// How long the source may take; 10 s by default. Longer is an error of that look, since a file system that hangs
+    /// should be noticed.
+    pub load_timeout: Duration,
+}
+
+impl Default for ReloadOptions {
+    fn default() -> Self {
+        Self { poll_interval: Duration::from_secs(30), load_timeout: Duration::from_secs(10) }
+    }
+}
 
 /// Where the outcome of a look that was asked for goes.
 pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
@@ -223,10 +242,10 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
     fn put_in_force(&mut self, new: TlsConfig) -> u64 {
         let old = self.in_force.current();
         let generation = self.in_force.replace(new.clone());
-        let changes = Changes::between(&old.config, &new);
+        let changes = changes(&old.config, &new);
         info!(generation, source = self.description, changes = %changes, "configuration replaced");
-        if let Some(issuer) = changes.own_issuer(C::LOCAL, new.now()) {
-            warn!(generation, "{issuer}");
+        if let Some(problem) = own_issuer(&old.config, &new, C::LOCAL) {
+            warn!(generation, "{problem}");
         }
         new.log_warnings(C::LOCAL);
         self.change_state(|state| {

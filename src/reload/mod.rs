@@ -12,6 +12,7 @@ mod validation;
 
 pub use files::FileSource;
 pub(crate) use files::PlannedFiles;
-pub use reloader::{ReloadOptions, Reloader};
+pub use following::ReloadOptions;
+pub use reloader::Reloader;
 pub use source::{SourceError, TlsConfigSource};
 pub use state::{CertificateLifetime, ReloadError, ReloadState, Reloaded};

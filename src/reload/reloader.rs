@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::following::{Following, Request};
+use super::following::{Following, ReloadOptions, Request};
 use super::source::TlsConfigSource;
 use super::state::{ReloadError, ReloadState, Reloaded};
 use crate::tls_context::{End, InForce};
@@ -101,25 +100,5 @@ impl Reloader {
 impl fmt::Debug for Reloader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Reloader").field(&*self.0.state.borrow()).finish()
-    }
-}
-
-/// How a [`Reloader`](super::Reloader) goes about it. [`Default`] has the values named below.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ReloadOptions {
-    /// How long after a look the next one comes; 30 s by default, which is little work for a few files, and soon enough
-    /// for what is renewed days ahead. Where the source tells of changes, they are seen at once. Less than 100 ms is
-    /// taken as 100 ms, but [`Duration::ZERO`] means: never by itself, only on
-    /// [`reload_now`](super::Reloader::reload_now).
-    pub poll_interval: Duration,
-    /// How long the source may take; 10 s by default. Longer is an error of that look, since a file system that hangs
-    /// should be noticed.
-    pub load_timeout: Duration,
-}
-
-impl Default for ReloadOptions {
-    fn default() -> Self {
-        Self { poll_interval: Duration::from_secs(30), load_timeout: Duration::from_secs(10) }
     }
 }
