@@ -12,7 +12,6 @@ use typha_tls::CancellationToken;
 use typha_tls::Connection;
 use typha_tls::config::{FelixConfig, Sources};
 use typha_tls::error::WithCauses;
-use typha_tls::reload::ReloadOptions;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -29,10 +28,8 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let config = FelixConfig::load(&Sources::felix())?;
+    // It follows the parameters and the files: renewed certificates and changed CAs come into force.
     let dialer = config.dialer()?;
-    // Renewed certificates and changed CAs come into force by themselves.
-    let source = config.source();
-    let _reloader = dialer.connector().follow(source, ReloadOptions::default());
     let cancel = CancellationToken::new();
     let mut state = dialer.state();
     let watched = async {

@@ -12,7 +12,6 @@ use typha_tls::Connection;
 use typha_tls::config::{Sources, TyphaConfig};
 use typha_tls::error::WithCauses;
 use typha_tls::listener::FailedHandshake;
-use typha_tls::reload::ReloadOptions;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -33,9 +32,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         let FailedHandshake { peer_address, error, .. } = &handshake;
         println!("{peer_address}: no connection ({}): {}", error.reason(), WithCauses(error));
     });
-    // Renewed certificates and changed CAs come into force by themselves.
-    let source = config.source();
-    let _reloader = builder.acceptor().follow(source, ReloadOptions::default());
+    // The listener follows the parameters and the files: renewed certificates and changed CAs come into force.
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     let handle = listener.handle();

@@ -129,6 +129,9 @@ pub enum SetupError {
         /// `TyphaK8sServiceName`.
         service: String,
     },
+    /// The address can not be listened on.
+    #[error(transparent)]
+    Listen(io::Error),
     /// A file can not be used.
     #[error(transparent)]
     Material(#[from] MaterialError),

@@ -8,7 +8,7 @@ use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unus
 use super::sources::Sources;
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
-use crate::reload::FileSource;
+use crate::reload::{FileSource, ReloadOptions};
 use crate::stream::StreamTimeouts;
 
 /// Felix's parameters for its connection to Typha. [`Default`] has Calico's defaults: neither TLS nor an endpoint is
@@ -148,7 +148,8 @@ impl FelixConfig {
     }
 
     /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. It prefers the Typha on
-    /// the node `FelixHostname`.
+    /// the node `FelixHostname`. From its first connect on it follows the [`source`](Self::source) of this
+    /// configuration; [`without_reload`](FelixDialer::without_reload) turns that off.
     ///
     /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this
     /// configuration.
@@ -192,7 +193,8 @@ impl FelixConfig {
 
     fn dialer_of(&self, connector: FelixConnector, source: impl EndpointSource + 'static) -> FelixDialer {
         let node_name = self.felix_hostname.clone().unwrap_or_else(system_host_name);
-        FelixDialer::new(connector, source).with_node_name(node_name)
+        let dialer = FelixDialer::new(connector, source).with_node_name(node_name);
+        dialer.follow(self.source(), ReloadOptions::default())
     }
 }
 

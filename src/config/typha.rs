@@ -10,7 +10,7 @@ use super::parameters::{
 use super::sources::Sources;
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
-use crate::reload::FileSource;
+use crate::reload::{FileSource, ReloadOptions};
 use crate::stream::StreamTimeouts;
 
 /// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
@@ -157,15 +157,27 @@ impl TyphaConfig {
             .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout)))
     }
 
+    /// Listens on the [`listen_address`](Self::listen_address), as the [`listener`](Self::listener) with nothing else
+    /// set.
+    ///
+    /// # Errors
+    ///
+    /// As [`acceptor`](Self::acceptor); [`SetupError::Listen`] if the address can not be listened on.
+    pub async fn listen(&self) -> Result<TyphaListener, SetupError> {
+        self.listener()?.bind(self.listen_address()).await.map_err(SetupError::Listen)
+    }
+
     /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the
-    /// parameters say. [`bind`](crate::listener::TyphaListenerBuilder::bind) it to the
-    /// [`listen_address`](Self::listen_address).
+    /// parameters say. [`bind`](TyphaListenerBuilder::bind) it to the [`listen_address`](Self::listen_address). The
+    /// listener then follows the [`source`](Self::source) of this configuration;
+    /// [`without_reload`](TyphaListenerBuilder::without_reload) turns that off.
     ///
     /// # Errors
     ///
     /// As [`acceptor`](Self::acceptor).
     pub fn listener(&self) -> Result<TyphaListenerBuilder, SetupError> {
-        Ok(TyphaListener::builder(self.acceptor()?).limits(self.limits()))
+        let builder = TyphaListener::builder(self.acceptor()?).limits(self.limits());
+        Ok(builder.follow(self.source(), ReloadOptions::default()))
     }
 
     /// The source that a [`Reloader`](crate::reload::Reloader) follows: these parameters and the files that they name.

@@ -12,7 +12,7 @@ mod run;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -29,6 +29,7 @@ pub use run::{DialerError, DialerPhase, DialerState};
 use crate::connection::Connection;
 use crate::connector::FelixConnector;
 use crate::lifetime::{ConnectionLifetime, Connections, review};
+use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::time::deadline_in;
 use attempts::{Attempts, Context, Progress, lock};
 use endpoint::AnySource;
@@ -61,7 +62,15 @@ pub struct FelixDialer {
     limits: DialerLimits,
     lifetime: ConnectionLifetime,
     node_name: Option<String>,
+    following: Arc<Mutex<Following>>,
     shared: Arc<Shared>,
+}
+
+/// What a dialer follows, from its first use on.
+enum Following {
+    Nothing,
+    Planned(Box<dyn FnOnce(&FelixConnector) -> Reloader + Send>),
+    Started(Reloader),
 }
 
 /// How long a connection still works after its owner was asked to close it, as on Typha's end.
@@ -89,6 +98,7 @@ impl FelixDialer {
             limits: DialerLimits::default(),
             lifetime: ConnectionLifetime::default(),
             node_name: None,
+            following: Arc::new(Mutex::new(Following::Nothing)),
             shared: Arc::new(shared),
         }
     }
@@ -113,6 +123,35 @@ impl FelixDialer {
     pub fn with_lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
         self.lifetime = lifetime;
         self
+    }
+
+    /// Follows a `source` as [`FelixConnector::follow`] does, in place of an earlier one. It starts with the first
+    /// connect of this dialer or of a clone that is made later. It ends when these and their connections are dropped.
+    ///
+    /// [`FelixConfig::dialer`](crate::config::FelixConfig::dialer) sets this to the parameters and files of the
+    /// configuration. Otherwise the dialer follows nothing.
+    #[must_use]
+    pub fn follow(mut self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Self {
+        let start = Box::new(move |connector: &FelixConnector| connector.follow(source, options));
+        self.following = Arc::new(Mutex::new(Following::Planned(start)));
+        self
+    }
+
+    /// Follows nothing: renewed certificates and changed CAs need a restart, or the program
+    /// [replaces](FelixConnector::replace) the configuration itself.
+    #[must_use]
+    pub fn without_reload(mut self) -> Self {
+        self.following = Arc::new(Mutex::new(Following::Nothing));
+        self
+    }
+
+    /// The reloader of the source that the dialer [follows](Self::follow): its state, and looking at once. `None` before
+    /// the first connect. It follows as long as it is kept.
+    pub fn reloader(&self) -> Option<Reloader> {
+        match &*self.following.lock().unwrap_or_else(PoisonError::into_inner) {
+            Following::Started(reloader) => Some(reloader.clone()),
+            Following::Nothing | Following::Planned(_) => None,
+        }
     }
 
     /// What connects.
@@ -151,6 +190,7 @@ impl FelixDialer {
         &self,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<(TyphaEndpoint, Connection), DialError> {
+        let reloader = self.start_following();
         let context = Context {
             transport: &self.connector,
             source: &self.shared.source,
@@ -166,8 +206,23 @@ impl FelixDialer {
         let connections = Arc::new(Connections::new(generations, self.lifetime.clone(), GRACE, Box::new(())));
         let connection = Connection::new(stream, endpoint.address, connections.clone());
         let over = connections.clone();
-        tokio::spawn(review(in_force, connections, async move { over.emptied().await }));
+        // The connection is reviewed by what the dialer follows, even when the dialer is gone.
+        let over = async move {
+            over.emptied().await;
+            drop(reloader);
+        };
+        tokio::spawn(review(in_force, connections, over));
         Ok((endpoint, connection))
+    }
+
+    fn start_following(&self) -> Option<Reloader> {
+        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        *following = match std::mem::replace(&mut *following, Following::Nothing) {
+            Following::Planned(start) => Following::Started(start(&self.connector)),
+            other => other,
+        };
+        drop(following);
+        self.reloader()
     }
 
     /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,

@@ -37,6 +37,7 @@ use crate::acceptor::TyphaAcceptor;
 use crate::connection::Connection;
 use crate::error::HandshakeError;
 use crate::lifetime::{self, CloseReason, ConnectionLifetime, Connections, LostTrust, review};
+use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use admission::Admission;
 use entrance::Entrance;
 use stats::Counters;
@@ -57,7 +58,7 @@ use stats::Counters;
 /// use typha_tls::config::{Sources, TyphaConfig};
 ///
 /// let config = TyphaConfig::load(&Sources::typha())?;
-/// let mut listener = config.listener()?.bind(config.listen_address()).await?;
+/// let mut listener = config.listen().await?;
 /// while let Some(connection) = listener.accept().await {
 ///     tokio::spawn(async move {
 ///         println!("{} is {}", connection.peer_address(), connection.peer());
@@ -70,6 +71,7 @@ pub struct TyphaListener {
     connections: mpsc::Receiver<Connection>,
     handle: ListenerHandle,
     entrance: Arc<Entrance>,
+    reloader: Option<Reloader>,
 }
 
 /// Connections that wait to be taken; then their handshakes wait with them.
@@ -84,6 +86,7 @@ impl TyphaListener {
             lifetime: ConnectionLifetime::default(),
             on_failed_handshake: None,
             on_lost_trust: None,
+            follow: None,
         }
     }
 
@@ -97,6 +100,12 @@ impl TyphaListener {
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
+    }
+
+    /// The reloader of what the listener [follows](TyphaListenerBuilder::follow): its state, and looking at once. A
+    /// clone keeps the reloader alive.
+    pub fn reloader(&self) -> Option<&Reloader> {
+        self.reloader.as_ref()
     }
 
     /// Counts and reins, to be used from elsewhere.
@@ -134,11 +143,14 @@ pub struct TyphaListenerBuilder {
     lifetime: ConnectionLifetime,
     on_failed_handshake: Option<Observer<FailedHandshake>>,
     on_lost_trust: Option<Observer<LostTrust>>,
+    follow: Option<Follow>,
 }
 
+/// Starts to follow what the builder was given.
+type Follow = Box<dyn FnOnce(&TyphaAcceptor) -> Reloader + Send>;
+
 impl TyphaListenerBuilder {
-    /// The acceptor, by which the configuration in force is [replaced](TyphaAcceptor::replace) or
-    /// [followed](TyphaAcceptor::follow).
+    /// The acceptor, by which the configuration in force is [replaced](TyphaAcceptor::replace).
     pub fn acceptor(&self) -> &TyphaAcceptor {
         &self.acceptor
     }
@@ -152,6 +164,23 @@ impl TyphaListenerBuilder {
     /// Sets what becomes of connections whose peer is trusted no longer, and how old they may get.
     pub fn lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
         self.lifetime = lifetime;
+        self
+    }
+
+    /// Follows a `source` as [`TyphaAcceptor::follow`] does, in place of what was to be followed before. The listener
+    /// starts when it begins to listen. It ends when the listener is dropped and its last connection is gone.
+    ///
+    /// [`TyphaConfig::listener`](crate::config::TyphaConfig::listener) sets this to the parameters and files of the
+    /// configuration; else nothing is followed.
+    pub fn follow(mut self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Self {
+        self.follow = Some(Box::new(move |acceptor| acceptor.follow(source, options)));
+        self
+    }
+
+    /// Follows nothing: renewed certificates and changed CAs need a restart, or the program
+    /// [replaces](TyphaAcceptor::replace) the configuration itself.
+    pub fn without_reload(mut self) -> Self {
+        self.follow = None;
         self
     }
 
@@ -200,7 +229,7 @@ impl TyphaListenerBuilder {
     }
 
     fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
-        let (entrance, handle) = self.build(listener.local_addr()?);
+        let (entrance, handle, reloader) = self.build(listener.local_addr()?);
         let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
         entrance.tasks.spawn(entrance.clone().accept_all(listener, owners));
         entrance.tasks.spawn(handle.clone().keep_balanced());
@@ -211,12 +240,13 @@ impl TyphaListenerBuilder {
                 () = moving.admission.keep_moving() => {}
             }
         });
-        Ok(TyphaListener { connections, handle, entrance })
+        Ok(TyphaListener { connections, handle, entrance, reloader })
     }
 
     /// Everything but the tasks that end with the listener.
-    fn build(self, local_addr: SocketAddr) -> (Arc<Entrance>, ListenerHandle) {
-        let Self { acceptor, limits, lifetime, on_failed_handshake, on_lost_trust } = self;
+    fn build(self, local_addr: SocketAddr) -> (Arc<Entrance>, ListenerHandle, Option<Reloader>) {
+        let Self { acceptor, limits, lifetime, on_failed_handshake, on_lost_trust, follow } = self;
+        let reloader = follow.map(|follow| follow(&acceptor));
         let limits = limits.at_least_one();
         let counters = Arc::new(Counters::new());
         let observer = Box::new(ConnectionObserver { counters: counters.clone(), on_lost_trust });
@@ -237,15 +267,16 @@ impl TyphaListenerBuilder {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        // Connections outlive their listener, and are reviewed as long as they live.
-        let (stop, emptied) = (entrance.stop.clone(), connections.clone());
+        // Connections outlive their listener, and are reviewed by what it follows as long as they live.
+        let (stop, emptied, followed) = (entrance.stop.clone(), connections.clone(), reloader.clone());
         let over = async move {
             stop.cancelled().await;
             emptied.emptied().await;
+            drop(followed);
         };
         tokio::spawn(review(entrance.acceptor.in_force.clone(), connections.clone(), over));
         let handle = ListenerHandle::new(local_addr, limits, entrance.clone(), connections);
-        (entrance, handle)
+        (entrance, handle, reloader)
     }
 }
 

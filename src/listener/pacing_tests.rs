@@ -24,7 +24,7 @@ struct Site {
 
 fn site(limits: ListenerLimits) -> Site {
     let acceptor = TestPki::new().unwrap().acceptor().unwrap();
-    let (entrance, handle) =
+    let (entrance, handle, _) =
         TyphaListener::builder(acceptor).limits(limits).build(([127, 0, 0, 1], 1).into());
     Site { entrance, handle }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use typha_tls::RequiredIdentity;
 use typha_tls::config::{FelixConfig, Sources, TyphaConfig};
+use typha_tls::dialer::DialerLimits;
 use typha_tls::material::RevocationPolicy;
 use typha_tls::reload::{ReloadOptions, Reloaded, TlsConfigSource as _};
-use typha_tls::testing::TestLeaf;
+use typha_tls::testing::{CertificateSpec, TestLeaf};
 
 use crate::rig::*;
 
@@ -117,7 +118,7 @@ async fn what_is_no_parameter_stays() {
 #[tokio::test(start_paused = true)]
 async fn what_felixs_configuration_says() {
     let pki = Pki::new();
-    let leaf = pki.a.issue(typha_tls::testing::CertificateSpec::leaf("felix")).unwrap();
+    let leaf = pki.a.issue(CertificateSpec::leaf("felix")).unwrap();
     let files = Files::new(&[&pki.a], &leaf);
     let [ca, cert, key] = NAMES.map(|name| files.path(name).display().to_string());
     let sources = Sources::none()
@@ -161,4 +162,83 @@ async fn what_the_program_changed_stays() {
     assert_eq!(in_force.required_peer.to_string(), "CN \"felix of cluster 1\"");
     assert_eq!(in_force.material.trust_bundle.subjects().collect::<Vec<_>>(), ["CN=\"b\""]);
     assert_eq!(in_force.material.credentials.chain(), renewed.chain());
+}
+
+/// The listener owns what follows its files, and its connections keep it when the listener is gone.
+#[tokio::test]
+async fn the_listener_follows_by_itself() {
+    let configured = Configured::new();
+    let config = TyphaConfig::load(&configured.sources).unwrap();
+    let listen = "127.0.0.1:0";
+    let fixed = config.listener().unwrap().without_reload().bind(listen).await.unwrap();
+    assert!(fixed.reloader().is_none());
+
+    let mut listener = config.listener().unwrap().bind(listen).await.unwrap();
+    let mut state = listener.reloader().unwrap().state();
+    configured.files.write("ca.pem", configured.pki.a.root_pem() + &configured.pki.b.root_pem());
+    let reloaded = listener.reloader().unwrap().reload_now().await;
+    assert_eq!(reloaded.unwrap(), Reloaded::Replaced { generation: 2 });
+
+    let felix = configured.pki.b.issue(CertificateSpec::leaf("felix")).unwrap();
+    let required = RequiredIdentity::common_name("typha").unwrap();
+    let connector = typha_tls::testing::connector(&configured.pki.a, &felix, required).unwrap();
+    let tcp = tokio::net::TcpStream::connect(listener.local_addr()).await.unwrap();
+    let (felix, connection) = tokio::join!(connector.connect_tcp(tcp), listener.accept());
+    let (_felix, connection) = (felix.unwrap(), connection.unwrap());
+    drop(listener);
+    configured.files.write("ca.pem", configured.pki.a.root_pem());
+    until(&mut state, |state| state.generation == 3).await;
+    drop(connection);
+    while state.changed().await.is_ok() {}
+}
+
+/// A dialer can be made where there is no runtime yet, and its clones share what follows.
+#[test]
+fn the_dialer_follows_once_it_is_used() {
+    let pki = Pki::new();
+    let leaf = pki.a.issue(CertificateSpec::leaf("felix")).unwrap();
+    let files = Files::new(&[&pki.a], &leaf);
+    let [ca, cert, key] = NAMES.map(|name| files.path(name).display().to_string());
+    let values =
+        [("TyphaCAFile", &*ca), ("TyphaCertFile", &cert), ("TyphaKeyFile", &key), ("TyphaCN", "typha")];
+    let sources =
+        values.iter().fold(Sources::none(), |sources, (name, value)| sources.with_value(name, value));
+    let mut limits = DialerLimits::default();
+    limits.max_rounds = Some(1);
+    let config = FelixConfig::load(&sources.with_value("TyphaAddr", "127.0.0.1:1")).unwrap();
+    let dialer = config.dialer().unwrap().with_limits(limits);
+    let clone = dialer.clone();
+    let fixed = dialer.clone().without_reload();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        fixed.connect().await.unwrap_err();
+        assert!(fixed.reloader().is_none() && dialer.reloader().is_none());
+        clone.connect().await.unwrap_err();
+        let reloader = dialer.reloader().unwrap();
+        files.write_all(&[&pki.a, &pki.b], &leaf);
+        assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
+        assert_eq!(dialer.connector().config().material.trust_bundle.len(), 2);
+        // Not a second one.
+        clone.connect().await.unwrap_err();
+        let mut state = reloader.state();
+        assert_eq!(dialer.reloader().unwrap().state().borrow().reloads, 1);
+        drop((dialer, clone, fixed, reloader));
+        while state.changed().await.is_ok() {}
+    });
+}
+
+/// A configuration that the program made has files to follow, and no parameters.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_loaded_follows_its_files() {
+    let configured = Configured::new();
+    let mut config = TyphaConfig::default();
+    let unset = config.source().load().await.unwrap_err().to_string();
+    assert!(unset.starts_with("TLS is no longer configured: none of CAFile"), "{unset}");
+    config.tls = TyphaConfig::load(&configured.sources).unwrap().tls;
+    let acceptor = config.acceptor().unwrap();
+    let reloader = acceptor.follow(config.source(), ReloadOptions::default());
+    configured.set("ClientCN = somebody", ["absent.pem", "cert.pem", "key.pem"]);
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Unchanged);
+    configured.files.write_all(&[&configured.pki.a, &configured.pki.b], &configured.pki.leaf);
+    assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
 }

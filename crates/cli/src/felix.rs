@@ -130,7 +130,8 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
         // An operator is told at once; no deployment has more Typhas than that.
         None => (limits.max_rounds, limits.max_tries) = (Some(1), Some(usize::MAX)),
     }
-    Ok((dialer.with_limits(limits), wanted, config))
+    // What is followed is reported, from before the first connect on.
+    Ok((dialer.with_limits(limits).without_reload(), wanted, config))
 }
 
 /// The outcome line and the exit code when no Typha could be connected to.

@@ -98,11 +98,10 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     if let Some(tls) = &mut config.tls {
         arguments.revocation.apply(&mut tls.files);
     }
-    let builder = match config.acceptor() {
-        Ok(acceptor) => {
-            let limits = arguments.limits.apply(config.limits());
-            TyphaListener::builder(acceptor).limits(limits)
-        }
+    let builder = match config.listener() {
+        Ok(builder) => builder
+            .limits(arguments.limits.apply(config.limits()))
+            .follow(config.source(), arguments.following.to_reload()),
         Err(SetupError::TlsNotConfigured { .. }) => {
             output::complain(&io::Error::other(
                 "TLS is not configured: set the five TLS parameters (see --help)",
@@ -130,7 +129,6 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         tracing::warn!(%error, "going on with the limit that there is");
     }
     let mut signals = Signals::new()?;
-    let acceptor = builder.acceptor().clone();
     let printer = Printer::start();
     let lines = Lines { sender: printer.lines(), lost: Arc::default() };
     let refused_lines = lines.clone();
@@ -144,8 +142,8 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         None => builder.bind(config.listen_address()).await,
     }?;
     let handle = listener.handle();
-    let source = config.source();
-    let follower = Follower::new(acceptor.follow(source, arguments.following.to_reload()))?;
+    let reloader = listener.reloader().ok_or_else(|| io::Error::other("nothing is followed"))?;
+    let follower = Follower::new(reloader.clone())?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {
         let serving = accept_all(&mut listener, &lines);

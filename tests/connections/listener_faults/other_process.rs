@@ -129,7 +129,8 @@ fn is_a_listener() {
         .with_value("ServerCertFile", &file("typha.pem"))
         .with_value("ServerKeyFile", &file("key.pem"))
         .with_value("ClientCN", FELIX_COMMON_NAME);
-    let builder = TyphaConfig::load(&sources).unwrap().listener().unwrap();
+    // What follows files has descriptors of its own, which come and go.
+    let builder = TyphaConfig::load(&sources).unwrap().listener().unwrap().without_reload();
     // One thread, so that those who load it have the other processors.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(builder.bind("127.0.0.1:0")).unwrap();
