@@ -52,6 +52,13 @@ impl<T: Clone + Send + Sync + 'static> Detached<T> {
         }
     }
 
+    /// Whether the thread has ended, and so has woken the tasks that wait for its outcome.
+    #[cfg(test)]
+    pub(crate) fn is_over(&self) -> bool {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.as_ref().is_none_or(|outcome| outcome.has_changed().is_err())
+    }
+
     fn start(&self, call: impl FnOnce() -> T + Send + 'static) -> Outcome<T> {
         let (sender, outcome) = watch::channel(None);
         let what = self.what;

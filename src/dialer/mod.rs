@@ -145,8 +145,8 @@ impl FelixDialer {
         self
     }
 
-    /// The reloader of the source that the dialer [follows](Self::follow): its state, and looking at once. `None` before
-    /// the first connect. It follows as long as it is kept.
+    /// The reloader of the source that the dialer [follows](Self::follow): its state, and looking at once. `None`
+    /// before the first connect. It follows as long as it is kept.
     pub fn reloader(&self) -> Option<Reloader> {
         match &*self.following.lock().unwrap_or_else(PoisonError::into_inner) {
             Following::Started(reloader) => Some(reloader.clone()),
