@@ -19,7 +19,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
+use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, TlsFacts, Wire};
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -51,13 +51,12 @@ use crate::verifier::PeerVerifier;
 pub struct TyphaAcceptor {
     pub(crate) in_force: InForce<ServerConfig>,
     timeout: Duration,
-    stream_timeouts: StreamTimeouts,
+    timeouts: Timeouts,
     keepalive: Option<Duration>,
 }
 
 impl TyphaAcceptor {
-    /// An acceptor with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::TYPHA`]; and with
-    /// TCP keep-alive as Go has it.
+    /// An acceptor with Calico's defaults: a handshake bound of 10 s and no bound for reads but 120 s for writes.
     ///
     /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
     /// as a warning.
@@ -65,7 +64,7 @@ impl TyphaAcceptor {
         Self {
             in_force: InForce::new(config),
             timeout: DEFAULT_TIMEOUT,
-            stream_timeouts: StreamTimeouts::TYPHA,
+            timeouts: Timeouts::TYPHA,
             keepalive: Some(tcp::DEFAULT_KEEPALIVE),
         }
     }
@@ -78,10 +77,21 @@ impl TyphaAcceptor {
         self
     }
 
-    /// Bounds reads and writes of the streams that make no progress. Calico's `ServerWriteTimeoutSecs`.
+    /// Sets how long a read may receive no byte; `None` for no bound. Then it fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, also of an
+    /// earlier read that was cancelled. The default is `None`, since a Felix may be silent for long.
     #[must_use]
-    pub fn with_stream_timeouts(mut self, timeouts: StreamTimeouts) -> Self {
-        self.stream_timeouts = timeouts;
+    pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.read = timeout;
+        self
+    }
+
+    /// Sets for how long the peer may take no byte of a write, flush or shutdown; `None` for no bound. Then it fails
+    /// with [`TimedOut`](io::ErrorKind::TimedOut), and so does every later one: the data that was sent is incomplete.
+    /// The default is 120 s, as in Calico's `ServerWriteTimeoutSecs`.
+    #[must_use]
+    pub fn with_write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.write = timeout;
         self
     }
 
@@ -220,6 +230,6 @@ impl TyphaAcceptor {
             handshake::run(pin!(accept), self.timeout, deadline).await?;
         let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
         let (acceptance, generation) = (Acceptance::Confirmed, context.generation);
-        Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
+        Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
     }
 }

@@ -23,7 +23,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, StreamTimeouts, TlsFacts, Wire};
+use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, TlsFacts, Wire};
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -53,7 +53,7 @@ pub struct FelixConnector {
     pub(crate) in_force: InForce<ClientConfig>,
     timeout: Duration,
     acceptance: AcceptanceMode,
-    stream_timeouts: StreamTimeouts,
+    timeouts: Timeouts,
     keepalive: Option<Duration>,
     first_message: Arc<[u8]>,
 }
@@ -82,8 +82,8 @@ impl Default for AcceptanceMode {
 }
 
 impl FelixConnector {
-    /// A connector with Calico's defaults: a handshake bound of 10 s and [`StreamTimeouts::FELIX`]; with
-    /// [`AcceptanceMode::Auto`], and TCP keep-alive as Go has it.
+    /// A connector with Calico's defaults: a handshake bound of 10 s, 30 s for reads and 10 s for writes, and with
+    /// [`AcceptanceMode::Auto`].
     ///
     /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
     /// as a warning.
@@ -92,7 +92,7 @@ impl FelixConnector {
             in_force: InForce::new(config),
             timeout: DEFAULT_TIMEOUT,
             acceptance: AcceptanceMode::default(),
-            stream_timeouts: StreamTimeouts::FELIX,
+            timeouts: Timeouts::FELIX,
             keepalive: Some(tcp::DEFAULT_KEEPALIVE),
             first_message: Arc::default(),
         }
@@ -134,10 +134,22 @@ impl FelixConnector {
         self
     }
 
-    /// Bounds reads and writes of the streams that make no progress. Calico's `TyphaReadTimeout`, `TyphaWriteTimeout`.
+    /// Sets how long a read may receive no byte; `None` for no bound. Then it fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, also of an
+    /// earlier read that was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: a Typha is never silent
+    /// for so long.
     #[must_use]
-    pub fn with_stream_timeouts(mut self, timeouts: StreamTimeouts) -> Self {
-        self.stream_timeouts = timeouts;
+    pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.read = timeout;
+        self
+    }
+
+    /// Sets for how long the peer may take no byte of a write, flush or shutdown; `None` for no bound. Then it fails
+    /// with [`TimedOut`](io::ErrorKind::TimedOut), and so does every later one: the data that was sent is incomplete.
+    /// The default is 10 s, as in Calico's `TyphaWriteTimeout`.
+    #[must_use]
+    pub fn with_write_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeouts.write = timeout;
         self
     }
 
@@ -290,7 +302,7 @@ impl FelixConnector {
         match acceptance {
             Ok(acceptance) => {
                 let generation = context.generation;
-                Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.stream_timeouts))
+                Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
             }
             Err(error) => {
                 let wire = match *tls {

@@ -9,7 +9,7 @@ use super::sources::Sources;
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
 use crate::reload::{FileSource, ReloadOptions};
-use crate::stream::StreamTimeouts;
+use crate::stream::Timeouts;
 
 /// Felix's parameters for its connection to Typha. [`Default`] has Calico's defaults: neither TLS nor an endpoint is
 /// configured.
@@ -80,8 +80,8 @@ impl Default for FelixConfig {
             typha_addr: None,
             typha_k8s_service_name: None,
             typha_k8s_namespace: "kube-system".to_owned(),
-            read_timeout: StreamTimeouts::FELIX.read,
-            write_timeout: StreamTimeouts::FELIX.write,
+            read_timeout: Timeouts::FELIX.read,
+            write_timeout: Timeouts::FELIX.write,
             felix_hostname: None,
             sources: None,
         }
@@ -144,7 +144,8 @@ impl FelixConfig {
     /// daemon that also speaks plain text looks at [`tls`](Self::tls) first.
     pub fn connector(&self) -> Result<FelixConnector, SetupError> {
         Ok(FelixConnector::new(TLS.load(self.tls.as_ref())?)
-            .with_stream_timeouts(StreamTimeouts::new(self.read_timeout, self.write_timeout)))
+            .with_read_timeout(self.read_timeout)
+            .with_write_timeout(self.write_timeout))
     }
 
     /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. It prefers the Typha on

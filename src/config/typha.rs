@@ -11,7 +11,7 @@ use super::sources::Sources;
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
 use crate::reload::{FileSource, ReloadOptions};
-use crate::stream::StreamTimeouts;
+use crate::stream::Timeouts;
 
 /// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl Default for TyphaConfig {
             server_host: None,
             server_port: DEFAULT_PORT,
             handshake_timeout: Duration::from_secs(10),
-            write_timeout: StreamTimeouts::TYPHA.write,
+            write_timeout: Timeouts::TYPHA.write,
             max_connections_upper_limit: 10_000,
             max_connections_lower_limit: 400,
             connection_drop_interval: Duration::from_secs(1),
@@ -154,7 +154,7 @@ impl TyphaConfig {
     pub fn acceptor(&self) -> Result<TyphaAcceptor, SetupError> {
         Ok(TyphaAcceptor::new(TLS.load(self.tls.as_ref())?)
             .with_handshake_timeout(self.handshake_timeout)
-            .with_stream_timeouts(StreamTimeouts::new(None, self.write_timeout)))
+            .with_write_timeout(self.write_timeout))
     }
 
     /// Listens on the [`listen_address`](Self::listen_address), as the [`listener`](Self::listener) with nothing else

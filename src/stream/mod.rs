@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
-pub use timeouts::StreamTimeouts;
+pub(crate) use timeouts::Timeouts;
 pub(crate) use wire::{Start, Wire, with_start};
 
 use crate::time::deadline_in;
@@ -106,7 +106,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
         facts: TlsFacts,
         acceptance: Acceptance,
         generation: u64,
-        timeouts: StreamTimeouts,
+        timeouts: Timeouts,
     ) -> Self {
         let wire = wire_mut(&mut tls);
         wire.end_handshake();
@@ -150,7 +150,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
             return;
         }
         // No clock is started for it.
-        wire_mut(&mut self.tls).set_timeouts(StreamTimeouts::new(None, None));
+        wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
         let _ = Pin::new(&mut self.tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
     }
 

@@ -8,31 +8,19 @@ use tokio::time::Sleep;
 
 use crate::time::deadline_in;
 
-/// Bounds for reads and writes that make no progress.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct StreamTimeouts {
-    /// A read that receives no byte for this long, counted from the first poll that found none (also one of an earlier
-    /// read that was cancelled), fails with [`TimedOut`](std::io::ErrorKind::TimedOut). Calico's `TyphaReadTimeout`.
-    pub read: Option<Duration>,
-    /// A write, flush or shutdown of which the peer takes no byte for this long fails with
-    /// [`TimedOut`](std::io::ErrorKind::TimedOut), and so does every later one: what was sent is incomplete. Calico's
-    /// `ServerWriteTimeoutSecs`, `TyphaWriteTimeout`.
-    pub write: Option<Duration>,
+/// How long a read and a write may make no progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    pub(crate) read: Option<Duration>,
+    pub(crate) write: Option<Duration>,
 }
 
-impl StreamTimeouts {
-    /// Calico's defaults on Typha's end: 120 s for a write, no bound for a read, since a Felix may be silent for long.
-    pub const TYPHA: Self = Self { read: None, write: Some(Duration::from_secs(120)) };
-    /// Calico's defaults on Felix's end: 30 s for a read, since a Typha is never silent for so long, and 10 s for a
-    /// write.
-    pub const FELIX: Self =
+impl Timeouts {
+    /// Calico's defaults on Typha's end. A Felix may be silent for long.
+    pub(crate) const TYPHA: Self = Self { read: None, write: Some(Duration::from_secs(120)) };
+    /// Calico's defaults on Felix's end. A Typha is never silent for so long.
+    pub(crate) const FELIX: Self =
         Self { read: Some(Duration::from_secs(30)), write: Some(Duration::from_secs(10)) };
-
-    /// These bounds; `None` for no bound.
-    pub fn new(read: Option<Duration>, write: Option<Duration>) -> Self {
-        Self { read, write }
-    }
 }
 
 /// Runs while an operation is pending. The timer is made on the first one and used again, since most never expire.

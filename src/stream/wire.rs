@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::read_ahead::ReadAhead;
-use super::timeouts::{StreamTimeouts, Watchdog};
+use super::timeouts::{Timeouts, Watchdog};
 
 /// Measures progress where it happens, below TLS: a large write through TLS makes progress long before it completes.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl<IO> Wire<IO> {
         self.handshaking = false;
     }
 
-    pub(crate) fn set_timeouts(&mut self, timeouts: StreamTimeouts) {
+    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
         self.read = Watchdog::new(timeouts.read);
         self.write = Watchdog::new(timeouts.write);
     }

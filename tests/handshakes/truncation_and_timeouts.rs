@@ -17,7 +17,6 @@ use tokio::io::{
 };
 use tokio::time::{Instant, sleep, timeout};
 use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
-use typha_tls::stream::StreamTimeouts;
 use typha_tls::testing::TestPki;
 use typha_tls::{AuthenticatedStream, HandshakeError, Role};
 
@@ -30,17 +29,17 @@ type Stream = AuthenticatedStream<DuplexStream>;
 
 /// A connection in both versions, with each end in turn first.
 async fn streams() -> Vec<(Stream, Stream)> {
-    streams_with(StreamTimeouts::new(None, None), 64 * 1024).await
+    streams_with(None, 64 * 1024).await
 }
 
-async fn streams_with(timeouts: StreamTimeouts, buffer: usize) -> Vec<(Stream, Stream)> {
+async fn streams_with(read_timeout: Option<Duration>, buffer: usize) -> Vec<(Stream, Stream)> {
     let pki = pki();
     let mut streams = Vec::new();
     for version in VERSIONS {
         for swap in [false, true] {
             let (typha, felix) = duplex(buffer);
-            let acceptor = acceptor(&pki, version).with_stream_timeouts(timeouts);
-            let connector = connector(&pki, version).with_stream_timeouts(timeouts);
+            let acceptor = acceptor(&pki, version).with_read_timeout(read_timeout).with_write_timeout(None);
+            let connector = connector(&pki, version).with_read_timeout(read_timeout).with_write_timeout(None);
             let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
             let (typha, felix) = (typha.unwrap(), felix.unwrap());
             streams.push(if swap { (felix, typha) } else { (typha, felix) });
@@ -100,7 +99,7 @@ fn a_stream_that_is_dropped_by_a_panic_is_truncated() {
 #[test]
 fn a_stream_that_is_dropped_with_unsent_data_is_truncated() {
     bounded(|| async {
-        for (mut writer, mut reader) in streams_with(StreamTimeouts::new(None, None), 4096).await {
+        for (mut writer, mut reader) in streams_with(None, 4096).await {
             let data = vec![7; 100_000];
             assert!(timeout(SECOND, writer.write_all(&data)).await.is_err(), "the buffers hold less");
             drop(writer);
@@ -143,7 +142,7 @@ fn closing_ends_both_ways() {
 #[test]
 fn closing_is_bounded_in_time() {
     bounded(|| async {
-        for (mut writer, _reader) in streams_with(StreamTimeouts::new(None, None), 4096).await {
+        for (mut writer, _reader) in streams_with(None, 4096).await {
             let _ = timeout(SECOND, writer.write_all(&[7; 100_000])).await;
             let begin = Instant::now();
             assert_eq!(writer.close().await.unwrap_err().kind(), TimedOut);
@@ -155,8 +154,7 @@ fn closing_is_bounded_in_time() {
 #[test]
 fn a_read_that_receives_nothing_times_out() {
     bounded(|| async {
-        for (mut writer, mut reader) in streams_with(StreamTimeouts::new(Some(BOUND), None), 64 * 1024).await
-        {
+        for (mut writer, mut reader) in streams_with(Some(BOUND), 64 * 1024).await {
             for _ in 0..2 {
                 let begin = Instant::now();
                 let error = reader.read(&mut [0; 16]).await.unwrap_err();
@@ -214,7 +212,7 @@ async fn accepted_client(
 ) -> (Stream, RawPeer<DuplexStream>) {
     let (typha, felix) = duplex(1024);
     let mut client = RawPeer::client(client_config(Some(&pki.felix), version), felix);
-    let acceptor = acceptor(pki, version).with_stream_timeouts(StreamTimeouts::new(None, Some(BOUND)));
+    let acceptor = acceptor(pki, version).with_read_timeout(None).with_write_timeout(Some(BOUND));
     let (stream, handshake) = tokio::join!(acceptor.accept(typha), client.handshake());
     handshake.unwrap();
     (stream.unwrap(), client)
@@ -385,9 +383,7 @@ fn plain_text_is_answered_at_once() {
 #[test]
 fn a_reader_that_is_busy_elsewhere_does_not_time_out() {
     bounded(|| async {
-        for (mut reader, mut writer) in
-            streams_with(StreamTimeouts::new(Some(30 * SECOND), None), 64 * 1024).await
-        {
+        for (mut reader, mut writer) in streams_with(Some(30 * SECOND), 64 * 1024).await {
             for _ in 0..3 {
                 writer.write_all(b"x").await.unwrap();
                 writer.flush().await.unwrap();
@@ -430,8 +426,7 @@ fn a_writer_learns_of_a_read_that_failed() {
                 far_write.write_all(&[7; 30]).await.unwrap();
                 std::future::pending::<()>().await;
             });
-            let connector =
-                connector(&pki, version).with_stream_timeouts(StreamTimeouts::new(None, Some(BOUND)));
+            let connector = connector(&pki, version).with_read_timeout(None).with_write_timeout(Some(BOUND));
             let (typha, felix) =
                 tokio::join!(acceptor(&pki, version).accept(typha_io), connector.connect(felix_io));
             // Typha is never read.

@@ -10,7 +10,6 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use typha_tls::error::HandshakePhase;
 use typha_tls::listener::ListenerLimits;
-use typha_tls::stream::StreamTimeouts;
 use typha_tls::{FelixConnector, HandshakeError};
 
 use crate::hostile::{RawPeer, acceptor, client_config, connector, pki};
@@ -100,12 +99,13 @@ fn a_partition_in_a_stream_is_noticed_by_both_ends() {
         let pki = pki();
         let second = Duration::from_secs(1);
         let acceptor = acceptor(&pki, &TLS13)
-            .with_stream_timeouts(StreamTimeouts::new(None, Some(second)))
+            .with_read_timeout(None)
+            .with_write_timeout(Some(second))
             .with_keepalive(Some(second));
         let (mut listener, typha) = listen(acceptor, ListenerLimits::default()).await;
         let handle = listener.handle();
 
-        let felix = connector(&pki, &TLS13).with_stream_timeouts(StreamTimeouts::new(Some(second), None));
+        let felix = connector(&pki, &TLS13).with_read_timeout(Some(second)).with_write_timeout(None);
         let mut ends = Vec::new();
         for _ in 0..2 {
             let felix = felix.clone();

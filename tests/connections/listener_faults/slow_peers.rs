@@ -8,7 +8,6 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use typha_tls::listener::{ListenerLimits, TyphaListener};
-use typha_tls::stream::StreamTimeouts;
 
 use super::site::{LOOPBACK, Site, assert_within, bounded, counts, serve};
 use crate::hostile::{RawPeer, acceptor, client_config, felix_spec, pki};
@@ -90,7 +89,7 @@ async fn peers_that_refuse_typha_are_counted() {
 /// full.
 async fn never_reading(write_timeout: Option<Duration>) -> (RawPeer<TcpStream>, typha_tls::Connection) {
     let pki = pki();
-    let acceptor = acceptor(&pki, &TLS13).with_stream_timeouts(StreamTimeouts::new(None, write_timeout));
+    let acceptor = acceptor(&pki, &TLS13).with_read_timeout(None).with_write_timeout(write_timeout);
     let mut listener = TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();
     let tcp = TcpStream::connect(listener.local_addr()).await.unwrap();
     let mut peer = RawPeer::client(client_config(Some(&pki.felix), &TLS13), tcp);

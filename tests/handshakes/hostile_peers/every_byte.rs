@@ -10,7 +10,7 @@ use rustls::{AlertDescription, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
 use typha_tls::error::HandshakePhase::{self, AwaitingAcceptance, AwaitingFirstByte, Negotiating};
-use typha_tls::stream::{Acceptance, StreamTimeouts};
+use typha_tls::stream::Acceptance;
 use typha_tls::testing::TestPki;
 use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, TyphaAcceptor};
 
@@ -306,7 +306,7 @@ fn a_genuine_close_notify_with_every_flight() {
             let (typha, felix) = duplex(64 * 1024);
             let server = RawPeer::server(server_config(&pki.typha, version), typha);
             // How long a read waits is not the question here.
-            let connector = connector(&pki, version).with_stream_timeouts(StreamTimeouts::new(None, None));
+            let connector = connector(&pki, version).with_read_timeout(None).with_write_timeout(None);
             let connect = connector.with_acceptance(AcceptanceMode::Required).connect(felix);
             let (outcome, ()) = tokio::join!(outcome_and_end(connect), closing_peer(server, stage));
             assert_eq!(outcome, felix_sees, "Felix {version:?} {stage}");
