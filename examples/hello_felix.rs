@@ -1,0 +1,17 @@
+//! Felix's end: stays connected to a Typha, and prints what it sends.
+
+use typha_tls::CancellationToken;
+use typha_tls::config::{FelixConfig, Sources};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = FelixConfig::load(&Sources::felix())?; // FELIX_... and /etc/calico/felix.cfg
+    let dialer = config.dialer()?; // follows them, and the files that they name
+    let handler = async |mut typha: typha_tls::Connection| {
+        println!("connected to {} at {}", typha.peer(), typha.peer_address());
+        tokio::io::copy(&mut typha, &mut tokio::io::stdout()).await?; // until Typha closes the connection
+        typha.close().await
+    };
+    dialer.run(CancellationToken::new(), handler).await; // connects again whenever the handler returns
+    Ok(())
+}
