@@ -19,7 +19,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, TlsFacts, Wire};
+use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, Wire};
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -226,9 +226,8 @@ impl TyphaAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let accept = TlsAcceptor::from(context.rustls.clone()).accept(Wire::new(io)).into_fallible();
-        let Completed { stream: tls, peer, .. } =
-            handshake::run(pin!(accept), self.timeout, deadline).await?;
-        let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
+        let Completed { stream: tls, peer, facts, .. } =
+            handshake::run(pin!(accept), &context.config.policy, self.timeout, deadline).await?;
         let (acceptance, generation) = (Acceptance::Confirmed, context.generation);
         Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
     }

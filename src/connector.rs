@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +20,7 @@ use tracing::warn;
 
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
-use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
+use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, into_wire};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
 use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, TlsFacts, Wire};
@@ -102,7 +102,8 @@ impl FelixConnector {
     /// always has something to send: Typha reads it one round trip earlier than data that is written to the stream
     /// afterwards. In TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing.
     ///
-    /// The message is sent when we have accepted Typha, never before. If connecting fails afterwards, it is not known
+    /// The message is sent when we have accepted Typha, never before; with a list of
+    /// [application protocols](crate::policy::TlsPolicyBuilder::alpn), right after the handshake. If connecting fails afterwards, it is not known
     /// whether Typha has read it. A Typha that refuses us and closes without reading it may destroy its own alert on
     /// the way: the error is then [`HandshakeError::Io`].
     ///
@@ -283,21 +284,27 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        let policy = &context.config.policy;
         let mut queued = Ok(());
         let connect = TlsConnector::from(context.rustls.clone())
             .connect_with(no_name(), Wire::new(io), |tls| {
-                queued = tls.writer().write_all(&self.first_message)
+                // Else Typha has to agree on an application protocol first.
+                if policy.alpn().len() == 0 {
+                    queued = tls.writer().write_all(&self.first_message);
+                }
             })
             .into_fallible();
         queued.map_err(HandshakeError::Io)?;
-        let Completed { stream: mut tls, peer, certificate_requested } =
-            handshake::run(pin!(connect), self.timeout, deadline).await?;
-        let facts = TlsFacts::of(tls.get_ref().1).ok_or_else(handshake::incomplete)?;
-        let acceptance = if certificate_requested {
-            self.await_acceptance(&mut tls, &facts, deadline).await
-        } else {
-            warn!("Typha did not ask for our certificate: it lets anyone in");
-            Ok(Acceptance::NotAsked)
+        let Completed { stream: mut tls, peer, facts, certificate_requested } =
+            handshake::run(pin!(connect), policy, self.timeout, deadline).await?;
+        let sent = if policy.alpn().len() == 0 { Ok(()) } else { self.send(&mut tls, deadline).await };
+        let acceptance = match sent {
+            Ok(()) if certificate_requested => self.await_acceptance(&mut tls, &facts, deadline).await,
+            Ok(()) => {
+                warn!("Typha did not ask for our certificate: it lets anyone in");
+                Ok(Acceptance::NotAsked)
+            }
+            Err(error) => Err(error),
         };
         match acceptance {
             Ok(acceptance) => {
@@ -305,13 +312,25 @@ impl FelixConnector {
                 Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
             }
             Err(error) => {
-                let wire = match *tls {
-                    TlsStream::Client(tls) => tls.into_inner().0,
-                    TlsStream::Server(tls) => tls.into_inner().0,
-                };
-                handshake::tell(&error, wire, deadline).await;
+                handshake::tell(&error, into_wire(*tls), deadline).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Sends the first message after the handshake, in time.
+    async fn send<IO>(&self, tls: &mut TlsStream<Wire<IO>>, deadline: Instant) -> Result<(), HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let phase = HandshakePhase::AwaitingAcceptance;
+        let sent = async {
+            tls.write_all(&self.first_message).await?;
+            tls.flush().await
+        };
+        match timeout_at(deadline, sent).await {
+            Ok(sent) => sent.map_err(|error| handshake::failure(error, phase)),
+            Err(_) => Err(HandshakeError::TimedOut { phase, after: self.timeout }),
         }
     }
 

@@ -23,6 +23,23 @@ pub enum HandshakeError {
     /// Reading or writing failed: a reset, most often.
     #[error("I/O failed during the handshake")]
     Io(#[source] io::Error),
+    /// We have a list of application protocols ([ALPN](crate::policy::TlsPolicyBuilder::alpn)), and agree with the peer
+    /// on none of them.
+    ///
+    /// On Typha's end Felix offers others, or does not use ALPN. Felix gets the alert `no_application_protocol` or
+    /// `handshake_failure`. On Felix's end Typha does not use ALPN. TLS lets Felix's end find that only when Typha has
+    /// accepted it: Typha sees a connection that ends at once, without `close_notify`.
+    #[error(
+        "no application protocol (ALPN) in common: ours are {}, and the peer {}",
+        QuotedList(ours),
+        offers(theirs)
+    )]
+    NoApplicationProtocol {
+        /// Those of our policy. Bytes that are not UTF-8 are replaced, here and below.
+        ours: Vec<String>,
+        /// Those that Felix offers, at most 8. Empty if the peer does not use ALPN.
+        theirs: Vec<String>,
+    },
     /// What the peer sent first is not TLS: plain text, or another protocol.
     #[error("the peer does not speak TLS: it began with {}", Quoted(start))]
     NotTls {
@@ -85,12 +102,13 @@ impl fmt::Display for HandshakePhase {
 }
 
 impl HandshakeError {
-    /// A stable label for logs and metrics: the [`Rejection::reason`], or `closed`, `io`, `not_tls`, `refused_by_peer`,
-    /// `timed_out` or `tls`.
+    /// A stable label for logs and metrics: the [`Rejection::reason`], or `closed`, `io`, `no_application_protocol`,
+    /// `not_tls`, `refused_by_peer`, `timed_out` or `tls`.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
             Self::Io(_) => "io",
+            Self::NoApplicationProtocol { .. } => "no_application_protocol",
             Self::NotTls { .. } => "not_tls",
             Self::RefusedByPeer { .. } => "refused_by_peer",
             Self::Rejected(rejection) => rejection.reason(),
@@ -155,6 +173,14 @@ pub fn alert_name(alert: AlertDescription) -> String {
     name
 }
 
+/// What the peer offers of application protocols, as the end of a sentence.
+fn offers(theirs: &[String]) -> String {
+    match theirs {
+        [] => "does not use ALPN".to_owned(),
+        theirs => format!("offers {}", QuotedList(theirs)),
+    }
+}
+
 /// What an operator should know of rustls's reason.
 fn tls_hint(error: &rustls::Error) -> &'static str {
     match error {
@@ -187,6 +213,10 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",
         AlertDescription::CertificateRevoked => " (our certificate has been revoked)",
+        AlertDescription::NoApplicationProtocol => {
+            " (the peer has none of the application protocols that we offer: see the ALPN list in the TLS policy of \
+             both ends)"
+        }
         AlertDescription::UnknownCA => {
             " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of \
              the peer, or add its CA there)"
@@ -194,9 +224,11 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         AlertDescription::UnsupportedCertificate => {
             " (our certificate is not for this role: see its extended key usage)"
         }
-        AlertDescription::HandshakeFailure | AlertDescription::ProtocolVersion => {
-            " (no TLS version, cipher suite or group in common)"
+        AlertDescription::HandshakeFailure => {
+            " (no TLS version, cipher suite or group in common; or the peer requires an application protocol, and our \
+             TLS policy has no ALPN list)"
         }
+        AlertDescription::ProtocolVersion => " (no TLS version, cipher suite or group in common)",
         _ => "",
     }
 }

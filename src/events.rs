@@ -56,6 +56,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 tls_version = stream.tls().version(),
                 cipher_suite = stream.tls().cipher_suite(),
                 group = stream.tls().group(),
+                alpn = stream.tls().alpn_text().map(tracing::field::display),
                 "connection accepted"
             );
         }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsStream;
 
 use crate::error::{HandshakeError, HandshakePhase, tls_error};
-use crate::stream::{Start, Wire, with_start};
+use crate::policy::TlsPolicy;
+use crate::stream::{Start, TlsFacts, Wire, with_start};
 use crate::time::deadline_in;
 use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
 
@@ -27,6 +28,7 @@ const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 pub(crate) struct Completed<IO> {
     pub(crate) stream: Box<TlsStream<Wire<IO>>>,
     pub(crate) peer: VerifiedPeer,
+    pub(crate) facts: TlsFacts,
     /// Felix's end only: whether Typha requested a certificate.
     pub(crate) certificate_requested: bool,
 }
@@ -37,6 +39,7 @@ pub(crate) struct Completed<IO> {
 /// is boxed at once, since it is large and would be moved through every layer from here to the caller.
 pub(crate) async fn run<S, IO>(
     mut handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
+    policy: &TlsPolicy,
     timeout: Duration,
     deadline: Instant,
 ) -> Result<Completed<IO>, HandshakeError>
@@ -46,11 +49,23 @@ where
 {
     let handshake = poll_fn(|cx| handshake.as_mut().poll(cx).map_ok(|stream| Box::new(stream.into())));
     let ((outcome, verdict), start) = with_start(with_verdict(timeout_at(deadline, handshake))).await;
+    let no_protocol = |offered: Option<Box<[String]>>| HandshakeError::NoApplicationProtocol {
+        ours: policy.alpn().map(|name| String::from_utf8_lossy(name).into_owned()).collect(),
+        theirs: offered.unwrap_or_default().into(),
+    };
     match outcome {
         Ok(Ok(stream)) => match verdict.peer {
             Some(Ok(accepted)) => {
+                // rustls calls the handshake complete, but can not say what was negotiated; not seen to happen.
+                let facts = TlsFacts::of(stream.get_ref().1, policy)
+                    .ok_or(HandshakeError::Tls(TlsError::HandshakeNotComplete))?;
+                if facts.alpn().is_none() && policy.alpn().len() > 0 {
+                    let error = no_protocol(None);
+                    tell(&error, into_wire(*stream), deadline).await;
+                    return Err(error);
+                }
                 let peer = VerifiedPeer::proven(accepted.remember());
-                Ok(Completed { stream, peer, certificate_requested: verdict.certificate_requested })
+                Ok(Completed { stream, peer, facts, certificate_requested: verdict.certificate_requested })
             }
             // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
             Some(Err(_)) | None => {
@@ -59,6 +74,9 @@ where
         },
         Ok(Err((error, wire))) => {
             let error = match verdict.peer {
+                _ if tls_error(&error) == Some(&TlsError::NoApplicationProtocol) => {
+                    no_protocol(verdict.offered)
+                }
                 Some(Err(rejection)) => (*rejection).into(),
                 Some(Ok(accepted)) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: accepted.chain.identity().clone() }.into()
@@ -108,11 +126,6 @@ fn is_bad_signature(error: &io::Error) -> bool {
     )
 }
 
-/// rustls calls the handshake complete, but can not say what was negotiated; not seen to happen.
-pub(crate) fn incomplete() -> HandshakeError {
-    HandshakeError::Tls(TlsError::HandshakeNotComplete)
-}
-
 /// Whether the first bytes can not be those of a TLS record: content type 20 to 24, version 3.x.
 fn is_not_tls(start: &Start) -> bool {
     match *start.bytes() {
@@ -127,12 +140,24 @@ fn not_tls(start: &Start) -> HandshakeError {
     HandshakeError::NotTls { start: start.bytes().iter().map(printable).collect() }
 }
 
+/// What is below TLS.
+pub(crate) fn into_wire<IO>(tls: TlsStream<Wire<IO>>) -> Wire<IO> {
+    match tls {
+        TlsStream::Client(tls) => tls.into_inner().0,
+        TlsStream::Server(tls) => tls.into_inner().0,
+    }
+}
+
 /// Sees to it that the alert arrives, if it was us who ended the handshake with one.
 pub(crate) async fn tell<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    if let HandshakeError::Rejected(_) | HandshakeError::NotTls { .. } | HandshakeError::Tls(_) = error {
+    if let HandshakeError::NoApplicationProtocol { .. }
+    | HandshakeError::NotTls { .. }
+    | HandshakeError::Rejected(_)
+    | HandshakeError::Tls(_) = error
+    {
         drain(wire, deadline).await;
     }
 }

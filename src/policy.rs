@@ -1,4 +1,5 @@
-//! Which TLS the two ends speak: versions, cipher suites, key exchange, and the cryptography behind them.
+//! Which TLS the two ends speak: versions, cipher suites, key exchange, application protocols, and the cryptography
+//! behind them.
 //!
 //! ```
 //! use typha_tls::policy::TlsPolicy;
@@ -27,6 +28,9 @@ use crate::text::Quoted;
 /// The chains that a verifier remembers unless told otherwise: about the Felixes of a large cluster.
 pub(crate) const DEFAULT_CHAIN_CACHE_CAPACITY: usize = 16_384;
 
+/// The bytes that all application protocols have at most, in the form of the ClientHello.
+const MAX_ALPN_SIZE: usize = 4096;
+
 /// Which TLS is spoken. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsPolicy {
@@ -37,6 +41,8 @@ pub struct TlsPolicy {
     server: Arc<ConfigBuilder<ServerConfig, WantsVerifier>>,
     client: Arc<ConfigBuilder<ClientConfig, WantsVerifier>>,
     acceptance_ticket: bool,
+    /// Each is shared with the connections that agreed on it.
+    alpn: Vec<Arc<[u8]>>,
     chain_cache_capacity: usize,
     time_provider: Arc<dyn TimeProvider>,
 }
@@ -75,6 +81,7 @@ pub struct TlsPolicyBuilder {
     cipher_suites: Option<String>,
     key_exchange_groups: Option<String>,
     acceptance_ticket: bool,
+    alpn: Vec<Vec<u8>>,
     chain_cache_capacity: usize,
     time_provider: Arc<dyn TimeProvider>,
 }
@@ -116,6 +123,14 @@ pub enum PolicyError {
         /// The names that are supported.
         supported: String,
     },
+    /// An application protocol that a list for ALPN can not have.
+    #[error("the application protocol {} can not be in a list for ALPN: {problem}", Quoted(name))]
+    UnusableApplicationProtocol {
+        /// The name as given. Bytes that are not UTF-8 are replaced.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// rustls can not be configured with what the crypto provider has.
     #[error("rustls can not use the crypto provider: {0}")]
     UnusableProvider(String),
@@ -140,6 +155,7 @@ impl TlsPolicy {
             cipher_suites: None,
             key_exchange_groups: None,
             acceptance_ticket: true,
+            alpn: Vec::new(),
             chain_cache_capacity: DEFAULT_CHAIN_CACHE_CAPACITY,
             time_provider: SYSTEM_CLOCK.clone(),
         }
@@ -163,6 +179,48 @@ impl TlsPolicy {
     /// Whether Typha sends a session ticket; see [`TlsPolicyBuilder::acceptance_ticket`].
     pub fn acceptance_ticket(&self) -> bool {
         self.acceptance_ticket
+    }
+
+    /// The application protocols, most preferred first; see [`TlsPolicyBuilder::alpn`].
+    pub fn alpn(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.alpn.iter().map(AsRef::as_ref)
+    }
+
+    /// This policy with other application protocols. It is for a policy that was made elsewhere, such as the one that
+    /// Calico's parameters make ([`TlsSettings::policy`](crate::config::TlsSettings::policy)); else as
+    /// [`TlsPolicyBuilder::alpn`].
+    ///
+    /// # Errors
+    ///
+    /// [`PolicyError::UnusableApplicationProtocol`].
+    pub fn with_alpn(
+        mut self,
+        protocols: impl IntoIterator<Item = impl AsRef<[u8]>>,
+    ) -> Result<Self, PolicyError> {
+        self.alpn.clear();
+        let mut size = 0;
+        for name in protocols {
+            let name = name.as_ref();
+            size += name.len() + 1;
+            let problem = if !(1..=255).contains(&name.len()) {
+                "it must have 1 to 255 bytes"
+            } else if self.alpn().any(|earlier| earlier == name) {
+                "it is there twice"
+            } else if size > MAX_ALPN_SIZE {
+                "all together have more than 4,096 bytes"
+            } else {
+                self.alpn.push(name.into());
+                continue;
+            };
+            let name = String::from_utf8_lossy(name).into_owned();
+            return Err(PolicyError::UnusableApplicationProtocol { name, problem });
+        }
+        Ok(self)
+    }
+
+    /// The shared form of an application protocol of this policy.
+    pub(crate) fn shared_protocol(&self, name: &[u8]) -> Option<Arc<[u8]>> {
+        self.alpn.iter().find(|protocol| ***protocol == *name).cloned()
     }
 
     /// How many verified chains are remembered; see [`TlsPolicyBuilder::chain_cache_capacity`].
@@ -202,6 +260,7 @@ impl TlsPolicy {
             && is_same_provider(&self.provider, &other.provider)
             && Arc::ptr_eq(&self.time_provider, &other.time_provider)
             && self.acceptance_ticket == other.acceptance_ticket
+            && self.alpn == other.alpn
             && self.chain_cache_capacity == other.chain_cache_capacity
     }
 }
@@ -245,6 +304,24 @@ impl TlsPolicyBuilder {
         self
     }
 
+    /// The application protocols (ALPN, RFC 7301), most preferred first, such as `["h2"]`. Each has 1 to 255 bytes; all
+    /// together have at most 4,096, so that a ClientHello stays small. The default is none, as in Calico: neither end
+    /// sends the extension.
+    ///
+    /// Typha's order decides. [`TlsFacts::alpn`](crate::stream::TlsFacts::alpn) tells what was agreed.
+    ///
+    /// # Security
+    ///
+    /// An end with a list refuses every peer with which it agrees on no protocol, as
+    /// [`NoApplicationProtocol`](crate::HandshakeError::NoApplicationProtocol). That includes a peer that does not use
+    /// ALPN at all, which RFC 7301 would let in: such a peer may speak any protocol. So a list has to come to both ends
+    /// at the same time, or with a port of its own.
+    #[must_use]
+    pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
+        self.alpn = protocols.into_iter().map(|name| name.as_ref().to_vec()).collect();
+        self
+    }
+
     /// How many verified chains a configuration remembers, so that a peer that comes back costs no signature checks
     /// over certificates; 0 for none. The default is 16,384. See
     /// [`PeerVerifier::with_chain_cache_capacity`](crate::verifier::PeerVerifier::with_chain_cache_capacity).
@@ -283,8 +360,8 @@ impl TlsPolicyBuilder {
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] for a name that is unknown, for a combination that leaves nothing to speak, and for a provider
-    /// without random numbers. Nothing is replaced by a default.
+    /// [`PolicyError`] for a name that is unknown, for a combination that leaves nothing to speak, for an application
+    /// protocol that can not be in a list, and for a provider without random numbers. Nothing is replaced by a default.
     pub fn build(self) -> Result<TlsPolicy, PolicyError> {
         let mut provider = match self.provider {
             Some(provider) => CryptoProvider::clone(&provider),
@@ -329,16 +406,18 @@ impl TlsPolicyBuilder {
         let client = ClientConfig::builder_with_details(provider.clone(), clock.clone())
             .with_protocol_versions(&versions)
             .map_err(unusable)?;
-        Ok(TlsPolicy {
+        let policy = TlsPolicy {
             provider,
             sha256,
             versions,
             server: server.into(),
             client: client.into(),
             acceptance_ticket: self.acceptance_ticket,
+            alpn: Vec::new(),
             chain_cache_capacity: self.chain_cache_capacity,
             time_provider: clock,
-        })
+        };
+        policy.with_alpn(self.alpn)
     }
 }
 
@@ -526,6 +605,43 @@ mod tests {
             assert!(!given(&other).is_same_as(&build()));
             assert!(given(&other).is_same_as(&given(&other)));
         }
+    }
+
+    #[test]
+    fn application_protocols() {
+        let build = |names: &[&[u8]]| TlsPolicy::builder().alpn(names).build();
+        assert_eq!(build(&[]).unwrap().alpn().len(), 0);
+        let longest = [b'x'; 255];
+        let names: [&[u8]; 3] = [b"h2", &longest, b"\xff"];
+        let policy = build(&names).unwrap();
+        assert!(policy.alpn().eq(names));
+        assert!(policy.is_same_as(&build(&names).unwrap()));
+        assert!(policy.is_same_as(&build(&[]).unwrap().with_alpn(names).unwrap()));
+        for other in [&[][..], &names[..2], &[names[1], names[0], names[2]]] {
+            assert!(!policy.is_same_as(&build(other).unwrap()));
+            assert!(!build(other).unwrap().is_same_as(&policy));
+        }
+
+        let long = vec![b'x'; 256];
+        let full: Vec<_> = (0..16).map(|first| [&[first; 1][..], &longest[1..]].concat()).collect();
+        let mut full: Vec<&[u8]> = full.iter().map(Vec::as_slice).collect();
+        assert_eq!(build(&full).unwrap().alpn().len(), 16);
+        full.push(b"h2");
+        for (names, name, problem) in [
+            (&[&b"h2"[..], b""][..], "", "it must have 1 to 255 bytes"),
+            (&[&long], str::from_utf8(&long).unwrap(), "it must have 1 to 255 bytes"),
+            (&[b"h2", b"\xff", b"h2"], "h2", "it is there twice"),
+            (&[b"\xff", b"\xff"], "\u{fffd}", "it is there twice"),
+            (&full, "h2", "all together have more than 4,096 bytes"),
+        ] {
+            let expected = PolicyError::UnusableApplicationProtocol { name: name.to_owned(), problem };
+            assert_eq!(build(names).unwrap_err(), expected);
+            assert_eq!(build(&[]).unwrap().with_alpn(names).unwrap_err(), expected);
+        }
+        assert_eq!(
+            build(&[b"a\n", b"a\n"]).unwrap_err().to_string(),
+            "the application protocol \"a\\n\" can not be in a list for ALPN: it is there twice"
+        );
     }
 
     /// So that it is slow for nobody later, and a source that fails is noticed at the start.

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::client::Resumption;
 use rustls::server::StoresServerSessions;
-use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
-use crate::verifier::{ClientCertificate, HandshakeVerifier, PeerVerifier};
+use crate::verifier::{ClientCertificate, HandshakeVerifier, PeerVerifier, ServerCertificate};
 
 /// What all handshakes of one end share. It never changes; `C` is the rustls configuration of that end.
 pub(crate) struct TlsContext<C> {
@@ -43,10 +42,13 @@ impl End for ServerConfig {
     const LOCAL: Role = Role::Typha;
 
     fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
+        let alpn: Vec<_> = policy.alpn().map(<[u8]>::to_vec).collect();
+        let certificate = ServerCertificate::new(material.credentials.certified_key(), alpn.clone());
         let mut rustls = policy
             .server()
             .with_client_cert_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Felix)))
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(material.credentials.certified_key())));
+            .with_cert_resolver(Arc::new(certificate));
+        rustls.alpn_protocols = alpn;
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
         // As in Go. A client's order is that of its library, most often; this one somebody chose.
@@ -65,6 +67,7 @@ impl End for ClientConfig {
             .dangerous() // rustls's word for any verifier but its own
             .with_custom_certificate_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Typha)))
             .with_client_cert_resolver(Arc::new(certificate));
+        rustls.alpn_protocols = policy.alpn().map(<[u8]>::to_vec).collect();
         // A resumed session is not judged by the verifier.
         rustls.resumption = Resumption::disabled();
         rustls.enable_sni = false;

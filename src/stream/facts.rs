@@ -1,22 +1,25 @@
 //! What was negotiated.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls::{CipherSuite, CommonState, NamedGroup, ProtocolVersion};
 
-use crate::policy::{group_name, suite_name};
+use crate::policy::{TlsPolicy, group_name, suite_name};
+use crate::text::Quoted;
 
 /// What a handshake negotiated.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsFacts {
     is_tls12: bool,
     cipher_suite: CipherSuite,
     group: NamedGroup,
+    alpn: Option<Arc<[u8]>>,
 }
 
 impl TlsFacts {
     /// `None` while the handshake is not complete.
-    pub(crate) fn of(connection: &CommonState) -> Option<Self> {
+    pub(crate) fn of(connection: &CommonState, policy: &TlsPolicy) -> Option<Self> {
         Some(Self {
             is_tls12: match connection.protocol_version()? {
                 ProtocolVersion::TLSv1_2 => true,
@@ -25,6 +28,7 @@ impl TlsFacts {
             },
             cipher_suite: connection.negotiated_cipher_suite()?.suite(),
             group: connection.negotiated_key_exchange_group()?.name(),
+            alpn: connection.alpn_protocol().and_then(|name| policy.shared_protocol(name)),
         })
     }
 
@@ -43,6 +47,17 @@ impl TlsFacts {
         group_name(self.group)
     }
 
+    /// The application protocol (ALPN), such as `h2`. It is `None` if the policy has
+    /// [no list](crate::policy::TlsPolicyBuilder::alpn), and never otherwise.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.alpn.as_deref()
+    }
+
+    /// The application protocol as a log shows it.
+    pub(crate) fn alpn_text(&self) -> Option<String> {
+        self.alpn().map(|name| Quoted(&String::from_utf8_lossy(name)).to_string())
+    }
+
     pub(crate) fn is_tls12(&self) -> bool {
         self.is_tls12
     }
@@ -50,6 +65,7 @@ impl TlsFacts {
 
 impl fmt::Display for TlsFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TLS {}, {}, {}", self.version(), self.cipher_suite(), self.group())
+        write!(f, "TLS {}, {}, {}", self.version(), self.cipher_suite(), self.group())?;
+        self.alpn_text().map_or(Ok(()), |name| write!(f, ", ALPN {name}"))
     }
 }

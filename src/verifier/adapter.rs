@@ -7,6 +7,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::ServerName;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -96,7 +97,12 @@ impl ClientCertVerifier for HandshakeVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge(leaf, intermediates, Role::Felix, now).map(|()| ClientCertVerified::assertion())
+        self.judge(leaf, intermediates, Role::Felix, now)?;
+        // A client that does not use ALPN. One that offers only other protocols does not get here.
+        if verdict::is_without_protocol() {
+            return Err(Error::NoApplicationProtocol);
+        }
+        Ok(ClientCertVerified::assertion())
     }
 
     handshake_signatures!();
@@ -116,6 +122,33 @@ impl ServerCertVerifier for HandshakeVerifier {
     }
 
     handshake_signatures!();
+}
+
+/// Presents Typha's certificate, and notes what a Felix offers that has no application protocol of ours.
+#[derive(Debug)]
+pub(crate) struct ServerCertificate {
+    certified_key: Arc<CertifiedKey>,
+    alpn: Vec<Vec<u8>>,
+}
+
+impl ServerCertificate {
+    pub(crate) fn new(certified_key: Arc<CertifiedKey>, alpn: Vec<Vec<u8>>) -> Self {
+        Self { certified_key, alpn }
+    }
+}
+
+impl ResolvesServerCert for ServerCertificate {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let offered = || hello.alpn().into_iter().flatten();
+        if !self.alpn.is_empty() && !offered().any(|name| self.alpn.iter().any(|ours| ours == name)) {
+            let names =
+                offered().take(verdict::MAX_OFFERED).map(|name| String::from_utf8_lossy(name).into_owned());
+            let names = Some(names.collect());
+            // Without a slot to put it into, the verifier could not refuse: do it here.
+            verdict::note(|verdict| verdict.offered = names).ok()?;
+        }
+        Some(self.certified_key.clone())
+    }
 }
 
 /// Presents Felix's certificate, and notes that it was requested: a Typha that does not request it lets anyone in.

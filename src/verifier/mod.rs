@@ -33,7 +33,7 @@ use std::sync::Arc;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-pub(crate) use adapter::{ClientCertificate, HandshakeVerifier};
+pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
 pub use rejection::{CaProblem, ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;
 pub use verified::{VerifiedChain, VerifiedPeer};

@@ -18,7 +18,12 @@ pub(crate) struct Verdict {
     pub(crate) peer: Option<Result<Accepted, Box<Rejection>>>,
     /// Felix's end only: whether Typha requested a certificate.
     pub(crate) certificate_requested: bool,
+    /// Typha's end only: the application protocols that Felix offers if none of them is ours, at most [`MAX_OFFERED`].
+    pub(crate) offered: Option<Box<[String]>>,
 }
+
+/// A client may offer tens of thousands of protocols.
+pub(super) const MAX_OFFERED: usize = 8;
 
 tokio::task_local! {
     static VERDICT: RefCell<Verdict>;
@@ -38,4 +43,9 @@ pub(super) fn note(note: impl FnOnce(&mut Verdict)) -> Result<(), rustls::Error>
     VERDICT
         .try_with(|verdict| note(&mut verdict.borrow_mut()))
         .map_err(|_| rustls::Error::General("the handshake was not started by this crate".to_owned()))
+}
+
+/// Whether the peer of the handshake that is being polled has no application protocol of ours.
+pub(super) fn is_without_protocol() -> bool {
+    VERDICT.try_with(|verdict| verdict.borrow().offered.is_some()).unwrap_or(true)
 }

@@ -9,8 +9,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
-use typha_tls::RequiredIdentity;
 use typha_tls::testing::{self, CertificateSpec, TestCa, TestLeaf, TestPki};
+use typha_tls::{RequiredIdentity, TlsConfig};
 
 #[derive(Clone, Debug)]
 struct Recorded {
@@ -95,16 +95,26 @@ fn assert_event(events: &[Recorded], level: Level, expected: &[(&str, &str)]) {
 #[tokio::test]
 async fn an_accepted_connection() {
     let pki = TestPki::new().unwrap();
-    let (typha, felix, [felix_address, typha_address]) =
-        events_of(pki.acceptor().unwrap(), pki.connector().unwrap()).await;
+    let (acceptor, connector) = (pki.acceptor().unwrap(), pki.connector().unwrap());
+    // The field `alpn` is there with a list only.
+    let (typha, felix, _) = events_of(acceptor.clone(), connector.clone()).await;
+    assert!([typha, felix].iter().all(|events| !events[0].fields.contains_key("alpn")));
+    let with_alpn = |mut config: TlsConfig| {
+        config.policy = config.policy.with_alpn(["h2"]).unwrap();
+        config
+    };
+    acceptor.replace(with_alpn(acceptor.config()));
+    connector.replace(with_alpn(connector.config()));
+    let (typha, felix, [felix_address, typha_address]) = events_of(acceptor, connector).await;
     let (felix_numbers, typha_numbers) = (numbers(&pki.felix), numbers(&pki.typha));
     fn expected<'a>(
         name: &'a str,
         uri: &'a str,
         address: &'a str,
         (serial, sha256): &'a (String, String),
-    ) -> [(&'static str, &'a str); 10] {
+    ) -> [(&'static str, &'a str); 11] {
         [
+            ("alpn", "\"h2\""),
             ("cipher_suite", "TLS_AES_128_GCM_SHA256"),
             ("common_name", name),
             ("group", "X25519MLKEM768"),

@@ -205,3 +205,27 @@ async fn what_the_program_puts_in_force_is_newer_than_a_look_that_is_under_way()
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn another_list_of_application_protocols_is_another_policy() {
+    let pki = Pki::new();
+    let with_alpn = |names: &[&str]| {
+        let mut config = pki.first();
+        config.policy = config.policy.with_alpn(names).unwrap();
+        config
+    };
+    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(with_alpn(&["h2"])))).await;
+    seconds(1.0).await;
+    let line = |generation| {
+        format!(
+            "INFO configuration replaced generation={generation} source=the test changes=TLS policy changed"
+        )
+    };
+    assert_eq!(rig.log.take(), [line(2)]);
+    seconds(60.0).await;
+    assert_eq!(rig.log.take(), [""; 0]);
+    rig.source.set(Act::Give(with_alpn(&["h2", "http/1.1"])));
+    seconds(60.0).await;
+    assert_eq!(rig.log.take(), [line(3)]);
+    assert!(rig.acceptor.config().policy.alpn().eq([&b"h2"[..], b"http/1.1"]));
+}

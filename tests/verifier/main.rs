@@ -9,6 +9,7 @@
 )]
 
 mod alerts;
+mod alpn;
 mod chain_cache;
 #[path = "../common/counting.rs"]
 mod counting;

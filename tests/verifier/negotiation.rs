@@ -12,7 +12,7 @@ use typha_tls::testing::{
 use typha_tls::{AcceptanceMode, FelixConnector, TlsConfig, TyphaAcceptor};
 
 /// A pair with these policies.
-fn pair(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (TyphaAcceptor, FelixConnector) {
+pub(crate) fn pair(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (TyphaAcceptor, FelixConnector) {
     let pki = TestPki::new().unwrap();
     let (typha, felix) = (typha.build().unwrap(), felix.build().unwrap());
     let acceptor = TlsConfig::new(
@@ -28,15 +28,18 @@ fn pair(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (TyphaAcceptor, Fel
     (TyphaAcceptor::new(acceptor), FelixConnector::new(connector))
 }
 
-async fn shake(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> (HandshakeResult, HandshakeResult) {
+pub(crate) async fn shake(
+    typha: TlsPolicyBuilder,
+    felix: TlsPolicyBuilder,
+) -> (HandshakeResult, HandshakeResult) {
     let (acceptor, connector) = pair(typha, felix);
     handshake(&acceptor, &connector).await
 }
 
 /// What both ends say that they agreed on.
-async fn agreed(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> TlsFacts {
+pub(crate) async fn agreed(typha: TlsPolicyBuilder, felix: TlsPolicyBuilder) -> TlsFacts {
     let (typha, felix) = shake(typha, felix).await;
-    let facts = *typha.unwrap().tls();
+    let facts = typha.unwrap().tls().clone();
     assert_eq!(facts, *felix.unwrap().tls());
     facts
 }

@@ -38,7 +38,7 @@ pub(super) struct Connected<S> {
 }
 
 /// What both ends agreed on; formatted only for the answer, because that would slow down each handshake.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub(super) enum Negotiated {
     Ours(TlsFacts),
     Rustls(ProtocolVersion, CipherSuite, NamedGroup),

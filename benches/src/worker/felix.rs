@@ -225,13 +225,13 @@ impl Tally {
 
     /// All handshakes must negotiate the same: figures about a mixture would mean nothing.
     fn agree(&mut self, found: Option<Negotiated>) -> Result<(), Failure> {
-        match (self.negotiated, found) {
+        match (self.negotiated.take(), found) {
             (Some(first), Some(other)) if first != other => {
                 let [first, other] = [first, other].map(Negotiated::formatted);
                 Err(format!("the handshakes differ: {first}, and then {other}").into())
             }
-            _ => {
-                self.negotiated = found.or(self.negotiated);
+            (first, other) => {
+                self.negotiated = other.or(first);
                 Ok(())
             }
         }

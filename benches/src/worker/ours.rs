@@ -76,7 +76,7 @@ impl FelixEnd for Felix {
 /// The stream does not report whether its session was resumed. This crate's Felix never offers to resume; with a Typha
 /// of this crate, the bare Felix reports it.
 fn connected<IO>(stream: AuthenticatedStream<IO>) -> Connected<AuthenticatedStream<IO>> {
-    let negotiated = Some(Negotiated::Ours(*stream.tls()));
+    let negotiated = Some(Negotiated::Ours(stream.tls().clone()));
     Connected { stream, resumed: false, negotiated }
 }
 
