@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::{
     End, Flaw, Implementation, Ours, Output, PAYLOAD_LENGTH, Process, Refusal, VERSIONS, assert_accepted,
-    assert_both_accept, assert_rejected, assert_they_refuse, assert_we_refuse, is_installed, leaf, names,
-    our_payload, pki,
+    assert_agrees_on_h2, assert_both_accept, assert_no_protocol, assert_refused, assert_rejected,
+    assert_they_refuse, assert_we_refuse, is_installed, leaf, names, our_payload, pki,
 };
 use rustls::AlertDescription;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ use typha_tls::{RequiredIdentity, Role};
 /// The Go program; `None` without Go.
 fn go() -> Option<Go> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    is_installed("go").then(|| Go { program: PROGRAM.get_or_init(build), ignore_hints: true })
+    is_installed("go").then(|| Go { program: PROGRAM.get_or_init(build), ignore_hints: true, alpn: "" })
 }
 
 fn build() -> PathBuf {
@@ -48,6 +48,8 @@ struct Go {
     program: &'static Path,
     /// A Go client keeps back a certificate whose issuer the server has not named. With this it does not.
     ignore_hints: bool,
+    /// The application protocols, separated by commas.
+    alpn: &'static str,
 }
 
 impl Go {
@@ -55,7 +57,7 @@ impl Go {
         let files = end.write_files();
         let mut command = Command::new(self.program);
         command.args([subcommand, "-max-version", end.version]).args(arguments);
-        command.args(["-cn", end.required.0, "-uri", end.required.1]);
+        command.args(["-cn", end.required.0, "-uri", end.required.1, "-alpn", self.alpn]);
         command.arg("-send").arg(PAYLOAD_LENGTH.to_string()).arg("-ca").arg(&files.ca);
         if let Some((chain, key)) = &files.chain_and_key {
             command.arg("-cert").arg(chain).arg("-key").arg(key);
@@ -78,6 +80,7 @@ impl Implementation for Go {
         let outcome = outcome(output);
         assert_eq!(outcome["error"], "", "{case}; {output}");
         assert_eq!(outcome["version"], end.version, "{case}; {output}");
+        assert_eq!(outcome["alpn"], self.alpn.split(',').next_back().unwrap(), "{case}; {output}");
         assert_eq!(outcome["common_name"], names(end.role.peer()).0, "{case}; {output}");
         let hex: String = our_payload().iter().map(|byte| format!("{byte:02x}")).collect();
         assert!(outcome["received"] == hex, "{case}: Go received something else; {output}");
@@ -92,6 +95,8 @@ impl Implementation for Go {
             AlertDescription::AccessDenied => "remote error: tls: access denied",
             AlertDescription::CertificateExpired => "remote error: tls: expired certificate",
             AlertDescription::CertificateRequired => "remote error: tls: certificate required",
+            AlertDescription::HandshakeFailure => "remote error: tls: handshake failure",
+            AlertDescription::NoApplicationProtocol => "remote error: tls: no application protocol",
             AlertDescription::UnknownCA => "remote error: tls: unknown certificate authority",
             AlertDescription::UnsupportedCertificate => "remote error: tls: unsupported certificate",
             other => panic!("no text known for {other:?}"),
@@ -223,4 +228,41 @@ fn typha_in_go_refuses_our_felix() {
     ]
     .map(|(flaw, alert, reason)| Refusal { flaw, alert, reason });
     assert_they_refuse(&go, Role::Felix, &refusals);
+}
+
+#[test]
+fn either_end_in_go_agrees_on_an_application_protocol() {
+    let Some(go) = go() else { return };
+    assert_agrees_on_h2(&Go { alpn: "acme,h2", ..go }, Role::Typha);
+    assert_agrees_on_h2(&Go { alpn: "acme,h2", ..go }, Role::Felix);
+}
+
+#[test]
+fn our_typha_refuses_felix_in_go_without_an_application_protocol_in_common() {
+    let Some(go) = go() else { return };
+    assert_no_protocol(
+        &Go { alpn: "http/1.1", ..go },
+        &["http/1.1"],
+        AlertDescription::NoApplicationProtocol,
+    );
+    assert_no_protocol(&go, &[], AlertDescription::HandshakeFailure);
+}
+
+#[test]
+fn our_felix_and_typha_in_go_without_an_application_protocol_in_common() {
+    let Some(go) = go() else { return };
+    let pki = pki(KeyType::P256);
+    let ours = Ours::requiring_either(Role::Felix, &pki.felix, &pki.ca).with_alpn(&["h2"]);
+    for version in VERSIONS {
+        let end = End::new(Role::Typha, version, Some(&pki.typha), &pki.ca);
+        let theirs = Go { alpn: "http/1.1", ..go };
+        let reason = "tls: client requested unsupported application protocols";
+        assert_refused(&ours, &theirs, &end, AlertDescription::NoApplicationProtocol, reason, version);
+        // Without a list, it accepts us; then it sees the connection end.
+        let (outcome, output) = ours.meet(&go, &end);
+        assert_eq!(outcome.unwrap_err().reason(), "no_application_protocol", "{version}; {output}");
+        let seen = self::outcome(&output);
+        assert_eq!(seen["error"], "the connection ended without close_notify", "{version}; {output}");
+        assert_eq!(seen["received"], "", "{version}; {output}");
+    }
 }

@@ -31,7 +31,9 @@ use typha_tls::testing::{
     acceptor, connector,
 };
 use typha_tls::verifier::VerifiedPeer;
-use typha_tls::{AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, Role, TyphaAcceptor};
+use typha_tls::{
+    AuthenticatedStream, FelixConnector, HandshakeError, RequiredIdentity, Role, TlsConfig, TyphaAcceptor,
+};
 
 use pki::KEY_TYPES;
 pub(crate) use pki::{Flaw, leaf, pki};
@@ -144,6 +146,19 @@ impl Ours {
         }
     }
 
+    /// The same with these application protocols.
+    pub(crate) fn with_alpn(self, names: &[&str]) -> Self {
+        let with_alpn = |mut config: TlsConfig| {
+            config.policy = config.policy.with_alpn(names).unwrap();
+            config
+        };
+        match &self {
+            Self::Felix(connector) => connector.replace(with_alpn(connector.config())),
+            Self::Typha(acceptor) => acceptor.replace(with_alpn(acceptor.config())),
+        };
+        self
+    }
+
     /// An end that requires either of the names that [`pki`] gives its peer.
     pub(crate) fn requiring_either(role: Role, leaf: &TestLeaf, trusted: &TestCa) -> Self {
         let (common_name, uri_san) = names(role.peer());
@@ -191,6 +206,7 @@ fn beside<T>(mut process: Process, ours: impl AsyncFnOnce(&mut Process) -> T) ->
 #[derive(Debug)]
 pub(crate) struct Session {
     version: &'static str,
+    alpn: Option<Vec<u8>>,
     peer: VerifiedPeer,
     /// All that came before the peer's `close_notify`.
     received: Vec<u8>,
@@ -198,6 +214,7 @@ pub(crate) struct Session {
 
 async fn talk(stream: AuthenticatedStream<TcpStream>) -> Result<Session, HandshakeError> {
     let (version, peer) = (stream.tls().version(), stream.peer().clone());
+    let alpn = stream.tls().alpn().map(<[u8]>::to_vec);
     assert_eq!(stream.acceptance(), Acceptance::Confirmed);
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut received = vec![0; their_payload().len()];
@@ -209,7 +226,7 @@ async fn talk(stream: AuthenticatedStream<TcpStream>) -> Result<Session, Handsha
         reader.read_to_end(&mut received).await
     };
     exchanged.await.map_err(HandshakeError::Io)?;
-    Ok(Session { version, peer, received })
+    Ok(Session { version, alpn, peer, received })
 }
 
 /// Our end and the other, with good certificates of every key type, accept each other and exchange data.
@@ -230,7 +247,7 @@ pub(crate) fn assert_accepted(
     other: &End<'_>,
     matched_by: MatchedBy,
     case: &str,
-) {
+) -> Session {
     let (outcome, output) = ours.meet(implementation, other);
     let session = outcome.unwrap_or_else(|error| panic!("{case}: {error:?}; {output}"));
     assert_eq!(session.version, other.version, "{case}; {output}");
@@ -238,6 +255,39 @@ pub(crate) fn assert_accepted(
     assert_eq!(session.peer.matched_by(), matched_by, "{case}; {output}");
     assert!(session.received == their_payload(), "{case}: our end received something else; {output}");
     implementation.assert_satisfied(other, &output, case);
+    session
+}
+
+/// The two ends agree on `h2`; the other one offers more.
+pub(crate) fn assert_agrees_on_h2(implementation: &impl Implementation, ours: Role) {
+    let (pki, theirs) = (pki(KeyType::P256), ours.peer());
+    let our_end = Ours::requiring_either(ours, leaf(pki, ours), &pki.ca).with_alpn(&["h2"]);
+    for version in VERSIONS {
+        let end = End::new(theirs, version, Some(leaf(pki, theirs)), &pki.ca);
+        let session = assert_accepted(&our_end, implementation, &end, MatchedBy::Both, version);
+        assert_eq!(session.alpn.as_deref(), Some(&b"h2"[..]), "our {ours}, TLS {version}");
+    }
+}
+
+/// Our Typha, which has `h2`, refuses a Felix that offers `theirs`.
+pub(crate) fn assert_no_protocol(
+    implementation: &impl Implementation,
+    offered: &[&str],
+    alert: AlertDescription,
+) {
+    let pki = pki(KeyType::P256);
+    let our_end = Ours::requiring_either(Role::Typha, &pki.typha, &pki.ca).with_alpn(&["h2"]);
+    for version in VERSIONS {
+        let end = End::new(Role::Felix, version, Some(&pki.felix), &pki.ca);
+        let (outcome, output) = our_end.meet(implementation, &end);
+        assert!(
+            matches!(&outcome, Err(HandshakeError::NoApplicationProtocol { ours, theirs })
+                if *ours == ["h2"] && *theirs == offered),
+            "{version}: {outcome:?}; {output}"
+        );
+        let expected = implementation.alert_text(alert);
+        assert_eq!(implementation.reported_alert(&output).as_deref(), Some(expected), "{version}; {output}");
+    }
 }
 
 /// Our end refuses others with each of these flaws.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use crate::{
-    End, Flaw, Implementation, Ours, Output, Process, Refusal, assert_both_accept, assert_refused,
-    assert_they_refuse, assert_we_refuse, is_installed, our_payload, pki,
+    End, Flaw, Implementation, Ours, Output, Process, Refusal, assert_agrees_on_h2, assert_both_accept,
+    assert_no_protocol, assert_refused, assert_they_refuse, assert_we_refuse, is_installed, our_payload, pki,
 };
 use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
@@ -18,18 +18,19 @@ use typha_tls::{RequiredIdentity, Role};
 
 /// `None` without OpenSSL.
 fn openssl() -> Option<OpenSsl> {
-    is_installed("openssl").then_some(OpenSsl { server_arguments: &[] })
+    is_installed("openssl").then_some(OpenSsl { arguments: &[], server_arguments: &[] })
 }
 
 struct OpenSsl {
+    arguments: &'static [&'static str],
     server_arguments: &'static [&'static str],
 }
 
 impl OpenSsl {
-    fn start(end: &End<'_>, arguments: &[&str]) -> Process {
+    fn start(&self, end: &End<'_>, arguments: &[&str]) -> Process {
         let files = end.write_files();
         let mut command = Command::new("openssl");
-        command.args(arguments).arg(format!("-tls{}", end.version.replace('.', "_")));
+        command.args(arguments).args(self.arguments).arg(format!("-tls{}", end.version.replace('.', "_")));
         // Without -verify_return_error, a bad chain is only printed.
         command.arg("-verify_return_error").arg("-CAfile").arg(&files.ca);
         if let Some(leaf) = end.leaf {
@@ -56,14 +57,14 @@ fn without_public_key(key: &[u8]) -> Vec<u8> {
 
 impl Implementation for OpenSsl {
     fn felix(&self, end: &End<'_>, typha: SocketAddr) -> Process {
-        Self::start(end, &["s_client", "-quiet", "-connect", &typha.to_string()])
+        self.start(end, &["s_client", "-quiet", "-connect", &typha.to_string()])
     }
 
     /// Not quiet, since it would not print its address.
     fn typha(&self, end: &End<'_>) -> Process {
         let mut arguments = vec!["s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-Verify", "1"];
         arguments.extend(self.server_arguments);
-        Self::start(end, &arguments)
+        self.start(end, &arguments)
     }
 
     fn assert_satisfied(&self, _end: &End<'_>, output: &Output, case: &str) {
@@ -91,6 +92,8 @@ impl Implementation for OpenSsl {
             AlertDescription::AccessDenied => "access denied (49)",
             AlertDescription::CertificateExpired => "certificate expired (45)",
             AlertDescription::CertificateRequired => "certificate required (116)",
+            AlertDescription::HandshakeFailure => "handshake failure (40)",
+            AlertDescription::NoApplicationProtocol => "no application protocol (120)",
             AlertDescription::UnknownCA => "unknown ca (48)",
             AlertDescription::UnsupportedCertificate => "unsupported certificate (43)",
             other => panic!("no text known for {other:?}"),
@@ -135,6 +138,22 @@ fn s_server_refuses_our_felix() {
     assert_they_refuse(&openssl, Role::Felix, &refusals());
 }
 
+#[test]
+fn either_end_of_openssl_agrees_on_an_application_protocol() {
+    let Some(openssl) = openssl() else { return };
+    let openssl = OpenSsl { arguments: &["-alpn", "acme,h2"], ..openssl };
+    assert_agrees_on_h2(&openssl, Role::Typha);
+    assert_agrees_on_h2(&openssl, Role::Felix);
+}
+
+#[test]
+fn our_typha_refuses_s_client_without_an_application_protocol_in_common() {
+    let Some(openssl) = openssl() else { return };
+    assert_no_protocol(&openssl, &[], AlertDescription::HandshakeFailure);
+    let openssl = OpenSsl { arguments: &["-alpn", "http/1.1"], ..openssl };
+    assert_no_protocol(&openssl, &["http/1.1"], AlertDescription::NoApplicationProtocol);
+}
+
 /// All flaws but a wrong identity, which OpenSSL does not look for. The numbers are those of `openssl verify`.
 fn refusals() -> [Refusal; 5] {
     [
@@ -151,7 +170,7 @@ fn refusals() -> [Refusal; 5] {
 #[test]
 fn s_server_refuses_our_felix_without_a_usable_certificate() {
     let Some(_) = openssl() else { return };
-    let openssl = OpenSsl { server_arguments: &["-client_sigalgs", "RSA-PSS+SHA256"] };
+    let openssl = OpenSsl { arguments: &[], server_arguments: &["-client_sigalgs", "RSA-PSS+SHA256"] };
     let pki = pki(KeyType::P256);
     let ours = Ours::requiring_either(Role::Felix, &pki.felix, &pki.ca);
     for (version, alert) in

@@ -17,6 +17,7 @@ import (
 	"log"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type options struct {
 	maxVersion                string
 	connect                   string
 	ignoreHints               bool
+	alpn                      string
 	send                      int
 }
 
@@ -36,6 +38,7 @@ type outcome struct {
 	Error      string `json:"error"`
 	Version    string `json:"version"`
 	CommonName string `json:"common_name"`
+	ALPN       string `json:"alpn"`
 	Received   string `json:"received"` // in hexadecimal
 }
 
@@ -74,6 +77,7 @@ func main() {
 	flags.StringVar(&o.maxVersion, "max-version", "1.3", "highest TLS version: 1.2 or 1.3")
 	flags.StringVar(&o.connect, "connect", "", "felix: `address` of Typha")
 	flags.BoolVar(&o.ignoreHints, "ignore-hints", false, "felix: present the chain whichever CAs Typha names")
+	flags.StringVar(&o.alpn, "alpn", "", "application protocols, separated by commas")
 	flags.IntVar(&o.send, "send", 0, "how many `bytes` of the standard input to send")
 	if err := flags.Parse(os.Args[2:]); err != nil {
 		log.Fatal(err)
@@ -160,6 +164,9 @@ func (o options) config() (*tls.Config, *x509.CertPool, error) {
 		return nil, nil, errors.New("no CA in " + o.caFile)
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.alpn != "" {
+		config.NextProtos = strings.Split(o.alpn, ",")
+	}
 	switch o.maxVersion {
 	case "1.2":
 		config.MaxVersion = tls.VersionTLS12
@@ -226,16 +233,17 @@ func talk(conn *connection, send int) (seen outcome) {
 	}
 	state := conn.ConnectionState()
 	seen.Version = map[uint16]string{tls.VersionTLS12: "1.2", tls.VersionTLS13: "1.3"}[state.Version]
+	seen.ALPN = state.NegotiatedProtocol
 	seen.CommonName = state.PeerCertificates[0].Subject.CommonName
 
 	sent := make(chan error, 1)
 	go func() { sent <- sendInput(conn, send) }()
 	received, err := io.ReadAll(conn)
-	if err == nil {
-		err = <-sent
-	}
 	if err == nil && conn.wire.ended {
 		err = errors.New("the connection ended without close_notify")
+	}
+	if err == nil {
+		err = <-sent
 	}
 	if err != nil {
 		seen.Error = err.Error()
