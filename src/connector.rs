@@ -102,10 +102,10 @@ impl FelixConnector {
     /// always has something to send: Typha reads it one round trip earlier than data that is written to the stream
     /// afterwards. In TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing.
     ///
-    /// The message is sent when we have accepted Typha, never before; with a list of
-    /// [application protocols](crate::policy::TlsPolicyBuilder::alpn), right after the handshake. If connecting fails afterwards, it is not known
-    /// whether Typha has read it. A Typha that refuses us and closes without reading it may destroy its own alert on
-    /// the way: the error is then [`HandshakeError::Io`].
+    /// The message is sent when we have accepted Typha, never before; with a list of [application
+    /// protocols](crate::policy::TlsPolicyBuilder::alpn), right after the handshake. If connecting fails afterwards, it
+    /// is not known whether Typha has read it. A Typha that refuses us and closes without reading it may destroy its
+    /// own alert on the way: the error is then [`HandshakeError::Io`].
     ///
     /// # Errors
     ///

@@ -122,8 +122,8 @@ fn the_parts_of_both_ends_understand_each_other() {
     assert!(felix.child.wait().unwrap().success());
 }
 
-/// A port for a program that can not let the system choose one: Calico's `ServerPort` is never 0. Nobody else gets it as
-/// long as the socket lives.
+/// A port for a program that can not let the system choose one: Calico's `ServerPort` is never 0. Nobody else gets it
+/// as long as the socket lives.
 fn reserved_port() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();

@@ -1,5 +1,5 @@
-//! HTTP/2 over the connections of a listener and of a dialer. Both ends are configured as Calico's daemons are, and agree
-//! on the application protocol `h2`.
+//! HTTP/2 over the connections of a listener and of a dialer. Both ends are configured as Calico's daemons are, and
+//! agree on the application protocol `h2`.
 //!
 //! ```text
 //! cargo run -p typha-tls-http2 -- typha   # answers all requests of each Felix
@@ -18,9 +18,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response, client, server};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use typha_tls::Connection;
 use typha_tls::config::{FelixConfig, Sources, TyphaConfig};
 use typha_tls::error::WithCauses;
-use typha_tls::listener::TyphaConnection;
+use typha_tls::listener::FailedHandshake;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -35,8 +36,8 @@ async fn typha() -> Result<(), Box<dyn Error>> {
     let mut config = TyphaConfig::load(&Sources::typha())?;
     let tls = config.tls.as_mut().ok_or("TLS is not configured")?;
     tls.policy = tls.policy.clone().with_alpn(["h2"])?;
-    let builder = config.listener()?.ok_or("TLS is not configured")?;
-    let builder = builder.on_failed_handshake(|failed| eprintln!("refused: {}", WithCauses(&failed.error)));
+    let refused = |failed: FailedHandshake| eprintln!("refused: {}", WithCauses(&failed.error));
+    let builder = config.listener()?.on_failed_handshake(refused);
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     while let Some(connection) = listener.accept().await {
@@ -45,10 +46,11 @@ async fn typha() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Answers the requests of one Felix. With axum or tonic the service is `TowerToHyperService::new(router)` of hyper-util,
-/// where `router` is an `axum::Router`, or a `tonic::service::Routes`: see `tests/frameworks.rs`.
-async fn serve(connection: TyphaConnection) {
-    let (felix, dropping) = (connection.peer().identity().to_string(), connection.dropping().clone());
+/// Answers the requests of one Felix. With axum or tonic the service is `TowerToHyperService::new(router)` of
+/// hyper-util, where `router` is an `axum::Router`, or a `tonic::service::Routes`: see `tests/http2/frameworks.rs`.
+async fn serve(connection: Connection) {
+    let felix = connection.peer().identity().to_string();
+    let close_requested = connection.close_requested().clone();
     let service = service_fn(|request: Request<Incoming>| {
         let answer = format!("hello, {felix}; you asked for {}\n", request.uri().path());
         ready(Ok::<_, Infallible>(Response::new(answer)))
@@ -57,7 +59,7 @@ async fn serve(connection: TyphaConnection) {
     let mut served = pin!(http2.serve_connection(TokioIo::new(connection), service));
     let ended = tokio::select! {
         ended = &mut served => ended,
-        () = dropping.cancelled() => {
+        () = close_requested.cancelled() => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -69,7 +71,7 @@ async fn felix() -> Result<(), Box<dyn Error>> {
     let mut config = FelixConfig::load(&Sources::felix())?;
     let tls = config.tls.as_mut().ok_or("TLS is not configured")?;
     tls.policy = tls.policy.clone().with_alpn(["h2"])?;
-    let dialer = config.dialer()?.ok_or("TLS is not configured")?;
+    let dialer = config.dialer()?;
     let connection = dialer.connect().await?;
     println!("connected to {} over {}", connection.peer(), connection.tls());
     let (mut requests, connection) =

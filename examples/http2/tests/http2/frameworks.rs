@@ -1,7 +1,5 @@
-//! The few lines that axum and tonic need: an axum router over a listener, and a tonic channel over a connector. A router
-//! of tonic's services becomes an axum router by `tonic::service::Routes::into_axum_router`.
-
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
+//! The few lines that axum and tonic need: an axum router over a listener, and a tonic channel over a connector. A
+//! router of tonic's services becomes an axum router by `tonic::service::Routes::into_axum_router`.
 
 use std::io;
 

@@ -1,7 +1,5 @@
 //! The example, as processes, and curl as another client of it.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
-
 use std::env;
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
