@@ -154,7 +154,7 @@ impl AsyncBufRead for Connection {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         let fill = |stream: Pin<&mut AuthenticatedStream<_>>, cx: &mut Context<'_>| {
-            stream.poll_fill_buf(cx).map_ok(|data| data.is_empty())
+            stream.poll_fill_buf(cx).map_ok(<[u8]>::is_empty)
         };
         let is_end = ready!(this.poll(cx, reader, fill))?;
         this.note_end(is_end);

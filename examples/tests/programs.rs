@@ -1,5 +1,7 @@
 //! Runs the examples as programs, each end against the other.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail this way")]
+
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -8,6 +8,7 @@ mod host_port;
 mod known;
 mod limits;
 mod run;
+mod state;
 
 use std::fmt;
 use std::future::Future;
@@ -24,7 +25,7 @@ pub use error::{AttemptError, DialError, FailedAttempt};
 pub(crate) use host_port::HostPort;
 pub use host_port::InvalidAddress;
 pub use limits::DialerLimits;
-pub use run::{DialerError, DialerPhase, DialerState};
+pub use state::{DialerError, DialerPhase, DialerState};
 
 use crate::connection::Connection;
 use crate::connector::FelixConnector;

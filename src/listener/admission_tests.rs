@@ -461,7 +461,7 @@ fn check(admission: &Arc<Admission>, places: &[Permit]) {
     assert!(occupancy.queued <= 6 && occupancy.handshakes <= 4, "{occupancy:?}");
     let count = |stand| places.iter().filter(|place| place.stage() == stand).count();
     assert_eq!((count(Queued), count(Started)), (occupancy.queued, occupancy.handshakes));
-    let state = lock(&admission);
+    let state = lock(admission);
     let now = Instant::now();
     for peer in state.addresses.values() {
         assert!(peer.queued() <= 4);

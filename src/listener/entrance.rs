@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,14 +11,13 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::admission::Admission;
 use super::client_hello::{self, Beginning};
 use super::limits::ShedCause;
 use super::permit::Permit;
 use super::stats::Counters;
-use super::{FailedHandshake, Observer};
 use crate::acceptor::TyphaAcceptor;
 use crate::connection::Connection;
 use crate::error::{HandshakeError, HandshakePhase};
@@ -39,6 +39,29 @@ pub(super) struct Entrance {
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
     pub(super) stop: CancellationToken,
+}
+
+/// A handshake that did not lead to a connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct FailedHandshake {
+    /// The peer's address.
+    pub peer_address: SocketAddr,
+    /// Why there is no connection.
+    pub error: HandshakeError,
+    /// Time from `accept()` to the end.
+    pub took: Duration,
+}
+
+/// A function of the program that is called with each event. Its panic harms nothing else.
+pub(super) struct Observer<T>(pub(super) Box<dyn Fn(T) + Send + Sync>);
+
+impl<T> Observer<T> {
+    pub(super) fn call(&self, event: T) {
+        if catch_unwind(AssertUnwindSafe(|| (self.0)(event))).is_err() {
+            error!("an observer of the listener panicked");
+        }
+    }
 }
 
 /// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short

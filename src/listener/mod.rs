@@ -16,30 +16,27 @@ mod stats;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::error;
 
+pub use entrance::FailedHandshake;
 pub use handle::{ListenerHandle, ShutdownReport};
 pub use limits::{ListenerLimits, ShedCause};
 pub use stats::{DurationHistogram, ListenerStats};
 
 use crate::acceptor::TyphaAcceptor;
 use crate::connection::Connection;
-use crate::error::HandshakeError;
 use crate::lifetime::{self, CloseReason, ConnectionLifetime, Connections, LostTrust, review};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use admission::Admission;
-use entrance::Entrance;
+use entrance::{Entrance, Observer};
 use stats::Counters;
 
 /// Accepts Felixes at scale: yields authenticated connections, and nothing else.
@@ -277,29 +274,6 @@ impl TyphaListenerBuilder {
         tokio::spawn(review(entrance.acceptor.in_force.clone(), connections.clone(), over));
         let handle = ListenerHandle::new(local_addr, limits, entrance.clone(), connections);
         (entrance, handle, reloader)
-    }
-}
-
-/// A handshake that did not lead to a connection.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct FailedHandshake {
-    /// The peer's address.
-    pub peer_address: SocketAddr,
-    /// Why there is no connection.
-    pub error: HandshakeError,
-    /// Time from `accept()` to the end.
-    pub took: Duration,
-}
-
-/// A function of the program that is called with each event. Its panic harms nothing else.
-struct Observer<T>(Box<dyn Fn(T) + Send + Sync>);
-
-impl<T> Observer<T> {
-    fn call(&self, event: T) {
-        if catch_unwind(AssertUnwindSafe(|| (self.0)(event))).is_err() {
-            error!("an observer of the listener panicked");
-        }
     }
 }
 
