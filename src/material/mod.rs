@@ -17,9 +17,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use credentials::Credentials;
 pub use error::{MaterialError, Origin};
-pub use revocation::{
-    ExpiredList, RevocationDepth, RevocationList, RevocationLists, RevocationPolicy, UnknownStatus,
-};
+pub use revocation::{RevocationList, RevocationLists, RevocationPolicy};
 pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;
 pub use warning::MaterialWarning;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use rustls_pki_types::UnixTime;
 
-use super::revocation::ExpiredList;
 use crate::text::Timestamp;
 
 /// Something about usable material that its owner should know. The text says what it means and what to do.
@@ -74,8 +73,9 @@ pub enum MaterialWarning {
         issuer: String,
         /// When it should have been replaced.
         next_update: UnixTime,
-        /// What that means.
-        policy: ExpiredList,
+        /// Whether peers with a certificate of that CA are refused for it; see
+        /// [`RevocationPolicy::refuse_expired`](super::RevocationPolicy::refuse_expired).
+        refuses: bool,
     },
     /// A revocation list says that it will be made in the future.
     RevocationListNotYetValid {
@@ -175,10 +175,11 @@ impl fmt::Display for MaterialWarning {
                 "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; \
                  put the CA that issued it there"
             ),
-            Self::RevocationListExpired { issuer, next_update, policy } => {
-                let meaning = match policy {
-                    ExpiredList::Refuse => "every peer with a certificate of that CA will be refused",
-                    ExpiredList::Warn => "it is still used, but does not know who was revoked since",
+            Self::RevocationListExpired { issuer, next_update, refuses } => {
+                let meaning = if *refuses {
+                    "every peer with a certificate of that CA will be refused"
+                } else {
+                    "it is still used, but does not know who was revoked since"
                 };
                 let due = Timestamp(*next_update);
                 write!(f, "the revocation list of {issuer} was to be replaced by {due}: {meaning}; install a current \

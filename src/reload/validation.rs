@@ -5,7 +5,7 @@
 use rustls_pki_types::UnixTime;
 
 use super::state::ReloadError;
-use crate::material::{BundleEntry, ExpiredList, Material, MaterialWarning};
+use crate::material::{BundleEntry, Material, MaterialWarning};
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
 
@@ -76,9 +76,7 @@ fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialW
     new.revocation_lists.warnings(now).into_iter().find(|warning| match warning {
         MaterialWarning::NoRevocationList => !old.contains(warning),
         // Where the one before has expired as well, the later one tells of more.
-        MaterialWarning::RevocationListExpired { policy: ExpiredList::Refuse, issuer, .. } => {
-            !had_expired(issuer)
-        }
+        MaterialWarning::RevocationListExpired { refuses: true, issuer, .. } => !had_expired(issuer),
         _ => false,
     })
 }

@@ -9,7 +9,7 @@ use super::rejection::{ChainPosition, Rejection};
 use super::verified::Validity;
 use crate::certificate::{Certificate, MalformedCertificate, subject_text};
 use crate::der::{DerReader, SEQUENCE};
-use crate::material::{BundleEntry, ExpiredList, RevocationDepth, RevocationLists, UnknownStatus};
+use crate::material::{BundleEntry, RevocationLists};
 use crate::text::Timestamp;
 
 /// Looks up every certificate of the path that the policy asks for, in the list of its issuer. Returns the last moment
@@ -28,14 +28,11 @@ pub(super) fn check_path(
     let intermediates = || path.intermediate_certificates();
     // A pinned leaf is its own CA.
     let is_pinned = leaf.der() == anchor.der && intermediates().next().is_none();
-    let answers_nothing = lists.iter().len() == 0 && policy.unknown_status == UnknownStatus::Allow;
+    let answers_nothing = lists.iter().len() == 0 && !policy.refuse_unknown;
     if is_pinned || answers_nothing {
         return Ok(Validity::ALWAYS.not_after);
     }
-    let looked_up = match policy.depth {
-        RevocationDepth::Chain => usize::MAX,
-        RevocationDepth::Leaf => 1,
-    };
+    let looked_up = if policy.leaf_only { 1 } else { usize::MAX };
     let leaf = std::iter::once((ChainPosition::Leaf, &**leaf));
     let certificates = leaf.chain(intermediates().map(|ca| (ChainPosition::Intermediate, ca)));
     let mut issuers = intermediates();
@@ -53,7 +50,7 @@ pub(super) fn check_path(
             None => lists.list_of(certificate.issuer(), &path.anchor().subject_public_key_info),
         };
         let Some(list) = list else {
-            if policy.unknown_status == UnknownStatus::Refuse {
+            if policy.refuse_unknown {
                 let issuer = Certificate::parse(&certificate.der())?.issuer_text();
                 doubt.get_or_insert(Rejection::RevocationStatusUnknown { subject: subject(), issuer });
             }
@@ -62,7 +59,7 @@ pub(super) fn check_path(
         if list.revokes(certificate.serial()) {
             return Err(Rejection::Revoked { position, subject: subject() });
         }
-        if policy.expired_list == ExpiredList::Refuse {
+        if policy.refuse_expired {
             if now.is_some_and(|now| list.is_expired(now)) {
                 let due = Timestamp(list.next_update());
                 let why = format!("that of {} was to be replaced by {due}", list.issuer());

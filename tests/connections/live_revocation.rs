@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use typha_tls::lifetime::LostTrust;
 use typha_tls::lifetime::{ClosePolicy, ConnectionLifetime};
-use typha_tls::material::{ExpiredList, RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::material::{RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{self, FELIX_COMMON_NAME, TestPki};
 use typha_tls::{RequiredIdentity, TlsConfig, TyphaAcceptor, TyphaListener};
@@ -87,7 +87,7 @@ async fn who_is_left_with_what_had_expired_before_is_closed() {
     let cas = [ca];
     let warning = rules(&cas, &list);
     let mut refusing = rules(&cas, &list);
-    refusing.policy.expired_list = ExpiredList::Refuse;
+    refusing.policy.refuse_expired = true;
     let told = lost(&pki, &warning, &refusing).await;
     assert_eq!((told.rejection.reason(), told.closes), ("revocation_list_unusable", true));
 }

@@ -9,9 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{
-    Credentials, ExpiredList, Material, RevocationLists, RevocationPolicy, TrustBundle,
-};
+use typha_tls::material::{Credentials, Material, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf, handshake};
 use typha_tls::verifier::{PeerVerifier, Rejection};
@@ -32,7 +30,7 @@ fn provider() -> CryptoProvider {
 
 fn refusing_expired() -> RevocationPolicy {
     let mut policy = RevocationPolicy::default();
-    policy.expired_list = ExpiredList::Refuse;
+    policy.refuse_expired = true;
     policy
 }
 
@@ -392,7 +390,7 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
     };
     let none = RevocationLists::none;
     let mut strict = RevocationPolicy::default();
-    strict.expired_list = ExpiredList::Refuse;
+    strict.refuse_expired = true;
     let root = &pair.root;
     let either = RequiredIdentity::either("peer", "spiffe://cluster.local/peer").unwrap();
     let list = root.revocation_list(&[], now + Duration::from_secs(3600)).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use typha_tls::config::Sources;
-use typha_tls::material::{RevocationDepth, RevocationPolicy, TlsFiles};
+use typha_tls::material::{RevocationPolicy, TlsFiles};
 
 /// The TLS parameters of Typha. They win over the environment (TYPHA_...) and the file.
 #[derive(Args)]
@@ -113,9 +113,7 @@ impl RevocationOptions {
     pub(crate) fn policy(&self) -> RevocationPolicy {
         let mut policy =
             if self.crl_strict { RevocationPolicy::strict() } else { RevocationPolicy::default() };
-        if self.crl_leaf_only {
-            policy.depth = RevocationDepth::Leaf;
-        }
+        policy.leaf_only = self.crl_leaf_only;
         policy
     }
 }

@@ -60,8 +60,8 @@ impl RevocationList {
     pub(super) fn warning(&self, policy: RevocationPolicy, now: UnixTime) -> Option<MaterialWarning> {
         let issuer = self.issuer.clone();
         if self.is_expired(now) {
-            let (next_update, policy) = (self.next_update, policy.expired_list);
-            return Some(MaterialWarning::RevocationListExpired { issuer, next_update, policy });
+            let (next_update, refuses) = (self.next_update, policy.refuse_expired);
+            return Some(MaterialWarning::RevocationListExpired { issuer, next_update, refuses });
         }
         let this_update = self.this_update;
         (now < this_update).then_some(MaterialWarning::RevocationListNotYetValid { issuer, this_update })

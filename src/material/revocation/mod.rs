@@ -14,7 +14,7 @@ use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
 
 pub use list::RevocationList;
 use loading::Unverified;
-pub use policy::{ExpiredList, RevocationDepth, RevocationPolicy, UnknownStatus};
+pub use policy::RevocationPolicy;
 
 use super::error::{MaterialError, Origin};
 use super::signed::Signed;
@@ -141,7 +141,7 @@ impl RevocationLists {
     /// trusted all the same since they stand in the bundle themselves, and a policy that refuses everybody for want of
     /// lists.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
-        let missing = self.lists.is_empty() && self.policy.unknown_status == UnknownStatus::Refuse;
+        let missing = self.lists.is_empty() && self.policy.refuse_unknown;
         let missing = missing.then_some(MaterialWarning::NoRevocationList);
         let of_lists = self.lists.iter().filter_map(|list| list.warning(self.policy, now));
         let revoked_cas = self.revoked_cas.iter().cloned();

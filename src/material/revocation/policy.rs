@@ -7,72 +7,38 @@
 /// have that than one connection of a peer that may be revoked.
 ///
 /// ```
-/// use typha_tls::material::{ExpiredList, RevocationPolicy};
+/// use typha_tls::material::RevocationPolicy;
 ///
 /// let mut policy = RevocationPolicy::default();
-/// policy.expired_list = ExpiredList::Refuse;
+/// policy.refuse_expired = true;
 /// ```
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct RevocationPolicy {
-    /// Which certificates are looked up. The default is [`RevocationDepth::Chain`]: whoever holds the key of a revoked
-    /// intermediate can make leaves at will, so that looking at leaves alone would miss the worse case.
-    pub depth: RevocationDepth,
-    /// What happens to a peer with a certificate whose issuer has no list. The default is [`UnknownStatus::Allow`],
-    /// since a CA without revocation publishes none, and most bundles have such a CA.
-    pub unknown_status: UnknownStatus,
-    /// What happens when the list that is asked should have been replaced. The default is [`ExpiredList::Warn`]: what
-    /// it says of the revoked still holds, and that the next one is late is seldom a sign of an attack, but would stop
-    /// a cluster.
-    pub expired_list: ExpiredList,
+    /// Whether the leaf alone is looked up, and not the intermediates. The default is the whole chain: whoever holds
+    /// the key of a revoked intermediate can make leaves at will, which a look at leaves alone does not see.
+    ///
+    /// The trusted CA at the end of a path is never looked up, nor is a pinned leaf: take them out of the CA file to
+    /// distrust them. A CA that is in that file and on a list is a
+    /// [warning](crate::material::MaterialWarning::RevokedCaInBundle).
+    pub leaf_only: bool,
+    /// Whether a peer is refused if the issuer of one of its certificates has no list, with
+    /// [`RevocationStatusUnknown`](crate::verifier::Rejection::RevocationStatusUnknown). The default is that it is
+    /// accepted: a CA without revocation publishes no list, and most bundles have such a CA.
+    pub refuse_unknown: bool,
+    /// Whether a peer is refused if the list for one of its certificates is past its nextUpdate (RFC 5280 section
+    /// 5.1.2.5), with [`RevocationListUnusable`](crate::verifier::Rejection::RevocationListUnusable). The default is
+    /// that the list is used as it is, with a [warning](super::RevocationLists::warnings): a late list is seldom a sign
+    /// of an attack, and to refuse would stop a cluster. A peer that is on the list is refused either way.
+    pub refuse_expired: bool,
 }
 
 impl RevocationPolicy {
-    /// Only who is known not to be revoked: the whole chain, with a current list for each issuer in it.
+    /// Accepts only peers that are known not to be revoked: the whole chain, with a current list for each issuer in it.
     ///
-    /// With this and without any list nobody is accepted. That a list expires unreplaced cuts off all peers that it
-    /// covers.
+    /// With this and without any list nobody is accepted. A list that expires before it is replaced cuts off all peers
+    /// that it covers.
     pub fn strict() -> Self {
-        Self {
-            depth: RevocationDepth::Chain,
-            unknown_status: UnknownStatus::Refuse,
-            expired_list: ExpiredList::Refuse,
-        }
+        Self { leaf_only: false, refuse_unknown: true, refuse_expired: true }
     }
-}
-
-/// Which certificates of a path are looked up. The trusted CA at its end never is, nor a pinned leaf: who does not
-/// trust them any more takes them out of the CA file. That a CA stands there that is on a list is a
-/// [warning](crate::material::MaterialWarning::RevokedCaInBundle).
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum RevocationDepth {
-    /// The leaf and every intermediate.
-    #[default]
-    Chain,
-    /// The leaf alone.
-    Leaf,
-}
-
-/// What happens to a peer with a certificate whose issuer has no list.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum UnknownStatus {
-    /// It is accepted, as if there were no revocation.
-    #[default]
-    Allow,
-    /// It is refused, with [`RevocationStatusUnknown`](crate::verifier::Rejection::RevocationStatusUnknown).
-    Refuse,
-}
-
-/// What happens when a list is past its nextUpdate (RFC 5280 section 5.1.2.5). Who is on it is refused either way.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum ExpiredList {
-    /// Peers that are not on it are refused, with
-    /// [`RevocationListUnusable`](crate::verifier::Rejection::RevocationListUnusable).
-    Refuse,
-    /// It is used as it is; [`RevocationLists::warnings`](super::RevocationLists::warnings) tells.
-    #[default]
-    Warn,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
-use typha_tls::material::{ExpiredList, Material, RevocationLists, RevocationPolicy};
+use typha_tls::material::{Material, RevocationLists, RevocationPolicy};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{self, CertificateSpec, TestCa, TestClock, TestLeaf};
 use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
@@ -86,8 +86,7 @@ impl Site {
         let policy = policy.time_provider(clock_of_policy).build().unwrap();
         let list = ca.revocation_list(&[&revoked], now + short).unwrap();
         let mut rules = RevocationPolicy::default();
-        rules.expired_list =
-            if part == Part::StrictList { ExpiredList::Refuse } else { ExpiredList::default() };
+        rules.refuse_expired = part == Part::StrictList;
         let lists = match part {
             Part::Ca | Part::Leaf => RevocationLists::none(),
             Part::LenientList | Part::StrictList => {

@@ -129,8 +129,7 @@ impl Plan<'_> {
     fn revocation_policy(&self) -> RevocationPolicy {
         let mut policy = self.current.settings.files.revocation;
         if self.options.with_crl_strict {
-            let strict = RevocationPolicy::strict();
-            (policy.unknown_status, policy.expired_list) = (strict.unknown_status, strict.expired_list);
+            (policy.refuse_unknown, policy.refuse_expired) = (true, true);
         }
         policy
     }
