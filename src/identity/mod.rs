@@ -21,4 +21,3 @@ mod spiffe;
 
 pub use peer::PeerIdentity;
 pub use required::{IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};
-pub use spiffe::InvalidSpiffeId;

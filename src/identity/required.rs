@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::peer::PeerIdentity;
-use super::spiffe::{self, InvalidSpiffeId};
+use super::spiffe;
 use crate::text::Quoted;
 
 /// The identity that a peer must present: a Common Name, a URI SAN, or either of two.
@@ -43,7 +43,7 @@ pub enum InvalidIdentity {
         /// The URI as given.
         uri_san: String,
         /// What is wrong with it.
-        problem: InvalidSpiffeId,
+        problem: &'static str,
     },
     /// The URI SAN has a character that no URI contains (RFC 3986: white space, controls, anything outside ASCII).
     #[error("the required URI SAN {} has white space, a control or a non-ASCII character, which no URI \
@@ -301,9 +301,9 @@ mod tests {
             assert_eq!(RequiredIdentity::uri_san(uri), Err(InvalidIdentity::UriCharacter(uri.to_owned())));
         }
         for (uri, problem) in [
-            ("spiffe://td/", InvalidSpiffeId::EmptySegment),
-            ("SPIFFE://td/a", InvalidSpiffeId::Scheme),
-            ("spiffe:td", InvalidSpiffeId::Scheme),
+            ("spiffe://td/", "the path has an empty segment or a trailing slash"),
+            ("SPIFFE://td/a", "it does not begin with \"spiffe://\" in lower case"),
+            ("spiffe:td", "it does not begin with \"spiffe://\" in lower case"),
         ] {
             let uri_san = uri.to_owned();
             assert_eq!(RequiredIdentity::uri_san(uri), Err(InvalidIdentity::Spiffe { uri_san, problem }));
