@@ -148,18 +148,19 @@ impl<'a> Certificate<'a> {
     }
 
     /// Whether the certificate may issue others: the cA flag and, where there is a key usage, keyCertSign.
-    pub(crate) fn can_issue(&self) -> Result<(), NotAnIssuer> {
+    /// The error says what is missing.
+    pub(crate) fn can_issue(&self) -> Result<(), &'static str> {
         match self.basic_constraints() {
             Some(constraints) if constraints.ca => {}
             // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured
             // as one.
             None if self.x509.version() == X509Version::V1 => {}
-            _ => return Err(NotAnIssuer::NoCaFlag),
+            _ => return Err(NO_CA_FLAG),
         }
         if self.key_usage().is_none_or(KeyUsage::key_cert_sign) {
             Ok(())
         } else {
-            Err(NotAnIssuer::NoKeyCertSign)
+            Err("its key usage does not include keyCertSign")
         }
     }
 
@@ -296,21 +297,8 @@ pub(crate) enum KeyPurpose {
     ServerAuth,
 }
 
-/// Why a certificate can not issue others.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum NotAnIssuer {
-    NoCaFlag,
-    NoKeyCertSign,
-}
-
-impl NotAnIssuer {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::NoCaFlag => "basic constraints do not mark it as a CA",
-            Self::NoKeyCertSign => "its key usage does not include keyCertSign",
-        }
-    }
-}
+/// What a certificate without the cA flag lacks.
+pub(crate) const NO_CA_FLAG: &str = "basic constraints do not mark it as a CA";
 
 // Identifier octets of the choices of GeneralName (RFC 5280 section 4.2.1.6).
 const OTHER_NAME: u8 = 0xa0;

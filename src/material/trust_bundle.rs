@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use super::error::{MaterialError, Origin};
 use super::pem::{self, Expected};
 use super::warning::MaterialWarning;
-use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer};
+use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate};
 use crate::file::ReadFile;
 use crate::text::hex;
 
@@ -34,7 +34,7 @@ pub(crate) struct BundleEntry {
     pub(crate) label: Arc<str>,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
-    pub(crate) can_issue: Result<(), NotAnIssuer>,
+    pub(crate) can_issue: Result<(), &'static str>,
     pub(crate) path_length: Option<u32>,
     pub(crate) constrains_uris: bool,
     pub(crate) unhandled_critical_extension: Option<String>,
@@ -217,7 +217,7 @@ impl BundleEntry {
     pub(crate) fn warning(&self, now: UnixTime) -> Option<MaterialWarning> {
         let subject = self.subject.clone();
         if let Err(why) = self.can_issue {
-            return Some(MaterialWarning::NotACa { subject, why: why.as_str() });
+            return Some(MaterialWarning::NotACa { subject, why });
         }
         if now > self.not_after {
             return Some(MaterialWarning::CaExpired { subject, not_after: self.not_after });

@@ -10,9 +10,9 @@ use webpki::{
 
 use super::classify::classify;
 use super::presented::PresentedChain;
-use super::rejection::{CaProblem, ChainPosition, Rejection};
+use super::rejection::{ChainPosition, Rejection};
 use super::verified::Validity;
-use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, NotAnIssuer, subject_text};
+use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, subject_text};
 use crate::material::{BundleEntry, TrustBundle};
 use crate::role::Role;
 
@@ -91,7 +91,9 @@ pub(super) fn check_path<'a>(
     for intermediate in proposed.intermediate_certificates() {
         let der = intermediate.der();
         let certificate = Certificate::parse(&der)?;
-        certificate.can_issue().map_err(|why| unusable(certificate.subject_text(), why))?;
+        if let Err(why) = certificate.can_issue() {
+            return Err(Rejection::CaUnusable { subject: certificate.subject_text(), why: why.to_owned() });
+        }
         validity.limit(certificate.not_before(), certificate.not_after());
         is_straight &= sent.next() == Some(&der);
     }
@@ -127,7 +129,8 @@ fn check_ca(
     if let Err(why) = ca.can_issue {
         // A leaf that is configured itself is trusted as itself.
         let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == ca.der;
-        return if is_pinned_leaf { Ok(()) } else { Err(unusable(subject(), why)) };
+        let unusable = || Rejection::CaUnusable { subject: subject(), why: why.to_owned() };
+        return if is_pinned_leaf { Ok(()) } else { Err(unusable()) };
     }
     let position = ChainPosition::Ca;
     // One that comes too late may be the successor of what the peer was trusted by; one that was dead is not.
@@ -141,22 +144,14 @@ fn check_ca(
         return Err(Rejection::PathTooLong { subject: subject_text(&path.end_entity().der()) });
     }
     if !ca.allows(role.key_purpose()) {
-        let why = CaProblem::KeyPurpose(role.key_purpose_name());
+        let why = format!("its extended key usage does not include {}", role.key_purpose_name());
         return Err(Rejection::CaUnusable { subject: subject(), why });
     }
     if let Some(extension) = &ca.unhandled_critical_extension {
-        let why = CaProblem::UnhandledCriticalExtension(extension.clone());
+        let why = format!("it has a critical extension ({extension}) that is not supported");
         return Err(Rejection::CaUnusable { subject: subject(), why });
     }
     Ok(())
-}
-
-fn unusable(subject: String, why: NotAnIssuer) -> Rejection {
-    let why = match why {
-        NotAnIssuer::NoCaFlag => CaProblem::NotACa,
-        NotAnIssuer::NoKeyCertSign => CaProblem::NoKeyCertSign,
-    };
-    Rejection::CaUnusable { subject, why }
 }
 
 /// The same certificate twice gives no other path, but would be tried again.

@@ -5,8 +5,10 @@ use webpki::Error;
 
 use super::key::{RSA_KEY_BITS, check_rsa_size};
 use super::presented::PresentedChain;
-use super::rejection::{CaProblem, ChainPosition, Rejection};
-use crate::certificate::{Certificate, MalformedCertificate, UNREADABLE, algorithm_text, subject_text};
+use super::rejection::{ChainPosition, Rejection};
+use crate::certificate::{
+    Certificate, MalformedCertificate, NO_CA_FLAG, UNREADABLE, algorithm_text, subject_text,
+};
 use crate::identity::PeerIdentity;
 use crate::material::TrustBundle;
 
@@ -29,7 +31,7 @@ pub(super) fn classify(
         }
         Error::EndEntityUsedAsCa => Rejection::CaUnusable {
             subject: find_intermediate(presented, |c| !c.is_ca()),
-            why: CaProblem::NotACa,
+            why: NO_CA_FLAG.to_owned(),
         },
         Error::InvalidSignatureForPublicKey => classify_signature(presented, bundle),
         Error::MaximumNameConstraintComparisonsExceeded

@@ -34,7 +34,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
-pub use rejection::{CaProblem, ChainPosition, Rejection};
+pub use rejection::{ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;
 pub use verified::{VerifiedChain, VerifiedPeer};
 

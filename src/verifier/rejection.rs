@@ -35,8 +35,8 @@ pub enum Rejection {
     CaUnusable {
         /// The CA.
         subject: String,
-        /// What it lacks.
-        why: CaProblem,
+        /// What it lacks or has, such as `it is not marked as a CA (basic constraints)`.
+        why: String,
     },
     /// The peer presented a CA certificate as its own.
     #[error("{subject} is a CA certificate; a peer must present a leaf certificate (without the cA flag)")]
@@ -229,33 +229,6 @@ impl fmt::Display for ChainPosition {
             Self::Intermediate => "intermediate",
             Self::Leaf => "leaf",
         })
-    }
-}
-
-/// What makes a CA certificate unusable although the signatures verify.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum CaProblem {
-    /// Its extended key usage does not include the peer's role.
-    KeyPurpose(&'static str),
-    /// Its key usage lacks keyCertSign.
-    NoKeyCertSign,
-    /// It has no cA flag.
-    NotACa,
-    /// It has a critical extension that is not supported.
-    UnhandledCriticalExtension(String),
-}
-
-impl fmt::Display for CaProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::KeyPurpose(purpose) => write!(f, "its extended key usage does not include {purpose}"),
-            Self::NoKeyCertSign => f.write_str("its key usage does not include keyCertSign"),
-            Self::NotACa => f.write_str("it is not marked as a CA (basic constraints)"),
-            Self::UnhandledCriticalExtension(extension) => {
-                write!(f, "it has a critical extension ({extension}) that is not supported")
-            }
-        }
     }
 }
 

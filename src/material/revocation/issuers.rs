@@ -75,7 +75,7 @@ impl<'a> Issuers<'a> {
             };
             let certificate = Certificate::parse(&found.der).map_err(unusable)?;
             certificate.can_issue().map_err(|why| {
-                found.unusable_issuer(format!("{} is no CA ({})", certificate.subject_text(), why.as_str()))
+                found.unusable_issuer(format!("{} is no CA ({})", certificate.subject_text(), why))
             })?;
             pending.push((found, certificate));
         }
