@@ -9,7 +9,7 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::error::{MaterialError, Origin};
+use super::error::{MEMORY, MaterialError};
 use super::pem::{self, Expected};
 use super::trust_bundle::certificates;
 use super::warning::MaterialWarning;
@@ -68,7 +68,7 @@ impl Credentials {
         let mode = key.metadata.as_ref().and_then(permissions);
         let key_permissions = mode.map(|mode| (key.path.clone(), mode));
         let ((chain, chain_origin), (key, key_origin)) = (pem::contents(chain)?, pem::contents(key)?);
-        let credentials = Self::parse_pem(&chain, chain_origin, &key, key_origin, provider)?;
+        let credentials = Self::parse_pem(&chain, &chain_origin, &key, &key_origin, provider)?;
         Ok(Self { key_permissions, ..credentials })
     }
 
@@ -78,7 +78,7 @@ impl Credentials {
     ///
     /// As [`from_pem_files`](Self::from_pem_files).
     pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, MaterialError> {
-        Self::parse_pem(chain, Origin::Memory, key, Origin::Memory, provider)
+        Self::parse_pem(chain, MEMORY, key, MEMORY, provider)
     }
 
     /// Takes DER chain and key.
@@ -91,42 +91,42 @@ impl Credentials {
         key: PrivateKeyDer<'static>,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        Self::parse(chain, Origin::Memory, key, Origin::Memory, provider)
+        Self::parse(chain, MEMORY, key, MEMORY, provider)
     }
 
     fn parse_pem(
         chain: &[u8],
-        chain_origin: Origin,
+        chain_origin: &str,
         key: &[u8],
-        key_origin: Origin,
+        key_origin: &str,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        let chain = certificates(pem::decode(chain, &chain_origin, &EXPECTED_IN_CHAIN)?).collect();
-        let mut keys: Vec<_> = pem::decode(key, &key_origin, &EXPECTED_IN_KEY_FILE)?
+        let chain = certificates(pem::decode(chain, chain_origin, &EXPECTED_IN_CHAIN)?).collect();
+        let mut keys: Vec<_> = pem::decode(key, key_origin, &EXPECTED_IN_KEY_FILE)?
             .into_iter()
             .filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der))
             .collect();
         match (keys.pop(), keys.len()) {
             (Some(key), 0) => Self::parse(chain, chain_origin, key, key_origin, provider),
             (Some(_), others) => {
-                Err(MaterialError::SeveralPrivateKeys { origin: key_origin, count: others + 1 })
+                Err(MaterialError::SeveralPrivateKeys { origin: key_origin.to_owned(), count: others + 1 })
             }
-            (None, _) => Err(MaterialError::NoPrivateKey(key_origin)),
+            (None, _) => Err(MaterialError::NoPrivateKey(key_origin.to_owned())),
         }
     }
 
     fn parse(
         chain: Vec<CertificateDer<'static>>,
-        chain_origin: Origin,
+        chain_origin: &str,
         key: PrivateKeyDer<'static>,
-        key_origin: Origin,
+        key_origin: &str,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
         let malformed = |index: usize| {
-            let origin = chain_origin.clone();
+            let origin = chain_origin.to_owned();
             move |source| MaterialError::Certificate { origin, position: index + 1, source }
         };
-        let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.clone()))?;
+        let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.to_owned()))?;
         let leaf = Certificate::parse(leaf).map_err(malformed(0))?;
         let identity = PeerIdentity::read(&leaf).map_err(malformed(0))?;
         let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
@@ -137,20 +137,14 @@ impl Credentials {
         let key = provider
             .key_provider
             .load_private_key(key)
-            .map_err(|source| MaterialError::UnusableKey { origin: key_origin.clone(), source })?;
+            .map_err(|source| MaterialError::UnusableKey { origin: key_origin.to_owned(), source })?;
         // A provider that can not tell the public key is not one that this crate brings.
         if let Some(public_key) = key.public_key() {
+            let (chain, key) = (chain_origin.to_owned(), key_origin.to_owned());
             match public_keys.iter().position(|&known| *known == *public_key) {
                 Some(0) => {}
-                Some(index) => {
-                    let position = index + 1;
-                    return Err(MaterialError::LeafNotFirst {
-                        chain: chain_origin,
-                        key: key_origin,
-                        position,
-                    });
-                }
-                None => return Err(MaterialError::KeyMismatch { chain: chain_origin, key: key_origin }),
+                Some(index) => return Err(MaterialError::LeafNotFirst { chain, key, position: index + 1 }),
+                None => return Err(MaterialError::KeyMismatch { chain, key }),
             }
         }
         let certified_key = Arc::new(CertifiedKey::new(chain, key));

@@ -1,6 +1,5 @@
 //! Why a file, or what it holds, can not be used.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -9,27 +8,13 @@ use thiserror::Error;
 use crate::certificate::MalformedCertificate;
 use crate::text::Quoted;
 
-/// Where material comes from, for messages.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// A file.
-    File(PathBuf),
-    /// Bytes given by the program.
-    Memory,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Memory => f.write_str("the given bytes"),
-        }
-    }
-}
+/// The origin of what the program gave itself.
+pub(super) const MEMORY: &str = "the given bytes";
 
 /// Why a file, or what it holds, can not be used. The text says which file, what is wrong, and where it helps, what to
 /// do.
+///
+/// An origin is the path of the file as text, or `the given bytes`.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MaterialError {
@@ -37,7 +22,7 @@ pub enum MaterialError {
     #[error("{origin}: {problem}")]
     BadPem {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// What is wrong with it.
         problem: String,
     },
@@ -45,7 +30,7 @@ pub enum MaterialError {
     #[error("{origin}: certificate {position} is unusable")]
     Certificate {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// Its place among the certificates there, counted from 1.
         position: usize,
         /// What is wrong with it.
@@ -56,7 +41,7 @@ pub enum MaterialError {
     #[error("{origin}: revocation list {position} is unusable: {problem}")]
     RevocationList {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// Its place among the lists there, counted from 1.
         position: usize,
         /// What is wrong with it.
@@ -66,7 +51,7 @@ pub enum MaterialError {
     #[error("{origin}: certificate {position} can not vouch for a revocation list: {problem}")]
     RevocationListIssuer {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// Its place among the certificates there, counted from 1.
         position: usize,
         /// What is wrong with it.
@@ -74,14 +59,14 @@ pub enum MaterialError {
     },
     /// The private key is protected by a passphrase, which an unattended daemon can not enter.
     #[error("{0}: the private key is encrypted; store it decrypted: openssl pkey -in KEY -out NEW")]
-    EncryptedKey(Origin),
+    EncryptedKey(String),
     /// The private key belongs to none of the certificates of the chain.
     #[error("{key}: the private key does not belong to the certificate in {chain}")]
     KeyMismatch {
         /// Where the chain stands.
-        chain: Origin,
+        chain: String,
         /// Where the key stands.
-        key: Origin,
+        key: String,
     },
     /// The private key belongs to a certificate that is not the first one.
     #[error(
@@ -90,23 +75,23 @@ pub enum MaterialError {
     )]
     LeafNotFirst {
         /// Where the chain stands.
-        chain: Origin,
+        chain: String,
         /// Where the key stands.
-        key: Origin,
+        key: String,
         /// The place of the leaf, counted from 1.
         position: usize,
     },
     /// There is no certificate in it.
     #[error("{0}: there is no certificate (a PEM block CERTIFICATE) in it")]
-    NoCertificate(Origin),
+    NoCertificate(String),
     /// There is no private key in it.
     #[error(
         "{0}: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in it"
     )]
-    NoPrivateKey(Origin),
+    NoPrivateKey(String),
     /// There is no revocation list in it.
     #[error("{0}: there is no revocation list (a PEM block X509 CRL, or DER) in it")]
-    NoRevocationList(Origin),
+    NoRevocationList(String),
     /// The file can not be read, is larger than 16 MiB, or is a directory, a pipe or a device.
     #[error("{}: it can not be read", path.display())]
     Read {
@@ -119,7 +104,7 @@ pub enum MaterialError {
     #[error("{origin}: there are {count} private keys in it; leave only the leaf's")]
     SeveralPrivateKeys {
         /// Where they stand.
-        origin: Origin,
+        origin: String,
         /// How many.
         count: usize,
     },
@@ -127,7 +112,7 @@ pub enum MaterialError {
     #[error("{origin}: found a PEM block {}, but {expected} here", Quoted(label))]
     UnexpectedBlock {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// The label of the block.
         label: String,
         /// What may stand there.
@@ -137,7 +122,7 @@ pub enum MaterialError {
     #[error("{origin}: the private key can not be used")]
     UnusableKey {
         /// Where it stands.
-        origin: Origin,
+        origin: String,
         /// What the provider says.
         source: rustls::Error,
     },

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use rustls::crypto::CryptoProvider;
 
 pub use credentials::Credentials;
-pub use error::{MaterialError, Origin};
+pub use error::MaterialError;
 pub use revocation::{RevocationList, RevocationLists, RevocationPolicy};
 pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;

@@ -2,7 +2,7 @@
 
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
-use super::error::{MaterialError, Origin};
+use super::error::MaterialError;
 use crate::file::ReadFile;
 
 /// Which blocks a file may hold.
@@ -13,9 +13,9 @@ pub(super) struct Expected {
 }
 
 /// The contents of a file, and where they come from.
-pub(super) fn contents(file: ReadFile) -> Result<(Vec<u8>, Origin), MaterialError> {
+pub(super) fn contents(file: ReadFile) -> Result<(Vec<u8>, String), MaterialError> {
     match file.bytes {
-        Ok(bytes) => Ok((bytes, Origin::File(file.path))),
+        Ok(bytes) => Ok((bytes, file.path.display().to_string())),
         Err(source) => Err(MaterialError::Read { path: file.path, source }),
     }
 }
@@ -23,18 +23,18 @@ pub(super) fn contents(file: ReadFile) -> Result<(Vec<u8>, Origin), MaterialErro
 /// Decodes all PEM blocks. Text outside of them is skipped, as RFC 7468 section 2 allows.
 pub(super) fn decode(
     bytes: &[u8],
-    origin: &Origin,
+    origin: &str,
     expected: &Expected,
 ) -> Result<Vec<(SectionKind, Vec<u8>)>, MaterialError> {
     check_structure(bytes, origin, expected)?;
     <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
-        .map_err(|error| MaterialError::BadPem { origin: origin.clone(), problem: error.to_string() })
+        .map_err(|error| MaterialError::BadPem { origin: origin.to_owned(), problem: error.to_string() })
 }
 
 /// Checks what the decoder is lenient about: that every block ends where it should and is of an expected kind.
-fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result<(), MaterialError> {
-    let bad = |problem: String| MaterialError::BadPem { origin: origin.clone(), problem };
+fn check_structure(bytes: &[u8], origin: &str, expected: &Expected) -> Result<(), MaterialError> {
+    let bad = |problem: String| MaterialError::BadPem { origin: origin.to_owned(), problem };
     let mut open: Option<(String, usize)> = None;
     for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
         let number = index + 1;
@@ -49,10 +49,10 @@ fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result
                 .filter(|label| is_label(label))
                 .ok_or_else(|| bad(format!("line {number} is a damaged BEGIN line")))?;
             if label == "ENCRYPTED PRIVATE KEY" {
-                return Err(MaterialError::EncryptedKey(origin.clone()));
+                return Err(MaterialError::EncryptedKey(origin.to_owned()));
             }
             if !expected.labels.contains(&label) {
-                let (origin, label) = (origin.clone(), label.to_owned());
+                let (origin, label) = (origin.to_owned(), label.to_owned());
                 return Err(MaterialError::UnexpectedBlock { origin, label, expected: expected.description });
             }
             open = Some((label.to_owned(), number));
@@ -66,7 +66,7 @@ fn check_structure(bytes: &[u8], origin: &Origin, expected: &Expected) -> Result
                 "the BEGIN or END in line {number} is damaged or not at the start of its line"
             )));
         } else if open.is_some() && line.starts_with("Proc-Type:") && line.contains("ENCRYPTED") {
-            return Err(MaterialError::EncryptedKey(origin.clone()));
+            return Err(MaterialError::EncryptedKey(origin.to_owned()));
         }
     }
     match open {

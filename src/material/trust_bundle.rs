@@ -8,7 +8,7 @@ use rustls::DistinguishedName;
 use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-use super::error::{MaterialError, Origin};
+use super::error::{MEMORY, MaterialError};
 use super::pem::{self, Expected};
 use super::warning::MaterialWarning;
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate};
@@ -91,7 +91,7 @@ impl TrustBundle {
 
     pub(super) fn from_file(file: ReadFile) -> Result<Self, MaterialError> {
         let (pem, origin) = pem::contents(file)?;
-        Self::parse_pem(&pem, origin)
+        Self::parse_pem(&pem, &origin)
     }
 
     /// Reads a PEM bundle from memory.
@@ -100,7 +100,7 @@ impl TrustBundle {
     ///
     /// As [`from_pem_file`](Self::from_pem_file).
     pub fn from_pem(pem: &[u8]) -> Result<Self, MaterialError> {
-        Self::parse_pem(pem, Origin::Memory)
+        Self::parse_pem(pem, MEMORY)
     }
 
     /// Takes DER certificates.
@@ -111,17 +111,17 @@ impl TrustBundle {
     pub fn from_der(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, MaterialError> {
-        Self::parse(certificates, &Origin::Memory)
+        Self::parse(certificates, MEMORY)
     }
 
-    fn parse_pem(pem: &[u8], origin: Origin) -> Result<Self, MaterialError> {
-        let blocks = pem::decode(pem, &origin, &EXPECTED)?;
-        Self::parse(certificates(blocks), &origin)
+    fn parse_pem(pem: &[u8], origin: &str) -> Result<Self, MaterialError> {
+        let blocks = pem::decode(pem, origin, &EXPECTED)?;
+        Self::parse(certificates(blocks), origin)
     }
 
     fn parse(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
-        origin: &Origin,
+        origin: &str,
     ) -> Result<Self, MaterialError> {
         let mut bundle = Self { entries: Vec::new(), anchors: Vec::new() };
         for (index, certificate) in certificates.into_iter().enumerate() {
@@ -129,13 +129,13 @@ impl TrustBundle {
                 continue;
             }
             bundle.add(certificate).map_err(|source| MaterialError::Certificate {
-                origin: origin.clone(),
+                origin: origin.to_owned(),
                 position: index + 1,
                 source,
             })?;
         }
         if bundle.entries.is_empty() {
-            return Err(MaterialError::NoCertificate(origin.clone()));
+            return Err(MaterialError::NoCertificate(origin.to_owned()));
         }
         Ok(bundle)
     }

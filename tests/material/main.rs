@@ -35,8 +35,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use typha_tls::material::{
-    Credentials, MaterialError, MaterialWarning, Origin, RevocationLists, RevocationPolicy, TlsFiles,
-    TrustBundle,
+    Credentials, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TlsFiles, TrustBundle,
 };
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf, TestPki};
 use typha_tls::{RequiredIdentity, Role};

@@ -33,7 +33,9 @@ fn issuers(lists: &RevocationLists) -> Vec<&str> {
 #[track_caller]
 fn problem(text: &str, bundle: &TrustBundle) -> String {
     match from_pem(text, bundle).unwrap_err() {
-        MaterialError::RevocationList { origin: Origin::Memory, position: 1, problem, .. } => problem,
+        MaterialError::RevocationList { origin, position: 1, problem, .. } if origin == "the given bytes" => {
+            problem
+        }
         other => panic!("{other}"),
     }
 }
@@ -75,10 +77,10 @@ fn a_file_without_a_list() {
         let error = RevocationLists::from_files([path], &bundle(&[&a]), &provider()).unwrap_err();
         let expected = format!("{file}: there is no revocation list (a PEM block X509 CRL, or DER) in it");
         assert_eq!(error.to_string(), expected);
-        assert!(matches!(error, MaterialError::NoRevocationList(Origin::File(_))));
+        assert!(matches!(error, MaterialError::NoRevocationList(origin) if origin == file));
     }
     let none = RevocationLists::from_der([], &bundle(&[&a]), &provider()).unwrap_err();
-    assert!(matches!(none, MaterialError::NoRevocationList(Origin::Memory)));
+    assert!(matches!(none, MaterialError::NoRevocationList(origin) if origin == "the given bytes"));
 }
 
 #[test]

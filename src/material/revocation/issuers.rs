@@ -6,21 +6,21 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
 use crate::certificate::{Certificate, algorithm_text, name_text};
-use crate::material::error::{MaterialError, Origin};
+use crate::material::error::MaterialError;
 use crate::material::signed::{SignatureProblem, Signed};
 use crate::material::trust_bundle::TrustBundle;
 
 /// Something that was found in a file, and where.
 pub(super) struct Found<T> {
-    pub(super) origin: Origin,
+    pub(super) origin: String,
     /// Its place among its kind there, counted from 1.
     pub(super) position: usize,
     pub(super) der: T,
 }
 
 impl<T> Found<T> {
-    pub(super) fn new(origin: &Origin, index: usize, der: T) -> Self {
-        Self { origin: origin.clone(), position: index + 1, der }
+    pub(super) fn new(origin: &str, index: usize, der: T) -> Self {
+        Self { origin: origin.to_owned(), position: index + 1, der }
     }
 
     pub(super) fn unusable_list(&self, problem: impl Into<String>) -> MaterialError {

@@ -10,7 +10,7 @@ use super::list::RevocationList;
 use crate::certificate::{name_text, revocation_list_times};
 use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
 use crate::file::ReadFile;
-use crate::material::error::{MaterialError, Origin};
+use crate::material::error::{MEMORY, MaterialError};
 use crate::material::pem::{self, Expected};
 use crate::material::signed::Signed;
 use crate::material::trust_bundle::TrustBundle;
@@ -39,7 +39,7 @@ impl Unverified {
         self.add_pem(&bytes, &origin)
     }
 
-    pub(super) fn add_pem(&mut self, pem: &[u8], origin: &Origin) -> Result<(), MaterialError> {
+    pub(super) fn add_pem(&mut self, pem: &[u8], origin: &str) -> Result<(), MaterialError> {
         let (mut lists, mut certificates) = (0, 0);
         for (kind, der) in pem::decode(pem, origin, &EXPECTED)? {
             if kind == SectionKind::Crl {
@@ -50,12 +50,12 @@ impl Unverified {
                 certificates += 1;
             }
         }
-        if lists == 0 { Err(MaterialError::NoRevocationList(origin.clone())) } else { Ok(()) }
+        if lists == 0 { Err(MaterialError::NoRevocationList(origin.to_owned())) } else { Ok(()) }
     }
 
     pub(super) fn add_list(&mut self, list: &CertificateRevocationListDer<'_>) {
         let index = self.lists.len();
-        self.lists.push(Found::new(&Origin::Memory, index, list.to_vec().into()));
+        self.lists.push(Found::new(MEMORY, index, list.to_vec().into()));
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -16,7 +16,7 @@ pub use list::RevocationList;
 use loading::Unverified;
 pub use policy::RevocationPolicy;
 
-use super::error::{MaterialError, Origin};
+use super::error::{MEMORY, MaterialError};
 use super::signed::Signed;
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
@@ -89,7 +89,7 @@ impl RevocationLists {
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
         let mut unverified = Unverified::default();
-        unverified.add_pem(pem, &Origin::Memory)?;
+        unverified.add_pem(pem, MEMORY)?;
         Self::verified(unverified, issuers, provider)
     }
 
@@ -106,7 +106,7 @@ impl RevocationLists {
         let mut unverified = Unverified::default();
         lists.into_iter().for_each(|list| unverified.add_list(&list));
         if unverified.is_empty() {
-            return Err(MaterialError::NoRevocationList(Origin::Memory));
+            return Err(MaterialError::NoRevocationList(MEMORY.to_owned()));
         }
         Self::verified(unverified, issuers, provider)
     }
