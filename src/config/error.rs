@@ -1,6 +1,5 @@
 //! Why parameters can not be used.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -10,29 +9,9 @@ use crate::dialer::InvalidAddress;
 use crate::material::MaterialError;
 use crate::text::Quoted;
 
-/// Where a value comes from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Source {
-    /// An environment variable, by its name.
-    Environment(String),
-    /// A parameter in a file.
-    File(PathBuf),
-    /// The program or its command line.
-    Program,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Program => f.write_str("program or command line"),
-        }
-    }
-}
-
 /// Why parameters can not be used. The text names the parameter, where its value comes from, and the value.
+///
+/// The source of a value is `environment variable NAME`, `file PATH` or `program or command line`.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -87,7 +66,7 @@ pub enum ConfigError {
         /// The parameter, by Calico's name.
         parameter: &'static str,
         /// Where the value comes from.
-        source_of_value: Source,
+        source_of_value: String,
         /// The value.
         value: String,
         /// What is wrong with it.
@@ -102,7 +81,7 @@ pub enum ConfigError {
         /// The parameter that was set.
         parameter: &'static str,
         /// Where it was set.
-        source_of_value: Source,
+        source_of_value: String,
         /// The parameter that was meant.
         instead: &'static str,
     },

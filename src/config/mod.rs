@@ -42,7 +42,7 @@ mod parameters;
 mod sources;
 mod typha;
 
-pub use error::{ConfigError, SetupError, Source};
+pub use error::{ConfigError, SetupError};
 pub use felix::FelixConfig;
 pub use parameters::TlsSettings;
 pub use sources::Sources;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use tracing::debug;
 
-use super::error::{ConfigError, Source, shown};
+use super::error::{ConfigError, shown};
 use super::ini_file;
 
 /// Where the parameters are looked for.
@@ -153,11 +153,11 @@ impl Sources {
             if find(known, name).is_none() {
                 return Err(ConfigError::UnknownParameter(name.clone()));
             }
-            resolved.add(known, name, value, Source::Program);
+            resolved.add(known, name, value, "program or command line");
         }
         for prefix in &self.prefixes {
             for (variable, name, value) in self.variables(prefix, known)? {
-                resolved.add(known, &name, &value, Source::Environment(variable));
+                resolved.add(known, &name, &value, &environment_variable(&variable));
             }
         }
         let path = match &self.file {
@@ -166,8 +166,9 @@ impl Sources {
             File::IfItExists(path) | File::Required(path) => path,
         };
         // In a file the last value of a name wins.
+        let source = format!("file {}", path.display());
         for (name, value) in ini_file::read(path)?.iter().rev() {
-            resolved.add(known, name, value, Source::File(path.clone()));
+            resolved.add(known, name, value, &source);
         }
         Ok(resolved)
     }
@@ -209,18 +210,20 @@ impl Sources {
         };
         match value.to_str() {
             Some("") => Ok(None),
-            Some(value) => {
-                Ok(Some(Setting { value: value.to_owned(), source: Source::Environment(name.to_owned()) }))
-            }
+            Some(value) => Ok(Some(Setting { value: value.to_owned(), source: environment_variable(name) })),
             None => Err(not_utf8(name, name, value)),
         }
     }
 }
 
+fn environment_variable(name: &str) -> String {
+    format!("environment variable {name}")
+}
+
 fn not_utf8(parameter: &'static str, variable: &str, value: &OsStr) -> ConfigError {
     ConfigError::Value {
         parameter,
-        source_of_value: Source::Environment(variable.to_owned()),
+        source_of_value: environment_variable(variable),
         value: shown(&value.to_string_lossy()),
         problem: "it is not valid UTF-8".to_owned(),
     }
@@ -250,7 +253,7 @@ fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
 #[derive(Clone, Debug)]
 pub(super) struct Setting {
     pub(super) value: String,
-    pub(super) source: Source,
+    pub(super) source: String,
 }
 
 /// The value of each parameter that is set anywhere.
@@ -258,13 +261,13 @@ pub(super) struct Setting {
 pub(super) struct Resolved(BTreeMap<&'static str, Setting>);
 
 impl Resolved {
-    fn add(&mut self, known: &[&'static str], name: &str, value: &str, source: Source) {
+    fn add(&mut self, known: &[&'static str], name: &str, value: &str, source: &str) {
         match find(known, name) {
             None => debug!(name = %crate::text::Quoted(name), %source, "ignoring an unknown parameter"),
             Some(_) if value.is_empty() => {}
             Some(parameter) => {
                 let value = value.to_owned();
-                self.0.entry(parameter).or_insert(Setting { value, source });
+                self.0.entry(parameter).or_insert(Setting { value, source: source.to_owned() });
             }
         }
     }

@@ -7,7 +7,7 @@ pub mod secret;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use typha_tls::config::{ConfigError, Source, Sources};
+use typha_tls::config::{ConfigError, Sources};
 use typha_tls::testing::{TestCa, TestLeaf};
 
 /// A directory that goes away at the end of the test.
@@ -76,11 +76,11 @@ impl Place {
     }
 
     /// What an error says about a parameter that is set here.
-    pub fn source(self, dir: &Dir, prefix: &str, name: &str) -> Source {
+    pub fn source(self, dir: &Dir, prefix: &str, name: &str) -> String {
         match self {
-            Self::Environment => Source::Environment(variable(prefix, name)),
-            Self::File => Source::File(dir.path(INI_FILE)),
-            Self::Program => Source::Program,
+            Self::Environment => format!("environment variable {}", variable(prefix, name)),
+            Self::File => format!("file {}", dir.text(INI_FILE)),
+            Self::Program => "program or command line".to_owned(),
         }
     }
 }
@@ -92,13 +92,13 @@ fn variable(prefix: &str, name: &str) -> String {
 
 /// Asserts that a value is refused with all that an operator needs to find it.
 #[track_caller]
-pub fn assert_unusable(error: ConfigError, name: &str, from: &Source, bad_value: &str, why: &str) {
+pub fn assert_unusable(error: ConfigError, name: &str, from: &str, bad_value: &str, why: &str) {
     let text = error.to_string();
     let ConfigError::Value { parameter, source_of_value, value, problem, .. } = error else {
         panic!("{name} = {bad_value:?}: {error:?}");
     };
     assert_eq!((parameter, &*value), (name, bad_value));
-    assert_eq!(&source_of_value, from, "{name}");
+    assert_eq!(source_of_value, from, "{name}");
     assert!(problem.starts_with(why), "{name} = {bad_value:?}: {problem}");
     let shown = bad_value.escape_default();
     assert_eq!(text, format!("the parameter {name} (from {from}) has the value \"{shown}\": {problem}"));

@@ -3,7 +3,7 @@
 
 use crate::material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::RequiredIdentity;
-use typha_tls::config::{ConfigError, FelixConfig, SetupError, Source, Sources, TlsSettings};
+use typha_tls::config::{ConfigError, FelixConfig, SetupError, Sources, TlsSettings};
 use typha_tls::material::TlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::TestPki;
@@ -251,8 +251,8 @@ fn the_bad_value_of_the_winning_prefix_is_an_error() {
     let sources = Sources::none()
         .with_prefixes(["CONFD_", "CALICO_"])
         .with_environment([("CONFD_TYPHAADDR", "confd"), ("CALICO_TYPHAADDR", "calico:1")]);
-    let from = Source::Environment("CONFD_TYPHAADDR".to_owned());
-    assert_unusable(load(&sources).unwrap_err(), "TyphaAddr", &from, "confd", "it is not of the form");
+    let from = "environment variable CONFD_TYPHAADDR";
+    assert_unusable(load(&sources).unwrap_err(), "TyphaAddr", from, "confd", "it is not of the form");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::material::{Dir, PLACES, Place, assert_unusable};
-use typha_tls::config::{ConfigError, FelixConfig, Source, Sources, TlsSettings, TyphaConfig};
+use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::policy::TlsPolicy;
 
 /// One end: the prefix of its variables and the names of its five TLS parameters.
@@ -290,12 +290,12 @@ fn the_policy_of_the_process() {
 fn a_bad_policy_of_the_process_is_an_error() {
     let version = "is not supported; supported are \"1.2\" and \"1.3\"";
     for value in ["1.1", "1.0", "1.4", "TLS1.3", "VersionTLS13", "none", " 1.3", "3"] {
-        let from = Source::Environment("TLS_MIN_VERSION".to_owned());
+        let from = "environment variable TLS_MIN_VERSION";
         let error = policy(&[("TLS_MIN_VERSION", value)]).unwrap_err();
         let why = format!("the TLS version \"{value}\" {version}");
-        assert_unusable(error, "TLS_MIN_VERSION", &from, value, &why);
+        assert_unusable(error, "TLS_MIN_VERSION", from, value, &why);
     }
-    let from = Source::Environment("TLS_CIPHER_SUITES".to_owned());
+    let from = "environment variable TLS_CIPHER_SUITES";
     for (value, bad) in [
         ("TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA"),
         ("TLS_AES_128_GCM_SHA256,tls_aes_256_gcm_sha384", "tls_aes_256_gcm_sha384"),
@@ -304,7 +304,7 @@ fn a_bad_policy_of_the_process_is_an_error() {
     ] {
         let error = policy(&[("TLS_CIPHER_SUITES", value)]).unwrap_err();
         let why = format!("the cipher suite \"{bad}\" is not supported; supported are TLS_");
-        assert_unusable(error, "TLS_CIPHER_SUITES", &from, value, &why);
+        assert_unusable(error, "TLS_CIPHER_SUITES", from, value, &why);
     }
     // Each is good, but TLS 1.3 has nothing of what is asked for.
     let suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256";
@@ -352,7 +352,7 @@ fn a_bad_value_is_an_error_only_where_it_wins() {
     assert_unusable(
         port(&sources).unwrap_err(),
         "ServerPort",
-        &Source::Program,
+        "program or command line",
         "bad",
         "it is not a decimal",
     );
@@ -455,9 +455,9 @@ fn variables_that_are_no_text() {
     let sources = |name: OsString| {
         Sources::none().with_prefixes(["TYPHA_", "\u{e9}"]).with_environment([(name, not_utf8())])
     };
-    let from = Source::Environment("TYPHA_CAFILE".to_owned());
+    let from = "environment variable TYPHA_CAFILE";
     let error = (TYPHA.load)(&sources("TYPHA_CAFILE".into())).unwrap_err();
-    assert_unusable(error, "CAFile", &from, "/ca\u{fffd}.pem", "it is not valid UTF-8");
+    assert_unusable(error, "CAFile", from, "/ca\u{fffd}.pem", "it is not valid UTF-8");
     // Of no concern here.
     for name in ["TYPHA_OTHER".into(), "OTHER".into(), OsString::from_vec(b"TYPHA_\xff".to_vec())] {
         assert!((TYPHA.load)(&sources(name)).unwrap().is_none());
@@ -468,9 +468,9 @@ fn variables_that_are_no_text() {
     let mut variables: Vec<(OsString, OsString)> = settings.to_vec();
     variables.push(("TLS_MIN_VERSION".into(), not_utf8()));
     let sources = Sources::none().with_prefixes(["TYPHA_"]).with_environment(variables);
-    let from = Source::Environment("TLS_MIN_VERSION".to_owned());
+    let from = "environment variable TLS_MIN_VERSION";
     let error = (TYPHA.load)(&sources).unwrap_err();
-    assert_unusable(error, "TLS_MIN_VERSION", &from, "/ca\u{fffd}.pem", "it is not valid UTF-8");
+    assert_unusable(error, "TLS_MIN_VERSION", from, "/ca\u{fffd}.pem", "it is not valid UTF-8");
 }
 
 // The configuration file.
