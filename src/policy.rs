@@ -176,11 +176,6 @@ impl TlsPolicy {
         self.provider.kx_groups.iter().map(|group| group_name(group.name()))
     }
 
-    /// Whether Typha sends a session ticket; see [`TlsPolicyBuilder::acceptance_ticket`].
-    pub fn acceptance_ticket(&self) -> bool {
-        self.acceptance_ticket
-    }
-
     /// The application protocols, most preferred first; see [`TlsPolicyBuilder::alpn`].
     pub fn alpn(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.alpn.iter().map(AsRef::as_ref)
@@ -223,11 +218,6 @@ impl TlsPolicy {
         self.alpn.iter().find(|protocol| ***protocol == *name).cloned()
     }
 
-    /// How many verified chains are remembered; see [`TlsPolicyBuilder::chain_cache_capacity`].
-    pub fn chain_cache_capacity(&self) -> usize {
-        self.chain_cache_capacity
-    }
-
     /// The clock by which validity is judged; see [`TlsPolicyBuilder::time_provider`].
     pub fn time_provider(&self) -> &Arc<dyn TimeProvider> {
         &self.time_provider
@@ -236,6 +226,14 @@ impl TlsPolicy {
     /// The TLS versions that are offered and accepted, as rustls takes them.
     pub fn versions(&self) -> &[&'static SupportedProtocolVersion] {
         &self.versions
+    }
+
+    pub(crate) fn acceptance_ticket(&self) -> bool {
+        self.acceptance_ticket
+    }
+
+    pub(crate) fn chain_cache_capacity(&self) -> usize {
+        self.chain_cache_capacity
     }
 
     /// Where a configuration of Typha's end begins.

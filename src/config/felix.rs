@@ -130,11 +130,6 @@ impl FelixConfig {
         })
     }
 
-    /// Whether there is an endpoint to connect to. This says nothing of TLS.
-    pub fn has_endpoint(&self) -> bool {
-        self.typha_addr.is_some() || self.typha_k8s_service_name.is_some()
-    }
-
     /// Reads the files and makes the connector. It does not follow them by itself:
     /// `connector.follow(config.source(), ReloadOptions::default())` does, as long as what that returns is kept.
     ///

@@ -104,13 +104,6 @@ impl Sources {
         self
     }
 
-    /// Reads no file.
-    #[must_use]
-    pub fn without_file(mut self) -> Self {
-        self.file = File::None;
-        self
-    }
-
     /// Uses this cryptography instead of the one compiled in.
     #[must_use]
     pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {

@@ -54,21 +54,14 @@ pub struct Material {
 }
 
 impl Material {
-    /// CAs, chain and key, without revocation lists.
+    /// CAs, chain and key, without revocation lists; set [`revocation_lists`](Self::revocation_lists) to add some.
     pub fn new(trust_bundle: TrustBundle, credentials: Credentials) -> Self {
         Self { trust_bundle, credentials, revocation_lists: RevocationLists::none() }
-    }
-
-    /// The same, with these revocation lists.
-    #[must_use]
-    pub fn with_revocation_lists(mut self, lists: RevocationLists) -> Self {
-        self.revocation_lists = lists;
-        self
     }
 }
 
 impl TlsFiles {
-    /// These three files, without revocation lists.
+    /// These three files, without revocation lists; set [`crl_files`](Self::crl_files) to add some.
     pub fn new(
         ca_file: impl Into<PathBuf>,
         cert_file: impl Into<PathBuf>,
@@ -81,20 +74,6 @@ impl TlsFiles {
             crl_files: Vec::new(),
             revocation: RevocationPolicy::default(),
         }
-    }
-
-    /// The same, with these files of revocation lists in place of those before.
-    #[must_use]
-    pub fn with_crl_files(mut self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
-        self.crl_files = files.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// The same, with revocation lists asked by this policy.
-    #[must_use]
-    pub fn with_revocation_policy(mut self, policy: RevocationPolicy) -> Self {
-        self.revocation = policy;
-        self
     }
 
     /// Reads and checks the files, the bundle first. Blocks on file I/O; the files of a node are small and local.

@@ -170,13 +170,8 @@ impl TrustBundle {
         Ok(())
     }
 
-    /// How many different certificates the bundle holds; at least 1.
-    #[allow(clippy::len_without_is_empty, reason = "a bundle is never empty")]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// The subjects of the certificates, for people: `O="example", CN="ca"`.
+    /// The subjects of the certificates, for people: `O="example", CN="ca"`. At least one; the same certificate counts
+    /// once.
     pub fn subjects(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries.iter().map(|entry| &*entry.subject)
     }

@@ -347,7 +347,6 @@ fn a_bad_value_is_an_error_only_where_it_wins() {
     let sources = Place::File.only(&dir, "TYPHA_", &[("ServerPort", "bad")]);
     assert!(port(&sources).is_err());
     assert_eq!(port(&sources.clone().with_value("ServerPort", "6000")).unwrap(), 6000);
-    assert_eq!(port(&sources.without_file()).unwrap(), 5473);
     let sources = Place::File.only(&dir, "TYPHA_", &[("ServerPort", "6000")]).with_value("ServerPort", "bad");
     assert_unusable(
         port(&sources).unwrap_err(),
@@ -647,5 +646,5 @@ fn a_configuration_file_that_can_not_be_read_is_an_error() {
         let ConfigError::File { path, source, .. } = error else { panic!("{name}: {error:?}") };
         assert_eq!((path, source.kind()), (dir.path(name), kind));
     }
-    assert_eq!(port(&Sources::none().without_file()).unwrap(), 5473);
+    assert_eq!(port(&Sources::none()).unwrap(), 5473);
 }

@@ -88,11 +88,11 @@ fn the_files_of_an_end() {
     let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
     dir.write_material(&pki.ca, &pki.typha);
     let list = dir.write("ca.crl", List::new().signed_by(&pki.ca, "calico-typha-ca"));
-    let files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
+    let mut files = TlsFiles::new(dir.path("ca.pem"), dir.path("cert.pem"), dir.path("key.pem"));
     assert_eq!((files.crl_files.len(), files.revocation), (0, RevocationPolicy::default()));
     let loaded = files.load(&provider()).unwrap().revocation_lists;
     assert_eq!((loaded.iter().len(), loaded.policy()), (0, RevocationPolicy::default()));
-    let files = files.with_crl_files([&list]).with_revocation_policy(RevocationPolicy::strict());
+    (files.crl_files, files.revocation) = (vec![list.clone()], RevocationPolicy::strict());
     let loaded = files.load(&provider()).unwrap().revocation_lists;
     assert_eq!((loaded.iter().len(), loaded.policy()), (1, RevocationPolicy::strict()));
     dir.write("ca.pem", ca("calico-typha-ca").root_pem());
@@ -318,10 +318,10 @@ fn warnings_about_lists() {
         warnings.iter().map(|warning| (warning.as_str(), warning.to_string())).collect()
     };
     let second = Duration::from_secs(1);
-    assert_eq!(
-        lists.iter().next().map(|list| (list.this_update(), list.next_update())),
-        Some((unix_time(begin), unix_time(end)))
-    );
+    let only = lists.iter().next().unwrap();
+    assert_eq!(only.next_update(), unix_time(end));
+    let text = "the list of CN=\"a\" of 2025-01-01T00:00:00Z, to be replaced by 2026-01-01T00:00:00Z";
+    assert_eq!(only.to_string(), text);
     assert_eq!(warnings(&lists, begin), []);
     assert_eq!(warnings(&lists, end - second), []);
     assert_eq!(

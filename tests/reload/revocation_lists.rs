@@ -27,7 +27,8 @@ impl Listed {
         let felix = pki.a.issue(CertificateSpec::leaf("felix")).unwrap();
         let files = Files::new(&[&pki.a], &pki.leaf);
         files.write("list.pem", list(&pki.a, &[], pki.clock.system_time() + HOUR));
-        let tls = files.tls().with_crl_files([files.path("list.pem")]).with_revocation_policy(policy);
+        let mut tls = files.tls();
+        (tls.crl_files, tls.revocation) = (vec![files.path("list.pem")], policy);
         let (required, tls_policy) = (RequiredIdentity::common_name("felix").unwrap(), pki.policy());
         let material = tls.load(tls_policy.provider()).unwrap();
         let acceptor = TyphaAcceptor::new(TlsConfig::new(material, required.clone(), tls_policy.clone()));
@@ -189,7 +190,8 @@ async fn what_the_program_puts_in_force_is_told_once() {
     let listed = Listed::start(RevocationPolicy::default()).await;
     let in_force = listed.acceptor.config();
     listed.write(&listed.pki.a, &[], listed.pki.clock.system_time() - HOUR);
-    let tls = listed.files.tls().with_crl_files([listed.files.path("list.pem")]);
+    let mut tls = listed.files.tls();
+    tls.crl_files = vec![listed.files.path("list.pem")];
     let material = tls.load(in_force.policy.provider()).unwrap();
     let log = Log::start();
     listed.acceptor.replace(TlsConfig::new(material, in_force.required_peer, in_force.policy));

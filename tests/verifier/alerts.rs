@@ -89,7 +89,9 @@ fn material(
     policy: &TlsPolicy,
 ) -> Material {
     let credentials = leaf.credentials(policy.provider()).unwrap();
-    Material::new(trust_bundle, credentials).with_revocation_lists(lists)
+    let mut material = Material::new(trust_bundle, credentials);
+    material.revocation_lists = lists;
+    material
 }
 
 fn acceptor(material: &Material, required: &str, policy: &TlsPolicy) -> TyphaAcceptor {

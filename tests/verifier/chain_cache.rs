@@ -384,8 +384,8 @@ async fn our_own_renewal_does_not_cost_the_peers_signatures() {
     let now = SystemTime::now();
     let of = |ca: &TestCa, required: RequiredIdentity, bundle: &[&TestCa], lists| {
         let trust_bundle = TrustBundle::from_der(bundle.iter().map(|ca| ca.root().clone())).unwrap();
-        let material = Material::new(trust_bundle, material(ca, &peer(&pair.root), &policy).credentials)
-            .with_revocation_lists(lists);
+        let mut material = Material::new(trust_bundle, material(ca, &peer(&pair.root), &policy).credentials);
+        material.revocation_lists = lists;
         TlsConfig::new(material, required, policy.clone())
     };
     let none = RevocationLists::none;

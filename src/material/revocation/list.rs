@@ -10,7 +10,7 @@ use crate::der::shortest_integer;
 use crate::material::warning::MaterialWarning;
 use crate::text::Timestamp;
 
-/// One list, whose signature is verified.
+/// One list, whose signature is verified. Its text also says when it was made (thisUpdate).
 pub struct RevocationList {
     pub(super) list: CertRevocationList<'static>,
     pub(super) issuer: String,
@@ -26,11 +26,6 @@ impl RevocationList {
     /// The CA that it is of, for people: `O="example", CN="ca"`.
     pub fn issuer(&self) -> &str {
         &self.issuer
-    }
-
-    /// When it was made (thisUpdate).
-    pub fn this_update(&self) -> UnixTime {
-        self.this_update
     }
 
     /// When it is to be replaced at the latest (nextUpdate).

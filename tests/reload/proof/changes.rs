@@ -111,7 +111,8 @@ impl Judge {
             _ => RevocationLists::none(),
         };
         let credentials = self.ca.issue(own).unwrap().credentials(provider).unwrap();
-        let material = Material::new(bundle, credentials).with_revocation_lists(revocation_lists);
+        let mut material = Material::new(bundle, credentials);
+        material.revocation_lists = revocation_lists;
         let name = if change == Some(Change::AnotherName) { "somebody-else" } else { self.peer_name };
         let is_stricter = change == Some(Change::AlgorithmWithdrawn);
         let policy = if is_stricter { &self.stricter_policy } else { &self.policy };

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::AlertDescription;
 use rustls_pki_types::UnixTime;
-use typha_tls::material::{Material, RevocationLists, RevocationPolicy};
+use typha_tls::material::{RevocationLists, RevocationPolicy};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{self, CertificateSpec, TestCa, TestClock, TestLeaf};
 use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
@@ -105,11 +105,8 @@ impl Site {
     }
 
     fn config(&self) -> TlsConfig {
-        let material = Material::new(
-            self.ca.trust_bundle().unwrap(),
-            self.judge.credentials(self.policy.provider()).unwrap(),
-        )
-        .with_revocation_lists(self.lists.clone());
+        let mut material = testing::material(&self.ca, &self.judge, self.policy.provider()).unwrap();
+        material.revocation_lists = self.lists.clone();
         let required = RequiredIdentity::common_name(PEER).unwrap();
         TlsConfig::new(material, required, self.policy.clone())
     }

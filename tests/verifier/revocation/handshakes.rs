@@ -15,7 +15,9 @@ const CA: &str = "calico-typha-ca";
 
 fn material(pki: &TestPki, leaf: &TestLeaf, lists: RevocationLists) -> Material {
     let trust_bundle = pki.ca.trust_bundle().unwrap();
-    Material::new(trust_bundle, leaf.credentials(&provider()).unwrap()).with_revocation_lists(lists)
+    let mut material = Material::new(trust_bundle, leaf.credentials(&provider()).unwrap());
+    material.revocation_lists = lists;
+    material
 }
 
 fn refused(judge: HandshakeResult, judged: HandshakeResult) -> (&'static str, AlertDescription) {
