@@ -107,7 +107,7 @@ impl fmt::Display for Timestamp {
 /// use typha_tls::error::WithCauses;
 /// use typha_tls::material::TrustBundle;
 ///
-/// let error = TrustBundle::from_pem_file("/nowhere/ca.pem").unwrap_err();
+/// let error = TrustBundle::from_file("/nowhere/ca.pem").unwrap_err();
 /// let text = WithCauses(&error).to_string();
 /// assert!(text.starts_with("/nowhere/ca.pem: it can not be read: "), "{text}");
 /// ```

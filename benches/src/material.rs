@@ -214,8 +214,8 @@ mod tests {
                 let mode = Mode { key, chain_length, ..Mode::STANDARD };
                 let mut material = Material::make(&dir.path().join("any"), mode).unwrap();
                 for files in [&material.typha, &material.felix, &material.memory] {
-                    TrustBundle::from_pem_file(&files.ca).unwrap();
-                    Credentials::from_pem_files(&files.chain, &files.key, &provider).unwrap();
+                    TrustBundle::from_file(&files.ca).unwrap();
+                    Credentials::from_files(&files.chain, &files.key, &provider).unwrap();
                     assert_eq!(certificates(&files.chain).len(), usize::from(chain_length) + 1);
                 }
                 let fresh = material.fresh(1, 3, 1.0).unwrap().remove(0).chains;

@@ -52,15 +52,15 @@ impl Credentials {
     ///
     /// [`MaterialError`] if a file can not be read or holds something else, if the key is encrypted or not the leaf's,
     /// or if the leaf does not come first.
-    pub fn from_pem_files(
+    pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        Self::from_files(ReadFile::new(chain.as_ref()), ReadFile::new(key.as_ref()), provider)
+        Self::of_files(ReadFile::new(chain.as_ref()), ReadFile::new(key.as_ref()), provider)
     }
 
-    pub(super) fn from_files(
+    pub(super) fn of_files(
         chain: ReadFile,
         key: ReadFile,
         provider: &CryptoProvider,
@@ -76,7 +76,7 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// As [`from_pem_files`](Self::from_pem_files).
+    /// As [`from_files`](Self::from_files).
     pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, MaterialError> {
         Self::parse_pem(chain, MEMORY, key, MEMORY, provider)
     }
@@ -85,7 +85,7 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// As [`from_pem_files`](Self::from_pem_files).
+    /// As [`from_files`](Self::from_files).
     pub fn from_der(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,

@@ -121,8 +121,8 @@ impl ReadFiles {
         revocation: RevocationPolicy,
         provider: &CryptoProvider,
     ) -> Result<Material, MaterialError> {
-        let trust_bundle = TrustBundle::from_file(self.ca)?;
-        let credentials = Credentials::from_files(self.cert, self.key, provider)?;
+        let trust_bundle = TrustBundle::of_file(self.ca)?;
+        let credentials = Credentials::of_files(self.cert, self.key, provider)?;
         let revocation_lists =
             RevocationLists::of_files(self.lists, &trust_bundle, provider)?.with_policy(revocation);
         Ok(Material { trust_bundle, credentials, revocation_lists })

@@ -85,11 +85,11 @@ impl TrustBundle {
     ///
     /// [`MaterialError`] if the file can not be read, holds no certificate or anything but certificates, or if any one
     /// of them is damaged: a CA that is skipped silently is an outage later.
-    pub fn from_pem_file(path: impl AsRef<Path>) -> Result<Self, MaterialError> {
-        Self::from_file(ReadFile::new(path.as_ref()))
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, MaterialError> {
+        Self::of_file(ReadFile::new(path.as_ref()))
     }
 
-    pub(super) fn from_file(file: ReadFile) -> Result<Self, MaterialError> {
+    pub(super) fn of_file(file: ReadFile) -> Result<Self, MaterialError> {
         let (pem, origin) = pem::contents(file)?;
         Self::parse_pem(&pem, &origin)
     }
@@ -98,7 +98,7 @@ impl TrustBundle {
     ///
     /// # Errors
     ///
-    /// As [`from_pem_file`](Self::from_pem_file).
+    /// As [`from_file`](Self::from_file).
     pub fn from_pem(pem: &[u8]) -> Result<Self, MaterialError> {
         Self::parse_pem(pem, MEMORY)
     }

@@ -24,7 +24,7 @@ fn pem_in_all_its_dresses() {
 fn a_bundle_from_a_file_and_from_der() {
     let (dir, first, second) = (Dir::new(), ca("first"), ca("second"));
     let file = dir.write("ca.pem", first.root_pem() + &second.root_pem());
-    assert_eq!(TrustBundle::from_pem_file(file).unwrap().subjects().len(), 2);
+    assert_eq!(TrustBundle::from_file(file).unwrap().subjects().len(), 2);
     assert_eq!(
         TrustBundle::from_der([first.root().clone(), second.root().clone()]).unwrap().subjects().len(),
         2
@@ -51,7 +51,7 @@ fn a_chain_is_sent_as_it_stands() {
 /// What a CA file that is refused says, after its name.
 fn bundle_error(dir: &Dir, text: &[u8]) -> (MaterialError, String) {
     let file = dir.write("ca.pem", text);
-    let error = TrustBundle::from_pem_file(&file).unwrap_err();
+    let error = TrustBundle::from_file(&file).unwrap_err();
     let text = error.to_string();
     let problem = text.strip_prefix(&format!("{}: ", file.display()));
     let problem = problem.unwrap_or_else(|| panic!("{text} does not begin with the file")).to_owned();

@@ -119,7 +119,7 @@ fn traditional(label: &str, key: &PrivateKeyDer<'_>) -> String {
 
 fn load_key(dir: &Dir, chain: &str, key: &str) -> Result<Credentials, MaterialError> {
     let (chain, key) = (dir.write("cert.pem", chain), dir.write("key.pem", key));
-    Credentials::from_pem_files(chain, key, &provider())
+    Credentials::from_files(chain, key, &provider())
 }
 
 fn days(days: u64) -> Duration {

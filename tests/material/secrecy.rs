@@ -106,7 +106,7 @@ async fn no_log_shows_the_key() {
     subscribers::let_all_be_asked();
     let guard = tracing::subscriber::set_default(subscriber);
     let credentials =
-        Credentials::from_pem_files(dir.path("cert.pem"), dir.path("key.pem"), &provider()).unwrap();
+        Credentials::from_files(dir.path("cert.pem"), dir.path("key.pem"), &provider()).unwrap();
     tracing::info!(?credentials);
     let other = TestPki::new().unwrap();
     for acceptor in [pki.acceptor().unwrap(), other.acceptor().unwrap()] {

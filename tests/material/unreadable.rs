@@ -44,7 +44,7 @@ fn a_large_file_is_read() {
     let dir = Dir::new();
     let pem = ca("ca").root_pem();
     let filler = "x".repeat(16 * 1024 * 1024 - pem.len() - 1);
-    let bundle = TrustBundle::from_pem_file(dir.write("ca.pem", format!("{filler}\n{pem}"))).unwrap();
+    let bundle = TrustBundle::from_file(dir.write("ca.pem", format!("{filler}\n{pem}"))).unwrap();
     assert_eq!(bundle.subjects().len(), 1);
 }
 

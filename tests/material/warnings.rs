@@ -136,7 +136,7 @@ fn a_key_that_others_can_read() {
         (0o777, true),
     ] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
-        let credentials = Credentials::from_pem_files(dir.path("cert.pem"), &key, &provider()).unwrap();
+        let credentials = Credentials::from_files(dir.path("cert.pem"), &key, &provider()).unwrap();
         let warnings = credentials.warnings(Role::Felix, UnixTime::now());
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         let expected = format!(

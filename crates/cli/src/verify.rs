@@ -100,7 +100,7 @@ type Prepared = (PeerVerifier, Vec<CertificateDer<'static>>);
 fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
     let policy = TlsPolicy::builder().build()?;
-    let bundle = TrustBundle::from_pem_file(&arguments.ca_file)?;
+    let bundle = TrustBundle::from_file(&arguments.ca_file)?;
     let chain =
         read_chain(&arguments.chain).map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
     let revocation = &arguments.revocation;

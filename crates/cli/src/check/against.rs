@@ -29,7 +29,7 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
         }
     };
     let Some(theirs) = current::usable(report, theirs, "against") else { return };
-    let bundle = TrustBundle::from_pem_file(&theirs.files.ca_file);
+    let bundle = TrustBundle::from_file(&theirs.files.ca_file);
     let Some(bundle) = report.usable(bundle, "against") else { return };
     let verifier =
         PeerVerifier::new(bundle, current.own_lists(), theirs.required_peer.clone(), &theirs.policy);

@@ -27,7 +27,7 @@ impl Current {
         let (files, provider) = (&settings.files, settings.policy.provider());
         report.info("required_peer", &format!("{} must present {}", local.peer(), settings.required_peer));
 
-        let bundle = report.usable(TrustBundle::from_pem_file(&files.ca_file), "ca_file");
+        let bundle = report.usable(TrustBundle::from_file(&files.ca_file), "ca_file");
         if let Some(bundle) = &bundle {
             for subject in bundle.subjects() {
                 report.info("trusted_ca", subject);
@@ -36,7 +36,7 @@ impl Current {
         }
         let lists = bundle.as_ref().and_then(|bundle| revocation_lists(report, bundle, &settings, now));
 
-        let credentials = Credentials::from_pem_files(&files.cert_file, &files.key_file, provider);
+        let credentials = Credentials::from_files(&files.cert_file, &files.key_file, provider);
         let credentials = report.usable(credentials, "cert_file_and_key_file");
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {

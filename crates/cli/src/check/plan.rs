@@ -85,7 +85,7 @@ impl Plan<'_> {
             self.new_warnings(report, &bundle.warnings(self.now), bundle.warnings(self.at));
             return Some(bundle);
         };
-        let bundle = report.usable(TrustBundle::from_pem_file(file), "with_ca_file")?;
+        let bundle = report.usable(TrustBundle::from_file(file), "with_ca_file")?;
         report.warnings(&format!("{}: {}", file.display(), self.then()), bundle.warnings(self.at));
         if self.current.bundle.is_some() {
             ca_changes::report(report, &self.current.settings.files.ca_file, file, self.at);

@@ -31,7 +31,7 @@ impl Felixes {
         let provider = tls.policy.provider();
         let mut material = Material::clone(&config.material);
         material.credentials = match (&plan.bad_cert_file, &plan.bad_key_file) {
-            (Some(chain), Some(key)) => Credentials::from_pem_files(chain, key, provider)?,
+            (Some(chain), Some(key)) => Credentials::from_files(chain, key, provider)?,
             _ => of_another_ca(&material.credentials, provider)?,
         };
         config.material = material.into();
