@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::parameters::{TlsParameters, TlsSettings, optional_seconds, text, unusable};
+use super::parameters::{TlsParameters, TlsSettings, unusable};
 use super::sources::Sources;
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
@@ -98,15 +98,15 @@ impl FelixConfig {
         let resolved = sources.resolve(KNOWN)?;
         let defaults = Self::default();
         for (parameter, instead) in OF_TYPHA {
-            if let Some(setting) = text(&resolved, parameter) {
+            if let Some(setting) = resolved.text(parameter) {
                 let source_of_value = setting.source.clone();
                 return Err(ConfigError::WrongEnd { parameter, source_of_value, instead });
             }
         }
-        let value = |parameter| text(&resolved, parameter).map(|setting| setting.value.clone());
+        let value = |parameter| resolved.text(parameter).map(|setting| setting.value.clone());
         Ok(Self {
             tls: TLS.read(&resolved, sources)?,
-            typha_addr: match text(&resolved, ADDRESS) {
+            typha_addr: match resolved.text(ADDRESS) {
                 Some(address) if address.value.parse::<HostPort>().is_err() => {
                     return Err(unusable(ADDRESS, address, "it is not of the form host:port"));
                 }
@@ -117,9 +117,9 @@ impl FelixConfig {
                 None => defaults.typha_k8s_namespace,
                 Some(_) => value(NAMESPACE).unwrap_or_default(),
             },
-            read_timeout: optional_seconds(&resolved, READ_TIMEOUT, defaults.read_timeout)?,
-            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
-            felix_hostname: match text(&resolved, HOSTNAME) {
+            read_timeout: resolved.optional_seconds(READ_TIMEOUT, defaults.read_timeout)?,
+            write_timeout: resolved.optional_seconds(WRITE_TIMEOUT, defaults.write_timeout)?,
+            felix_hostname: match resolved.text(HOSTNAME) {
                 Some(name) if !is_host_name(&name.value) => {
                     let problem = "it may have letters, digits, `_`, `.` and `-` only";
                     return Err(unusable(HOSTNAME, name, problem));

@@ -1,11 +1,12 @@
 //! The kinds of parameters, and the five of them that TLS takes.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, SetupError, shown};
 use super::sources::{Resolved, Setting, Sources};
-use crate::identity::{InvalidIdentity, RequiredIdentity};
+use crate::identity::RequiredIdentity;
 use crate::material::{MaterialError, TlsFiles};
 use crate::policy::{PolicyError, TlsPolicy};
 use crate::tls_config::TlsConfig;
@@ -89,23 +90,22 @@ impl TlsParameters {
         sources: &Sources,
     ) -> Result<Option<TlsSettings>, ConfigError> {
         let names = [self.ca_file, self.cert_file, self.key_file, self.common_name, self.uri_san];
-        let [ca_file, cert_file, key_file, common_name, uri_san] = names.map(|name| text(resolved, name));
-        let set: Vec<_> = names
-            .into_iter()
-            .filter_map(|name| {
-                text(resolved, name).map(|setting| format!("{name} (from {})", setting.source))
-            })
-            .collect();
-        if set.is_empty() {
+        let settings = names.map(|name| resolved.text(name));
+        if settings.iter().all(Option::is_none) {
             return Ok(None);
         }
-        let (Some(ca_file), Some(cert_file), Some(key_file), true) =
-            (ca_file, cert_file, key_file, common_name.is_some() || uri_san.is_some())
+        let [ca_file, cert_file, key_file, common_name, uri_san] = settings;
+        let (Some(ca_file), Some(cert_file), Some(key_file), Some(either)) =
+            (ca_file, cert_file, key_file, uri_san.or(common_name))
         else {
-            let mut missing: Vec<_> = [self.ca_file, self.cert_file, self.key_file]
-                .into_iter()
-                .filter(|name| text(resolved, name).is_none())
-                .collect();
+            let (mut set, mut missing) = (Vec::new(), Vec::new());
+            for (name, setting) in names.into_iter().zip(settings) {
+                match setting {
+                    Some(setting) => set.push(format!("{name} (from {})", setting.source)),
+                    None if name == self.common_name || name == self.uri_san => {}
+                    None => missing.push(name),
+                }
+            }
             if common_name.is_none() && uri_san.is_none() {
                 missing.push(self.either_name);
             }
@@ -116,33 +116,13 @@ impl TlsParameters {
             file(self.cert_file, cert_file)?,
             file(self.key_file, key_file)?,
         );
-        let required_peer = self.identity(common_name, uri_san)?;
+        let [name, uri] = [common_name, uri_san].map(|setting| setting.map(|setting| &*setting.value));
+        let required_peer = RequiredIdentity::new(name, uri).map_err(|problem| {
+            // Any Common Name can be required but the empty one, which counts as not set.
+            unusable(if uri_san.is_some() { self.uri_san } else { self.common_name }, either, problem)
+        })?;
         let loaded = Some(Box::new((files.clone(), required_peer.clone())));
         Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)?, loaded }))
-    }
-
-    fn identity(
-        &self,
-        common_name: Option<&Setting>,
-        uri_san: Option<&Setting>,
-    ) -> Result<RequiredIdentity, ConfigError> {
-        let [name, uri] = [common_name, uri_san].map(|setting| setting.map(|setting| &*setting.value));
-        RequiredIdentity::new(name, uri).map_err(|problem| {
-            let (parameter, setting) = match problem {
-                InvalidIdentity::EmptyCommonName | InvalidIdentity::NothingRequired => {
-                    (self.common_name, common_name)
-                }
-                _ => (self.uri_san, uri_san),
-            };
-            match setting {
-                Some(setting) => unusable(parameter, setting, problem),
-                None => ConfigError::Incomplete {
-                    names: self.either_name,
-                    set: Vec::new(),
-                    missing: vec![self.either_name],
-                },
-            }
-        })
     }
 }
 
@@ -169,70 +149,72 @@ fn policy(sources: &Sources) -> Result<TlsPolicy, ConfigError> {
     })
 }
 
-/// The setting of a text parameter, unless it is `none`.
-pub(super) fn text<'a>(resolved: &'a Resolved, parameter: &'static str) -> Option<&'a Setting> {
-    resolved.get(parameter).filter(|setting| !is_none(setting))
-}
+impl Resolved {
+    /// The setting of a text parameter, unless it is `none`.
+    pub(super) fn text(&self, parameter: &'static str) -> Option<&Setting> {
+        self.get(parameter).filter(|setting| !is_none(setting))
+    }
 
-/// A number of seconds, decimals allowed; `none` is 0.
-pub(super) fn seconds(
-    resolved: &Resolved,
-    parameter: &'static str,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    // About 30 years: what a clock of the process can look ahead.
-    const MAX: f64 = 1e9;
-    match resolved.get(parameter) {
-        None => Ok(default),
-        Some(setting) if is_none(setting) => Ok(Duration::ZERO),
-        Some(setting) => match setting.value.trim().parse() {
-            // Less than a nanosecond would be 0, which means something else.
-            Ok(seconds) if seconds == 0.0 || (1e-9..=MAX).contains(&seconds) => {
-                Ok(Duration::from_secs_f64(seconds))
+    /// A number of seconds, decimals allowed; `none` is 0.
+    pub(super) fn seconds(
+        &self,
+        parameter: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        // About 30 years: what a clock of the process can look ahead.
+        const MAX: f64 = 1e9;
+        match self.get(parameter) {
+            None => Ok(default),
+            Some(setting) if is_none(setting) => Ok(Duration::ZERO),
+            Some(setting) => match setting.value.trim().parse() {
+                // Less than a nanosecond would be 0, which means something else.
+                Ok(seconds) if seconds == 0.0 || (1e-9..=MAX).contains(&seconds) => {
+                    Ok(Duration::from_secs_f64(seconds))
+                }
+                _ => Err(unusable(parameter, setting, "it is not a number of seconds from 0 to 1000000000")),
+            },
+        }
+    }
+
+    /// As [`seconds`](Self::seconds), but 0 makes no sense.
+    pub(super) fn positive_seconds(
+        &self,
+        parameter: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        match (self.seconds(parameter, default)?, self.get(parameter)) {
+            (Duration::ZERO, Some(setting)) => Err(unusable(parameter, setting, "it must be greater than 0")),
+            (duration, _) => Ok(duration),
+        }
+    }
+
+    /// As [`seconds`](Self::seconds), but 0 means no bound.
+    pub(super) fn optional_seconds(
+        &self,
+        parameter: &'static str,
+        default: Option<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let duration = self.seconds(parameter, default.unwrap_or_default())?;
+        Ok((!duration.is_zero()).then_some(duration))
+    }
+
+    /// A whole number in decimal; `none` is 0.
+    pub(super) fn integer(
+        &self,
+        parameter: &'static str,
+        range: RangeInclusive<u32>,
+        default: u32,
+    ) -> Result<u32, ConfigError> {
+        let Some(setting) = self.get(parameter) else { return Ok(default) };
+        let text = if is_none(setting) { "0" } else { setting.value.trim() };
+        // Go reads a leading 0 as octal; rather than one of two meanings, it has none here.
+        let is_decimal = text == "0" || !text.starts_with('0');
+        match text.parse() {
+            Ok(number) if is_decimal && range.contains(&number) => Ok(number),
+            _ => {
+                let problem = format!("it is not a decimal number from {} to {}", range.start(), range.end());
+                Err(unusable(parameter, setting, problem))
             }
-            _ => Err(unusable(parameter, setting, "it is not a number of seconds from 0 to 1000000000")),
-        },
-    }
-}
-
-/// As [`seconds`], but 0 makes no sense.
-pub(super) fn positive_seconds(
-    resolved: &Resolved,
-    parameter: &'static str,
-    default: Duration,
-) -> Result<Duration, ConfigError> {
-    match (seconds(resolved, parameter, default)?, resolved.get(parameter)) {
-        (Duration::ZERO, Some(setting)) => Err(unusable(parameter, setting, "it must be greater than 0")),
-        (duration, _) => Ok(duration),
-    }
-}
-
-/// As [`seconds`], but 0 means no bound.
-pub(super) fn optional_seconds(
-    resolved: &Resolved,
-    parameter: &'static str,
-    default: Option<Duration>,
-) -> Result<Option<Duration>, ConfigError> {
-    let duration = seconds(resolved, parameter, default.unwrap_or_default())?;
-    Ok((!duration.is_zero()).then_some(duration))
-}
-
-/// A whole number in decimal; `none` is 0.
-pub(super) fn integer(
-    resolved: &Resolved,
-    parameter: &'static str,
-    range: std::ops::RangeInclusive<u32>,
-    default: u32,
-) -> Result<u32, ConfigError> {
-    let Some(setting) = resolved.get(parameter) else { return Ok(default) };
-    let text = if is_none(setting) { "0" } else { setting.value.trim() };
-    // Go reads a leading 0 as octal; rather than one of two meanings, it has none here.
-    let is_decimal = text == "0" || !text.starts_with('0');
-    match text.parse() {
-        Ok(number) if is_decimal && range.contains(&number) => Ok(number),
-        _ => {
-            let problem = format!("it is not a decimal number from {} to {}", range.start(), range.end());
-            Err(unusable(parameter, setting, problem))
         }
     }
 }

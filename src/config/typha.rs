@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::parameters::{
-    TlsParameters, TlsSettings, integer, optional_seconds, positive_seconds, seconds, text, unusable,
-};
+use super::parameters::{TlsParameters, TlsSettings, unusable};
 use super::sources::Sources;
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
@@ -108,33 +106,29 @@ impl TyphaConfig {
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let resolved = sources.resolve(KNOWN)?;
         let defaults = Self::default();
-        let seconds = |name, default| seconds(&resolved, name, default);
-        let positive_seconds = |name, default| positive_seconds(&resolved, name, default);
-        let integer = |name, range, default| integer(&resolved, name, range, default);
-        let server_port = match integer(PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
+        let server_port = match resolved.integer(PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
             Ok(0) | Err(_) => DEFAULT_PORT,
             Ok(port) => port,
         };
-        let count = |name, default| integer(name, 1..=u32::MAX, default);
+        let count = |name, default| resolved.integer(name, 1..=u32::MAX, default);
         Ok(Self {
             tls: TLS.read(&resolved, sources)?,
-            server_host: match text(&resolved, HOST) {
+            server_host: match resolved.text(HOST) {
                 Some(host) if !is_host(&host.value) => {
                     return Err(unusable(HOST, host, "it is neither an IP address nor a host name"));
                 }
                 host => host.map(|host| host.value.clone()),
             },
             server_port,
-            handshake_timeout: positive_seconds(HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
-            write_timeout: optional_seconds(&resolved, WRITE_TIMEOUT, defaults.write_timeout)?,
+            handshake_timeout: resolved.positive_seconds(HANDSHAKE_TIMEOUT, defaults.handshake_timeout)?,
+            write_timeout: resolved.optional_seconds(WRITE_TIMEOUT, defaults.write_timeout)?,
             max_connections_upper_limit: count(UPPER_LIMIT, defaults.max_connections_upper_limit)?,
             max_connections_lower_limit: count(LOWER_LIMIT, defaults.max_connections_lower_limit)?,
-            connection_drop_interval: positive_seconds(DROP_INTERVAL, defaults.connection_drop_interval)?,
-            shutdown_timeout: seconds(SHUTDOWN_TIMEOUT, defaults.shutdown_timeout)?,
-            shutdown_connection_drop_interval_max: seconds(
-                SHUTDOWN_INTERVAL,
-                defaults.shutdown_connection_drop_interval_max,
-            )?,
+            connection_drop_interval: resolved
+                .positive_seconds(DROP_INTERVAL, defaults.connection_drop_interval)?,
+            shutdown_timeout: resolved.seconds(SHUTDOWN_TIMEOUT, defaults.shutdown_timeout)?,
+            shutdown_connection_drop_interval_max: resolved
+                .seconds(SHUTDOWN_INTERVAL, defaults.shutdown_connection_drop_interval_max)?,
             sources: Some(sources.clone()),
         })
     }

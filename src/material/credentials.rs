@@ -126,14 +126,13 @@ impl Credentials {
             let origin = chain_origin.to_owned();
             move |source| MaterialError::Certificate { origin, position: index + 1, source }
         };
-        let leaf = chain.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.to_owned()))?;
-        let leaf = Certificate::parse(leaf).map_err(malformed(0))?;
-        let identity = PeerIdentity::read(&leaf).map_err(malformed(0))?;
+        let parsed =
+            chain.iter().enumerate().map(|(index, der)| Certificate::parse(der).map_err(malformed(index)));
+        let certificates = parsed.collect::<Result<Vec<_>, _>>()?;
+        let leaf =
+            certificates.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.to_owned()))?;
+        let identity = PeerIdentity::read(leaf).map_err(malformed(0))?;
         let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-        let mut public_keys = Vec::new();
-        for (index, certificate) in chain.iter().enumerate() {
-            public_keys.push(Certificate::parse(certificate).map_err(malformed(index))?.public_key_info());
-        }
         let key = provider
             .key_provider
             .load_private_key(key)
@@ -141,7 +140,7 @@ impl Credentials {
         // A provider that can not tell the public key is not one that this crate brings.
         if let Some(public_key) = key.public_key() {
             let (chain, key) = (chain_origin.to_owned(), key_origin.to_owned());
-            match public_keys.iter().position(|&known| *known == *public_key) {
+            match certificates.iter().position(|known| *known.public_key_info() == *public_key) {
                 Some(0) => {}
                 Some(index) => return Err(MaterialError::LeafNotFirst { chain, key, position: index + 1 }),
                 None => return Err(MaterialError::KeyMismatch { chain, key }),

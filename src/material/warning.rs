@@ -1,17 +1,21 @@
 //! What is usable but will probably not do what its owner expects.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use rustls_pki_types::UnixTime;
+use thiserror::Error;
 
 use crate::text::Timestamp;
 
 /// Something about usable material that its owner should know. The text says what it means and what to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum MaterialWarning {
     /// A CA of the bundle has expired.
+    #[error(
+        "the CA {subject} expired at {}: nothing it issued is accepted; remove it, or add its successor",
+        Timestamp(*not_after)
+    )]
     CaExpired {
         /// Its subject.
         subject: String,
@@ -19,6 +23,10 @@ pub enum MaterialWarning {
         not_after: UnixTime,
     },
     /// A CA of the bundle is not valid yet.
+    #[error(
+        "the CA {subject} is not valid before {}: nothing it issued is accepted until then; check the clock",
+        Timestamp(*not_before)
+    )]
     CaNotYetValid {
         /// Its subject.
         subject: String,
@@ -26,6 +34,7 @@ pub enum MaterialWarning {
         not_before: UnixTime,
     },
     /// The private key can be read by every user of the machine.
+    #[error("the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it", path.display())]
     KeyAccessibleByOthers {
         /// The key file.
         path: PathBuf,
@@ -33,6 +42,10 @@ pub enum MaterialWarning {
         mode: u32,
     },
     /// Our own leaf has expired.
+    #[error(
+        "our certificate {subject} expired at {}: every peer will refuse it; issue a new one",
+        Timestamp(*not_after)
+    )]
     LeafExpired {
         /// Its subject.
         subject: String,
@@ -40,11 +53,18 @@ pub enum MaterialWarning {
         not_after: UnixTime,
     },
     /// Our own leaf is marked as a CA.
+    #[error(
+        "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the cA flag"
+    )]
     LeafIsCa {
         /// Its subject.
         subject: String,
     },
     /// Our own leaf has an extended key usage without the one of its role.
+    #[error(
+        "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; issue one \
+         with it"
+    )]
     LeafLacksPurpose {
         /// Its subject.
         subject: String,
@@ -52,6 +72,10 @@ pub enum MaterialWarning {
         purpose: &'static str,
     },
     /// Our own leaf is not valid yet.
+    #[error(
+        "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the clock",
+        Timestamp(*not_before)
+    )]
     LeafNotYetValid {
         /// Its subject.
         subject: String,
@@ -59,8 +83,16 @@ pub enum MaterialWarning {
         not_before: UnixTime,
     },
     /// There is no revocation list, and who is on none is to be refused: that is everybody.
+    #[error(
+        "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; add \
+         the lists of the CAs"
+    )]
     NoRevocationList,
     /// An entry of the bundle is no CA.
+    #[error(
+        "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; put the CA that \
+         issued it there"
+    )]
     NotACa {
         /// Its subject.
         subject: String,
@@ -68,6 +100,15 @@ pub enum MaterialWarning {
         why: &'static str,
     },
     /// A revocation list is past its nextUpdate.
+    #[error(
+        "the revocation list of {issuer} was to be replaced by {}: {}; install a current one",
+        Timestamp(*next_update),
+        if *refuses {
+            "every peer with a certificate of that CA will be refused"
+        } else {
+            "it is still used, but does not know who was revoked since"
+        }
+    )]
     RevocationListExpired {
         /// The CA that it is of.
         issuer: String,
@@ -78,6 +119,10 @@ pub enum MaterialWarning {
         refuses: bool,
     },
     /// A revocation list says that it will be made in the future.
+    #[error(
+        "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
+        Timestamp(*this_update)
+    )]
     RevocationListNotYetValid {
         /// The CA that it is of.
         issuer: String,
@@ -85,6 +130,12 @@ pub enum MaterialWarning {
         this_update: UnixTime,
     },
     /// A revocation list was made before the one of the same CA that it is to replace.
+    #[error(
+        "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know who was \
+         revoked since; install the current one, or restart if it is meant",
+        Timestamp(*this_update),
+        Timestamp(*in_force)
+    )]
     RevocationListOlder {
         /// The CA that it is of.
         issuer: String,
@@ -95,6 +146,10 @@ pub enum MaterialWarning {
     },
     /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted
     /// all the same.
+    #[error(
+        "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is accepted all \
+         the same; remove it from there"
+    )]
     RevokedCaInBundle {
         /// Its subject.
         subject: String,
@@ -120,89 +175,6 @@ impl MaterialWarning {
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
             Self::RevocationListOlder { .. } => "revocation_list_older",
             Self::RevokedCaInBundle { .. } => "revoked_ca_in_bundle",
-        }
-    }
-}
-
-impl fmt::Display for MaterialWarning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CaExpired { subject, not_after } => {
-                write!(
-                    f,
-                    "the CA {subject} expired at {}: nothing it issued is accepted; ",
-                    Timestamp(*not_after)
-                )?;
-                f.write_str("remove it, or add its successor")
-            }
-            Self::CaNotYetValid { subject, not_before } => write!(
-                f,
-                "the CA {subject} is not valid before {}: nothing it issued is accepted until then; check the clock",
-                Timestamp(*not_before)
-            ),
-            Self::KeyAccessibleByOthers { path, mode } => write!(
-                f,
-                "the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it",
-                path.display()
-            ),
-            Self::LeafExpired { subject, not_after } => write!(
-                f,
-                "our certificate {subject} expired at {}: every peer will refuse it; issue a new one",
-                Timestamp(*not_after)
-            ),
-            Self::LeafIsCa { subject } => write!(
-                f,
-                "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the \
-                 cA flag"
-            ),
-            Self::LeafLacksPurpose { subject, purpose } => write!(
-                f,
-                "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; \
-                 issue one with it"
-            ),
-            Self::LeafNotYetValid { subject, not_before } => write!(
-                f,
-                "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the \
-                 clock",
-                Timestamp(*not_before)
-            ),
-            Self::NoRevocationList => f.write_str(
-                "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will \
-                 be; add the lists of the CAs",
-            ),
-            Self::NotACa { subject, why } => write!(
-                f,
-                "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; \
-                 put the CA that issued it there"
-            ),
-            Self::RevocationListExpired { issuer, next_update, refuses } => {
-                let meaning = if *refuses {
-                    "every peer with a certificate of that CA will be refused"
-                } else {
-                    "it is still used, but does not know who was revoked since"
-                };
-                let due = Timestamp(*next_update);
-                write!(f, "the revocation list of {issuer} was to be replaced by {due}: {meaning}; install a current \
-                           one")
-            }
-            Self::RevocationListNotYetValid { issuer, this_update } => write!(
-                f,
-                "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the \
-                 clock",
-                Timestamp(*this_update)
-            ),
-            Self::RevocationListOlder { issuer, this_update, in_force } => write!(
-                f,
-                "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know \
-                 who was revoked since; install the current one, or restart if it is meant",
-                Timestamp(*this_update),
-                Timestamp(*in_force)
-            ),
-            Self::RevokedCaInBundle { subject, issuer } => write!(
-                f,
-                "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is \
-                 accepted all the same; remove it from there"
-            ),
         }
     }
 }
