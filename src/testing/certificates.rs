@@ -130,28 +130,21 @@ impl From<Purpose> for ExtendedKeyUsagePurpose {
 /// Valid from an hour ago to a day ahead, with a P-256 key, unless said otherwise.
 #[derive(Clone, Debug)]
 pub struct CertificateSpec {
+    /// Without the names: what is given as one may not be valid.
+    params: CertificateParams,
     common_names: Vec<(StringType, String)>,
     uri_sans: Vec<String>,
     dns_sans: Vec<String>,
-    ip_sans: Vec<IpAddr>,
-    purposes: Vec<Purpose>,
-    not_before: SystemTime,
-    not_after: SystemTime,
     key_type: KeyType,
-    is_ca: IsCa,
-    key_usages: Vec<KeyUsagePurpose>,
-    serial_number: Option<Vec<u8>>,
-    extensions: Vec<(Vec<u64>, bool, Vec<u8>)>,
 }
 
 impl CertificateSpec {
     /// A CA.
     pub fn ca(common_name: &str) -> Self {
-        Self {
-            is_ca: IsCa::Ca(BasicConstraints::Unconstrained),
-            key_usages: vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign],
-            ..Self::unnamed().common_name(common_name)
-        }
+        let mut spec = Self::leaf(common_name);
+        spec.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        spec.params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        spec
     }
 
     /// A leaf without extended key usage, which may be used by either end.
@@ -161,21 +154,14 @@ impl CertificateSpec {
 
     /// A leaf with an empty subject.
     pub fn unnamed() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.use_authority_key_identifier_extension = true;
+        let (common_names, uri_sans, dns_sans) = (Vec::new(), Vec::new(), Vec::new());
+        let spec = Self { params, common_names, uri_sans, dns_sans, key_type: KeyType::default() };
         let now = SystemTime::now();
-        Self {
-            common_names: Vec::new(),
-            uri_sans: Vec::new(),
-            dns_sans: Vec::new(),
-            ip_sans: Vec::new(),
-            purposes: Vec::new(),
-            not_before: now - Duration::from_secs(3600),
-            not_after: now + Duration::from_secs(24 * 3600),
-            key_type: KeyType::default(),
-            is_ca: IsCa::NoCa,
-            key_usages: vec![KeyUsagePurpose::DigitalSignature],
-            serial_number: None,
-            extensions: Vec::new(),
-        }
+        spec.valid(now - Duration::from_secs(3600), now + Duration::from_secs(24 * 3600))
     }
 
     /// Adds a Common Name; there can be two, of which the last counts.
@@ -208,22 +194,22 @@ impl CertificateSpec {
     /// Adds an IP address SAN.
     #[must_use]
     pub fn ip_san(mut self, address: IpAddr) -> Self {
-        self.ip_sans.push(address);
+        self.params.subject_alt_names.push(SanType::IpAddress(address));
         self
     }
 
     /// Adds a purpose to the extended key usage.
     #[must_use]
     pub fn purpose(mut self, purpose: Purpose) -> Self {
-        self.purposes.push(purpose);
+        self.params.extended_key_usages.push(purpose.into());
         self
     }
 
     /// Sets the validity; certificates know whole seconds.
     #[must_use]
     pub fn valid(mut self, not_before: SystemTime, not_after: SystemTime) -> Self {
-        self.not_before = not_before;
-        self.not_after = not_after;
+        self.params.not_before = not_before.into();
+        self.params.not_after = not_after.into();
         self
     }
 
@@ -237,50 +223,49 @@ impl CertificateSpec {
     /// Of a CA: how many CAs may stand between it and a leaf.
     #[must_use]
     pub fn path_length(mut self, length: u8) -> Self {
-        self.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
+        self.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
         self
     }
 
     /// Drops the cA flag.
     #[must_use]
     pub fn without_ca_flag(mut self) -> Self {
-        self.is_ca = IsCa::NoCa;
+        self.params.is_ca = IsCa::NoCa;
         self
     }
 
     /// Drops keyCertSign from the key usage.
     #[must_use]
     pub fn without_key_cert_sign(mut self) -> Self {
-        self.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        self.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         self
     }
 
     /// Of a CA: drops cRLSign from the key usage.
     #[must_use]
     pub fn without_crl_sign(mut self) -> Self {
-        self.key_usages.retain(|usage| *usage != KeyUsagePurpose::CrlSign);
+        self.params.key_usages.retain(|usage| *usage != KeyUsagePurpose::CrlSign);
         self
     }
 
     /// Sets the serial number, a positive number in octets; it follows from the key otherwise.
     #[must_use]
     pub fn serial_number(mut self, octets: &[u8]) -> Self {
-        self.serial_number = Some(octets.to_vec());
+        self.params.serial_number = Some(SerialNumber::from_slice(octets));
         self
     }
 
     /// Adds an extension: object identifier, criticality, DER value.
     #[must_use]
     pub fn extension(mut self, oid: &[u64], critical: bool, value: &[u8]) -> Self {
-        self.extensions.push((oid.to_vec(), critical, value.to_vec()));
+        let mut extension = CustomExtension::from_oid_content(oid, value.to_vec());
+        extension.set_criticality(critical);
+        self.params.custom_extensions.push(extension);
         self
     }
 
     fn params(&self) -> Result<CertificateParams, rcgen::Error> {
-        let mut params = CertificateParams::default();
-        params.not_before = self.not_before.into();
-        params.not_after = self.not_after.into();
-        params.distinguished_name = DistinguishedName::new();
+        let mut params = self.params.clone();
         for (index, (string_type, name)) in self.common_names.iter().enumerate() {
             // rcgen keeps one attribute of a type; the same object identifier written out is another one to it.
             let attribute =
@@ -292,17 +277,6 @@ impl CertificateSpec {
         }
         for name in &self.dns_sans {
             params.subject_alt_names.push(SanType::DnsName(name.as_str().try_into()?));
-        }
-        params.subject_alt_names.extend(self.ip_sans.iter().copied().map(SanType::IpAddress));
-        params.is_ca = self.is_ca;
-        params.key_usages = self.key_usages.clone();
-        params.serial_number = self.serial_number.as_deref().map(SerialNumber::from_slice);
-        params.extended_key_usages = self.purposes.iter().copied().map(Into::into).collect();
-        params.use_authority_key_identifier_extension = true;
-        for (oid, critical, value) in &self.extensions {
-            let mut extension = CustomExtension::from_oid_content(oid, value.clone());
-            extension.set_criticality(*critical);
-            params.custom_extensions.push(extension);
         }
         Ok(params)
     }
