@@ -2,6 +2,9 @@
 //! the configuration file is read.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
 
 use crate::material::{Dir, PLACES, Place, assert_unusable};
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
@@ -284,6 +287,19 @@ fn the_policy_of_the_process() {
     let list = "TLS_AES_256_GCM_SHA384,TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256";
     let two = policy(&[("TLS_CIPHER_SUITES", list)]).unwrap();
     assert_eq!(two.cipher_suites().collect::<Vec<_>>().join(","), list);
+}
+
+#[test]
+fn the_provider_of_the_program() {
+    let dir = Dir::new();
+    let mut provider = CryptoProvider::clone(TlsPolicy::builder().build().unwrap().provider());
+    provider.cipher_suites.truncate(1);
+    for end in ENDS {
+        let settings = end.settings(&dir);
+        let sources = Place::File.only(&dir, end.prefix, &borrowed(&settings));
+        let tls = (end.load)(&sources.with_provider(Arc::new(provider.clone()))).unwrap().unwrap();
+        assert_eq!(tls.policy.cipher_suites().collect::<Vec<_>>(), ["TLS_AES_128_GCM_SHA256"]);
+    }
 }
 
 #[test]
