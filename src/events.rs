@@ -49,7 +49,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 peer_address = peer_address.map(tracing::field::display),
                 matched_by = stream.peer().matched_by().as_str(),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
-                uri_sans = %QuotedList(identity.uri_san_list()),
+                uri_sans = %QuotedList(&identity.uri_sans),
                 ca = stream.peer().ca(),
                 serial = stream.peer().serial(),
                 sha256 = stream.peer().sha256(),

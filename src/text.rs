@@ -1,11 +1,7 @@
-//! How untrusted text and points in time are shown: escaped, cut, and in one format.
+//! How untrusted text is shown, escaped and cut, and errors with their causes.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
-
-use rustls_pki_types::UnixTime;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Shows text that a peer or a file controls: in quotes, with everything outside printable ASCII escaped, cut after 120
 /// characters. The result can neither break a log line nor fake another one.
@@ -82,23 +78,6 @@ pub(crate) fn hex(octets: &[u8]) -> String {
     })
 }
 
-/// Shows a point in time as RFC 3339 in UTC.
-pub(crate) struct Timestamp(pub(crate) UnixTime);
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let formatted = i64::try_from(seconds)
-            .ok()
-            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
-            .and_then(|moment| moment.format(&Rfc3339).ok());
-        match formatted {
-            Some(text) => f.write_str(&text),
-            None => write!(f, "{seconds} s after 1970"),
-        }
-    }
-}
-
 /// Shows an error and all of its causes on one line, each once.
 ///
 /// The errors of this crate do not repeat their `source()` in their own text, so that neither does this.
@@ -128,8 +107,6 @@ impl fmt::Display for WithCauses<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -149,13 +126,5 @@ mod tests {
         assert_eq!(QuotedList::<&str>(&[]).to_string(), "[]");
         assert_eq!(QuotedList(&["a", "b", "c"]).to_string(), r#"["a", "b", "c"]"#);
         assert_eq!(QuotedList(&["a"; 9]).to_string(), r#"["a", "a", "a", 6 more]"#);
-    }
-
-    #[test]
-    fn times_are_rfc_3339() {
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000));
-        assert_eq!(Timestamp(time).to_string(), "2023-11-14T22:13:20Z");
-        let absurd = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
-        assert_eq!(Timestamp(absurd).to_string(), "18446744073709551615 s after 1970");
     }
 }

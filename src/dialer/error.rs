@@ -11,7 +11,8 @@ use thiserror::Error;
 use super::endpoint::{DiscoveryError, TyphaEndpoint};
 use crate::error::HandshakeError;
 use crate::identity::PeerIdentity;
-use crate::text::{Timestamp, WithCauses};
+use crate::text::WithCauses;
+use crate::time::Timestamp;
 
 /// Why no Typha could be connected to. The text has the last reason of each Typha that was tried;
 /// [`attempts`](Self::attempts) has every attempt.

@@ -51,10 +51,6 @@ impl PeerIdentity {
         let names = self.common_name.iter().chain(&self.uri_sans);
         names.map(|name| name.len() + size_of_val(name)).sum()
     }
-
-    pub(crate) fn uri_san_list(&self) -> &[Box<str>] {
-        &self.uri_sans
-    }
 }
 
 impl fmt::Display for PeerIdentity {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 
 /// Something about usable material that its owner should know. The text says what it means and what to do.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]

@@ -2,7 +2,7 @@
 
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 use crate::tls_config::TlsConfig;
 use crate::verifier::{PeerVerifier, Rejection};
 

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::state::{CertificateLifetime, OWN_LEAF};
 use crate::material::MaterialWarning;
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

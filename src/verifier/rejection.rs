@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::certificate::MalformedCertificate;
 use crate::identity::{IdentityMismatch, PeerIdentity};
 use crate::role::Role;
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 
 /// Why a peer is not accepted: one variant for each cause that an operator acts on differently.
 ///

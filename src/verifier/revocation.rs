@@ -10,7 +10,7 @@ use super::verified::Validity;
 use crate::certificate::{Certificate, MalformedCertificate, subject_text};
 use crate::der::{DerReader, SEQUENCE};
 use crate::material::{BundleEntry, RevocationLists};
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 
 /// Looks up every certificate of the path that the policy asks for, in the list of its issuer. Returns the last moment
 /// for which the answers hold. `anchor` is the CA at the end of the path, which is not looked up.

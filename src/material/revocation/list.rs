@@ -8,7 +8,7 @@ use webpki::CertRevocationList;
 use super::policy::RevocationPolicy;
 use crate::der::shortest_integer;
 use crate::material::warning::MaterialWarning;
-use crate::text::Timestamp;
+use crate::time::Timestamp;
 
 /// One list, whose signature is verified. Its text also says when it was made (thisUpdate).
 pub struct RevocationList {
