@@ -81,19 +81,10 @@ impl TestPki {
     /// [`PkiError`] if the system gives no randomness.
     pub fn new() -> Result<Self, PkiError> {
         let ca = TestCa::new(CertificateSpec::ca("calico-typha-ca"))?;
-        Ok(Self {
-            felix: ca.issue(
-                CertificateSpec::leaf(FELIX_COMMON_NAME)
-                    .uri_san(FELIX_SPIFFE_ID)
-                    .purpose(Purpose::ClientAuth),
-            )?,
-            typha: ca.issue(
-                CertificateSpec::leaf(TYPHA_COMMON_NAME)
-                    .uri_san(TYPHA_SPIFFE_ID)
-                    .purpose(Purpose::ServerAuth),
-            )?,
-            ca,
-        })
+        let leaf = |name, id, purpose| ca.issue(CertificateSpec::leaf(name).uri_san(id).purpose(purpose));
+        let felix = leaf(FELIX_COMMON_NAME, FELIX_SPIFFE_ID, Purpose::ClientAuth)?;
+        let typha = leaf(TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID, Purpose::ServerAuth)?;
+        Ok(Self { ca, felix, typha })
     }
 
     /// An acceptor that requires the name or the SPIFFE ID of [`felix`](Self::felix).
@@ -125,9 +116,7 @@ pub fn acceptor(
     typha: &TestLeaf,
     required: RequiredIdentity,
 ) -> Result<TyphaAcceptor, PkiError> {
-    let policy = TlsPolicy::builder().build()?;
-    let material = material(felix_ca, typha, policy.provider())?;
-    Ok(TyphaAcceptor::new(TlsConfig::new(material, required, policy)))
+    Ok(TyphaAcceptor::new(config(felix_ca, typha, required)?))
 }
 
 /// A connector that presents `felix` and requires of Typha a certificate of `typha_ca` with the identity `required`.
@@ -140,9 +129,12 @@ pub fn connector(
     felix: &TestLeaf,
     required: RequiredIdentity,
 ) -> Result<FelixConnector, PkiError> {
+    Ok(FelixConnector::new(config(typha_ca, felix, required)?))
+}
+
+fn config(peer_ca: &TestCa, leaf: &TestLeaf, required: RequiredIdentity) -> Result<TlsConfig, PkiError> {
     let policy = TlsPolicy::builder().build()?;
-    let material = material(typha_ca, felix, policy.provider())?;
-    Ok(FelixConnector::new(TlsConfig::new(material, required, policy)))
+    Ok(TlsConfig::new(material(peer_ca, leaf, policy.provider())?, required, policy))
 }
 
 /// What an end that trusts `peer_ca` and presents `leaf` is built of.

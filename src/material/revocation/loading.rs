@@ -24,7 +24,7 @@ const EXPECTED: Expected = Expected {
 /// What the files hold, before anything in it is believed.
 #[derive(Default)]
 pub(super) struct Unverified {
-    lists: Vec<Found<CertificateRevocationListDer<'static>>>,
+    pub(super) lists: Vec<Found<CertificateRevocationListDer<'static>>>,
     certificates: Vec<Found<CertificateDer<'static>>>,
 }
 
@@ -56,10 +56,6 @@ impl Unverified {
     pub(super) fn add_list(&mut self, list: &CertificateRevocationListDer<'_>) {
         let index = self.lists.len();
         self.lists.push(Found::new(MEMORY, index, list.to_vec().into()));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.lists.is_empty()
     }
 
     /// Believes what CAs of the bundle, or CAs below them, have signed; anything else is an error.

@@ -105,7 +105,7 @@ impl RevocationLists {
     ) -> Result<Self, MaterialError> {
         let mut unverified = Unverified::default();
         lists.into_iter().for_each(|list| unverified.add_list(&list));
-        if unverified.is_empty() {
+        if unverified.lists.is_empty() {
             return Err(MaterialError::NoRevocationList(MEMORY.to_owned()));
         }
         Self::verified(unverified, issuers, provider)
