@@ -94,7 +94,7 @@ async fn meet(
 fn describe(outcome: &Result<AuthenticatedStream<TcpStream>, HandshakeError>) -> String {
     match outcome {
         Ok(stream) => format!("accepted {} over {}", stream.peer(), stream.tls()),
-        Err(error) => format!("{}: {error}", error.reason()),
+        Err(error) => format!("{}: {error}", error.label()),
     }
 }
 

@@ -30,7 +30,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let config = TyphaConfig::load(&Sources::typha())?;
     let builder = config.listener()?.on_failed_handshake(|handshake| {
         let FailedHandshake { peer_address, error, .. } = &handshake;
-        println!("{peer_address}: no connection ({}): {}", error.reason(), WithCauses(error));
+        println!("{peer_address}: no connection ({}): {}", error.label(), WithCauses(error));
     });
     // The listener follows the parameters and the files: renewed certificates and changed CAs come into force.
     let mut listener = builder.bind(config.listen_address()).await?;

@@ -58,7 +58,7 @@ impl Connection {
 
     /// Why the listener or the dialer asked for the end, if it did.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.entry.reason()
+        self.entry.close_reason()
     }
 
     /// Why the peer would no longer be accepted, if so, whether or not the connection will be
@@ -88,7 +88,7 @@ impl Connection {
     /// The error of a connection that was force-closed; sends `close_notify` as far as it goes without waiting.
     fn force_closed<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
-        let reason = self.entry.reason().map_or("dropped", CloseReason::as_str);
+        let reason = self.entry.close_reason().map_or("dropped", CloseReason::label);
         let problem = format!("this connection was ended on our side ({reason})");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, problem)))
     }

@@ -82,7 +82,7 @@ pub enum HandshakePhase {
 
 impl HandshakePhase {
     /// A stable label for logs and metrics, such as `awaiting_first_byte`.
-    pub fn as_str(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::AwaitingFirstByte => "awaiting_first_byte",
             Self::Negotiating => "negotiating",
@@ -102,16 +102,16 @@ impl fmt::Display for HandshakePhase {
 }
 
 impl HandshakeError {
-    /// A stable label for logs and metrics: the [`Rejection::reason`], or `closed`, `io`, `no_application_protocol`,
+    /// A stable label for logs and metrics: the [`Rejection::label`], or `closed`, `io`, `no_application_protocol`,
     /// `not_tls`, `refused_by_peer`, `timed_out` or `tls`.
-    pub fn reason(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
             Self::Io(_) => "io",
             Self::NoApplicationProtocol { .. } => "no_application_protocol",
             Self::NotTls { .. } => "not_tls",
             Self::RefusedByPeer { .. } => "refused_by_peer",
-            Self::Rejected(rejection) => rejection.reason(),
+            Self::Rejected(rejection) => rejection.label(),
             Self::TimedOut { .. } => "timed_out",
             Self::Tls(_) => "tls",
         }

@@ -47,7 +47,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
             let identity = stream.peer().identity();
             info!(
                 peer_address = peer_address.map(tracing::field::display),
-                matched_by = stream.peer().matched_by().as_str(),
+                matched_by = stream.peer().matched_by().label(),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
                 uri_sans = %QuotedList(&identity.uri_sans),
                 ca = stream.peer().ca(),
@@ -66,5 +66,5 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
 
 fn emit_refused(peer_address: Option<SocketAddr>, error: &HandshakeError) {
     let peer_address = peer_address.map(tracing::field::display);
-    warn!(peer_address, reason = error.reason(), detail = %WithCauses(error), "connection refused");
+    warn!(peer_address, reason = error.label(), detail = %WithCauses(error), "connection refused");
 }

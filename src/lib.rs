@@ -23,7 +23,7 @@
 //! | event | level | fields |
 //! | --- | --- | --- |
 //! | `connection accepted` | info | `peer_address`, `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`, `tls_version`, `cipher_suite`, `group`, `alpn` |
-//! | `connection refused` | warn | `peer_address`, `reason` ([`HandshakeError::reason`]), `detail` |
+//! | `connection refused` | warn | `peer_address`, `reason` ([`HandshakeError::label`]), `detail` |
 //!
 //! What a peer controls is escaped and cut in them, as in every error text. The names of fields and reasons are stable.
 

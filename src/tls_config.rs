@@ -89,7 +89,7 @@ impl TlsConfig {
         let own = self.material.credentials.warnings(local, now);
         let lists = self.material.revocation_lists.warnings(now);
         for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)).chain(&lists) {
-            warn!(finding = warning.as_str(), "{warning}");
+            warn!(finding = warning.label(), "{warning}");
         }
     }
 }

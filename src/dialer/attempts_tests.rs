@@ -256,7 +256,7 @@ fn sorted<T: Ord>(mut values: Vec<T>) -> Vec<T> {
 }
 
 fn tried(error: &DialError) -> Vec<(u16, &'static str)> {
-    error.attempts().iter().map(|a| (a.endpoint.address.port(), a.error.reason())).collect()
+    error.attempts().iter().map(|a| (a.endpoint.address.port(), a.error.label())).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +273,7 @@ async fn every_one_once_before_any_twice_and_as_often_as_calico() {
         let mut dialer = Dialer::of(Network::all(1..=typhas, Typha::Closed));
         dialer.limits.max_tries = max_tries;
         let error = dialer.connect().await.unwrap_err();
-        assert_eq!(error.reason(), "tries_used_up");
+        assert_eq!(error.label(), "tries_used_up");
         let dialled = dialer.network.dialled();
         assert_eq!(dialled.len(), tries, "{typhas} Typhas, max_tries {max_tries:?}");
         assert_eq!(tried(&error), dialled.iter().map(|port| (*port, "dial")).collect::<Vec<_>>());
@@ -381,7 +381,7 @@ async fn nothing_found_is_an_error_at_once() {
     ] {
         let dialer = Dialer::new(Network::new([]), [answer]);
         let error = dialer.connect().await.unwrap_err();
-        assert_eq!((error.reason(), error.attempts().len()), ("no_endpoints", 0));
+        assert_eq!((error.label(), error.attempts().len()), ("no_endpoints", 0));
         assert_eq!(WithCauses(&error).to_string(), format!("no Typha to connect to is known: {text}"));
         assert_eq!(dialer.elapsed(), after);
     }
@@ -482,7 +482,7 @@ async fn the_overall_bound_ends_the_attempt_under_way() {
     let mut dialer = Dialer::of(Network::all(1..=1, Typha::BlackHole));
     dialer.limits.connect_timeout = 15 * SECOND;
     let error = dialer.connect().await.unwrap_err();
-    assert_eq!((error.reason(), dialer.elapsed()), ("timed_out", 15_000));
+    assert_eq!((error.label(), dialer.elapsed()), ("timed_out", 15_000));
     assert!(matches!(&error, DialError::TimedOut { after, .. } if *after == 15 * SECOND));
     assert_eq!(tried(&error), [(1, "dial_timed_out"), (1, "dial_timed_out")]);
     assert!(error.attempts()[1].took < 5 * SECOND, "{error:?}");
@@ -491,10 +491,10 @@ async fn the_overall_bound_ends_the_attempt_under_way() {
     let mut dialer = Dialer::of(Network::all(1..=1, SILENT));
     (dialer.limits.connect_timeout, dialer.limits.attempt_timeout) = (3 * SECOND, 10 * SECOND);
     let error = dialer.connect().await.unwrap_err();
-    assert_eq!((error.reason(), tried(&error)), ("timed_out", vec![(1, "timed_out")]));
+    assert_eq!((error.label(), tried(&error)), ("timed_out", vec![(1, "timed_out")]));
     let mut dialer = Dialer { network: Network::new([(1, SILENT), (2, GOOD)]), ..dialer };
     dialer.source = Arc::new(Script(Mutex::new([in_order(1, 2)].into())));
-    assert_eq!(dialer.connect().await.unwrap_err().reason(), "timed_out", "1 is first and not avoided");
+    assert_eq!(dialer.connect().await.unwrap_err().label(), "timed_out", "1 is first and not avoided");
     assert_eq!(dialer.network.dialled(), [1]);
 }
 
@@ -504,7 +504,7 @@ async fn the_overall_bound_ends_the_back_off() {
     dialer.limits.connect_timeout = 5 * SECOND;
     (dialer.limits.backoff_first, dialer.limits.backoff_cap) = (60 * SECOND, 600 * SECOND);
     let error = dialer.connect().await.unwrap_err();
-    assert_eq!((error.reason(), dialer.elapsed(), tried(&error)), ("timed_out", 5_000, vec![(1, "dial")]));
+    assert_eq!((error.label(), dialer.elapsed(), tried(&error)), ("timed_out", 5_000, vec![(1, "dial")]));
 }
 
 fn invalid_leaf() -> OwnLeaf {
@@ -523,7 +523,7 @@ async fn our_own_fault_is_said_at_once() {
     let dialer = Dialer::new(network, [Found(found)]);
     let error = dialer.connect().await.unwrap_err();
     assert!(error.is_own_fault());
-    assert_eq!((error.reason(), dialer.elapsed(), error.attempts().len()), ("own_certificate", 0, 2));
+    assert_eq!((error.label(), dialer.elapsed(), error.attempts().len()), ("own_certificate", 0, 2));
     let refused_by = error.attempts()[1].endpoint.address;
     let text = format!(
         "Typha refused us, and our own certificate (CN \"felix\", no URI SAN) is valid only from 1970-01-01T00:00:00Z \

@@ -67,7 +67,7 @@ pub enum DialError {
 impl DialError {
     /// A stable label for logs and metrics: `no_endpoints`, `own_certificate`, `timed_out` or
     /// `tries_used_up`.
-    pub fn reason(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::NoEndpoints { .. } => "no_endpoints",
             Self::OwnCertificate { .. } => "own_certificate",
@@ -124,12 +124,12 @@ pub enum AttemptError {
 }
 
 impl AttemptError {
-    /// A stable label for logs and metrics: `dial`, `dial_timed_out`, or the [`HandshakeError::reason`].
-    pub fn reason(&self) -> &'static str {
+    /// A stable label for logs and metrics: `dial`, `dial_timed_out`, or the [`HandshakeError::label`].
+    pub fn label(&self) -> &'static str {
         match self {
             Self::Dial(_) => "dial",
             Self::DialTimedOut { .. } => "dial_timed_out",
-            Self::Handshake(error) => error.reason(),
+            Self::Handshake(error) => error.label(),
         }
     }
 

@@ -81,7 +81,7 @@ impl FelixDialer {
             };
             let failed = match connected {
                 Err(error) => {
-                    warn!(reason = error.reason(), error = %WithCauses(&error), "no Typha could be connected to");
+                    warn!(reason = error.label(), error = %WithCauses(&error), "no Typha could be connected to");
                     Some(DialerError::Dial(error))
                 }
                 Ok((endpoint, connection)) => {
@@ -111,12 +111,12 @@ impl FelixDialer {
                             info!(%endpoint, "the connection to Typha has ended");
                             None
                         }
-                        Err(error) if entry.reason() == Some(CloseReason::MaxAge) => {
+                        Err(error) if entry.close_reason() == Some(CloseReason::MaxAge) => {
                             debug!(error = %WithCauses(&*error), "the handler failed");
                             info!(%endpoint, "the connection to Typha has reached its maximum age");
                             None
                         }
-                        Err(error) if entry.reason().is_none() && is_end(&*error, &entry, was_long) => {
+                        Err(error) if entry.close_reason().is_none() && is_end(&*error, &entry, was_long) => {
                             info!(%endpoint, error = %WithCauses(&*error), "Typha has ended the connection");
                             None
                         }

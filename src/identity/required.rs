@@ -182,7 +182,7 @@ pub enum MatchedBy {
 
 impl MatchedBy {
     /// A stable label for logs and metrics: `both`, `common_name` or `uri_san`.
-    pub fn as_str(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Both => "both",
             Self::CommonName => "common_name",
@@ -193,7 +193,7 @@ impl MatchedBy {
 
 impl fmt::Display for MatchedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.label())
     }
 }
 

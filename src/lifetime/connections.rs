@@ -76,7 +76,7 @@ impl Entry {
         &self.close_requested
     }
 
-    pub(crate) fn reason(&self) -> Option<CloseReason> {
+    pub(crate) fn close_reason(&self) -> Option<CloseReason> {
         self.reason.get().copied()
     }
 

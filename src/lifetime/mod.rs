@@ -101,7 +101,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// A stable label for logs and metrics, such as `rebalance`.
-    pub fn as_str(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::Expired => "expired",
             Self::LostTrust => "lost_trust",
@@ -115,7 +115,7 @@ impl CloseReason {
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.label())
     }
 }
 

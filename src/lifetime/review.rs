@@ -94,7 +94,7 @@ fn report(connections: &Connections, generation: u64, losses: &[(Arc<Entry>, Tru
     for (entry, loss) in losses {
         let (peer_address, peer, rejection) =
             (entry.peer_address, entry.trust.peer(), (*loss.rejection).clone());
-        let (reason, closing) = (rejection.reason(), closing(loss, &connections.lifetime));
+        let (reason, closing) = (rejection.label(), closing(loss, &connections.lifetime));
         // For one reason, such as an expired CA, some peers may be distrusted, and of others only the time is over.
         reasons.entry((reason, closing.map(|(_, within)| within))).or_insert((0, entry, loss)).0 += 1;
         let closes = closing.is_some();
@@ -177,7 +177,7 @@ impl Schedule {
 
 /// For which reason a connection is to be closed, by the latest verdict on its peer.
 fn reason_to_close(entry: &Entry, connections: &Connections) -> Option<CloseReason> {
-    if entry.reason().is_some() {
+    if entry.close_reason().is_some() {
         return None;
     }
     closing(&entry.trust.loss()?, &connections.lifetime).map(|(reason, _)| reason)

@@ -47,11 +47,11 @@ impl Observer for Arc<Seen> {
     fn active(&self, _: usize) {}
 
     fn close_requested(&self, reason: CloseReason, connections: usize) {
-        *self.dropped.lock().unwrap().entry(reason.as_str()).or_default() += connections;
+        *self.dropped.lock().unwrap().entry(reason.label()).or_default() += connections;
     }
 
     fn lost_trust(&self, lost: LostTrust) {
-        *self.lost_trust.lock().unwrap().entry(lost.rejection.reason()).or_default() += 1;
+        *self.lost_trust.lock().unwrap().entry(lost.rejection.label()).or_default() += 1;
         self.reported.lock().unwrap().push(lost);
     }
 }
@@ -131,7 +131,7 @@ impl<C: End> Site<C> {
     /// The reasons reported since it was last asked.
     fn reported(&self) -> Vec<(&'static str, bool)> {
         let reported = std::mem::take(&mut *self.seen.reported.lock().unwrap());
-        reported.iter().map(|lost| (lost.rejection.reason(), lost.closes)).collect()
+        reported.iter().map(|lost| (lost.rejection.label(), lost.closes)).collect()
     }
 
     fn lost_trust(&self) -> BTreeMap<&'static str, usize> {
@@ -155,7 +155,7 @@ fn lifetime(on_lost_trust: ClosePolicy, on_expiry: ClosePolicy) -> ConnectionLif
 }
 
 fn told(entries: &[Arc<Entry>]) -> usize {
-    entries.iter().filter(|entry| entry.reason().is_some()).count()
+    entries.iter().filter(|entry| entry.close_reason().is_some()).count()
 }
 
 /// The clock stands still otherwise: lets everything happen that happens at once.
@@ -188,7 +188,7 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
         }
         sleep(Duration::from_millis(600)).await;
     }
-    assert!(go.iter().all(|entry| entry.reason() == Some(CloseReason::LostTrust)));
+    assert!(go.iter().all(|entry| entry.close_reason() == Some(CloseReason::LostTrust)));
     sleep(HOUR).await;
     assert_eq!(told(&stay), 0);
     assert_eq!(site.lost_trust(), BTreeMap::from([("unknown_ca", 100)]));
@@ -221,9 +221,9 @@ async fn all_at_once_or_never() {
         if reason.is_none() {
             sleep(100 * HOUR).await;
         }
-        assert!(go.iter().all(|entry| entry.reason() == reason), "{policy:?}");
+        assert!(go.iter().all(|entry| entry.close_reason() == reason), "{policy:?}");
         assert_eq!(site.reported(), vec![("unknown_ca", reason.is_some()); 50], "{policy:?}");
-        assert_eq!(go[0].trust.loss().unwrap().rejection.reason(), "unknown_ca");
+        assert_eq!(go[0].trust.loss().unwrap().rejection.label(), "unknown_ca");
     }
 }
 
@@ -234,7 +234,7 @@ async fn another_required_identity_counts() {
     site.start();
     site.require(&[0, 1], "somebody else");
     settle().await;
-    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+    assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
     assert_eq!(site.reported(), [("identity_mismatch", true)]);
 }
 
@@ -288,7 +288,7 @@ async fn expiry_is_reported_once_and_closed_only_by_policy() {
         sleep(Duration::from_secs(6)).await;
         assert_eq!(site.reported(), [("expired", reason.is_some())]);
         sleep(HOUR).await;
-        assert_eq!((short.reason(), long.reason()), (reason, None));
+        assert_eq!((short.close_reason(), long.close_reason()), (reason, None));
         assert!(site.reported().is_empty(), "{policy:?}");
         assert_eq!(site.lost_trust(), BTreeMap::from([("expired", 1)]));
     }
@@ -307,7 +307,7 @@ async fn a_clock_that_goes_back_and_forth() {
     assert_eq!(site.reported(), [("not_yet_valid", false)]);
     site.clock.set(now);
     sleep(MINUTE).await;
-    assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
+    assert_eq!((entry.trust.loss(), entry.close_reason()), (None, None));
 
     // Far ahead: without closing, it would be trusted again.
     let site = Site::new(ConnectionLifetime::default());
@@ -319,7 +319,7 @@ async fn a_clock_that_goes_back_and_forth() {
         assert_eq!(site.reported(), [("expired", false)]);
         site.clock.set(now);
         sleep(MINUTE).await;
-        assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
+        assert_eq!((entry.trust.loss(), entry.close_reason()), (None, None));
     }
 }
 
@@ -334,7 +334,7 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     site.trust(&[0]);
     settle().await;
     assert_eq!(site.reported(), [("unknown_ca", true)]);
-    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+    assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
 
     // The same if both come together.
     let site = Site::new(ConnectionLifetime::default());
@@ -344,7 +344,7 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     site.start();
     settle().await;
     assert_eq!(site.reported(), [("unknown_ca", true)]);
-    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+    assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
 }
 
 /// A handshake that began with the old configuration and ends when the review has gone over the others.
@@ -357,7 +357,7 @@ async fn who_comes_late_is_judged_at_once() {
     sleep(Duration::from_secs(1)).await;
     let [good, bad] = [good, bad].map(|trust| site.enter(trust));
     settle().await;
-    assert_eq!((good.reason(), bad.reason()), (None, Some(CloseReason::LostTrust)));
+    assert_eq!((good.close_reason(), bad.close_reason()), (None, Some(CloseReason::LostTrust)));
     assert_eq!(good.trust.generation(), 2);
 }
 
@@ -409,8 +409,8 @@ async fn connections_retire_at_their_age() {
     let half = told(&old);
     assert!((50..150).contains(&half), "{half}");
     sleep(5 * MINUTE + Duration::from_secs(1)).await;
-    assert!(old.iter().all(|entry| entry.reason() == Some(CloseReason::MaxAge)));
-    assert_eq!(young.reason(), None);
+    assert!(old.iter().all(|entry| entry.close_reason() == Some(CloseReason::MaxAge)));
+    assert_eq!(young.close_reason(), None);
     assert_eq!(site.dropped(), BTreeMap::from([("max_age", 200)]));
 }
 
@@ -423,7 +423,7 @@ async fn the_review_outlives_the_listener_but_not_the_connections() {
     site.stop.cancel();
     site.trust(&[0]);
     settle().await;
-    assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+    assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
     assert!(!review.is_finished());
     site.connections.remove(&entry);
     review.await.unwrap();
@@ -445,13 +445,13 @@ async fn felix_closes_at_its_moment_within_the_minute_whatever_else_changes() {
         let (site, entry) = felix(ConnectionLifetime::default());
         site.trust(&[1]);
         let began = Instant::now();
-        while entry.reason().is_none() {
+        while entry.close_reason().is_none() {
             sleep(SECOND).await;
             // One that trusts it no more than the one before.
             site.trust(&[1]);
             assert!(began.elapsed() <= 62 * SECOND, "it has put it off");
         }
-        assert_eq!(entry.reason(), Some(CloseReason::LostTrust));
+        assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
         moments.push(began.elapsed().as_secs());
     }
     moments.sort_unstable();
@@ -466,11 +466,11 @@ async fn felix_stays_if_typha_is_trusted_again_in_time() {
         let (site, entry) = felix(ConnectionLifetime::default());
         site.trust(&[1]);
         sleep(30 * SECOND).await;
-        assert_eq!(entry.trust.loss().unwrap().rejection.reason(), "unknown_ca");
+        assert_eq!(entry.trust.loss().unwrap().rejection.label(), "unknown_ca");
         site.trust(&[0]);
-        let was_gone = entry.reason().is_some();
+        let was_gone = entry.close_reason().is_some();
         sleep(HOUR).await;
-        assert_eq!(entry.reason().is_some(), was_gone);
+        assert_eq!(entry.close_reason().is_some(), was_gone);
         *(if was_gone { &mut gone } else { &mut stayed }) += 1;
     }
     assert!(stayed > 3 && gone > 3, "{stayed} stayed, {gone} went");
@@ -482,11 +482,11 @@ async fn felix_closes_at_expiry_by_policy_only() {
         let (site, entry) = felix(ConnectionLifetime { on_expiry, on_lost_trust: AT_ONCE, max_age: None });
         site.clock.set(entry.trust.peer().trusted_until());
         sleep(60 * SECOND).await;
-        assert_eq!((entry.trust.loss(), entry.reason()), (None, None));
+        assert_eq!((entry.trust.loss(), entry.close_reason()), (None, None));
         site.clock.advance(SECOND);
         sleep(6 * SECOND).await;
-        assert_eq!(entry.trust.loss().unwrap().rejection.reason(), "expired");
-        assert_eq!(entry.reason(), reason);
+        assert_eq!(entry.trust.loss().unwrap().rejection.label(), "expired");
+        assert_eq!(entry.close_reason(), reason);
     }
 }
 
@@ -495,9 +495,9 @@ async fn felix_retires_in_the_last_tenth_of_its_age() {
     let lifetime = ConnectionLifetime { max_age: Some(100 * SECOND), ..ConnectionLifetime::default() };
     let (_site, entry) = felix(lifetime);
     sleep(90 * SECOND - SECOND / 100).await;
-    assert_eq!(entry.reason(), None);
+    assert_eq!(entry.close_reason(), None);
     sleep(10 * SECOND + SECOND / 50).await;
-    assert_eq!(entry.reason(), Some(CloseReason::MaxAge));
+    assert_eq!(entry.close_reason(), Some(CloseReason::MaxAge));
 }
 
 /// Processor time of this thread, which runs everything here.

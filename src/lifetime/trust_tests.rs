@@ -70,7 +70,7 @@ impl Site {
                     LossKind::Expired => "expired",
                     LossKind::NotYetValid => "not yet valid",
                 };
-                (kind, loss.rejection.reason())
+                (kind, loss.rejection.label())
             }
         }
     }
@@ -112,7 +112,7 @@ fn an_expired_certificate_of_the_same_ca_does_not_hide_that_a_peer_is_revoked() 
         assert_eq!(site.judged(2 * HOUR, &changed), ("trust", "revoked"));
         let verifier = verifier(&site.ca, &changed, site.began);
         let rejection = verifier.verify(site.felix.chain(), Role::Felix, at(site.began)).unwrap_err();
-        assert_eq!(rejection.reason(), "revoked");
+        assert_eq!(rejection.label(), "revoked");
         assert_eq!(site.judged(Duration::ZERO, &Changed::nothing(&cas)), ("none", ""));
         assert_eq!(site.judged(2 * HOUR, &Changed::nothing(&cas)), ("expired", "expired"));
     }

@@ -104,7 +104,7 @@ pub enum ShedCause {
 
 impl ShedCause {
     /// A stable label for logs and metrics, such as `queue_full`.
-    pub fn as_str(self) -> &'static str {
+    pub fn label(self) -> &'static str {
         match self {
             Self::ConnectionLimit => "connection_limit",
             Self::OutOfDescriptors => "out_of_descriptors",
@@ -119,6 +119,6 @@ impl ShedCause {
 
 impl fmt::Display for ShedCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.label())
     }
 }

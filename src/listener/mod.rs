@@ -292,7 +292,7 @@ impl lifetime::Observer for ConnectionObserver {
     }
 
     fn lost_trust(&self, lost: LostTrust) {
-        self.counters.lost_trust(lost.rejection.reason());
+        self.counters.lost_trust(lost.rejection.label());
         if let Some(observer) = &self.on_lost_trust {
             observer.call(lost);
         }

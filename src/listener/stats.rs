@@ -25,23 +25,23 @@ pub struct ListenerStats {
     pub accepted: u64,
     /// Connections in service. `typha_connections_active`, as in Calico.
     pub active: usize,
-    /// Connections whose owner was asked to close them, by [reason](CloseReason::as_str).
+    /// Connections whose owner was asked to close them, by [reason](CloseReason::label).
     /// `typha_connections_dropped{reason}`, as in Calico, which has no reason.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// Live connections whose peer would no longer be accepted, by [reason](crate::verifier::Rejection::reason),
+    /// Live connections whose peer would no longer be accepted, by [reason](crate::verifier::Rejection::label),
     /// whether or not they are [closed](crate::lifetime::ConnectionLifetime). `typha_connections_lost_trust{reason}`.
     pub lost_trust: BTreeMap<&'static str, u64>,
     /// Accepted connections by what matched: `common_name`, `uri_san` or `both`. A migration from Common Name to URI
     /// SAN is complete when `common_name` no longer grows. `typha_connections_matched{by}`.
     pub matched: BTreeMap<&'static str, u64>,
-    /// Peers that we refused, by [reason](crate::verifier::Rejection::reason). `typha_handshakes_refused{reason}`.
+    /// Peers that we refused, by [reason](crate::verifier::Rejection::label). `typha_handshakes_refused{reason}`.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Handshakes that failed otherwise, by [reason](HandshakeError::reason). `typha_handshakes_failed{reason}`.
+    /// Handshakes that failed otherwise, by [reason](HandshakeError::label). `typha_handshakes_failed{reason}`.
     pub failed: BTreeMap<&'static str, u64>,
-    /// Handshakes that timed out, by [phase](crate::error::HandshakePhase::as_str).
+    /// Handshakes that timed out, by [phase](crate::error::HandshakePhase::label).
     /// `typha_handshakes_timed_out{phase}`.
     pub timed_out: BTreeMap<&'static str, u64>,
-    /// Connections that were given up before their peer was judged, by [cause](ShedCause::as_str).
+    /// Connections that were given up before their peer was judged, by [cause](ShedCause::label).
     /// `typha_connections_shed{cause}`.
     pub shed: BTreeMap<&'static str, u64>,
     /// Connections that ended without having sent a byte, as those of probes do. `typha_connections_probed`.
@@ -147,24 +147,24 @@ impl Counters {
 
     pub(super) fn accepted(&self, matched_by: MatchedBy, took: Duration) {
         self.accepted.add(1);
-        self.matched.add(matched_by.as_str(), 1);
+        self.matched.add(matched_by.label(), 1);
         self.handshake_seconds.record(took);
     }
 
     pub(super) fn not_accepted(&self, error: &HandshakeError) {
         match error {
-            HandshakeError::Rejected(rejection) => self.refused.add(rejection.reason(), 1),
-            HandshakeError::TimedOut { phase, .. } => self.timed_out.add(phase.as_str(), 1),
-            error => self.failed.add(error.reason(), 1),
+            HandshakeError::Rejected(rejection) => self.refused.add(rejection.label(), 1),
+            HandshakeError::TimedOut { phase, .. } => self.timed_out.add(phase.label(), 1),
+            error => self.failed.add(error.label(), 1),
         }
     }
 
     pub(super) fn shed(&self, cause: ShedCause) {
-        self.shed.add(cause.as_str(), 1);
+        self.shed.add(cause.label(), 1);
     }
 
     pub(super) fn dropped(&self, reason: CloseReason, connections: usize) {
-        self.dropped.add(reason.as_str(), connections as u64);
+        self.dropped.add(reason.label(), connections as u64);
     }
 
     pub(super) fn lost_trust(&self, reason: &'static str) {
@@ -191,7 +191,7 @@ impl Counters {
     pub(super) fn read(&self, active: usize, Occupancy { queued, handshakes }: Occupancy) -> ListenerStats {
         let mut matched = self.matched.read();
         for by in [MatchedBy::Both, MatchedBy::CommonName, MatchedBy::UriSan] {
-            matched.entry(by.as_str()).or_default();
+            matched.entry(by.label()).or_default();
         }
         ListenerStats {
             accepted: self.accepted.read(),

@@ -160,7 +160,7 @@ pub enum MaterialWarning {
 
 impl MaterialWarning {
     /// A stable label, such as `leaf_expired`.
-    pub fn as_str(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::CaExpired { .. } => "ca_expired",
             Self::CaNotYetValid { .. } => "ca_not_yet_valid",

@@ -85,7 +85,7 @@ impl ExpiryWatch {
         let of_lists = (generation, config.material.revocation_lists.warnings(now));
         let (of, known) = std::mem::replace(&mut self.of_lists, of_lists);
         for warning in self.of_lists.1.iter().filter(|warning| of == generation && !known.contains(warning)) {
-            warn!(finding = warning.as_str(), "{warning}");
+            warn!(finding = warning.label(), "{warning}");
         }
     }
 }

@@ -227,7 +227,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         }
         warn!(
             source = self.description,
-            reason = error.as_str(),
+            reason = error.label(),
             detail = %WithCauses(&*error),
             generation = self.state.borrow().generation,
             "what is new can not be used; the configuration in force stays"

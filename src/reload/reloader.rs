@@ -44,7 +44,7 @@ use crate::tls_context::{End, InForce};
 ///   gives something else, that takes its place.
 ///
 /// Each replacement is an event on the level info, each failure one on the level warn with `reason`
-/// ([`ReloadError::as_str`]) and `detail`. A certificate in force that expires is warned of, too: 30, 7 and 1
+/// ([`ReloadError::label`]) and `detail`. A certificate in force that expires is warned of, too: 30, 7 and 1
 /// days before, at the expiry and every day after it. If a third of its lifetime is less than 30 days, it is the last
 /// third, sixth and twelfth of the lifetime. No file is ever written.
 ///

@@ -193,7 +193,7 @@ mod tests {
             assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["1000"; 2]);
         }
         assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["1000", "report, then 30000"]);
-        assert_eq!(*looks.reported.as_ref().unwrap().as_str(), *"unsettled");
+        assert_eq!(*looks.reported.as_ref().unwrap().label(), *"unsettled");
         assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["30000"; 2]);
         // It lasted.
         assert_eq!(looks.next(other), "act");

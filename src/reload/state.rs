@@ -187,7 +187,7 @@ pub enum ReloadError {
 
 impl ReloadError {
     /// A stable label, such as `timed_out`.
-    pub fn as_str(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::NoTime => "no_time",
             Self::Source(_) => "source",

@@ -26,8 +26,8 @@
 //! // The CA that it trusts, its own leaf, what it requires of the other end.
 //! let felix = connector(&pki.ca, &mallory, RequiredIdentity::common_name("typha-server")?)?;
 //! let (typha, felix) = handshake(&pki.acceptor()?, &felix).await;
-//! assert_eq!(typha.unwrap_err().reason(), "identity_mismatch");
-//! assert_eq!(felix.unwrap_err().reason(), "refused_by_peer");
+//! assert_eq!(typha.unwrap_err().label(), "identity_mismatch");
+//! assert_eq!(felix.unwrap_err().label(), "refused_by_peer");
 //! # Ok(())
 //! # }
 //! ```

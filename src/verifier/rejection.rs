@@ -234,7 +234,7 @@ impl fmt::Display for ChainPosition {
 
 impl Rejection {
     /// A stable label for logs and metrics, such as `identity_mismatch`.
-    pub fn reason(&self) -> &'static str {
+    pub fn label(&self) -> &'static str {
         match self {
             Self::CaKeyMismatch { .. } => "ca_key_mismatch",
             Self::CaUnusable { .. } => "ca_unusable",

@@ -122,7 +122,7 @@ async fn every_typha_is_in_the_error_with_its_reason() {
         "identity_mismatch",
     ]) {
         let attempt = by_address[&address];
-        assert_eq!(attempt.reason(), reason);
+        assert_eq!(attempt.label(), reason);
         let described = format!("{address}: {}", typha_tls::error::WithCauses(attempt));
         assert!(error.to_string().contains(&described), "{described} is not in {error}");
     }

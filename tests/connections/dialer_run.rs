@@ -249,7 +249,7 @@ async fn a_failed_attempt_is_in_the_state_while_others_are_tried() {
         let trying = until(&mut state, |state| state.last_error.is_some()).await;
         let error = trying.last_error.unwrap();
         assert!(matches!(&*error, DialerError::Attempt { endpoint, source }
-            if endpoint.address == closed && source.reason() == "dial"));
+            if endpoint.address == closed && source.label() == "dial"));
         assert_eq!(error.to_string(), format!("the attempt to connect to {closed} failed"));
         let trying = DialerPhase::Connecting { endpoint: Some(silent.into()) };
         until(&mut state, |state| state.phase == trying).await;

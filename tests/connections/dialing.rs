@@ -48,7 +48,7 @@ impl Typha {
                     outcomes
                         .lock()
                         .unwrap()
-                        .push(outcome.as_ref().map_or_else(HandshakeError::reason, |_| "accepted"));
+                        .push(outcome.as_ref().map_or_else(HandshakeError::label, |_| "accepted"));
                     let Ok(mut stream) = outcome else { return };
                     if stream.write_all(&address.port().to_be_bytes()).await.is_err() {
                         return;

@@ -71,7 +71,7 @@ async fn who_is_revoked_is_closed_whatever_of_its_ca_has_expired() {
     let list = list_pem(&List::new().revoking(&pki.felix.chain()[0]).signed_by(&pki.ca, CA));
     for cas in [[&expired, ca], [ca, &expired]] {
         let told = lost(&pki, &rules(&cas, ""), &rules(&cas, &list)).await;
-        assert_eq!((told.rejection.reason(), told.closes), ("revoked", true));
+        assert_eq!((told.rejection.label(), told.closes), ("revoked", true));
     }
 }
 
@@ -81,7 +81,7 @@ async fn who_is_left_with_what_had_expired_before_is_closed() {
     let pki = TestPki::new().unwrap();
     let (ca, expired) = (pki.ca.root(), renewed(&pki.ca, CA, -2, -1));
     let told = lost(&pki, &rules(&[&expired, ca], ""), &rules(&[&expired], "")).await;
-    assert_eq!((told.rejection.reason(), told.closes), ("expired", true));
+    assert_eq!((told.rejection.label(), told.closes), ("expired", true));
 
     let list = list_pem(&List::expired().signed_by(&pki.ca, CA));
     let cas = [ca];
@@ -89,5 +89,5 @@ async fn who_is_left_with_what_had_expired_before_is_closed() {
     let mut refusing = rules(&cas, &list);
     refusing.policy.refuse_expired = true;
     let told = lost(&pki, &warning, &refusing).await;
-    assert_eq!((told.rejection.reason(), told.closes), ("revocation_list_unusable", true));
+    assert_eq!((told.rejection.label(), told.closes), ("revocation_list_unusable", true));
 }

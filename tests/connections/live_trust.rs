@@ -82,7 +82,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     let loss = bounded(lost.recv()).await.unwrap();
     assert_eq!((loss.peer_address, loss.generation, loss.closes), (typha.peer_address(), 2, true));
     assert_eq!(&loss.peer, typha.peer());
-    assert_eq!(loss.rejection.reason(), "unknown_ca");
+    assert_eq!(loss.rejection.label(), "unknown_ca");
     // The owner has the grace to say something; then it is over for it, and Felix gets a clean end.
     typha.write_all(b"bye").await.unwrap();
     let error = bounded(typha.read_u8()).await.unwrap_err();
@@ -119,7 +119,7 @@ async fn equal_chains_are_judged_once() {
         // Who has been told to go is not judged any more.
         let all_are = |expected: Option<&str>| {
             let mut staying = connections.iter().filter(|(typha, _)| typha.close_reason().is_none());
-            staying.all(|(typha, _)| typha.lost_trust().map(|rejection| rejection.reason()) == expected)
+            staying.all(|(typha, _)| typha.lost_trust().map(|rejection| rejection.label()) == expected)
         };
         bounded(async {
             while !all_are(expected) {
@@ -194,7 +194,7 @@ async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
             }
         };
         let (address, reason) = (connection.peer_address(), connection.close_reason());
-        let lost = connection.lost_trust().map(|rejection| rejection.reason());
+        let lost = connection.lost_trust().map(|rejection| rejection.label());
         sender.send((address, reason, lost)).unwrap();
         outcome
     });
@@ -284,7 +284,7 @@ async fn a_stream_of_a_connector_is_judged_by_its_owner() {
     assert_eq!(bounded(stream.read_u16()).await.unwrap(), typha.address.port());
     let now = rustls_pki_types::UnixTime::now();
     let verdict = connector.verifier().verify(stream.peer_certificates(), typha_tls::Role::Typha, now);
-    assert_eq!(verdict.unwrap_err().reason(), "unknown_ca");
+    assert_eq!(verdict.unwrap_err().label(), "unknown_ca");
 }
 
 /// It has let go of the connection, and has something of its own to finish.

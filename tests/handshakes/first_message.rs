@@ -131,7 +131,7 @@ async fn a_wrong_typha_never_gets_it() {
     let connector = pki.connector().unwrap();
     let (typha, felix) =
         tokio::join!(acceptor.accept(typha), with_message(&connector, b"secret".to_vec()).connect(felix));
-    assert_eq!(felix.unwrap_err().reason(), "identity_mismatch");
+    assert_eq!(felix.unwrap_err().label(), "identity_mismatch");
     assert!(matches!(typha.unwrap_err(), HandshakeError::RefusedByPeer { .. }), "no stream to read from");
 }
 
@@ -144,8 +144,8 @@ async fn a_refusal_is_still_the_error_of_connect() {
         let connector = pki.connector().unwrap().with_acceptance(mode);
         let (refused, felix) =
             tokio::join!(typha.accept(typha_io), with_message(&connector, vec![0; 5000]).connect(felix_io));
-        assert_eq!(refused.unwrap_err().reason(), "identity_mismatch");
-        assert_eq!(felix.unwrap_err().reason(), "refused_by_peer");
+        assert_eq!(refused.unwrap_err().label(), "identity_mismatch");
+        assert_eq!(felix.unwrap_err().label(), "refused_by_peer");
     }
 }
 

@@ -142,7 +142,7 @@ async fn felix_judges_typha_by_its_configuration_in_force() {
     let (good, bad) = (connector.config(), nobody.config());
     assert_eq!(connector.replace(bad), 2);
     let (_, felix) = handshake(&acceptor, &connector).await;
-    assert_eq!(felix.unwrap_err().reason(), "identity_mismatch");
+    assert_eq!(felix.unwrap_err().label(), "identity_mismatch");
     connector.replace(good);
     let (typha, felix) = handshake(&acceptor, &connector).await;
     assert_eq!((typha.unwrap().generation(), felix.unwrap().generation()), (1, 3));

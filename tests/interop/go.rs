@@ -260,7 +260,7 @@ fn our_felix_and_typha_in_go_without_an_application_protocol_in_common() {
         assert_refused(&ours, &theirs, &end, AlertDescription::NoApplicationProtocol, reason, version);
         // Without a list, it accepts us; then it sees the connection end.
         let (outcome, output) = ours.meet(&go, &end);
-        assert_eq!(outcome.unwrap_err().reason(), "no_application_protocol", "{version}; {output}");
+        assert_eq!(outcome.unwrap_err().label(), "no_application_protocol", "{version}; {output}");
         let seen = self::outcome(&output);
         assert_eq!(seen["error"], "the connection ended without close_notify", "{version}; {output}");
         assert_eq!(seen["received"], "", "{version}; {output}");

@@ -315,7 +315,7 @@ fn warnings_about_lists() {
         |time: SystemTime| UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap());
     let warnings = |lists: &RevocationLists, now: SystemTime| -> Vec<_> {
         let warnings = lists.warnings(unix_time(now));
-        warnings.iter().map(|warning| (warning.as_str(), warning.to_string())).collect()
+        warnings.iter().map(|warning| (warning.label(), warning.to_string())).collect()
     };
     let second = Duration::from_secs(1);
     let only = lists.iter().next().unwrap();

@@ -7,7 +7,7 @@ fn unix_time(time: SystemTime) -> UnixTime {
 }
 
 fn labels(warnings: &[MaterialWarning]) -> Vec<&'static str> {
-    warnings.iter().map(MaterialWarning::as_str).collect()
+    warnings.iter().map(MaterialWarning::label).collect()
 }
 
 #[test]

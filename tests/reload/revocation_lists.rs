@@ -46,7 +46,7 @@ impl Listed {
     fn verdict(&self) -> Result<(), &'static str> {
         let now = self.acceptor.config().policy.time_provider().current_time().unwrap();
         let verdict = self.acceptor.verifier().verify(self.felix.chain(), Role::Felix, now);
-        verdict.map(drop).map_err(|rejection| rejection.reason())
+        verdict.map(drop).map_err(|rejection| rejection.label())
     }
 
     async fn reload(&self) -> Result<Reloaded, String> {

@@ -106,7 +106,7 @@ fn connector(material: &Material, required: &str, policy: &TlsPolicy) -> FelixCo
 
 fn check(judge: HandshakeResult, judged: HandshakeResult, case: &Case) {
     match judge.unwrap_err() {
-        HandshakeError::Rejected(rejection) => assert_eq!(rejection.reason(), case.reason, "{rejection}"),
+        HandshakeError::Rejected(rejection) => assert_eq!(rejection.label(), case.reason, "{rejection}"),
         other => panic!("{}: {other}", case.reason),
     }
     match judged.unwrap_err() {
@@ -162,7 +162,7 @@ async fn an_expired_ca_is_an_unknown_one_to_the_peer() {
         let felix = material(pki.ca.trust_bundle().unwrap(), &leaf, none(), &policy);
         let (typha, felix) =
             handshake(&acceptor(&typha, "good", &policy), &connector(&felix, "typha-server", &policy)).await;
-        assert_eq!(typha.unwrap_err().reason(), "expired");
+        assert_eq!(typha.unwrap_err().label(), "expired");
         assert_eq!(felix.unwrap_err().alert(), Some(AlertDescription::UnknownCA));
     }
 }

@@ -47,7 +47,7 @@ async fn typha_refuses_a_felix_with_other_protocols() {
         let (typha, felix) = policies(version, &["h2", "acme"], &["http/1.1", "evil\n"]);
         let (typha, felix) = shake(typha, felix).await;
         let error = typha.unwrap_err();
-        assert_eq!(error.reason(), "no_application_protocol");
+        assert_eq!(error.label(), "no_application_protocol");
         assert_eq!(
             error.to_string(),
             "no application protocol (ALPN) in common: ours are [\"h2\", \"acme\"], and the peer offers \
@@ -70,7 +70,7 @@ async fn typha_refuses_a_felix_without_alpn() {
         let (typha, felix) = policies(version, &["h2"], &[]);
         let (typha, felix) = shake(typha, felix).await;
         let error = typha.unwrap_err();
-        assert_eq!(error.reason(), "no_application_protocol");
+        assert_eq!(error.label(), "no_application_protocol");
         assert_eq!(
             error.to_string(),
             "no application protocol (ALPN) in common: ours are [\"h2\"], and the peer does not use ALPN"
@@ -105,7 +105,7 @@ async fn felix_refuses_a_typha_without_alpn() {
         let (typha, felix) = tokio::join!(typha, felix);
         assert_eq!(typha, (io::ErrorKind::UnexpectedEof, Vec::new()));
         let error = felix.unwrap_err();
-        assert_eq!(error.reason(), "no_application_protocol");
+        assert_eq!(error.label(), "no_application_protocol");
         assert_eq!(
             error.to_string(),
             "no application protocol (ALPN) in common: ours are [\"h2\"], and the peer does not use ALPN"

@@ -88,7 +88,7 @@ fn refused_chains_are_not_remembered() {
     for (leaf, reason) in [(&stranger, "identity_mismatch"), (&peer(&other), "ca_key_mismatch")] {
         for _ in 0..2 {
             let rejection = verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap_err();
-            assert_eq!((rejection.reason(), checks.take()), (reason, 1));
+            assert_eq!((rejection.label(), checks.take()), (reason, 1));
         }
     }
 }
@@ -105,9 +105,9 @@ fn a_chain_is_known_by_its_certificates_and_not_their_bytes_in_a_row() {
     let joined =
         [CertificateDer::from(leaf.chain().iter().flat_map(|der| der.iter().copied()).collect::<Vec<_>>())];
     let rejection = verdict(&verifier, &joined, Role::Felix, UnixTime::now()).unwrap_err();
-    assert_eq!(rejection.reason(), "malformed_certificate");
+    assert_eq!(rejection.label(), "malformed_certificate");
     let rejection = verdict(&verifier, &leaf.chain()[..1], Role::Felix, UnixTime::now()).unwrap_err();
-    assert_eq!(rejection.reason(), "unknown_ca");
+    assert_eq!(rejection.label(), "unknown_ca");
 }
 
 /// One peer could make any number of chains that differ in what nobody needs, and in its order.
@@ -239,7 +239,7 @@ fn validity_is_checked_each_time() {
                 let at = unix_time(end).as_secs().checked_add_signed(second).unwrap();
                 let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
                 let verdict = verdict(&verifier, leaf.chain(), Role::Felix, at);
-                verdicts.push(verdict.as_ref().map_or_else(Rejection::reason, |_| "accepted"));
+                verdicts.push(verdict.as_ref().map_or_else(Rejection::label, |_| "accepted"));
             }
         }
         let (early, late) = ("not_yet_valid", "expired");
@@ -317,7 +317,7 @@ async fn a_chain_is_remembered_only_with_the_proof_of_its_key() {
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let (typha, _) =
         tokio::join!(pair.acceptor.accept(typha), connector.connect("typha".try_into().unwrap(), thief));
-    assert_eq!(typha.unwrap_err().reason(), "key_not_proven");
+    assert_eq!(typha.unwrap_err().label(), "key_not_proven");
     assert_eq!(pair.by_typha.take(), 2, "chain and proof");
 
     let (typha, felix) = handshake(&pair.acceptor, &pair.connector).await;
@@ -352,7 +352,7 @@ async fn a_known_chain_is_worth_nothing_without_its_key() {
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let (typha, _) =
             tokio::join!(pair.acceptor.accept(typha), connector.connect("typha".try_into().unwrap(), thief));
-        assert_eq!(typha.unwrap_err().reason(), "key_not_proven");
+        assert_eq!(typha.unwrap_err().label(), "key_not_proven");
     }
 }
 

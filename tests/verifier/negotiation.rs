@@ -91,8 +91,8 @@ async fn the_hybrid_group_comes_first_and_the_classical_one_can_be_fixed() {
         assert_eq!(agreed(typha, felix).await.group(), group);
     }
     let (typha, felix) = shake(groups("x25519"), groups("X25519MLKEM768")).await;
-    assert_eq!(typha.unwrap_err().reason(), "tls");
-    assert_eq!(felix.unwrap_err().reason(), "refused_by_peer");
+    assert_eq!(typha.unwrap_err().label(), "tls");
+    assert_eq!(felix.unwrap_err().label(), "refused_by_peer");
 }
 
 #[tokio::test(start_paused = true)]

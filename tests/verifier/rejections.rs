@@ -45,7 +45,7 @@ fn judge_spec(spec: CertificateSpec) -> Result<VerifiedChain, Rejection> {
 /// Checks label and text of a refusal.
 fn assert_refused(outcome: Result<VerifiedChain, Rejection>, reason: &str, text: &str) {
     let rejection = outcome.unwrap_err();
-    assert_eq!((rejection.reason(), rejection.to_string().as_str()), (reason, text));
+    assert_eq!((rejection.label(), rejection.to_string().as_str()), (reason, text));
 }
 
 /// A time as certificates have it.
@@ -72,7 +72,7 @@ fn malformed_certificates() {
     ];
     for bytes in cases {
         let rejection = judge(&ca, &[CertificateDer::from(bytes)]).unwrap_err();
-        assert_eq!(rejection.reason(), "malformed_certificate", "{rejection}");
+        assert_eq!(rejection.label(), "malformed_certificate", "{rejection}");
     }
 }
 
@@ -255,7 +255,7 @@ fn extended_key_usage_of_cas_nests() {
     let intermediate =
         root.intermediate(CertificateSpec::ca("intermediate").purpose(Purpose::ServerAuth)).unwrap();
     let leaf = intermediate.issue(leaf_spec()).unwrap();
-    assert_eq!(judge(&root, leaf.chain()).unwrap_err().reason(), "wrong_key_usage");
+    assert_eq!(judge(&root, leaf.chain()).unwrap_err().label(), "wrong_key_usage");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn more_than_six_intermediates() {
     judge(&root, lowest.issue(leaf_spec()).unwrap().chain()).unwrap();
     let seventh = lowest.intermediate(CertificateSpec::ca("7")).unwrap();
     let leaf = seventh.issue(leaf_spec()).unwrap();
-    assert_eq!(judge(&root, leaf.chain()).unwrap_err().reason(), "path_too_long");
+    assert_eq!(judge(&root, leaf.chain()).unwrap_err().label(), "path_too_long");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn more_certificates_than_any_honest_peer_sends() {
     let ca = ca();
     let leaf = ca.issue(leaf_spec()).unwrap();
     let chain: Vec<_> = std::iter::repeat_n(leaf.chain()[0].clone(), 49).collect();
-    assert_eq!(judge(&ca, &chain).unwrap_err().reason(), "too_complex");
+    assert_eq!(judge(&ca, &chain).unwrap_err().label(), "too_complex");
     judge(&ca, &chain[..48]).unwrap();
 }
 
@@ -410,7 +410,7 @@ fn a_pinned_self_signed_leaf_is_accepted_as_itself_only() {
         verifier(TrustBundle::from_der([pinned.chain()[0].clone()]).unwrap(), RevocationLists::none());
     let judge = |leaf: &TestLeaf| verdict(&verifier, leaf.chain(), Role::Felix, UnixTime::now());
     judge(&pinned).unwrap();
-    assert_eq!(judge(&other).unwrap_err().reason(), "ca_key_mismatch");
+    assert_eq!(judge(&other).unwrap_err().label(), "ca_key_mismatch");
     // Validity and purpose are checked as for any leaf.
     let wrong = TestLeaf::self_signed(leaf_spec().purpose(Purpose::ServerAuth)).unwrap();
     let bundle = TrustBundle::from_der([wrong.chain()[0].clone()]).unwrap();
@@ -420,7 +420,7 @@ fn a_pinned_self_signed_leaf_is_accepted_as_itself_only() {
         Role::Felix,
         UnixTime::now(),
     );
-    assert_eq!(outcome.unwrap_err().reason(), "wrong_key_usage");
+    assert_eq!(outcome.unwrap_err().label(), "wrong_key_usage");
 }
 
 #[test]
@@ -530,7 +530,7 @@ fn texts_stay_short_and_printable_whatever_the_peer_presents() {
     ] {
         let rejection = judge(&ca, leaf.chain()).unwrap_err();
         let text = rejection.to_string();
-        assert_eq!(rejection.reason(), reason);
+        assert_eq!(rejection.label(), reason);
         assert!(text.len() < 1024 && text.bytes().all(|b| matches!(b, b' '..=b'~')), "{} {text}", text.len());
     }
 }

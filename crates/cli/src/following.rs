@@ -101,7 +101,7 @@ fn reload_failed(generation: u64, error: &Arc<ReloadError>) -> Value {
     json!({
         "event": "reload_failed",
         "generation": generation,
-        "reason": error.as_str(),
+        "reason": error.label(),
         "detail": WithCauses(&**error).to_string(),
     })
 }

@@ -62,7 +62,7 @@ pub(crate) fn complain(error: &dyn Error) {
 pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     let identity = peer.identity();
     json!({
-        "matched_by": peer.matched_by().as_str(),
+        "matched_by": peer.matched_by().label(),
         "common_name": identity.common_name(),
         "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
         "ca": peer.ca(),
@@ -91,7 +91,7 @@ pub(crate) fn lost_trust(lost: &LostTrust) -> Value {
             peer(&lost.peer),
             json!({
                 "generation": lost.generation,
-                "reason": lost.rejection.reason(),
+                "reason": lost.rejection.label(),
                 "detail": lost.rejection.to_string(),
                 "closes": lost.closes,
             }),
@@ -109,7 +109,7 @@ pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
     // The lines know no finer reasons; the detail does.
     let reason = match error {
         HandshakeError::Closed { .. } | HandshakeError::Tls(_) => "io",
-        error => error.reason(),
+        error => error.label(),
     };
     let line = json!({
         "peer": address,

@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             SUCCESS
         }
         Err(rejection) => {
-            let reason = rejection.reason();
+            let reason = rejection.label();
             let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
             if arguments.json {
                 output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));

@@ -29,7 +29,7 @@ impl Outcome {
             Err(HandshakeError::Io(error)) => Self::Io(error.kind()),
             Err(HandshakeError::NotTls { start }) => Self::NotTls(start),
             Err(HandshakeError::RefusedByPeer { alert }) => Self::RefusedByPeer(alert),
-            Err(HandshakeError::Rejected(rejection)) => Self::Rejected(rejection.reason()),
+            Err(HandshakeError::Rejected(rejection)) => Self::Rejected(rejection.label()),
             Err(HandshakeError::TimedOut { phase, .. }) => Self::TimedOut(phase),
             Err(HandshakeError::Tls(error)) => Self::Tls(error),
             Err(error) => panic!("a new kind of error: {error:?}"),

@@ -61,7 +61,7 @@ async fn refused_peers_are_told_of_and_not_yielded() {
     assert_eq!(refused.alert(), Some(AlertDescription::AccessDenied));
     let handshake = bounded(failed.recv()).await.unwrap();
     assert_eq!(handshake.peer_address, from);
-    assert_eq!(handshake.error.reason(), "identity_mismatch");
+    assert_eq!(handshake.error.label(), "identity_mismatch");
     assert!(handshake.took > Duration::ZERO);
 
     let (_typha, _felix) = pair(&mut listener).await;

@@ -28,7 +28,7 @@ async fn insist(
         match felix.connect_tcp(tcp).await {
             Ok(stream) => return in_service.send(stream).await.unwrap(),
             // It was silent for a moment when descriptors ran out.
-            Err(error) => assert_eq!(error.reason(), "io", "{error}"),
+            Err(error) => assert_eq!(error.label(), "io", "{error}"),
         }
     }
 }

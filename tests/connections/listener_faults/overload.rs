@@ -32,7 +32,7 @@ async fn felixes_that_try_again_all_get_in() {
                 // The system has made the connection even if it is reset before this end learns of it.
                 made.fetch_add(1, Ordering::Relaxed);
                 let outcome = match site.try_tcp(LOOPBACK).await {
-                    Ok(tcp) => site.felix.connect_tcp(tcp).await.map_err(|error| error.reason()),
+                    Ok(tcp) => site.felix.connect_tcp(tcp).await.map_err(|error| error.label()),
                     Err(error) => {
                         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
                         Err("io")

@@ -60,7 +60,7 @@ async fn an_owner_that_takes_none_gets_no_more_than_the_room_holds() {
         more.spawn(site.felix.connect_tcp(tcp));
     }
     for outcome in bounded("being shed", more.join_all()).await {
-        assert_eq!(outcome.unwrap_err().reason(), "io");
+        assert_eq!(outcome.unwrap_err().label(), "io");
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let stats = site.stats();
@@ -119,7 +119,7 @@ async fn a_panicking_observer_harms_nobody() {
     let began = Instant::now();
     for _ in 0..12 {
         let error = stranger.connect_tcp(site.tcp(LOOPBACK).await).await.unwrap_err();
-        assert_eq!(error.reason(), "refused_by_peer");
+        assert_eq!(error.label(), "refused_by_peer");
     }
     // One that never says a word, and one that is cut short before its handshake.
     let mut peer = site.raw(LOOPBACK, &TLS13).await;

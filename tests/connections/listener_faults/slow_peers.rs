@@ -78,7 +78,7 @@ async fn peers_that_refuse_typha_are_counted() {
     for index in 0..12 {
         let tcp = site.tcp(Ipv4Addr::new(127, 0, 1, index)).await;
         let error = bounded("a handshake", picky.connect_tcp(tcp)).await.unwrap_err();
-        assert_eq!(error.reason(), "ca_key_mismatch");
+        assert_eq!(error.label(), "ca_key_mismatch");
     }
     site.until_idle().await;
     assert_eq!(site.stats().failed, counts([("refused_by_peer", 12)]));

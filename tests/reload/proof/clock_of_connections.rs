@@ -87,7 +87,7 @@ impl Typha {
 
     fn reports(&mut self) -> Vec<(&'static str, bool)> {
         std::iter::from_fn(|| self.lost.try_recv().ok())
-            .map(|loss| (loss.rejection.reason(), loss.closes))
+            .map(|loss| (loss.rejection.label(), loss.closes))
             .collect()
     }
 }
@@ -123,7 +123,7 @@ async fn connections_of_typha_stay_and_each_crossing_is_reported_once() {
         for at in STEPS {
             site.turn_clock(at);
             let now = standing(part, at, before);
-            let lost = || connection.lost_trust().map(|rejection| rejection.reason());
+            let lost = || connection.lost_trust().map(|rejection| rejection.label());
             look_until(|| lost() == now).await;
             look().await;
             assert_eq!((lost(), connection.close_reason()), (now, None), "{part:?} at {at}");
@@ -145,7 +145,7 @@ async fn connections_of_felix_stay() {
         for at in STEPS {
             site.turn_clock(at);
             let now = standing(part, at, before);
-            let lost = || felix.lost_trust().map(|rejection| rejection.reason());
+            let lost = || felix.lost_trust().map(|rejection| rejection.label());
             look_until(|| lost() == now).await;
             look().await;
             assert_eq!((lost(), felix.close_reason()), (now, None), "{part:?} at {at}");

@@ -11,7 +11,7 @@ pub(crate) fn verdict<J, P>(judge: Result<J, HandshakeError>, peer: Result<P, Ha
     match (judge, peer) {
         (Ok(_), Ok(_)) => Ok(()),
         (Err(HandshakeError::Rejected(rejection)), Err(HandshakeError::RefusedByPeer { alert })) => {
-            Err((rejection.reason(), alert))
+            Err((rejection.label(), alert))
         }
         (judge, peer) => panic!("{:?}, {:?}", judge.err(), peer.err()),
     }

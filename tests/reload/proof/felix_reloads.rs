@@ -62,7 +62,7 @@ impl Typhas {
                 assert_eq!(stream.read_u8().await.unwrap(), 7);
                 Ok(stream.generation())
             }
-            Err(error) => Err(error.reason()),
+            Err(error) => Err(error.label()),
         };
         let by_peer = match outcome.await.unwrap() {
             Ok(()) => Ok(()),

@@ -89,9 +89,9 @@ async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Chang
     timeout(BEFORE_THE_NEXT_LOOK, connection.close_requested().cancelled()).await.unwrap();
     assert_eq!(connection.close_reason(), Some(CloseReason::LostTrust));
     let (reason, alert) = change.refusal();
-    assert_eq!(connection.lost_trust().unwrap().reason(), reason);
+    assert_eq!(connection.lost_trust().unwrap().label(), reason);
     let loss = typha.lost.recv().await.unwrap();
-    assert_eq!((loss.generation, loss.closes, loss.rejection.reason()), (2, true, reason));
+    assert_eq!((loss.generation, loss.closes, loss.rejection.label()), (2, true, reason));
     assert_eq!(connection.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     goodbye(&mut felix).await;
     assert!(typha.failed.try_recv().is_err());
@@ -99,7 +99,7 @@ async fn felix_is_held(version: &'static SupportedProtocolVersion, change: Chang
     let mut felix = typha.client(&judge, version).await;
     assert_eq!(felix.refusal().await.unwrap(), Error::AlertReceived(alert));
     drop(felix);
-    assert_eq!(typha.failed.recv().await.unwrap().error.reason(), reason);
+    assert_eq!(typha.failed.recv().await.unwrap().error.label(), reason);
 }
 
 /// Begun when it was not trusted yet, and refused though it is by then.
@@ -117,7 +117,7 @@ async fn felix_came_too_early(version: &'static SupportedProtocolVersion, change
     let (reason, alert) = change.refusal();
     assert_eq!(felix.refusal().await.unwrap(), Error::AlertReceived(alert));
     drop(felix);
-    assert_eq!(typha.failed.recv().await.unwrap().error.reason(), reason);
+    assert_eq!(typha.failed.recv().await.unwrap().error.label(), reason);
     let mut felix = typha.client(&judge, version).await;
     felix.handshake().await.unwrap();
     assert_eq!(typha.listener.accept().await.unwrap().generation(), 3);
@@ -135,7 +135,7 @@ async fn felix_expires_meanwhile(version: &'static SupportedProtocolVersion) {
     let (reason, alert) = Change::Expired.refusal();
     assert_eq!(felix.refusal().await.unwrap(), Error::AlertReceived(alert));
     drop(felix);
-    assert_eq!(typha.failed.recv().await.unwrap().error.reason(), reason);
+    assert_eq!(typha.failed.recv().await.unwrap().error.label(), reason);
 }
 
 /// Typha holds back its answer until everything has changed.
@@ -167,7 +167,7 @@ async fn typha_is_held(version: &'static SupportedProtocolVersion, change: Chang
     felix.close_requested().cancelled().await;
     let (reason, alert) = change.refusal();
     assert_eq!(felix.close_reason(), Some(CloseReason::LostTrust));
-    assert_eq!(felix.lost_trust().unwrap().reason(), reason);
+    assert_eq!(felix.lost_trust().unwrap().label(), reason);
     assert_eq!(felix.read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
     goodbye(&mut typha).await;
 

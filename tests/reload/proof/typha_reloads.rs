@@ -61,7 +61,7 @@ impl Felixes {
             Err(HandshakeError::RefusedByPeer { alert }) => Err(alert),
             Err(other) => panic!("{peer:?}: {other:?}, {decision:?}"),
         };
-        Seen { by_judge: decision.map_err(|error| error.reason()), by_peer }
+        Seen { by_judge: decision.map_err(|error| error.label()), by_peer }
     }
 }
 

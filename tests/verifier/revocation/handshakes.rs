@@ -22,7 +22,7 @@ fn material(pki: &TestPki, leaf: &TestLeaf, lists: RevocationLists) -> Material 
 
 fn refused(judge: HandshakeResult, judged: HandshakeResult) -> (&'static str, AlertDescription) {
     let reason = match judge.unwrap_err() {
-        HandshakeError::Rejected(rejection) => rejection.reason(),
+        HandshakeError::Rejected(rejection) => rejection.label(),
         other => panic!("{other}"),
     };
     match judged.unwrap_err() {

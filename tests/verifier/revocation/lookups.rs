@@ -12,7 +12,7 @@ use crate::verdict::verdict;
 
 fn reason(verifier: &PeerVerifier, leaf: &TestLeaf) -> &'static str {
     let outcome = verdict(verifier, leaf.chain(), Role::Felix, UnixTime::now());
-    outcome.as_ref().map_or_else(Rejection::reason, |_| "accepted")
+    outcome.as_ref().map_or_else(Rejection::label, |_| "accepted")
 }
 
 fn numbered(ca: &TestCa, serial: &[u8]) -> TestLeaf {
@@ -205,7 +205,7 @@ fn a_revoked_ca_that_stands_in_the_bundle_is_told_of() {
              accepted all the same; remove it from there"
         ]
     );
-    assert_eq!(warnings[0].as_str(), "revoked_ca_in_bundle");
+    assert_eq!(warnings[0].label(), "revoked_ca_in_bundle");
     assert_eq!(
         reason(&verifier(&list_pem(&revoking), &both, RevocationPolicy::default()), &leaf),
         "accepted"
@@ -235,7 +235,7 @@ fn a_serial_number_that_is_not_in_its_shortest_form() {
         let text = list_pem(&List::new().serial(serial, None).signed_by(&root, "root"));
         let verifier = verifier(&text, &bundle, RevocationPolicy::default());
         let outcome = verdict(&verifier, &[leaf], Role::Felix, UnixTime::now());
-        assert_eq!(outcome.unwrap_err().reason(), "revoked", "{padded:x?}");
+        assert_eq!(outcome.unwrap_err().label(), "revoked", "{padded:x?}");
     }
 }
 

@@ -140,7 +140,7 @@ fn a_list_expires_under_a_remembered_chain() {
         let expired = if policy.refuse_expired { "revocation_list_unusable" } else { "accepted" };
         for (time, expected) in [(now, "accepted"), (later, expired), (now, "accepted")] {
             let outcome = verdict(&verifier, leaf.chain(), Role::Felix, time);
-            let reason = outcome.as_ref().map_or_else(Rejection::reason, |_| "accepted");
+            let reason = outcome.as_ref().map_or_else(Rejection::label, |_| "accepted");
             assert_eq!(reason, expected, "{policy:?}");
         }
     }

@@ -38,7 +38,7 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
             report.info("against", &format!("{peer} would accept us, matched by {}", ours.matched_by()));
         }
         Err(rejection) => {
-            let reason = rejection.reason();
+            let reason = rejection.label();
             report.error("against", &format!("{peer} would refuse us ({reason}): {rejection}"));
         }
     }

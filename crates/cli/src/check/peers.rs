@@ -84,7 +84,7 @@ impl Tally {
                     format!("would be cut off: {}; {}", WithCauses(&rejection), plan.advice(&rejection));
                 let identity = peer.identity();
                 let who = json!({
-                    "reason": rejection.reason(),
+                    "reason": rejection.label(),
                     "common_name": identity.common_name(),
                     "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
                 });
@@ -92,7 +92,7 @@ impl Tally {
             }
             (Err(rejection), Ok(peer)) => {
                 self.newly_accepted += 1;
-                let detail = format!("accepted by the plan; refused now ({})", rejection.reason());
+                let detail = format!("accepted by the plan; refused now ({})", rejection.label());
                 report.info_with("newly_accepted", with_file(file, output::peer(&peer)), &detail);
             }
             (
@@ -104,7 +104,7 @@ impl Tally {
             }
             (Err(before), Err(after)) => {
                 self.refused += 1;
-                let reason = json!({ "reason": after.reason(), "reason_now": before.reason() });
+                let reason = json!({ "reason": after.label(), "reason_now": before.label() });
                 report.info_with(
                     "refused",
                     with_file(file, reason),

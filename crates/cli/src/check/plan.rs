@@ -168,7 +168,7 @@ impl Plan<'_> {
                 "planned_own_chain",
                 &format!(
                     "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}; {}",
-                    rejection.reason(),
+                    rejection.label(),
                     self.advice(&rejection)
                 ),
             ),

@@ -49,7 +49,7 @@ impl Report {
     /// The warnings, each after `about`.
     pub(super) fn warnings(&mut self, about: &str, warnings: impl IntoIterator<Item = MaterialWarning>) {
         for warning in warnings {
-            self.warning(warning.as_str(), &format!("{about}{warning}"));
+            self.warning(warning.label(), &format!("{about}{warning}"));
         }
     }
 

@@ -93,10 +93,10 @@ impl Counts {
                 }
             }
             HandshakeError::Rejected(rejection) => {
-                *self.rejected.entry(rejection.reason()).or_default() += 1;
+                *self.rejected.entry(rejection.label()).or_default() += 1;
             }
             HandshakeError::TimedOut { phase, .. } => {
-                *self.timed_out.entry(phase.as_str()).or_default() += 1;
+                *self.timed_out.entry(phase.label()).or_default() += 1;
             }
             // What may come to be is a way for TLS to fail, too.
             _ => self.tls += 1,

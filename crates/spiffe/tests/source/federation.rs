@@ -73,7 +73,7 @@ async fn the_bundle_of_the_peer_alone_if_asked_for() {
         let typha = RequiredIdentity::uri_san(TYPHA).unwrap();
         let connector = testing::connector(&domains.own.ca, &felix.leaf, typha).unwrap();
         let (typha, _) = handshake(&acceptor, &connector).await;
-        assert_eq!(typha.map(drop).map_err(|error| error.reason()), outcome, "{}", issuer.name());
+        assert_eq!(typha.map(drop).map_err(|error| error.label()), outcome, "{}", issuer.name());
     }
 
     agent.has(domains.typha.federated_with(&[&domains.third]));

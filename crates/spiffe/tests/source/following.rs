@@ -50,7 +50,7 @@ impl Ends {
     /// What each end sees: whether it has accepted the other, or why not.
     async fn meet(&self) -> [Result<(), &'static str>; 2] {
         let (typha, felix) = handshake(&self.acceptor, &self.connector).await;
-        [typha, felix].map(|outcome| outcome.map(drop).map_err(|error| error.reason()))
+        [typha, felix].map(|outcome| outcome.map(drop).map_err(|error| error.label()))
     }
 
     async fn renew_typha(&self) {
