@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifetime::{CloseReason, Connections, Entry, TrustState};
+use crate::role::Role;
 use crate::stream::AuthenticatedStream;
 use crate::verifier::Rejection;
 
@@ -27,8 +28,8 @@ use crate::verifier::Rejection;
 /// down](crate::listener::ListenerHandle::shutdown). Then [`close_requested`](Self::close_requested) is cancelled, and
 /// the owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of a listener, or 1 s of a dialer, to
 /// finish its message and to [`close`](Self::close). After that the connection is force-closed: reading and writing
-/// fail with [`io::ErrorKind::ConnectionAborted`], and the peer is sent `close_notify` by the next read or write that
-/// is tried or in progress. So an owner that only reads and writes is right, too.
+/// fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write that is tried or in progress sends the peer
+/// `close_notify`, unless a write was cut off. So an owner that only reads and writes is right, too.
 pub struct Connection {
     stream: AuthenticatedStream<TcpStream>,
     entry: Arc<Entry>,
@@ -85,9 +86,9 @@ impl Connection {
         &self.connections
     }
 
-    /// The error of a connection that was force-closed; sends `close_notify` as far as it goes without waiting.
-    fn force_closed<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+    /// The error of a connection that was force-closed. Sends `close_notify` as dropping does.
+    fn force_closed<T>(&mut self) -> Poll<io::Result<T>> {
+        self.stream.close_without_waiting();
         let reason = self.entry.close_reason().map_or("dropped", CloseReason::label);
         let problem = format!("this connection was ended on our side ({reason})");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, problem)))
@@ -101,11 +102,11 @@ impl Connection {
         operation: impl FnOnce(Pin<&mut AuthenticatedStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.entry.is_force_closed() {
-            return self.force_closed(cx);
+            return self.force_closed();
         }
         let outcome = operation(Pin::new(&mut self.stream), cx);
         if outcome.is_pending() && self.entry.is_force_closed_or_wakes(waker(&self.entry), cx.waker()) {
-            return self.force_closed(cx);
+            return self.force_closed();
         }
         outcome
     }
@@ -204,6 +205,10 @@ impl fmt::Debug for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // A dialer wants to know whether Typha closed in order, also if its handler only wrote.
+        if self.peer().role() == Role::Typha && self.stream.has_end() {
+            self.note_end(true);
+        }
         // Before it is removed: after the last one, a program that shuts down may end at once.
         self.stream.close_without_waiting();
         self.connections.remove(&self.entry);

@@ -13,7 +13,7 @@ mod state;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -63,15 +63,14 @@ pub struct FelixDialer {
     limits: DialerLimits,
     lifetime: ConnectionLifetime,
     node_name: Option<String>,
-    following: Arc<Mutex<Following>>,
+    following: Arc<Mutex<Option<Following>>>,
     shared: Arc<Shared>,
 }
 
 /// What a dialer follows, from its first use on.
-enum Following {
-    Nothing,
-    Planned(Box<dyn FnOnce(&FelixConnector) -> Reloader + Send>),
-    Started(Reloader),
+struct Following {
+    start: Box<dyn Fn(&FelixConnector) -> Reloader + Send>,
+    reloader: Option<Reloader>,
 }
 
 /// How long a connection still works after its owner was asked to close it, as on Typha's end.
@@ -99,7 +98,7 @@ impl FelixDialer {
             limits: DialerLimits::default(),
             lifetime: ConnectionLifetime::default(),
             node_name: None,
-            following: Arc::new(Mutex::new(Following::Nothing)),
+            following: Arc::default(),
             shared: Arc::new(shared),
         }
     }
@@ -128,13 +127,16 @@ impl FelixDialer {
 
     /// Follows a `source` as [`FelixConnector::follow`] does, in place of an earlier one. It starts with the first
     /// connect of this dialer or of a clone that is made later. It ends when these and their connections are dropped.
+    /// Call it before the first connect: a live connection keeps following what it began with.
     ///
     /// [`FelixConfig::dialer`](crate::config::FelixConfig::dialer) sets this to the parameters and files of the
     /// configuration. Otherwise the dialer follows nothing.
     #[must_use]
     pub fn follow(mut self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Self {
-        let start = Box::new(move |connector: &FelixConnector| connector.follow(source, options));
-        self.following = Arc::new(Mutex::new(Following::Planned(start)));
+        let source = Arc::new(source);
+        let start =
+            Box::new(move |connector: &FelixConnector| connector.follow(source.clone(), options.clone()));
+        self.following = Arc::new(Mutex::new(Some(Following { start, reloader: None })));
         self
     }
 
@@ -142,17 +144,14 @@ impl FelixDialer {
     /// [replaces](FelixConnector::replace) the configuration itself.
     #[must_use]
     pub fn without_reload(mut self) -> Self {
-        self.following = Arc::new(Mutex::new(Following::Nothing));
+        self.following = Arc::default();
         self
     }
 
     /// The reloader of the source that the dialer [follows](Self::follow): its state, and looking at once. `None`
     /// before the first connect. It follows as long as it is kept.
     pub fn reloader(&self) -> Option<Reloader> {
-        match &*self.following.lock().unwrap_or_else(PoisonError::into_inner) {
-            Following::Started(reloader) => Some(reloader.clone()),
-            Following::Nothing | Following::Planned(_) => None,
-        }
+        self.following().as_ref()?.reloader.clone()
     }
 
     /// What connects.
@@ -216,14 +215,18 @@ impl FelixDialer {
         Ok((endpoint, connection))
     }
 
+    /// Starts to follow, if that was not done yet or its runtime has ended.
     fn start_following(&self) -> Option<Reloader> {
-        let mut following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
-        *following = match std::mem::replace(&mut *following, Following::Nothing) {
-            Following::Planned(start) => Following::Started(start(&self.connector)),
-            other => other,
-        };
-        drop(following);
-        self.reloader()
+        let mut following = self.following();
+        let following = following.as_mut()?;
+        if following.reloader.as_ref().is_none_or(Reloader::is_stopped) {
+            following.reloader = Some((following.start)(&self.connector));
+        }
+        following.reloader.clone()
+    }
+
+    fn following(&self) -> MutexGuard<'_, Option<Following>> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,

@@ -23,6 +23,9 @@ use crate::time::deadline_in;
 /// How long a handler may take to end by itself once the dialer is to stop: enough to close its connection.
 const HANDLER_GRACE: Duration = Duration::from_secs(1);
 
+/// So many connections in a row that lasted no longer than the `backoff_cap` make a dialer prefer other Typhas.
+const SHORT_LIVED_CONNECTIONS: u32 = 3;
+
 impl FelixDialer {
     /// Keeps one connection to a Typha alive until `cancel` is cancelled.
     ///
@@ -35,7 +38,11 @@ impl FelixDialer {
     /// If the handler returns an error, the dialer avoids this Typha as after [`report_bad`](Self::report_bad). A Typha
     /// that ended the connection is not to blame for the error that reading or writing then gives: the dialer does not
     /// avoid it if it sent `close_notify`, or if the connection was lost after more than the `backoff_cap`. If the
-    /// handler returns `Ok`, any Typha may be next, also the same one.
+    /// handler returns `Ok`, any Typha may be next, also the same one. After three connections to one Typha in a row
+    /// that lasted no longer than the `backoff_cap`, other Typhas come first.
+    ///
+    /// To spawn it, give it an `async fn`, or an `async move |connection|` closure that owns what it uses. An async
+    /// closure that borrows is not accepted by `tokio::spawn` ("implementation of `Send` is not general enough").
     ///
     /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`;
     /// then it is dropped. The same goes for a handler that holds on to a connection which was [ended on our
@@ -72,6 +79,8 @@ impl FelixDialer {
             Progress::BackingOff { until } => reporter.phase(DialerPhase::BackingOff { until }),
         };
         let mut backoff = Backoff::new(&self.limits);
+        // The Typha that ended the latest connection after a short time, and how often in a row it did.
+        let mut short_lived = (None, 0);
         loop {
             reporter.phase(DialerPhase::Connecting { endpoint: None });
             let connected = tokio::select! {
@@ -105,6 +114,18 @@ impl FelixDialer {
                     let was_long = since.elapsed() > self.limits.backoff_cap;
                     if was_long {
                         backoff.reset();
+                        short_lived = (None, 0);
+                    } else if short_lived.0 == Some(endpoint.address) {
+                        short_lived.1 += 1;
+                    } else {
+                        short_lived = (Some(endpoint.address), 1);
+                    }
+                    // It may be healthy, but it does not keep us: a Felix must not stay with the Typha of its own node for
+                    // ever that closes each connection.
+                    if short_lived.1 >= SHORT_LIVED_CONNECTIONS {
+                        info!(%endpoint, "the connections to this Typha are short: other Typhas come first");
+                        self.report_bad(endpoint.address);
+                        short_lived = (None, 0);
                     }
                     match ended {
                         Ok(()) => {

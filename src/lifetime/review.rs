@@ -134,38 +134,39 @@ fn closing(loss: &TrustLoss, lifetime: &ConnectionLifetime) -> Option<(CloseReas
 
 /// The connections that will be closed, the next one last.
 #[derive(Default)]
-struct Schedule(Vec<(Instant, Arc<Entry>)>);
+struct Schedule(Vec<(Instant, CloseReason, Arc<Entry>)>);
 
 impl Schedule {
-    /// Adds the connections that close for these losses, and removes those that no longer do.
+    /// Adds the connections that close for these losses, and removes those that have ended or no longer close for the
+    /// same reason.
     fn add(&mut self, losses: Vec<(Arc<Entry>, TrustLoss)>, connections: &Connections, local: Role) {
-        self.0.retain(|(_, entry)| reason_to_close(entry, connections).is_some());
+        self.0.retain(|(_, reason, entry)| {
+            reason_to_close(entry, connections) == Some(*reason) && connections.contains(entry)
+        });
         let mut closing: Vec<_> = losses
             .into_iter()
-            .filter_map(|(entry, loss)| Some((entry, closing(&loss, &connections.lifetime)?.1)))
+            .filter_map(|(entry, loss)| Some((closing(&loss, &connections.lifetime)?, entry)))
             .collect();
         fastrand::shuffle(&mut closing);
         let (now, count) = (Instant::now(), closing.len() as f64);
         // A Typha spreads its many connections, the first at once. The one of a Felix must not end at the same moment
         // as those of all other Felixes.
         let first = if local == Role::Felix { fastrand::f64() } else { 0.0 };
-        self.0.extend(
-            closing.into_iter().enumerate().map(|(index, (entry, within))| {
-                (now + within.mul_f64((first + index as f64) / count), entry)
-            }),
-        );
-        self.0.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        self.0.extend(closing.into_iter().enumerate().map(|(index, ((reason, within), entry))| {
+            (now + within.mul_f64((first + index as f64) / count), reason, entry)
+        }));
+        self.0.sort_by_key(|(at, ..)| std::cmp::Reverse(*at));
     }
 
     fn next(&self) -> Option<Instant> {
-        self.0.last().map(|(at, _)| *at)
+        self.0.last().map(|(at, ..)| *at)
     }
 
     fn close_due(&mut self, connections: &Connections) {
         let now = Instant::now();
         let mut due: HashMap<_, Vec<_>> = HashMap::new();
-        while let Some((_, entry)) = self.0.pop_if(|(at, _)| *at <= now) {
-            if let Some(reason) = reason_to_close(&entry, connections) {
+        while let Some((_, reason, entry)) = self.0.pop_if(|(at, ..)| *at <= now) {
+            if reason_to_close(&entry, connections) == Some(reason) {
                 due.entry(reason).or_default().push(entry);
             }
         }
@@ -183,14 +184,16 @@ fn reason_to_close(entry: &Entry, connections: &Connections) -> Option<CloseReas
     closing(&entry.trust.loss()?, &connections.lifetime).map(|(reason, _)| reason)
 }
 
-/// Closes the connections that are too old. Returns when the next one will be.
+/// Closes the connections that are too old. Returns when the next one may be.
 fn retire(connections: &Connections) -> Option<Instant> {
-    connections.lifetime.max_age?;
+    let max_age = connections.lifetime.max_age?.min(FAR);
     let now = Instant::now();
     let (old, young): (Vec<_>, Vec<_>) = connections
         .staying()
         .into_iter()
         .partition(|entry| entry.retires_at.is_some_and(|retires_at| retires_at <= now));
     connections.close_these(old, CloseReason::MaxAge);
-    young.iter().filter_map(|entry| entry.retires_at).min()
+    // A connection that is added later lives for nine tenths of the age at least.
+    let added_later = now + max_age.mul_f64(0.9);
+    young.iter().filter_map(|entry| entry.retires_at).chain([added_later]).min()
 }

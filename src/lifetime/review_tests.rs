@@ -429,6 +429,48 @@ async fn the_review_outlives_the_listener_but_not_the_connections() {
     review.await.unwrap();
 }
 
+/// The CA is removed and put back, and meanwhile the leaves expire, for which there is more time.
+#[tokio::test(start_paused = true)]
+async fn another_loss_has_its_own_time() {
+    let lifetime = lifetime(ClosePolicy::CloseWithin(MINUTE), ClosePolicy::CloseWithin(10 * HOUR));
+    let site = Site::new(lifetime);
+    let go = site.many(&site.leaf(1, HOUR), 100);
+    site.start();
+    site.clock.advance(2 * HOUR);
+    site.trust(&[0]);
+    settle().await;
+    assert_eq!(told(&go), 1, "the first at once");
+    site.trust(&[0, 1]);
+    sleep(2 * MINUTE).await;
+    assert_eq!(told(&go), 2, "the first of those that have expired at once");
+    sleep(10 * HOUR).await;
+    let expired = go.iter().filter(|entry| entry.close_reason() == Some(CloseReason::Expired)).count();
+    assert_eq!((told(&go), expired), (100, 99));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_have_ended_are_not_kept() {
+    let site = Site::new(lifetime(ClosePolicy::CloseWithin(500 * HOUR), ClosePolicy::ReportOnly));
+    let go = site.many(&site.leaf(1, HOUR), 50);
+    site.start();
+    site.trust(&[0]);
+    settle().await;
+    go.iter().for_each(|entry| site.connections.remove(entry));
+    sleep(MINUTE).await;
+    assert!(go.iter().all(|entry| Arc::strong_count(entry) == 1));
+}
+
+/// The review has begun before the connection came.
+#[tokio::test(start_paused = true)]
+async fn a_short_maximum_age_is_kept() {
+    let site = Site::new(ConnectionLifetime { max_age: Some(SECOND / 2), ..ConnectionLifetime::default() });
+    site.start();
+    sleep(SECOND / 10).await;
+    let entry = site.connect(&site.leaf(0, HOUR));
+    sleep(SECOND / 2 + SECOND / 100).await;
+    assert_eq!(entry.close_reason(), Some(CloseReason::MaxAge));
+}
+
 /// The end of Felix, which has one connection.
 fn felix(lifetime: ConnectionLifetime) -> (Site<ClientConfig>, Arc<Entry>) {
     let site = Site::of_end(lifetime);

@@ -79,6 +79,8 @@ struct State {
     next_id: u64,
     connections: HashMap<u64, Waiting>,
     addresses: HashMap<IpAddr, Address>,
+    /// How many addresses had to stay when that was looked for.
+    kept_addresses: usize,
     /// The silent connections, in the order in which they came.
     silent: BTreeSet<u64>,
     in_line: usize,
@@ -280,7 +282,9 @@ impl Admission {
     pub(super) fn close(&self) {
         self.change(|state| {
             state.is_closed = true;
-            let ids: Vec<u64> = state.connections.keys().copied().collect();
+            let mut ids: Vec<u64> = state.connections.keys().copied().collect();
+            // The first of each line first, which is quick to remove.
+            ids.sort_unstable();
             for id in ids {
                 let next = match state.phase(id) {
                     Some(Phase::Handshake | Phase::Stopping(_)) => Phase::Stopping(ShedCause::ShuttingDown),
@@ -481,12 +485,15 @@ impl State {
     /// Addresses without a connection are kept for their failures, and not for ever.
     fn forget_idle(&mut self, now: Instant) {
         let limit = MAX_IDLE_ADDRESSES + self.queued() + self.handshakes.len();
-        if self.addresses.len() > limit {
-            self.addresses.retain(|_, address| !address.is_idle() || address.failures.remembered(now));
+        // A walk through all addresses, which may all have to stay: not again before there are twice as many.
+        if self.addresses.len() <= limit.max(self.kept_addresses * 2) {
+            return;
         }
+        self.addresses.retain(|_, address| !address.is_idle() || address.failures.remembered(now));
         if self.addresses.len() > limit {
             self.addresses.retain(|_, address| !address.is_idle());
         }
+        self.kept_addresses = self.addresses.len();
     }
 }
 

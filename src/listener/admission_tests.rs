@@ -371,6 +371,28 @@ fn addresses_are_not_remembered_without_bound() {
     }
 }
 
+/// They all have to stay: looking at all of them for each newcomer would take long.
+#[test]
+fn many_busy_addresses_are_not_looked_through_each_time() {
+    let now = Instant::now();
+    let admission = admission(limits(100_000, 10, 100_000, 10));
+    let address = |number: u32| IpAddr::from(number.to_be_bytes());
+    let permits: Vec<_> = (0..10_000)
+        .map(|number| {
+            let permit = Permit::enter(&admission, address(number), now).unwrap();
+            permit.line_up();
+            permit.failed()
+        })
+        .collect();
+    let kept = || lock(&admission).kept_addresses;
+    let before = kept();
+    for number in 20_000..20_100 {
+        drop(Permit::enter(&admission, address(number), now).unwrap());
+    }
+    assert_eq!((kept(), before < 10_000), (before, true));
+    drop(permits);
+}
+
 #[test]
 fn those_who_leave_the_line_leave_no_turns() {
     let admission = admission(limits(1, 1, 10, 10));

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +35,8 @@ pub(super) struct Entrance {
     pub(super) observer: Option<Observer<FailedHandshake>>,
     /// Where accepted connections go.
     pub(super) connections: Arc<Connections>,
+    /// Connections that wait to be taken by `accept()` of the listener.
+    pub(super) untaken: Mutex<mpsc::Receiver<Connection>>,
     /// The tasks that accept, perform handshakes and rebalance; all end at once after `stop`.
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
@@ -85,6 +87,17 @@ impl Entrance {
     pub(super) fn stop(&self) {
         self.stop.cancel();
         self.admission.close();
+    }
+
+    pub(super) fn untaken(&self) -> MutexGuard<'_, mpsc::Receiver<Connection>> {
+        self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the connections that nobody has taken, and lets no more be taken.
+    pub(super) fn drop_untaken(&self) {
+        let mut untaken = self.untaken();
+        untaken.close();
+        while untaken.try_recv().is_ok() {}
     }
 
     /// Accepts connections until the listener is stopped, and closes the socket.
@@ -225,6 +238,10 @@ impl Entrance {
                 let Ok(owner) = owner else { return self.shed(peer_address, ShedCause::ShuttingDown) };
                 self.counters.accepted(stream.peer().matched_by(), came.elapsed());
                 owner.send(Connection::new(stream, peer_address, self.connections.clone()));
+                // Nobody takes it any more, if that began since the place was reserved.
+                if self.untaken().is_closed() {
+                    self.drop_untaken();
+                }
                 return permit.succeeded();
             }
             Ok(Err(error)) => {

@@ -105,9 +105,12 @@ impl ListenerHandle {
     /// Calico's Typha computes it from the number of its instances and nodes.
     pub fn rebalance(&self, target: usize) -> usize {
         let limits = &self.0.limits;
-        let target = target.max(limits.connections_lower).min(limits.connections);
-        self.0.target.send_replace(target);
-        target
+        let bounded = target.max(limits.connections_lower).min(limits.connections);
+        if bounded != target {
+            info!(target, bounded, "the target of rebalancing is outside of the limits of connections");
+        }
+        self.0.target.send_replace(bounded);
+        bounded
     }
 
     /// Shuts down gracefully: stops listening, gives up the handshakes in progress, and asks the owners of the
@@ -156,6 +159,11 @@ impl ListenerHandle {
                     () = connections.emptied() => {}
                 }
             }
+            // Nobody can close a connection that nobody has taken.
+            tokio::select! {
+                () = sleep(grace) => entrance.drop_untaken(),
+                () = connections.emptied() => {}
+            }
             connections.emptied().await;
         };
         // The last ones send their alert before the time is over.
@@ -163,9 +171,11 @@ impl ListenerHandle {
         if timeout_at(last_call, dropping).await.is_err() {
             dropped += connections.close_random(usize::MAX, CloseReason::Shutdown, Duration::ZERO);
             connections.force_close_all();
+            entrance.drop_untaken();
             let _ = timeout_at(deadline, connections.emptied()).await;
         }
         let _ = timeout_at(deadline, entrance.tasks.wait()).await;
+        entrance.drop_untaken();
         let report = ShutdownReport { dropped, left: connections.count() };
         info!(dropped = report.dropped, left = report.left, "shut down");
         report

@@ -14,10 +14,11 @@ mod permit;
 mod stats;
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -65,7 +66,6 @@ use stats::Counters;
 /// # }
 /// ```
 pub struct TyphaListener {
-    connections: mpsc::Receiver<Connection>,
     handle: ListenerHandle,
     entrance: Arc<Entrance>,
     reloader: Option<Reloader>,
@@ -87,11 +87,13 @@ impl TyphaListener {
         }
     }
 
-    /// The next connection; `None` when the listener has been shut down.
+    /// The next connection; `None` as soon as the listener [shuts down](ListenerHandle::shutdown) and no connection waits
+    /// to be taken. The shutdown goes on then: a program that waits for its connections awaits `shutdown()` before it
+    /// ends.
     ///
     /// Cancel-safe: no connection is lost when the future is dropped.
     pub async fn accept(&mut self) -> Option<Connection> {
-        self.connections.recv().await
+        poll_fn(|cx| self.entrance.untaken().poll_recv(cx)).await
     }
 
     /// Where it listens.
@@ -115,14 +117,15 @@ impl TyphaListener {
 impl Stream for TyphaListener {
     type Item = Connection;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
-        self.connections.poll_recv(cx)
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Connection>> {
+        self.entrance.untaken().poll_recv(cx)
     }
 }
 
 impl Drop for TyphaListener {
     fn drop(&mut self) {
         self.entrance.stop();
+        self.entrance.drop_untaken();
     }
 }
 
@@ -226,8 +229,8 @@ impl TyphaListenerBuilder {
     }
 
     fn start(self, listener: TcpListener) -> io::Result<TyphaListener> {
-        let (entrance, handle, reloader) = self.build(listener.local_addr()?);
-        let (owners, connections) = mpsc::channel(WAITING_CONNECTIONS);
+        let (owners, untaken) = mpsc::channel(WAITING_CONNECTIONS);
+        let (entrance, handle, reloader) = self.build(listener.local_addr()?, untaken);
         entrance.tasks.spawn(entrance.clone().accept_all(listener, owners));
         entrance.tasks.spawn(handle.clone().keep_balanced());
         let moving = entrance.clone();
@@ -237,11 +240,15 @@ impl TyphaListenerBuilder {
                 () = moving.admission.keep_moving() => {}
             }
         });
-        Ok(TyphaListener { connections, handle, entrance, reloader })
+        Ok(TyphaListener { handle, entrance, reloader })
     }
 
     /// Everything but the tasks that end with the listener.
-    fn build(self, local_addr: SocketAddr) -> (Arc<Entrance>, ListenerHandle, Option<Reloader>) {
+    fn build(
+        self,
+        local_addr: SocketAddr,
+        untaken: mpsc::Receiver<Connection>,
+    ) -> (Arc<Entrance>, ListenerHandle, Option<Reloader>) {
         let Self { acceptor, limits, lifetime, on_failed_handshake, on_lost_trust, follow } = self;
         let reloader = follow.map(|follow| follow(&acceptor));
         let limits = limits.at_least_one();
@@ -261,6 +268,7 @@ impl TyphaListenerBuilder {
             counters,
             observer: on_failed_handshake,
             connections: connections.clone(),
+            untaken: Mutex::new(untaken),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

@@ -24,8 +24,9 @@ struct Site {
 
 fn site(limits: ListenerLimits) -> Site {
     let acceptor = TestPki::new().unwrap().acceptor().unwrap();
-    let (entrance, handle, _) =
-        TyphaListener::builder(acceptor).limits(limits).build(([127, 0, 0, 1], 1).into());
+    let (entrance, handle, _) = TyphaListener::builder(acceptor)
+        .limits(limits)
+        .build(([127, 0, 0, 1], 1).into(), tokio::sync::mpsc::channel(1).1);
     Site { entrance, handle }
 }
 

@@ -1,7 +1,7 @@
 //! What a listener counts, for its program and for the recorder of the `metrics` crate.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -94,9 +94,9 @@ pub(super) struct Counters {
     timed_out: LabelledCount,
     shed: LabelledCount,
     handshake_seconds: Durations,
-    active: Gauge,
-    queued: Gauge,
-    in_handshake: Gauge,
+    active: Level,
+    queued: Level,
+    in_handshake: Level,
 }
 
 impl Counters {
@@ -139,9 +139,9 @@ impl Counters {
             ),
             shed: LabelledCount::new("typha_connections_shed", "cause", shed),
             handshake_seconds: Durations::new(histogram!("typha_handshake_seconds")),
-            active: gauge!("typha_connections_active"),
-            queued: gauge!("typha_handshakes_queued"),
-            in_handshake: gauge!("typha_handshakes_in_progress"),
+            active: Level::new(gauge!("typha_connections_active")),
+            queued: Level::new(gauge!("typha_handshakes_queued")),
+            in_handshake: Level::new(gauge!("typha_handshakes_in_progress")),
         }
     }
 
@@ -180,12 +180,12 @@ impl Counters {
     }
 
     pub(super) fn active(&self, connections: usize) {
-        self.active.set(connections as f64);
+        self.active.set(connections);
     }
 
     pub(super) fn occupancy(&self, Occupancy { queued, handshakes }: Occupancy) {
-        self.queued.set(queued as f64);
-        self.in_handshake.set(handshakes as f64);
+        self.queued.set(queued);
+        self.in_handshake.set(handshakes);
     }
 
     pub(super) fn read(&self, active: usize, Occupancy { queued, handshakes }: Occupancy) -> ListenerStats {
@@ -229,6 +229,26 @@ impl Count {
 
     fn read(&self) -> u64 {
         self.total.load(Relaxed)
+    }
+}
+
+/// How much there is now. Several listeners of a program add up in the recorder.
+struct Level {
+    latest: AtomicUsize,
+    metric: Gauge,
+}
+
+impl Level {
+    fn new(metric: Gauge) -> Self {
+        // So that the recorder knows it from the start.
+        metric.increment(0.0);
+        Self { latest: AtomicUsize::new(0), metric }
+    }
+
+    /// Called under the lock of the one that counts.
+    fn set(&self, now: usize) {
+        let before = self.latest.swap(now, Relaxed);
+        self.metric.increment(now as f64 - before as f64);
     }
 }
 

@@ -91,6 +91,11 @@ impl Reloader {
         outcome.await.unwrap_or_else(|_| Err(stopped()))
     }
 
+    /// Whether its runtime has ended.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.0.requests.is_closed()
+    }
+
     /// What it has done, now and whenever that changes.
     pub fn state(&self) -> watch::Receiver<ReloadState> {
         self.0.state.clone()

@@ -6,14 +6,16 @@ mod timeouts;
 mod wire;
 
 use std::fmt;
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::task::unconstrained;
 use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
@@ -41,6 +43,8 @@ pub struct AuthenticatedStream<IO> {
     /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O
     /// forgets this one.
     writer: Option<Waker>,
+    /// Whether the peer may have a part of what is being written: the last write was not taken whole.
+    is_writing: bool,
     /// What dropping does. Only where a stream is made is it known that `IO` can be written to.
     on_drop: fn(&mut Self),
 }
@@ -58,6 +62,9 @@ pub enum Acceptance {
     /// from which [`alert_of`](crate::error::alert_of) gets the alert.
     Unconfirmed,
 }
+
+/// How often to look for a `close_notify` behind unread data.
+const LAST_READS: u32 = 16;
 
 /// How long [`AuthenticatedStream::close`] may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -112,7 +119,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
         wire.end_handshake();
         wire.set_timeouts(timeouts);
         let on_drop = Self::close_without_waiting;
-        Self { tls, peer, facts, acceptance, generation, writer: None, on_drop }
+        Self { tls, peer, facts, acceptance, generation, writer: None, is_writing: false, on_drop }
     }
 
     /// Closes the connection in order: sends the data that is buffered and `close_notify`, then reads until the peer
@@ -142,16 +149,38 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
         Ok(())
     }
 
+    /// Whether the peer has closed the connection in order, as far as that has arrived. Unread data before it is lost.
+    pub(crate) fn has_end(&mut self) -> bool {
+        if Handle::try_current().is_err() {
+            return false;
+        }
+        // No clock is started for it.
+        wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
+        let tls = &mut self.tls;
+        poll_once(|cx| {
+            for _ in 0..LAST_READS {
+                let length = match ready!(Pin::new(&mut *tls).poll_fill_buf(cx)) {
+                    Ok([]) => return Poll::Ready(true),
+                    Ok(unread) => unread.len(),
+                    Err(_) => break,
+                };
+                Pin::new(&mut *tls).consume(length);
+            }
+            Poll::Ready(false)
+        })
+        .unwrap_or(false)
+    }
+
     /// Sends `close_notify` as [dropping](Self) does.
     pub(crate) fn close_without_waiting(&mut self) {
-        let is_cut_off = self.tls.get_ref().1.wants_write() || std::thread::panicking();
+        let is_cut_off = self.is_writing || self.tls.get_ref().1.wants_write() || std::thread::panicking();
         // Outside of a runtime, not even trying is allowed.
         if is_cut_off || Handle::try_current().is_err() {
             return;
         }
         // No clock is started for it.
         wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
-        let _ = Pin::new(&mut self.tls).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        let _ = poll_once(|cx| Pin::new(&mut self.tls).poll_shutdown(cx));
     }
 
     /// To be called with what a read returned, if it is ready.
@@ -171,6 +200,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
             (Poll::Pending, _) => self.writer = Some(cx.waker().clone()),
         }
         outcome
+    }
+}
+
+/// The output if there is one without waiting, even if the task has used up its share of the runtime's attention: one
+/// that drops many streams at a time, say.
+fn poll_once<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    match pin!(unconstrained(poll_fn(poll))).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }
 
@@ -210,6 +248,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.tls).poll_write(cx, buf);
+        self.is_writing = !matches!(outcome, Poll::Ready(Ok(length)) if length == buf.len());
         self.note_writer(cx, outcome)
     }
 
@@ -219,6 +258,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for AuthenticatedStream<IO> 
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.tls).poll_write_vectored(cx, bufs);
+        let all: usize = bufs.iter().map(|buf| buf.len()).sum();
+        self.is_writing = !matches!(outcome, Poll::Ready(Ok(length)) if length == all);
         self.note_writer(cx, outcome)
     }
 

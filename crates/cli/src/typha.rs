@@ -169,7 +169,8 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     if arguments.stats_interval.is_some() {
         lines.try_send(stats_line(&handle, &lines));
     }
-    drop((listener, lines));
+    // All that may still send a line: the printer waits for them.
+    drop((listener, lines, handle));
     printer.finish(LAST_LINES).await;
     Ok(())
 }

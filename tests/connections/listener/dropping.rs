@@ -164,3 +164,34 @@ async fn rebalancing_drops_down_to_its_target() {
     assert_eq!(handle.stats().dropped["rebalance"], 5);
     assert_eq!(handle.rebalance(usize::MAX), 10_000);
 }
+
+/// A part of a message must not look like all of it.
+#[tokio::test]
+async fn a_message_that_is_cut_off_has_no_orderly_end() {
+    let limits = limited(|limits| limits.drop_grace = Duration::from_millis(2));
+    let mut listener = listen(limits).await;
+    let handle = listener.handle();
+    for _ in 0..20 {
+        let (mut typha, mut felix) = pair(&mut listener).await;
+        let message = vec![7; 8 * 1024 * 1024];
+        let writing =
+            tokio::spawn(async move { typha.write_all(&message).await.map_err(|error| error.kind()) });
+        let reading = tokio::spawn(async move {
+            let mut received = Vec::new();
+            let end = felix.read_to_end(&mut received).await;
+            (received.len(), end.map_err(|error| error.kind()))
+        });
+        handle.drop_random(1);
+        let written = bounded(writing).await.unwrap();
+        let (received, end) = bounded(reading).await.unwrap();
+        match written {
+            Ok(()) => assert_eq!((received, end), (8 * 1024 * 1024, Ok(received))),
+            Err(kind) => {
+                assert_eq!(kind, ErrorKind::ConnectionAborted);
+                assert!(received < 8 * 1024 * 1024);
+                let is_cut = matches!(end, Err(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset));
+                assert!(is_cut || received == 0, "{received} bytes, then {end:?}");
+            }
+        }
+    }
+}
