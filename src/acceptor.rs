@@ -26,8 +26,8 @@ use crate::tls_config::TlsConfig;
 use crate::tls_context::{InForce, TlsContext};
 use crate::verifier::PeerVerifier;
 
-/// Typha's end: accepts Felixes whose certificate the [`PeerVerifier`] accepts. Cheap to clone; one serves any number
-/// of handshakes at once. Clones share the configuration in force.
+/// Typha's end of the connection: accepts each Felix whose certificate the [`PeerVerifier`] accepts. One acceptor
+/// serves any number of handshakes at once. It is cheap to clone; clones share the configuration in force.
 ///
 /// ```no_run
 /// # async fn example(config: typha_tls::TlsConfig) -> std::io::Result<()> {
@@ -56,10 +56,10 @@ pub struct TyphaAcceptor {
 }
 
 impl TyphaAcceptor {
-    /// An acceptor with Calico's defaults: a handshake bound of 10 s and no bound for reads but 120 s for writes.
+    /// An acceptor with Calico's defaults: 10 s for a handshake, 120 s for writes, and no timeout for reads.
     ///
-    /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
-    /// as a warning.
+    /// It logs a warning for each part of the configuration that is probably a mistake (an expired leaf, a CA entry
+    /// that is no CA).
     pub fn new(config: TlsConfig) -> Self {
         Self {
             in_force: InForce::new(config),
@@ -69,35 +69,36 @@ impl TyphaAcceptor {
         }
     }
 
-    /// Bounds the whole handshake, from the call of `accept` to its result, including the time in which a refused peer
-    /// is listened to. Calico's `ServerHandshakeTimeoutSecs`.
+    /// Sets the time limit of the whole handshake, from the call of `accept` to its result. It includes the time that a
+    /// refused peer has to read the alert (at most 1 s). The default is 10 s, as in Calico's
+    /// `ServerHandshakeTimeoutSecs`.
     #[must_use]
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets how long a read may receive no byte; `None` for no bound. Then it fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, also of an
-    /// earlier read that was cancelled. The default is `None`, since a Felix may be silent for long.
+    /// Sets how long a read may wait for data; `None` for no limit. A read that waits longer fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
+    /// was cancelled. The default is `None`, since a Felix may be silent for long.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
         self
     }
 
-    /// Sets for how long the peer may take no byte of a write, flush or shutdown; `None` for no bound. Then it fails
-    /// with [`TimedOut`](io::ErrorKind::TimedOut), and so does every later one: the data that was sent is incomplete.
-    /// The default is 120 s, as in Calico's `ServerWriteTimeoutSecs`.
+    /// Sets how long a write, flush or shutdown may wait for a peer that accepts no data; `None` for no limit. Then it
+    /// fails with [`TimedOut`](io::ErrorKind::TimedOut). Every later one fails, too, because the data that was sent is
+    /// incomplete. The default is 120 s, as in Calico's `ServerWriteTimeoutSecs`.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write = timeout;
         self
     }
 
-    /// Sets the keep-alive of TCP connections, which finds peers that have gone silently: the time without data before
-    /// the first probe, and between probes. From 1 s to 9 h, and brought into that range if it is not. The default is
-    /// 15 s, as in Go and so in Calico; `None` leaves the system's default.
+    /// Sets the TCP keep-alive time: the time without data before the first probe, and between probes. Keep-alive
+    /// detects peers that have disappeared. Values are limited to the range from 1 s to 9 h. The default is 15 s, as in
+    /// Go and so in Calico; `None` keeps the system's default.
     #[must_use]
     pub fn with_keepalive(mut self, keepalive: Option<Duration>) -> Self {
         self.keepalive = keepalive;
@@ -109,47 +110,49 @@ impl TyphaAcceptor {
         self.in_force.current().config.clone()
     }
 
-    /// The verifier that judges peers by the configuration in force.
+    /// The verifier of the configuration in force.
     pub fn verifier(&self) -> Arc<PeerVerifier> {
         self.in_force.current().verifier.clone()
     }
 
-    /// Puts another configuration in force, for all clones, and returns its generation: the first one has number 1.
+    /// Puts another configuration in force for all clones. Returns its generation; the first configuration has
+    /// generation 1.
     ///
-    /// A handshake in progress is judged by the configuration that it started with, as a whole. Live connections of a
-    /// [listener](crate::TyphaListener) or a [dialer](crate::FelixDialer) are [judged again](crate::lifetime). Verified
-    /// chains are remembered only if the new configuration accepts the same peers.
+    /// A handshake in progress keeps the configuration that it started with. A [listener](crate::TyphaListener) and a
+    /// [dialer](crate::FelixDialer) [verify](crate::lifetime) the peers of their live connections again. The cache of
+    /// verified chains is kept only if the new configuration accepts the same peers.
     pub fn replace(&self, config: TlsConfig) -> u64 {
         config.log_warnings(Role::Typha);
         self.in_force.replace(config)
     }
 
-    /// Follows a `source`, such as the files of the configuration: what it gives is put in force, for all clones of
-    /// this acceptor. Dropping the last clone of the returned [`Reloader`] ends that at once.
+    /// Follows a `source`, such as the files of the configuration: puts each new configuration in force for all clones
+    /// of this acceptor. Dropping the last clone of the returned [`Reloader`] stops this at once.
     ///
-    /// One acceptor is for one source: two would take turns in replacing what the other has put in force.
+    /// Use one source for one acceptor: two sources would replace each other's configurations.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which must have its clock enabled.
+    /// If it is called outside of a tokio runtime, or the runtime's clock is not enabled.
     #[must_use = "nothing is followed once it is dropped"]
     pub fn follow(&self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Reloader {
         Reloader::start(&self.in_force, source, options)
     }
 
-    /// The generation in force, now and whenever it changes.
+    /// A receiver of the generation in force; it is notified of each change.
     pub fn generations(&self) -> watch::Receiver<u64> {
         self.in_force.generations()
     }
 
     /// Performs the handshake with one Felix over any I/O.
     ///
-    /// Returns when Felix is accepted, or refused and told so by an alert. The future is bounded in time, needs a tokio
-    /// runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing behind.
+    /// Returns when Felix is accepted, or is refused and has been sent an alert. The future ends within the handshake
+    /// timeout and needs a tokio runtime with its timer. Dropping it at any point closes the connection and leaves
+    /// nothing behind.
     ///
     /// # Errors
     ///
-    /// [`HandshakeError`]; [`Rejected`](HandshakeError::Rejected) says why Felix was refused.
+    /// [`HandshakeError`]; [`Rejected`](HandshakeError::Rejected) has the reason why we refused Felix.
     pub fn accept<IO>(
         &self,
         io: IO,
@@ -160,8 +163,8 @@ impl TyphaAcceptor {
         self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
     }
 
-    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
-    /// [`accept`](Self::accept); the events carry the peer's address.
+    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
+    /// the peer's address. Otherwise it works as [`accept`](Self::accept).
     ///
     /// # Errors
     ///
@@ -175,7 +178,7 @@ impl TyphaAcceptor {
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket is set up and which has been waiting already.
+    /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket options are set and that has already waited.
     pub(crate) fn accept_prepared(
         &self,
         stream: TcpStream,
@@ -193,8 +196,8 @@ impl TyphaAcceptor {
         self.keepalive
     }
 
-    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as
-    /// long as the connection.
+    /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the
+    /// connection.
     fn run<IO>(
         self,
         io: IO,
@@ -205,7 +208,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // One for the whole handshake, whatever comes meanwhile.
+        // The whole handshake uses this context, even if it is replaced meanwhile.
         let context = self.in_force.current();
         Box::pin(async move {
             let handshake = async {

@@ -1,4 +1,4 @@
-//! What is read out of a DER certificate: names, validity, extensions. The only user of x509-parser.
+//! The reader of DER certificates: names, validity, extensions. Only this module uses x509-parser.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -38,7 +38,8 @@ pub(crate) struct Certificate<'a> {
 impl<'a> Certificate<'a> {
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, MalformedCertificate> {
         let malformed = || MalformedCertificate::new("it is not a DER-encoded X.509 certificate");
-        // Nothing follows the certificate, and all of its structure is strict; the parser below checks neither.
+        // Checks that nothing follows the certificate and that its structure is strict DER; the parser below checks
+        // neither.
         check_nested(der).map_err(|_| malformed())?;
         let (_, x509) = X509CertificateParser::new()
             .with_deep_parse_extensions(true)
@@ -58,7 +59,7 @@ impl<'a> Certificate<'a> {
         let attributes = read_name(self.subject_der())
             .map_err(|_| MalformedCertificate::new("the subject is not valid DER"))?;
         let mut last = None;
-        // Every attribute is decoded, so that one that is not valid in its type is never passed over.
+        // Decodes every attribute, so that one that is not valid in its type is never ignored.
         for attribute in attributes {
             let text = attribute.text().map_err(MalformedCertificate::new)?;
             if attribute.oid == COMMON_NAME {
@@ -111,12 +112,12 @@ impl<'a> Certificate<'a> {
         Ok(uris.into())
     }
 
-    /// The subject for people: `O=example, CN=typha-server`; escaped and cut.
+    /// The subject as text: `O="example", CN="typha-server"`; escaped and cut.
     pub(crate) fn subject_text(&self) -> String {
         name_text(self.x509.subject().as_raw())
     }
 
-    /// The issuer for people.
+    /// The issuer as text.
     pub(crate) fn issuer_text(&self) -> String {
         name_text(self.x509.issuer().as_raw())
     }
@@ -129,12 +130,12 @@ impl<'a> Certificate<'a> {
         self.x509.tbs_certificate.issuer.as_raw()
     }
 
-    /// The octets of the serial number without those zeros in front that carry no digit.
+    /// The octets of the serial number without leading zeros.
     pub(crate) fn serial_number(&self) -> &'a [u8] {
         without_leading_zeros(self.x509.tbs_certificate.raw_serial())
     }
 
-    /// The contents of the serial number.
+    /// The contents of the DER integer of the serial number.
     pub(crate) fn serial(&self) -> &[u8] {
         self.x509.tbs_certificate.raw_serial()
     }
@@ -152,8 +153,7 @@ impl<'a> Certificate<'a> {
     pub(crate) fn can_issue(&self) -> Result<(), &'static str> {
         match self.basic_constraints() {
             Some(constraints) if constraints.ca => {}
-            // An X.509 v1 certificate has no extensions to say so; Go and webpki take it for a CA if it is configured
-            // as one.
+            // An X.509 v1 certificate has no extensions. Go and webpki accept it as a CA if it is configured as one.
             None if self.x509.version() == X509Version::V1 => {}
             _ => return Err(NO_CA_FLAG),
         }
@@ -169,7 +169,7 @@ impl<'a> Certificate<'a> {
         self.key_usage().is_none_or(KeyUsage::crl_sign)
     }
 
-    // `parse` has refused what makes these four fail: an extension that occurs twice.
+    // The accessors of x509-parser below fail only if an extension occurs twice, which `parse` has refused.
 
     fn key_usage(&self) -> Option<&KeyUsage> {
         self.x509.key_usage().ok().flatten().map(|extension| extension.value)
@@ -254,7 +254,7 @@ impl<'a> Certificate<'a> {
         DerReader::new(spki).expect(SEQUENCE).ok()
     }
 
-    /// The public key's algorithm for people, such as `1.2.840.10040.4.1`.
+    /// The public key's algorithm as text, such as `1.2.840.10040.4.1`.
     pub(crate) fn public_key_algorithm_text(&self) -> String {
         oid_text(&self.x509.public_key().algorithm.algorithm)
     }
@@ -274,15 +274,15 @@ fn without_leading_zeros(mut octets: &[u8]) -> &[u8] {
     octets
 }
 
-/// The subject of a DER certificate for people, even if it is not one.
+/// The subject of a DER certificate as text, or [`UNREADABLE`].
 pub(crate) fn subject_text(der: &[u8]) -> String {
     Certificate::parse(der).map_or_else(|_| UNREADABLE.to_owned(), |certificate| certificate.subject_text())
 }
 
-/// Stands for a name in a certificate that can not be parsed.
+/// The text for a name in a certificate that can not be parsed.
 pub(crate) const UNREADABLE: &str = "(unreadable)";
 
-/// The object identifier of a DER algorithm identifier (without its SEQUENCE header) for people.
+/// The object identifier of a DER algorithm identifier (without its SEQUENCE header) as text.
 pub(crate) fn algorithm_text(algorithm: &[u8]) -> String {
     match DerReader::new(algorithm).expect(OBJECT_IDENTIFIER) {
         Ok(oid) => oid_text(&Oid::new(oid.into())),
@@ -290,14 +290,14 @@ pub(crate) fn algorithm_text(algorithm: &[u8]) -> String {
     }
 }
 
-/// What a certificate is to be used for (RFC 5280 section 4.2.1.12).
+/// The purpose of a certificate (RFC 5280 section 4.2.1.12).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum KeyPurpose {
     ClientAuth,
     ServerAuth,
 }
 
-/// What a certificate without the cA flag lacks.
+/// The problem of a certificate without the cA flag.
 pub(crate) const NO_CA_FLAG: &str = "basic constraints do not mark it as a CA";
 
 // Identifier octets of the choices of GeneralName (RFC 5280 section 4.2.1.6).
@@ -351,7 +351,7 @@ fn string_value(tag: u8, value: &[u8]) -> Result<Cow<'_, str>, &'static str> {
         // NumericString
         0x12 if value.iter().all(|b| matches!(b, b'0'..=b'9' | b' ')) => ascii(),
         0x12 => Err("a NumericString in a name has a character outside its set"),
-        // PrintableString; like Go also with the `*` and `&` that real CAs put into it.
+        // PrintableString. Like Go, this accepts `*` and `&`, too, which real CAs use.
         0x13 if value.iter().all(|&b| b.is_ascii_alphanumeric() || b" '()+,-./:=?*&".contains(&b)) => ascii(),
         0x13 => Err("a PrintableString in a name has a character outside its set"),
         // TeletexString, which in practice is Latin-1.
@@ -397,10 +397,10 @@ fn read_name(der: &[u8]) -> Result<Vec<NameAttribute<'_>>, DerError> {
     Ok(attributes)
 }
 
-/// Attributes of a name that are shown; enough to tell any two CAs apart that a cluster has.
+/// The number of attributes of a name that are shown; enough to distinguish the CAs of a cluster.
 const SHOWN_ATTRIBUTES: usize = 4;
 
-/// A DER name for people; escaped and cut.
+/// A DER name as text, escaped and cut.
 pub(crate) fn name_text(der: &[u8]) -> String {
     let Ok(attributes) = read_name(der) else { return "(unreadable name)".to_owned() };
     let mut text = String::new();
@@ -416,15 +416,15 @@ pub(crate) fn name_text(der: &[u8]) -> String {
     if text.is_empty() { "(empty name)".to_owned() } else { cut(text, MAX_NAME_LENGTH) }
 }
 
-/// Two of these and what stands around them stay below 1 KiB.
+/// An error text with two names of this length stays below 1 KiB.
 const MAX_NAME_LENGTH: usize = 300;
 /// Far longer than any object identifier that is in use.
 const MAX_OID_LENGTH: usize = 64;
 
 fn oid_text(oid: &Oid<'_>) -> String {
-    // Looked at before it is written out: an identifier can be as long as its certificate.
+    // Checked before it is formatted: an identifier can be as long as its certificate.
     if oid.as_bytes().len() > MAX_OID_LENGTH {
-        return "an object identifier of absurd length".to_owned();
+        return "with a very long identifier".to_owned();
     }
     cut(oid.to_id_string(), MAX_OID_LENGTH)
 }
@@ -438,7 +438,7 @@ fn cut(mut text: String, limit: usize) -> String {
     text
 }
 
-/// The thisUpdate and, if there is one, the nextUpdate of a DER revocation list, which `webpki` does not tell.
+/// The thisUpdate and, if there is one, the nextUpdate of a DER revocation list, which `webpki` does not return.
 pub(crate) fn revocation_list_times(der: &[u8]) -> Option<(UnixTime, Option<UnixTime>)> {
     let (_, list) = CertificateRevocationList::from_der(der).ok()?;
     let next_update = list.next_update().map(|time| unix_time(time.timestamp()));
@@ -446,7 +446,7 @@ pub(crate) fn revocation_list_times(der: &[u8]) -> Option<(UnixTime, Option<Unix
 }
 
 fn unix_time(seconds: i64) -> UnixTime {
-    // A time before 1970 is shown and compared as 1970: both lie before anything that matters here.
+    // A time before 1970 counts as 1970: both are before every time that matters here.
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
@@ -464,10 +464,10 @@ fn check_extension(extension: &X509Extension<'_>) -> Result<(), MalformedCertifi
     let malformed =
         || MalformedCertificate::new(format!("the extension {} is malformed", oid_text(&extension.oid)));
     match extension.parsed_extension() {
-        // What an extension that nobody here knows holds is its own affair.
+        // The contents of an unknown extension are not checked.
         ParsedExtension::UnsupportedExtension { .. } => Ok(()),
         ParsedExtension::ParseError { .. } => Err(malformed()),
-        // x509-parser stops where it does not understand an extension any more.
+        // x509-parser stops without an error at the first part of an extension that it does not understand.
         ParsedExtension::ExtendedKeyUsage(_) => {
             check_elements(extension.value, &[OBJECT_IDENTIFIER]).map_err(|_| malformed())
         }

@@ -1,4 +1,4 @@
-//! The connection that a listener and a dialer yield.
+//! The connection that a listener or a dialer returns.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -23,13 +23,13 @@ use crate::verifier::Rejection;
 /// methods of its [`AuthenticatedStream`], such as [`peer`](AuthenticatedStream::peer) and
 /// [`tls`](AuthenticatedStream::tls).
 ///
-/// The listener or the dialer may ask its owner to close it: when the peer is [no longer trusted](crate::lifetime), or
+/// The listener or the dialer may ask the owner to close it: when the peer is [no longer trusted](crate::lifetime), or
 /// when the listener [rebalances](crate::listener::ListenerHandle::rebalance) or [shuts
-/// down](crate::listener::ListenerHandle::shutdown). Then [`close_requested`](Self::close_requested) is cancelled, and
-/// the owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of a listener, or 1 s of a dialer, to
+/// down](crate::listener::ListenerHandle::shutdown). It then cancels [`close_requested`](Self::close_requested). The
+/// owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of the listener, or 1 s with a dialer, to
 /// finish its message and to [`close`](Self::close). After that the connection is force-closed: reading and writing
-/// fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write that is tried or in progress sends the peer
-/// `close_notify`, unless a write was cut off. So an owner that only reads and writes is right, too.
+/// fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write, or one in progress, sends `close_notify` to
+/// the peer, unless a write was cut off. An owner that only reads and writes therefore needs no extra code.
 pub struct Connection {
     stream: AuthenticatedStream<TcpStream>,
     entry: Arc<Entry>,
@@ -52,24 +52,23 @@ impl Connection {
         self.entry.peer_address
     }
 
-    /// Cancelled when the listener or the dialer asks for the end of this connection.
+    /// A token that the listener or the dialer cancels when it requests the close of this connection.
     pub fn close_requested(&self) -> &CancellationToken {
         self.entry.close_requested()
     }
 
-    /// Why the listener or the dialer asked for the end, if it did.
+    /// The reason why the listener or the dialer requested the close, if it did.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.entry.close_reason()
     }
 
-    /// Why the peer would no longer be accepted, if so, whether or not the connection will be
-    /// [closed](crate::lifetime::ConnectionLifetime) for it.
+    /// The reason why the peer would no longer be accepted; `None` if it still would be. It is set even if the
+    /// connection will not be [closed](crate::lifetime::ConnectionLifetime) for it.
     pub fn lost_trust(&self) -> Option<Rejection> {
         self.entry.trust.loss().map(|loss| *loss.rejection)
     }
 
-    /// Closes the connection in order; see [`AuthenticatedStream::close`]. It works after the connection was
-    /// force-closed, too.
+    /// Closes the connection in order; see [`AuthenticatedStream::close`]. It works after a force close, too.
     ///
     /// # Errors
     ///
@@ -90,11 +89,11 @@ impl Connection {
     fn force_closed<T>(&mut self) -> Poll<io::Result<T>> {
         self.stream.close_without_waiting();
         let reason = self.entry.close_reason().map_or("dropped", CloseReason::label);
-        let problem = format!("this connection was ended on our side ({reason})");
+        let problem = format!("this connection was force-closed on our side ({reason})");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, problem)))
     }
 
-    /// Reads or writes, unless the connection is or will be force-closed.
+    /// Reads or writes; fails if the connection is force-closed before or meanwhile.
     fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +110,7 @@ impl Connection {
         outcome
     }
 
-    /// Remembers whether the peer has closed the connection in order.
+    /// Records that the peer has closed the connection in order, if `is_end`.
     fn note_end(&self, is_end: bool) {
         if is_end {
             self.entry.is_closed_by_peer.store(true, Ordering::Relaxed);
@@ -149,8 +148,7 @@ impl AsyncRead for Connection {
     }
 }
 
-/// Data that is not consumed stays where it was decrypted: a connection that waits for data needs no buffer of its
-/// owner's.
+/// Data that is not consumed stays in the TLS buffer: the owner needs no buffer while the connection waits for data.
 impl AsyncBufRead for Connection {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();

@@ -30,11 +30,11 @@ use crate::tls_config::TlsConfig;
 use crate::tls_context::{InForce, TlsContext};
 use crate::verifier::PeerVerifier;
 
-/// Felix's end: connects to a Typha that the [`PeerVerifier`] accepts. Cheap to clone; clones share the configuration
-/// in force.
+/// Felix's end of the connection: connects to a Typha that the [`PeerVerifier`] accepts. It is cheap to clone; clones
+/// share the configuration in force.
 ///
-/// In TLS 1.3 a client's handshake ends before the server has looked at the client's certificate. `connect` therefore
-/// waits for Typha's acceptance, so that a refusal is its error and not that of some later read; see
+/// In TLS 1.3, the client's handshake ends before the server has verified the client's certificate. `connect` therefore
+/// waits for Typha's acceptance, and returns a refusal as its own error. Without waiting, a later read would fail; see
 /// [`AcceptanceMode`].
 ///
 /// ```no_run
@@ -60,16 +60,17 @@ pub struct FelixConnector {
 
 /// Whether `connect` waits until Typha has accepted Felix's certificate.
 ///
-/// In TLS 1.2 the handshake itself shows it. In TLS 1.3 the sign is the session ticket that servers send once they have
-/// verified the client (rustls, Go and OpenSSL do by default), or application data. Waiting costs one round trip.
+/// In TLS 1.2, the complete handshake is the sign of acceptance. In TLS 1.3, the sign is a session ticket or
+/// application data. Servers send the ticket after they have verified the client (rustls, Go and OpenSSL do so by
+/// default). Waiting costs one round trip.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum AcceptanceMode {
-    /// Waits for the sign, but at most for this long after the handshake; then returns a stream that says that it is
-    /// [`Unconfirmed`](Acceptance::Unconfirmed). The default, with 1 s: far longer than an honest round trip, and a
-    /// Typha that never gives a sign is still usable.
+    /// Waits for the sign, at most for this long after the handshake. Without the sign, the stream is
+    /// [`Unconfirmed`](Acceptance::Unconfirmed): a Typha that never gives a sign is still usable. This is the default,
+    /// with 1 s, which is far longer than a usual round trip.
     Auto(Duration),
-    /// Does not wait. A refusal arrives with the first read.
+    /// Does not wait. If Typha refuses us, the first read fails.
     Off,
     /// Waits for the sign within the handshake timeout, and fails without it.
     Required,
@@ -82,11 +83,11 @@ impl Default for AcceptanceMode {
 }
 
 impl FelixConnector {
-    /// A connector with Calico's defaults: a handshake bound of 10 s, 30 s for reads and 10 s for writes, and with
+    /// A connector with Calico's defaults: 10 s for a handshake, 30 s for reads and 10 s for writes. It uses
     /// [`AcceptanceMode::Auto`].
     ///
-    /// What is usable but probably not meant in the configuration (an expired leaf, a CA entry that is no CA) is logged
-    /// as a warning.
+    /// It logs a warning for each part of the configuration that is probably a mistake (an expired leaf, a CA entry
+    /// that is no CA).
     pub fn new(config: TlsConfig) -> Self {
         Self {
             in_force: InForce::new(config),
@@ -98,65 +99,65 @@ impl FelixConnector {
         }
     }
 
-    /// Sends a message of at most 16 KiB with the last message of Felix's handshake. Felix speaks first, so that it
-    /// always has something to send: Typha reads it one round trip earlier than data that is written to the stream
-    /// afterwards. In TLS 1.2, where Felix has to wait for Typha's last message, it saves nothing.
+    /// Sets a message of at most 16 KiB that is sent with the last message of Felix's handshake. In Calico's protocol,
+    /// Felix sends the first message. Typha reads this one a round trip earlier than data that is written to the stream
+    /// afterwards. In TLS 1.2 it saves nothing, because Felix has to wait for Typha's last message.
     ///
-    /// The message is sent when we have accepted Typha, never before; with a list of [application
-    /// protocols](crate::policy::TlsPolicyBuilder::alpn), right after the handshake. If connecting fails afterwards, it
-    /// is not known whether Typha has read it. A Typha that refuses us and closes without reading it may destroy its
-    /// own alert on the way: the error is then [`HandshakeError::Io`].
+    /// The connector sends the message after it has accepted Typha, never before. With a list of [application
+    /// protocols](crate::policy::TlsPolicyBuilder::alpn), it sends the message right after the handshake. If connecting
+    /// fails afterwards, Typha may or may not have read the message. If Typha refuses us and closes without reading it,
+    /// Typha's alert may be lost: the error is then [`HandshakeError::Io`].
     ///
     /// # Errors
     ///
-    /// [`FirstMessageTooLong`]. The limit makes sure that the message does not have to wait for Typha to read.
+    /// [`FirstMessageTooLong`] if it is longer than 16 KiB. With this limit, sending never waits until Typha reads.
     ///
     /// # Security
     ///
-    /// A Typha that is about to refuse us may read the message, and a dialer may send it to several such Typhas. All of
-    /// them have been authenticated.
+    /// A Typha that will refuse us may read the message. A dialer may send it to several such Typhas. All of them are
+    /// authenticated.
     pub fn with_first_message(mut self, message: impl Into<Arc<[u8]>>) -> Result<Self, FirstMessageTooLong> {
         self.first_message = message.into();
         let length = self.first_message.len();
         if length > MAX_FIRST_MESSAGE { Err(FirstMessageTooLong(length)) } else { Ok(self) }
     }
 
-    /// Bounds the whole handshake, from the call of `connect` to its result, including the wait for Typha's acceptance.
+    /// Sets the time limit of the whole handshake, from the call of `connect` to its result. It includes the wait for
+    /// Typha's acceptance. The default is 10 s.
     #[must_use]
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets whether to wait for Typha's acceptance.
+    /// Sets whether `connect` waits for Typha's acceptance. The default is [`AcceptanceMode::Auto`] with 1 s.
     #[must_use]
     pub fn with_acceptance(mut self, mode: AcceptanceMode) -> Self {
         self.acceptance = mode;
         self
     }
 
-    /// Sets how long a read may receive no byte; `None` for no bound. Then it fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, also of an
-    /// earlier read that was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: a Typha is never silent
-    /// for so long.
+    /// Sets how long a read may wait for data; `None` for no limit. A read that waits longer fails with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
+    /// was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: a Typha is never silent for so long.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
         self
     }
 
-    /// Sets for how long the peer may take no byte of a write, flush or shutdown; `None` for no bound. Then it fails
-    /// with [`TimedOut`](io::ErrorKind::TimedOut), and so does every later one: the data that was sent is incomplete.
-    /// The default is 10 s, as in Calico's `TyphaWriteTimeout`.
+    /// Sets how long a write, flush or shutdown may wait for a peer that accepts no data; `None` for no limit. Then it
+    /// fails with [`TimedOut`](io::ErrorKind::TimedOut). Every later one fails, too, because the data that was sent is
+    /// incomplete. The default is 10 s, as in Calico's `TyphaWriteTimeout`.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.write = timeout;
         self
     }
 
-    /// Sets the keep-alive of TCP connections, which finds peers that have gone silently: the time without data before
-    /// the first probe, and between probes. From 1 s to 9 h, and brought into that range if it is not. The default is
-    /// 15 s, as in Go and so in Calico; `None` leaves the system's default.
+    /// Sets the TCP keep-alive time: the time without data before the first probe, and between probes. Keep-alive
+    /// detects peers that have disappeared. Values are limited to the range from 1 s to 9 h. The default is 15 s, as in
+    /// Go and so in Calico; `None` keeps the system's default.
     #[must_use]
     pub fn with_keepalive(mut self, keepalive: Option<Duration>) -> Self {
         self.keepalive = keepalive;
@@ -168,49 +169,50 @@ impl FelixConnector {
         self.in_force.current().config.clone()
     }
 
-    /// The verifier that judges peers by the configuration in force.
+    /// The verifier of the configuration in force.
     pub fn verifier(&self) -> Arc<PeerVerifier> {
         self.in_force.current().verifier.clone()
     }
 
-    /// Puts another configuration in force, for all clones, and returns its generation: the first one has number 1.
+    /// Puts another configuration in force for all clones. Returns its generation; the first configuration has
+    /// generation 1.
     ///
-    /// A handshake in progress is judged by the configuration that it started with, as a whole. Live connections of a
-    /// [listener](crate::TyphaListener) or a [dialer](crate::FelixDialer) are [judged again](crate::lifetime). Verified
-    /// chains are remembered only if the new configuration accepts the same peers.
+    /// A handshake in progress keeps the configuration that it started with. A [listener](crate::TyphaListener) and a
+    /// [dialer](crate::FelixDialer) [verify](crate::lifetime) the peers of their live connections again. The cache of
+    /// verified chains is kept only if the new configuration accepts the same peers.
     pub fn replace(&self, config: TlsConfig) -> u64 {
         config.log_warnings(Role::Felix);
         self.in_force.replace(config)
     }
 
-    /// Follows a `source`, such as the files of the configuration: what it gives is put in force, for all clones of
-    /// this connector. Dropping the last clone of the returned [`Reloader`] ends that at once.
+    /// Follows a `source`, such as the files of the configuration: puts each new configuration in force for all clones
+    /// of this connector. Dropping the last clone of the returned [`Reloader`] stops this at once.
     ///
-    /// One connector is for one source: two would take turns in replacing what the other has put in force.
+    /// Use one source for one connector: two sources would replace each other's configurations.
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime, which must have its clock enabled.
+    /// If it is called outside of a tokio runtime, or the runtime's clock is not enabled.
     #[must_use = "nothing is followed once it is dropped"]
     pub fn follow(&self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Reloader {
         Reloader::start(&self.in_force, source, options)
     }
 
-    /// The generation in force, now and whenever it changes.
+    /// A receiver of the generation in force; it is notified of each change.
     pub fn generations(&self) -> watch::Receiver<u64> {
         self.in_force.generations()
     }
 
     /// Performs the handshake with a Typha over any I/O.
     ///
-    /// Returns when Typha has accepted us, or one end has refused the other. The future is bounded in time, needs a
-    /// tokio runtime with its timer, and can be dropped at any point: that closes the connection and leaves nothing
-    /// behind. What Typha sends meanwhile is kept for the first read.
+    /// Returns when Typha has accepted us, or one end has refused the other. The future ends within the handshake
+    /// timeout and needs a tokio runtime with its timer. Dropping it at any point closes the connection and leaves
+    /// nothing behind. Data that Typha sends meanwhile is kept for the first read.
     ///
     /// # Errors
     ///
-    /// [`HandshakeError`]; [`Rejected`](HandshakeError::Rejected) says why Typha was refused,
-    /// [`RefusedByPeer`](HandshakeError::RefusedByPeer) by which alert Typha refused us.
+    /// [`HandshakeError`]. [`Rejected`](HandshakeError::Rejected) has the reason why we refused Typha;
+    /// [`RefusedByPeer`](HandshakeError::RefusedByPeer) has the alert by which Typha refused us.
     pub fn connect<IO>(
         &self,
         io: IO,
@@ -221,8 +223,8 @@ impl FelixConnector {
         self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
     }
 
-    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. Else as
-    /// [`connect`](Self::connect); the events carry the peer's address.
+    /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
+    /// the peer's address. Otherwise it works as [`connect`](Self::connect).
     ///
     /// # Errors
     ///
@@ -236,8 +238,8 @@ impl FelixConnector {
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`connect_tcp`](Self::connect_tcp), with the rest of a bound that has begun before: at most until `deadline`,
-    /// which is where `bound` ends. The connector's own bound holds too.
+    /// As [`connect_tcp`](Self::connect_tcp), but ends at `deadline` at the latest. `bound` is the time limit that
+    /// began earlier and ends at `deadline`. The connector's own timeout applies, too.
     pub(crate) fn connect_tcp_until(
         &self,
         stream: TcpStream,
@@ -252,8 +254,8 @@ impl FelixConnector {
         connector.run(stream, peer_address, configured, deadline)
     }
 
-    /// The handshake is boxed: what it needs is given back when it ends, even if the future that awaits it lives as
-    /// long as the connection.
+    /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the
+    /// connection.
     fn run<IO>(
         self,
         io: IO,
@@ -264,7 +266,7 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // One for the whole handshake, whatever comes meanwhile.
+        // The whole handshake uses this context, even if it is replaced meanwhile.
         let context = self.in_force.current();
         Box::pin(async move {
             let handshake = async {
@@ -288,7 +290,7 @@ impl FelixConnector {
         let mut queued = Ok(());
         let connect = TlsConnector::from(context.rustls.clone())
             .connect_with(no_name(), Wire::new(io), |tls| {
-                // Else Typha has to agree on an application protocol first.
+                // With ALPN, the message has to wait until Typha has chosen an application protocol.
                 if policy.alpn().len() == 0 {
                     queued = tls.writer().write_all(&self.first_message);
                 }
@@ -301,7 +303,7 @@ impl FelixConnector {
         let acceptance = match sent {
             Ok(()) if certificate_requested => self.await_acceptance(&mut tls, &facts, deadline).await,
             Ok(()) => {
-                warn!("Typha did not ask for our certificate: it lets anyone in");
+                warn!("Typha did not request our certificate: it accepts any client");
                 Ok(Acceptance::NotAsked)
             }
             Err(error) => Err(error),
@@ -312,13 +314,13 @@ impl FelixConnector {
                 Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
             }
             Err(error) => {
-                handshake::tell(&error, into_wire(*tls), deadline).await;
+                handshake::deliver_alert(&error, into_wire(*tls), deadline).await;
                 Err(error)
             }
         }
     }
 
-    /// Sends the first message after the handshake, in time.
+    /// Sends the first message after the handshake, before `deadline`.
     async fn send<IO>(&self, tls: &mut TlsStream<Wire<IO>>, deadline: Instant) -> Result<(), HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -365,7 +367,7 @@ impl FelixConnector {
     }
 }
 
-/// The longest first message, in bytes: one TLS record. More might not fit into the buffers between the ends, and then
+/// The longest first message, in bytes: one TLS record. A longer one might not fit into the socket buffers, and would
 /// wait for a Typha that waits for us to read.
 const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 
@@ -374,13 +376,13 @@ const MAX_FIRST_MESSAGE: usize = 16 * 1024;
 #[error("the first message has {0} bytes; at most {MAX_FIRST_MESSAGE} can be sent with the handshake")]
 pub struct FirstMessageTooLong(usize);
 
-/// Typha's name is neither checked nor sent: an IP address gives no server name indication.
+/// Typha's name is neither checked nor sent: rustls sends no server name indication for an IP address.
 fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into())
 }
 
-/// Ready with `true` when Typha has shown that it accepts us, with `false` when it has closed the connection instead.
-/// Application data that arrives is looked at but left in place.
+/// Ready with `true` when Typha has shown that it accepts us, and with `false` when it has closed the connection
+/// instead. Application data is not consumed.
 fn poll_sign<IO>(tls: &mut TlsStream<Wire<IO>>, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -389,7 +391,7 @@ where
         return Poll::Ready(Ok(true));
     }
     let outcome = Pin::new(&mut *tls).poll_fill_buf(cx).map_ok(|data| !data.is_empty());
-    // The ticket may have come with whatever else happened.
+    // The ticket may have arrived with the same read.
     if has_ticket(tls) {
         return Poll::Ready(Ok(true));
     }

@@ -1,17 +1,17 @@
-//! A strict reader of DER elements (X.690), for the parts of a certificate that decide who a peer is.
+//! A strict reader of DER elements (X.690), for the parts of a certificate that decide the identity of a peer.
 //!
-//! x509-parser tolerates lengths that are not minimal and data behind an element; identity must not.
+//! x509-parser accepts lengths that are not minimal and data after an element. This reader refuses both.
 
-/// Why bytes are not strict DER.
+/// The reason why bytes are not strict DER.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum DerError {
-    /// An element that ends before its length says, or data behind the last one.
+    /// An element is shorter than its length, or data follows the last element.
     Length,
-    /// A length that is indefinite or not in its shortest form.
+    /// A length is indefinite or not in its shortest form.
     NotCanonical,
-    /// A tag other than the expected one.
+    /// A tag is not the expected one.
     Tag,
-    /// A value that its type does not have.
+    /// A value is not valid in its type.
     Value,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn shortest_integer(mut contents: &[u8]) -> &[u8] {
     contents
 }
 
-/// Checks the DER of an element and of all that it is constructed of; nothing may follow it.
+/// Checks the DER of an element and of all elements inside it; nothing may follow it.
 pub(crate) fn check_nested(bytes: &[u8]) -> Result<(), DerError> {
     let mut reader = DerReader::new(bytes);
     let (tag, contents) = reader.next_element()?.ok_or(DerError::Length)?;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_strict() {
+    fn encodings_that_are_not_strict() {
         for (bytes, why) in [
             (&[0x0c][..], DerError::Length),
             (&[0x0c, 1], DerError::Length),

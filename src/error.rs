@@ -1,4 +1,4 @@
-//! Why a handshake did not lead to a connection.
+//! The errors of a handshake.
 
 use std::fmt;
 use std::io;
@@ -10,60 +10,60 @@ use thiserror::Error;
 pub use crate::text::{Quoted, QuotedList, WithCauses};
 use crate::verifier::Rejection;
 
-/// Why a handshake did not lead to a connection.
+/// The reason why a handshake failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The peer closed the connection before the handshake was complete, without a word.
+    /// The peer closed the connection without an alert before the handshake was complete. Label: `closed`.
     #[error("the peer closed the connection during the handshake ({phase})")]
     Closed {
         /// How far the handshake had come.
         phase: HandshakePhase,
     },
-    /// Reading or writing failed: a reset, most often.
+    /// Reading or writing failed, most often because of a reset. Label: `io`.
     #[error("I/O failed during the handshake")]
     Io(#[source] io::Error),
-    /// We have a list of application protocols ([ALPN](crate::policy::TlsPolicyBuilder::alpn)), and agree with the peer
-    /// on none of them.
+    /// We have a list of application protocols ([ALPN](crate::policy::TlsPolicyBuilder::alpn)), and the peer has none
+    /// of them. Label: `no_application_protocol`.
     ///
-    /// On Typha's end Felix offers others, or does not use ALPN. Felix gets the alert `no_application_protocol` or
-    /// `handshake_failure`. On Felix's end Typha does not use ALPN. TLS lets Felix's end find that only when Typha has
-    /// accepted it: Typha sees a connection that ends at once, without `close_notify`.
+    /// On Typha's end: Felix offers others, or does not use ALPN. Felix gets the alert `no_application_protocol` or
+    /// `handshake_failure`. On Felix's end: Typha does not use ALPN. Felix can detect this only after Typha has
+    /// accepted it. Typha then sees a connection that ends at once, without `close_notify`.
     #[error(
         "no application protocol (ALPN) in common: ours are {}, and the peer {}",
         QuotedList(ours),
         offers(theirs)
     )]
     NoApplicationProtocol {
-        /// Those of our policy. Bytes that are not UTF-8 are replaced, here and below.
+        /// The protocols of our policy. Bytes that are not UTF-8 are replaced, here and in `theirs`.
         ours: Vec<String>,
-        /// Those that Felix offers, at most 8. Empty if the peer does not use ALPN.
+        /// The protocols that Felix offers, at most 8; empty if the peer does not use ALPN.
         theirs: Vec<String>,
     },
-    /// What the peer sent first is not TLS: plain text, or another protocol.
+    /// The first bytes of the peer are not TLS, but plain text or another protocol. Label: `not_tls`.
     #[error("the peer does not speak TLS: it began with {}", Quoted(start))]
     NotTls {
-        /// Its first bytes, at most 16, with everything outside printable ASCII replaced by `.`.
+        /// The first bytes, at most 16. Each byte outside printable ASCII is replaced by `.`.
         start: String,
     },
-    /// The peer refused us, and said why by an alert.
+    /// The peer refused us and sent an alert with the reason. Label: `refused_by_peer`.
     #[error("the peer refused us: {}{}", alert_name(*alert), alert_hint(*alert))]
     RefusedByPeer {
         /// The alert (RFC 8446 section 6).
         alert: AlertDescription,
     },
-    /// We refused the peer.
+    /// We refused the peer. Label: that of the [`Rejection`](Rejection::label).
     #[error(transparent)]
     Rejected(Box<Rejection>),
-    /// The handshake took longer than it may.
+    /// The handshake exceeded its time limit. Label: `timed_out`.
     #[error("the handshake timed out after {after:?} ({phase})")]
     TimedOut {
         /// How far the handshake had come.
         phase: HandshakePhase,
-        /// The bound that was exceeded.
+        /// The time limit.
         after: Duration,
     },
-    /// The peer broke the protocol, or has no version, cipher suite or group in common with us.
+    /// The peer broke the protocol, or has no version, cipher suite or group in common with us. Label: `tls`.
     #[error("the TLS handshake failed{}", tls_hint(.0))]
     Tls(#[source] rustls::Error),
 }
@@ -72,11 +72,12 @@ pub enum HandshakeError {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum HandshakePhase {
-    /// The peer has sent nothing.
+    /// The peer has sent nothing. Label: `awaiting_first_byte`.
     AwaitingFirstByte,
-    /// Messages are being exchanged.
+    /// Messages are being exchanged. Label: `negotiating`.
     Negotiating,
     /// The handshake is complete on our end; Typha has not yet shown that it accepts our certificate.
+    /// Label: `awaiting_acceptance`.
     AwaitingAcceptance,
 }
 
@@ -94,7 +95,7 @@ impl HandshakePhase {
 impl fmt::Display for HandshakePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::AwaitingFirstByte => "it had sent nothing",
+            Self::AwaitingFirstByte => "the peer had sent nothing",
             Self::Negotiating => "the negotiation was not complete",
             Self::AwaitingAcceptance => "Typha had not yet accepted our certificate",
         })
@@ -117,7 +118,7 @@ impl HandshakeError {
         }
     }
 
-    /// Why we refused the peer, if we did.
+    /// The reason why we refused the peer, if we did.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
             Self::Rejected(rejection) => Some(rejection),
@@ -140,7 +141,7 @@ impl From<Rejection> for HandshakeError {
     }
 }
 
-/// The alert by which the peer ended the connection, if that is why an operation on a stream failed.
+/// The alert of the peer that made an operation on a stream fail; `None` if the operation failed for another reason.
 ///
 /// On an [`Unconfirmed`](crate::stream::Acceptance::Unconfirmed) stream, Typha's refusal arrives this way.
 pub fn alert_of(error: &io::Error) -> Option<AlertDescription> {
@@ -155,7 +156,8 @@ pub(crate) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// The name of an alert as RFC 8446 section 6 spells it, such as `access_denied`; `alert_200` for one that has none.
+/// The name of an alert as RFC 8446 section 6 spells it, such as `access_denied`; `alert_200` for an alert without a
+/// name.
 pub fn alert_name(alert: AlertDescription) -> String {
     let Some(camel_case) = alert.as_str() else { return format!("alert_{}", u8::from(alert)) };
     let camel_case = camel_case
@@ -173,7 +175,7 @@ pub fn alert_name(alert: AlertDescription) -> String {
     name
 }
 
-/// What the peer offers of application protocols, as the end of a sentence.
+/// The application protocols that the peer offers, as the end of a sentence.
 fn offers(theirs: &[String]) -> String {
     match theirs {
         [] => "does not use ALPN".to_owned(),
@@ -181,7 +183,7 @@ fn offers(theirs: &[String]) -> String {
     }
 }
 
-/// What an operator should know of rustls's reason.
+/// A hint for the operator that explains rustls's reason.
 fn tls_hint(error: &rustls::Error) -> &'static str {
     match error {
         rustls::Error::PeerIncompatible(
@@ -200,15 +202,15 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
     }
 }
 
-/// What an operator on the refused end should look at.
+/// A hint for the operator of the refused end.
 fn alert_hint(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::AccessDenied => {
             " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
         }
         AlertDescription::BadCertificate => {
-            " (our certificate is malformed; a peer written in Go says this of any certificate that it does not \
-             accept, so look at the identity it requires first, then at CA, validity and extended key usage)"
+            " (our certificate is malformed; a peer written in Go sends this alert for any certificate that it does \
+             not accept: check the identity that it requires first, then CA, validity and extended key usage)"
         }
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_trusted_is_told_what_to_do() {
+    fn an_unknown_ca_comes_with_a_remedy() {
         let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
         let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
                     issued by a CA that is in the CA file of the peer, or add its CA there)";

@@ -11,7 +11,7 @@ use crate::role::Role;
 use crate::stream::AuthenticatedStream;
 use crate::text::{Quoted, QuotedList, WithCauses};
 
-/// What a handshake yields.
+/// The result of a handshake.
 type Outcome<IO> = Result<AuthenticatedStream<IO>, HandshakeError>;
 
 /// Runs a handshake inside its span, and emits its event. `local` is our end; `peer_address` is known for TCP.
@@ -28,7 +28,7 @@ pub(crate) async fn observed<IO>(
     observed.instrument(handshake_span(local, peer_address)).await
 }
 
-/// Emits the event of a peer that is given up before its handshake begins.
+/// Emits the event for a peer that is refused before its handshake begins.
 pub(crate) fn refused(local: Role, peer_address: SocketAddr, error: &HandshakeError) {
     handshake_span(local, Some(peer_address)).in_scope(|| emit_refused(Some(peer_address), error));
 }

@@ -1,4 +1,4 @@
-//! What both ends do with a handshake: bound it, get the verifier's verdict out of it, and name its failure.
+//! The part of a handshake that both ends share: its time limit, the verifier's verdict, and the error of a failure.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,11 +16,12 @@ use crate::stream::{Start, TlsFacts, Wire, with_start};
 use crate::time::deadline_in;
 use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
 
-/// The bound on a whole handshake where none is given: Calico's `ServerHandshakeTimeoutSecs`.
+/// The default time limit of a whole handshake: 10 s, as in Calico's `ServerHandshakeTimeoutSecs`.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long, and for how many bytes, a refused peer is listened to, so that closing does not become a reset that
-/// destroys the alert on its way. Far more than the buffers between two ends hold; less than costs a core.
+/// How long, and how many bytes, we read from a refused peer before we close. Without this, closing could reset the
+/// connection and destroy the alert. The limit is far more than the socket buffers hold, and too little to keep a core
+/// busy.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 
@@ -33,10 +34,10 @@ pub(crate) struct Completed<IO> {
     pub(crate) certificate_requested: bool,
 }
 
-/// Runs a handshake to its end: an accepted peer, or the reason why not. Nothing outlives the returned future.
+/// Runs a handshake to its end. Returns the accepted peer, or the error. Nothing outlives the returned future.
 ///
-/// The handshake is pinned by the caller, since each `async` around a future that it owns doubles its size. Its stream
-/// is boxed at once, since it is large and would be moved through every layer from here to the caller.
+/// The caller pins the handshake, because each `async` block that owns a future doubles its size. The stream is boxed
+/// at once, because it is large and every layer up to the caller would move it.
 pub(crate) async fn run<S, IO>(
     mut handshake: Pin<&mut impl Future<Output = Result<S, (io::Error, Wire<IO>)>>>,
     policy: &TlsPolicy,
@@ -56,18 +57,18 @@ where
     match outcome {
         Ok(Ok(stream)) => match verdict.peer {
             Some(Ok(accepted)) => {
-                // rustls calls the handshake complete, but can not say what was negotiated; not seen to happen.
+                // Never seen: rustls reports a complete handshake without the negotiated parameters.
                 let facts = TlsFacts::of(stream.get_ref().1, policy)
                     .ok_or(HandshakeError::Tls(TlsError::HandshakeNotComplete))?;
                 if facts.alpn().is_none() && policy.alpn().len() > 0 {
                     let error = no_protocol(None);
-                    tell(&error, into_wire(*stream), deadline).await;
+                    deliver_alert(&error, into_wire(*stream), deadline).await;
                     return Err(error);
                 }
                 let peer = VerifiedPeer::proven(accepted.remember());
                 Ok(Completed { stream, peer, facts, certificate_requested: verdict.certificate_requested })
             }
-            // rustls completes no handshake without asking its verifier; should it ever, the peer is unknown.
+            // rustls completes no handshake without calling its verifier. If it ever did, the peer would be unknown.
             Some(Err(_)) | None => {
                 Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())))
             }
@@ -90,7 +91,7 @@ where
                     failure => failure,
                 },
             };
-            tell(&error, wire, deadline).await;
+            deliver_alert(&error, wire, deadline).await;
             Err(error)
         }
         Err(_) => Err(HandshakeError::TimedOut { phase: phase(&start), after: timeout }),
@@ -101,10 +102,10 @@ fn phase(start: &Start) -> HandshakePhase {
     if start.bytes().is_empty() { HandshakePhase::AwaitingFirstByte } else { HandshakePhase::Negotiating }
 }
 
-/// Names a failure that is not the verifier's, in the given phase of the handshake.
+/// The error for a failure in this phase of the handshake that the verifier has not caused.
 pub(crate) fn failure(error: io::Error, phase: HandshakePhase) -> HandshakeError {
     match tls_error(&error) {
-        // Goodbye is no refusal.
+        // `close_notify` is no refusal.
         Some(TlsError::AlertReceived(AlertDescription::CloseNotify)) => HandshakeError::Closed { phase },
         Some(TlsError::AlertReceived(alert)) => HandshakeError::RefusedByPeer { alert: *alert },
         Some(TlsError::NoCertificatesPresented) => Rejection::NoCertificate.into(),
@@ -114,8 +115,8 @@ pub(crate) fn failure(error: io::Error, phase: HandshakePhase) -> HandshakeError
     }
 }
 
-/// Whether a signature that the peer made does not verify, or is by a key of another kind than the certificate's. After
-/// the certificates were found good, that is the signature over the handshake.
+/// Whether a signature of the peer does not verify, or its algorithm does not fit the certificate's key. If the
+/// certificates were accepted before, this is the signature over the handshake.
 fn is_bad_signature(error: &io::Error) -> bool {
     matches!(
         tls_error(error),
@@ -140,7 +141,7 @@ fn not_tls(start: &Start) -> HandshakeError {
     HandshakeError::NotTls { start: start.bytes().iter().map(printable).collect() }
 }
 
-/// What is below TLS.
+/// The I/O below TLS.
 pub(crate) fn into_wire<IO>(tls: TlsStream<Wire<IO>>) -> Wire<IO> {
     match tls {
         TlsStream::Client(tls) => tls.into_inner().0,
@@ -148,8 +149,8 @@ pub(crate) fn into_wire<IO>(tls: TlsStream<Wire<IO>>) -> Wire<IO> {
     }
 }
 
-/// Sees to it that the alert arrives, if it was us who ended the handshake with one.
-pub(crate) async fn tell<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
+/// Lets our alert arrive, if we ended the handshake with one.
+pub(crate) async fn deliver_alert<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -162,8 +163,8 @@ where
     }
 }
 
-/// Says that nothing more will be sent, then reads until the peer has closed too: closing with unread data resets the
-/// connection, and the alert is lost. The alert itself was written by rustls before.
+/// Shuts down our sending side, then reads until the peer has closed, too. Closing with unread data would reset the
+/// connection, and the alert would be lost. rustls has written the alert before.
 async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline: Instant) {
     let drained = async {
         wire.shutdown().await?;
@@ -177,6 +178,6 @@ async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline:
             }
         }
     };
-    // Whatever happens, the connection is dropped next.
+    // The result does not matter: the connection is dropped next.
     let _ = timeout_at(deadline.min(deadline_in(DRAIN_TIME)), drained).await;
 }

@@ -1,21 +1,21 @@
 //! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
 //!
-//! The promise: the peer of a stream that this crate hands out is **authenticated**. Its chain leads to a configured
-//! CA, it is valid now and for that peer's role, and its Common Name or one of its URI SANs is the one required. No
-//! connector, acceptor, verifier or stream for which this does not hold can be built; with one on each end, it holds in
-//! both directions.
+//! The promise: the peer of every stream that this crate returns is **authenticated**. Its chain leads to a configured
+//! CA, and is valid now and for the peer's role. Its Common Name or one of its URI SANs is the required one. A
+//! connector, acceptor, verifier or stream without these checks can not be built. With this crate on both ends, the
+//! promise holds in both directions.
 //!
 //! Where to begin:
-//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and make what a daemon needs: a
-//!   [`TyphaListener`], which accepts Felixes at scale, or a [`FelixDialer`], which finds a Typha and stays connected
-//!   to one.
-//! - [`TyphaAcceptor`] and [`FelixConnector`] are the two ends alone, for connections that come from elsewhere.
-//! - Without Calico's parameters: [`material`] (CAs, chain, key), a [`RequiredIdentity`] and a [`policy::TlsPolicy`]
-//!   make a [`TlsConfig`], and that makes an acceptor or a connector. [`TlsConfig::from_files`] reads the files.
+//! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and build what a daemon needs: a
+//!   [`TyphaListener`], which accepts many Felixes, or a [`FelixDialer`], which finds a Typha and stays connected.
+//! - [`TyphaAcceptor`] and [`FelixConnector`] are the TLS ends alone, for connections that your own code opens or
+//!   accepts.
+//! - Without Calico's parameters: build a [`TlsConfig`] from [`material`] (CAs, chain, key), a [`RequiredIdentity`] and
+//!   a [`policy::TlsPolicy`]; build an acceptor or a connector from it. [`TlsConfig::from_files`] reads the files.
 //! - [`TyphaAcceptor::follow`] and [`FelixConnector::follow`] follow a [source](reload), such as the files, and put
-//!   what is new in force; [`TyphaAcceptor::replace`] and [`FelixConnector::replace`] do so once.
-//! - [`verifier::PeerVerifier`] is the one function that judges peers, usable without a handshake.
-//! - [`HandshakeError`] and [`verifier::Rejection`] say why a connection did not come about.
+//!   each new configuration in force. [`TyphaAcceptor::replace`] and [`FelixConnector::replace`] replace it once.
+//! - [`verifier::PeerVerifier`] is the one place that verifies peers; you can call it without a handshake.
+//! - [`HandshakeError`] and [`verifier::Rejection`] are the reasons why a connection failed.
 //!
 //! Each acceptor and connector emits one [tracing](https://docs.rs/tracing) event for each connection, inside a span
 //! `handshake` with the fields `local` and `peer_address`:
@@ -25,7 +25,8 @@
 //! | `connection accepted` | info | `peer_address`, `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`, `tls_version`, `cipher_suite`, `group`, `alpn` |
 //! | `connection refused` | warn | `peer_address`, `reason` ([`HandshakeError::label`]), `detail` |
 //!
-//! What a peer controls is escaped and cut in them, as in every error text. The names of fields and reasons are stable.
+//! Text that the peer controls is escaped and shortened, as in every error text. The names of fields and reasons are
+//! stable.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -69,7 +70,7 @@ pub use listener::TyphaListener;
 pub use role::Role;
 pub use stream::AuthenticatedStream;
 pub use tls_config::TlsConfig;
-/// What stops a [`FelixDialer`], and tells the owner of a [`Connection`] to close it.
+/// A token that stops a [`FelixDialer`], and that asks the owner of a [`Connection`] to close it.
 #[doc(no_inline)]
 pub use tokio_util::sync::CancellationToken;
 

@@ -22,7 +22,7 @@ impl Role {
         }
     }
 
-    /// What the certificate of this end is used for.
+    /// The purpose of the certificate of this end.
     pub(crate) fn key_purpose(self) -> KeyPurpose {
         match self {
             Self::Felix => KeyPurpose::ClientAuth,
@@ -30,7 +30,7 @@ impl Role {
         }
     }
 
-    /// The name of that use in RFC 5280 section 4.2.1.12.
+    /// The name of that purpose in RFC 5280 section 4.2.1.12.
     pub(crate) fn key_purpose_name(self) -> &'static str {
         match self {
             Self::Felix => "clientAuth",

@@ -6,11 +6,11 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// The time without data before the first TCP keep-alive probe, and between probes: what Go sets on every connection,
-/// and so what Calico has.
+/// The time without data before the first TCP keep-alive probe, and between probes: 15 s, as Go sets it on every
+/// connection, and so Calico.
 pub(crate) const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// What every system takes; Linux refuses more than 32767 s.
+/// The range that every system accepts; Linux refuses more than 32767 s.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(9 * 3600);
 
@@ -19,17 +19,18 @@ pub(crate) fn configure(stream: &TcpStream, keepalive: Option<Duration>) -> io::
     set_options(&SockRef::from(stream), keepalive)
 }
 
-/// On Linux, the sockets that a listening one accepts have its options: four system calls less for each.
+/// Sets the options of a listening socket. On Linux, accepted sockets inherit them, which saves four system calls for
+/// each.
 pub(crate) fn configure_listening(socket: &SockRef<'_>, keepalive: Option<Duration>) -> io::Result<()> {
     if cfg!(target_os = "linux") { set_options(socket, keepalive) } else { Ok(()) }
 }
 
-/// Sets what an accepted socket does not have from the listening one.
+/// Sets the options that an accepted socket does not inherit from the listening one.
 pub(crate) fn configure_accepted(stream: &TcpStream, keepalive: Option<Duration>) -> io::Result<()> {
     if cfg!(target_os = "linux") { Ok(()) } else { configure(stream, keepalive) }
 }
 
-/// Closing it will be a reset. If that can not be set, closing says goodbye.
+/// Makes a later close a reset. If that can not be set, the close is an orderly one.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -1,12 +1,12 @@
-//! How untrusted text is shown, escaped and cut, and errors with their causes.
+//! Display of untrusted text, escaped and cut, and of errors with their causes.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
 
-/// Shows text that a peer or a file controls: in quotes, with everything outside printable ASCII escaped, cut after 120
-/// characters. The result can neither break a log line nor fake another one.
+/// Shows text that a peer or a file controls: in quotes, escaped outside printable ASCII, and cut after 120 characters.
+/// The result can neither break a log line nor fake another one.
 ///
-/// All texts of this crate show such text this way. Use it in the errors of your own sources, too.
+/// All texts of this crate use it. Use it in the errors of your own [sources](crate::reload::TlsConfigSource), too.
 ///
 /// ```
 /// use typha_tls::error::Quoted;
@@ -16,7 +16,7 @@ use std::fmt::{self, Write as _};
 #[derive(Clone, Copy)]
 pub struct Quoted<'a>(pub &'a str);
 
-/// Characters of untrusted text that are shown; enough for a SPIFFE ID of a deep path.
+/// The number of characters of untrusted text that are shown; enough for a SPIFFE ID with a long path.
 const LIMIT: usize = 120;
 
 impl fmt::Display for Quoted<'_> {
@@ -38,7 +38,7 @@ impl fmt::Display for Quoted<'_> {
 /// Shows a list of texts that a peer or a file controls: each as [`Quoted`] does, and at most 3 of them.
 pub struct QuotedList<'a, T>(pub &'a [T]);
 
-/// Entries of an untrusted list that are shown.
+/// The number of entries of an untrusted list that are shown.
 const LIST_LIMIT: usize = 3;
 
 impl<T: AsRef<str>> fmt::Display for QuotedList<'_, T> {
@@ -55,14 +55,14 @@ impl<T: AsRef<str>> fmt::Display for QuotedList<'_, T> {
     }
 }
 
-/// As it is displayed.
+/// The same as `Display`.
 impl fmt::Debug for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// As it is displayed.
+/// The same as `Display`.
 impl<T: AsRef<str>> fmt::Debug for QuotedList<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -80,7 +80,7 @@ pub(crate) fn hex(octets: &[u8]) -> String {
 
 /// Shows an error and all of its causes on one line, each once.
 ///
-/// The errors of this crate do not repeat their `source()` in their own text, so that neither does this.
+/// The errors of this crate do not include their `source()` in their own text, so no cause is shown twice.
 ///
 /// ```
 /// use typha_tls::error::WithCauses;

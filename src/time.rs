@@ -1,4 +1,4 @@
-//! Deadlines, and how points in time are shown.
+//! Deadlines, and the display of points in time.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-/// As good as never; `Instant` overflows and panics further out.
+/// In practice never: about 30 years. With much longer durations, `Instant` overflows and panics.
 pub(crate) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// The moment that lies `timeout` ahead.
+/// The moment in `timeout` from now, at most in [`FAR`].
 pub(crate) fn deadline_in(timeout: Duration) -> Instant {
     Instant::now() + timeout.min(FAR)
 }

@@ -1,4 +1,4 @@
-//! What one end of the connection is configured with.
+//! The configuration of one end of the connection.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::material::{Material, MaterialError, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
 
-/// What one end of the connection is configured with: CAs, chain and key, the identity that the peer must have, and the
-/// TLS policy. Cheap to clone.
+/// The configuration of one end of the connection: CAs, chain and key, the identity that the peer must have, and the
+/// TLS policy. It is cheap to clone.
 ///
-/// A [`TyphaAcceptor`](crate::TyphaAcceptor) and a [`FelixConnector`](crate::FelixConnector) are made of one, and a
-/// [`TlsConfigSource`](crate::reload::TlsConfigSource) gives the next one. It takes effect as a whole: no connection is
-/// judged by the CA of one and the identity of another.
+/// A [`TyphaAcceptor`](crate::TyphaAcceptor) and a [`FelixConnector`](crate::FelixConnector) are built from one. A
+/// [`TlsConfigSource`](crate::reload::TlsConfigSource) returns the next one. It takes effect as a whole: no peer is
+/// verified with the CAs of one configuration and the required identity of another.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsConfig {
@@ -28,7 +28,7 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Of material, the identity that the peer must have, and a policy.
+    /// A configuration of material, the identity that the peer must have, and a policy.
     pub fn new(
         material: impl Into<Arc<Material>>,
         required_peer: RequiredIdentity,
@@ -64,13 +64,12 @@ impl TlsConfig {
 
     /// Whether an end with `self` accepts the same peers as one with `other` and presents the same chain.
     ///
-    /// A [`TlsConfigSource`](crate::reload::TlsConfigSource) that receives the same again can tell it by this and stay
-    /// quiet.
+    /// A [`TlsConfigSource`](crate::reload::TlsConfigSource) can use it to ignore a configuration that has not changed.
     pub fn is_same_as(&self, other: &Self) -> bool {
         self.accepts_as(other) && self.material.credentials.chain() == other.material.credentials.chain()
     }
 
-    /// Whether an end with `self` accepts the same peers as one with `other`; what it presents itself may differ.
+    /// Whether an end with `self` accepts the same peers as one with `other`; its own chain may differ.
     pub(crate) fn accepts_as(&self, other: &Self) -> bool {
         self.required_peer == other.required_peer
             && self.policy.is_same_as(&other.policy)
@@ -78,12 +77,12 @@ impl TlsConfig {
             && self.material.revocation_lists.is_same_as(&other.material.revocation_lists)
     }
 
-    /// The time by the clock of the policy, or else by ours.
+    /// The time of the policy's clock, or of the system's clock if that fails.
     pub(crate) fn now(&self) -> UnixTime {
         self.policy.time_provider().current_time().unwrap_or_else(UnixTime::now)
     }
 
-    /// Logs what is usable but probably not meant: an expired leaf, an entry of the CA file that is no CA.
+    /// Logs a warning for each part that is probably a mistake: an expired leaf, an entry of the CA file that is no CA.
     pub(crate) fn log_warnings(&self, local: Role) {
         let Some(now) = self.policy.time_provider().current_time() else { return };
         let own = self.material.credentials.warnings(local, now);

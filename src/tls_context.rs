@@ -1,5 +1,4 @@
-//! What all handshakes of one end share, built once from a [`TlsConfig`], and its replacement while connections come
-//! and go.
+//! The context that all handshakes of one end share. It is built from a [`TlsConfig`] and can be replaced at any time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,23 +14,23 @@ use crate::role::Role;
 use crate::tls_config::TlsConfig;
 use crate::verifier::{ClientCertificate, HandshakeVerifier, PeerVerifier, ServerCertificate};
 
-/// What all handshakes of one end share. It never changes; `C` is the rustls configuration of that end.
+/// The context that all handshakes of one end share. It never changes. `C` is the rustls configuration of that end.
 pub(crate) struct TlsContext<C> {
     pub(crate) rustls: Arc<C>,
     pub(crate) verifier: Arc<PeerVerifier>,
     pub(crate) config: TlsConfig,
-    /// Its number among those that were in force, counted from 1.
+    /// The number of this configuration among all that were in force, counted from 1.
     pub(crate) generation: u64,
 }
 
 impl<C> TlsContext<C> {
-    /// The time by the clock of the policy; `None` if that fails.
+    /// The time of the policy's clock; `None` if that fails.
     pub(crate) fn now(&self) -> Option<UnixTime> {
         self.config.policy.time_provider().current_time()
     }
 }
 
-/// The rustls configuration of one end: `ServerConfig` of Typha's, `ClientConfig` of Felix's.
+/// The rustls configuration of one end: `ServerConfig` for Typha, `ClientConfig` for Felix.
 pub(crate) trait End: Send + Sync + 'static {
     const LOCAL: Role;
 
@@ -51,7 +50,7 @@ impl End for ServerConfig {
         rustls.alpn_protocols = alpn;
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
         rustls.send_tls13_tickets = policy.acceptance_ticket().into();
-        // As in Go. A client's order is that of its library, most often; this one somebody chose.
+        // As in Go. A client's order is mostly the default of its library; the order of our policy is chosen.
         rustls.ignore_client_order = true;
         rustls
     }
@@ -64,20 +63,20 @@ impl End for ClientConfig {
         let certificate = ClientCertificate(material.credentials.certified_key());
         let mut rustls = policy
             .client()
-            .dangerous() // rustls's word for any verifier but its own
+            .dangerous() // required by rustls for a verifier that is not its own
             .with_custom_certificate_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Typha)))
             .with_client_cert_resolver(Arc::new(certificate));
         rustls.alpn_protocols = policy.alpn().map(<[u8]>::to_vec).collect();
-        // A resumed session is not judged by the verifier.
+        // rustls does not call the verifier for a resumed session.
         rustls.resumption = Resumption::disabled();
         rustls.enable_sni = false;
         rustls
     }
 }
 
-/// The context that handshakes begin with, until it is replaced. Clones are the same.
+/// The context that new handshakes use, until it is replaced. Clones share it.
 ///
-/// A handshake is judged by the context in force when it began, as a whole, even if that is replaced before its end.
+/// A handshake keeps the context that it started with, even if the context is replaced before the handshake ends.
 pub(crate) struct InForce<C>(Arc<Inner<C>>);
 
 struct Inner<C> {
@@ -86,7 +85,7 @@ struct Inner<C> {
 }
 
 impl<C: End> InForce<C> {
-    /// With the first generation, after logging what is probably not meant in its configuration.
+    /// Puts the first configuration in force, with generation 1. Logs its warnings.
     pub(crate) fn new(config: TlsConfig) -> Self {
         config.log_warnings(C::LOCAL);
         let context = build(config, 1, None);
@@ -96,10 +95,10 @@ impl<C: End> InForce<C> {
 
     /// Puts another configuration in force, and returns its generation.
     ///
-    /// The chains that were verified are remembered only if the new configuration accepts the same peers.
+    /// The cache of verified chains is kept only if the new configuration accepts the same peers.
     pub(crate) fn replace(&self, config: TlsConfig) -> u64 {
         let mut generation = 0;
-        // Under the lock of the watch, so that it shows generations in their order, and none before it is in force.
+        // Under the lock of the watch channel: receivers see the generations in order, and none before it is in force.
         self.0.generation.send_modify(|latest| {
             *latest += 1;
             generation = *latest;
@@ -115,14 +114,14 @@ impl<C> InForce<C> {
         self.0.context.load_full()
     }
 
-    /// The generation in force, now and whenever another one is.
+    /// A receiver of the generation in force; it is notified of each change.
     pub(crate) fn generations(&self) -> watch::Receiver<u64> {
         self.0.generation.subscribe()
     }
 }
 
-/// Keeps the verifier, and so the chains that it remembers, of a `former` context that accepts the same peers: our own
-/// renewal is no reason to check every peer's signatures again.
+/// Builds a context. If the `former` one accepts the same peers, its verifier is kept, with its cache: after a renewal
+/// of our own certificate, known chains need no new signature checks.
 fn build<C: End>(config: TlsConfig, generation: u64, former: Option<&TlsContext<C>>) -> TlsContext<C> {
     let verifier = match former {
         Some(former) if config.accepts_as(&former.config) => former.verifier.clone(),
@@ -135,8 +134,8 @@ fn build<C: End>(config: TlsConfig, generation: u64, former: Option<&TlsContext<
     TlsContext { rustls: Arc::new(C::configure(&config, &verifier)), verifier, config, generation }
 }
 
-/// A session ticket tells the client that it is accepted; the session behind it is never kept, so that no ticket ever
-/// resumes. Not even its contents, which include the client's chain, stay in memory.
+/// A session storage that stores nothing. A session ticket only shows the client that it is accepted; no ticket can
+/// resume a session. The contents of the session, which include the client's chain, do not stay in memory.
 #[derive(Debug)]
 struct TicketsAreNotHonoured;
 
@@ -154,7 +153,7 @@ impl StoresServerSessions for TicketsAreNotHonoured {
         None
     }
 
-    /// Without it no TLS 1.2 session identifier is handed out either.
+    /// With `false`, rustls also sends no TLS 1.2 session identifier.
     fn can_cache(&self) -> bool {
         false
     }

@@ -1,7 +1,7 @@
 //! The identity rule: which Common Name or URI SAN a peer must present. Pure functions; no I/O, no TLS.
 //!
-//! Calico accepts a peer whose certificate has the required Common Name **or** the required URI SAN. With both
-//! required, either suffices: that is how a cluster moves from Common Names to SPIFFE IDs without a gap.
+//! Calico accepts a peer whose certificate has the required Common Name **or** the required URI SAN. If both are
+//! required, one of them suffices. This lets a cluster move from Common Names to SPIFFE IDs without an interruption.
 //!
 //! ```
 //! use typha_tls::identity::RequiredIdentity;

@@ -1,4 +1,4 @@
-//! What a peer's certificate says who it is.
+//! The identity that a peer's certificate claims.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::text::{Quoted, QuotedList};
 ///
 /// # Security
 ///
-/// A `PeerIdentity` says what a certificate **claims**. Only one from a [`VerifiedPeer`](crate::verifier::VerifiedPeer)
-/// has been authenticated.
+/// A `PeerIdentity` is what a certificate **claims**. Only the identity of a
+/// [`VerifiedPeer`](crate::verifier::VerifiedPeer) is authenticated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PeerIdentity {
     pub(crate) common_name: Option<Box<str>>,
@@ -36,7 +36,7 @@ impl PeerIdentity {
 
     /// The last Common Name attribute of the subject in DER order, or `None` if there is none or it is empty.
     ///
-    /// The last, because that is the most specific one and the one that Go, and so Calico, reads.
+    /// The last one is the most specific one. Go, and so Calico, reads it, too.
     pub fn common_name(&self) -> Option<&str> {
         self.common_name.as_deref()
     }
@@ -46,7 +46,7 @@ impl PeerIdentity {
         self.uri_sans.iter().map(AsRef::as_ref)
     }
 
-    /// The bytes of memory that the names take, as far as they are this one's own.
+    /// The bytes of memory that the names take.
     pub(crate) fn size(&self) -> usize {
         let names = self.common_name.iter().chain(&self.uri_sans);
         names.map(|name| name.len() + size_of_val(name)).sum()

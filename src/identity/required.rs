@@ -11,7 +11,7 @@ use crate::text::Quoted;
 /// The identity that a peer must present: a Common Name, a URI SAN, or either of two.
 ///
 /// In Calico's terms: `ClientCN` and `ClientURISAN` on Typha, `TyphaCN` and `TyphaURISAN` on Felix. A value that
-/// requires nothing can not be built, so no peer passes for want of a requirement.
+/// requires nothing can not be built: no peer is accepted because a requirement is missing.
 ///
 /// Comparison is exact, byte for byte: no case folding, no trimming, no wildcards.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,7 +24,7 @@ enum Rule {
     Either { common_name: Box<str>, uri_san: Box<str> },
 }
 
-/// Why an identity can not be required.
+/// The reason why an identity can not be required.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum InvalidIdentity {
@@ -34,7 +34,7 @@ pub enum InvalidIdentity {
     /// The URI SAN is the empty text. Empty never means "any".
     #[error("the required URI SAN is empty")]
     EmptyUriSan,
-    /// Neither a Common Name nor a URI SAN was given, so that every certificate of the CA would pass.
+    /// Neither a Common Name nor a URI SAN was given: every certificate of the CA would be accepted.
     #[error("neither a Common Name nor a URI SAN is required; at least one must be")]
     NothingRequired,
     /// The URI SAN has the scheme `spiffe` but no SPIFFE-conforming peer could ever present it.
@@ -71,7 +71,7 @@ impl RequiredIdentity {
         Self::new(None, Some(uri_san))
     }
 
-    /// Requires the Common Name or the URI SAN; a peer that has one of them passes.
+    /// Requires the Common Name or the URI SAN; a peer that has one of them is accepted.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl RequiredIdentity {
         Self::new(Some(common_name), Some(uri_san))
     }
 
-    /// Requires whichever of the two is given.
+    /// Requires the names that are given: one of them, or either of two.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl RequiredIdentity {
         }
     }
 
-    /// Applies the rule to what a peer presents.
+    /// Compares the names that a peer presents with the required ones.
     ///
     /// # Errors
     ///
@@ -108,8 +108,7 @@ impl RequiredIdentity {
     ///
     /// # Security
     ///
-    /// This compares names only. Whether the certificate is to be believed is what
-    /// [`PeerVerifier`](crate::verifier::PeerVerifier) decides first.
+    /// This compares names only. [`PeerVerifier`](crate::verifier::PeerVerifier) verifies the certificate first.
     pub fn check(&self, presented: &PeerIdentity) -> Result<MatchedBy, IdentityMismatch> {
         let by_common_name =
             self.required_common_name().is_some_and(|name| presented.common_name() == Some(name));
@@ -123,7 +122,7 @@ impl RequiredIdentity {
         }
     }
 
-    /// The required Common Name, if one is.
+    /// The required Common Name, if there is one.
     pub fn required_common_name(&self) -> Option<&str> {
         match &self.0 {
             Rule::CommonName(common_name) | Rule::Either { common_name, .. } => Some(common_name),
@@ -131,7 +130,7 @@ impl RequiredIdentity {
         }
     }
 
-    /// The required URI SAN, if one is.
+    /// The required URI SAN, if there is one.
     pub fn required_uri_san(&self) -> Option<&str> {
         match &self.0 {
             Rule::UriSan(uri_san) | Rule::Either { uri_san, .. } => Some(uri_san),
@@ -172,11 +171,11 @@ fn check_uri_san(uri: &str) -> Result<(), InvalidIdentity> {
 /// alone any more.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum MatchedBy {
-    /// The Common Name and the URI SAN; both are required and the peer has both.
+    /// The Common Name and the URI SAN; both are required and the peer has both. Label: `both`.
     Both,
-    /// The Common Name alone.
+    /// The Common Name alone. Label: `common_name`.
     CommonName,
-    /// The URI SAN alone.
+    /// The URI SAN alone. Label: `uri_san`.
     UriSan,
 }
 
@@ -197,9 +196,9 @@ impl fmt::Display for MatchedBy {
     }
 }
 
-/// A peer presented none of the names that are required of it.
+/// The peer presented none of the required names.
 ///
-/// The text begins as Calico's does, so that what operators search logs for is found.
+/// The text begins as Calico's text does, so that operators find it with the log searches that they know.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[error("peer certificate does not have required {}: required {required}; presented {presented}", .required.kind())]
 #[non_exhaustive]

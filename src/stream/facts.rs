@@ -1,4 +1,4 @@
-//! What was negotiated.
+//! The negotiated parameters of a handshake.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use rustls::{CipherSuite, CommonState, NamedGroup, ProtocolVersion};
 use crate::policy::{TlsPolicy, group_name, suite_name};
 use crate::text::Quoted;
 
-/// What a handshake negotiated.
+/// The parameters that a handshake negotiated.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsFacts {
     is_tls12: bool,
@@ -47,8 +47,8 @@ impl TlsFacts {
         group_name(self.group)
     }
 
-    /// The application protocol (ALPN), such as `h2`. It is `None` if the policy has
-    /// [no list](crate::policy::TlsPolicyBuilder::alpn), and never otherwise.
+    /// The application protocol (ALPN), such as `h2`. It is `None` only if the policy has [no
+    /// list](crate::policy::TlsPolicyBuilder::alpn).
     pub fn alpn(&self) -> Option<&[u8]> {
         self.alpn.as_deref()
     }

@@ -1,4 +1,4 @@
-//! The connection that a handshake yields, with an authenticated peer.
+//! The stream that a handshake returns, with an authenticated peer.
 
 mod facts;
 mod read_ahead;
@@ -26,26 +26,26 @@ use crate::time::deadline_in;
 use crate::verifier::VerifiedPeer;
 
 /// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor) and
-/// [`FelixConnector`](crate::FelixConnector) make one.
+/// [`FelixConnector`](crate::FelixConnector) create one.
 ///
-/// Reading returns `Ok(0)` only after the peer's `close_notify`: what was read is then all that the peer sent. A
-/// connection that ends without it fails with [`io::ErrorKind::UnexpectedEof`]: it may have been truncated on the way.
+/// Reading returns `Ok(0)` only after the peer's `close_notify`: all data of the peer has then been read. If the
+/// connection ends without it, reading fails with [`io::ErrorKind::UnexpectedEof`]: the data may be truncated.
 ///
-/// End it by [`close`](Self::close). Dropping it sends `close_notify`, too, if that needs no waiting, all data was sent
-/// before and the thread does not panic; otherwise the peer sees a truncated connection.
+/// End it with [`close`](Self::close). Dropping it also sends `close_notify`, if that needs no waiting, all data has
+/// been sent and the thread does not panic. Otherwise the peer sees a truncated connection.
 pub struct AuthenticatedStream<IO> {
-    /// Boxed: it is large, and tasks that hold a connection move it about.
+    /// Boxed, because it is large and tasks that own a connection move it.
     tls: Box<tokio_rustls::TlsStream<Wire<IO>>>,
     peer: VerifiedPeer,
     facts: TlsFacts,
     acceptance: Acceptance,
     generation: u64,
-    /// Who waits for a write. When a read fails, tokio-rustls writes an alert on the reader's behalf, and the I/O
-    /// forgets this one.
+    /// The waker of the task that waits for a write. When a read fails, tokio-rustls writes an alert with the reader's
+    /// waker, and the I/O forgets this one.
     writer: Option<Waker>,
     /// Whether the peer may have a part of what is being written: the last write was not taken whole.
     is_writing: bool,
-    /// What dropping does. Only where a stream is made is it known that `IO` can be written to.
+    /// The function that `drop` calls. It is set in `new`, where the type says that `IO` can be written to.
     on_drop: fn(&mut Self),
 }
 
@@ -53,13 +53,13 @@ pub struct AuthenticatedStream<IO> {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Acceptance {
-    /// It has.
+    /// The peer has accepted our certificate.
     Confirmed,
-    /// Felix's end only: Typha has not asked for a certificate. It is the right Typha, but lets anyone in: its
+    /// Felix's end only: Typha has not requested a certificate. It is authenticated, but accepts any client: its
     /// configuration is not Calico's.
     NotAsked,
-    /// Felix's end only: Typha has shown nothing within the time allowed. A refusal will arrive as an error of a read,
-    /// from which [`alert_of`](crate::error::alert_of) gets the alert.
+    /// Felix's end only: Typha has given no sign within the time of the [`AcceptanceMode`](crate::AcceptanceMode). If
+    /// Typha refuses us, a read fails; [`alert_of`](crate::error::alert_of) returns the alert.
     Unconfirmed,
 }
 
@@ -70,33 +70,34 @@ const LAST_READS: u32 = 16;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl<IO> AuthenticatedStream<IO> {
-    /// The [generation](crate::TyphaAcceptor::replace) of the configuration that the peer was judged by.
+    /// The [generation](crate::TyphaAcceptor::replace) of the configuration that the peer was verified with.
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The other end, as the verifier accepted it.
+    /// The verified peer.
     pub fn peer(&self) -> &VerifiedPeer {
         &self.peer
     }
 
-    /// The chain as the peer sent it, leaf first: what to have [judged again](crate::verifier::PeerVerifier::verify)
-    /// when another configuration is in force. A listener and a dialer do so by themselves.
+    /// The chain as the peer sent it, leaf first. [Verify](crate::verifier::PeerVerifier::verify) it again when another
+    /// configuration is in force. A listener and a dialer do this by themselves.
     pub fn peer_certificates(&self) -> &[CertificateDer<'static>] {
         self.tls.get_ref().1.peer_certificates().unwrap_or_default()
     }
 
-    /// What was negotiated.
+    /// The negotiated parameters.
     pub fn tls(&self) -> &TlsFacts {
         &self.facts
     }
 
-    /// Whether the peer is known to have accepted our certificate; always on Typha's end.
+    /// Whether the peer is known to have accepted our certificate. On Typha's end it is always
+    /// [`Confirmed`](Acceptance::Confirmed).
     pub fn acceptance(&self) -> Acceptance {
         self.acceptance
     }
 
-    /// The I/O below TLS, to look at (its addresses, say).
+    /// The I/O below TLS, for example to read its addresses.
     ///
     /// # Security
     ///
@@ -128,8 +129,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
     ///
     /// # Errors
     ///
-    /// The data that was written last may not have arrived; [`TimedOut`](io::ErrorKind::TimedOut) if the peer has not
-    /// taken it within the second.
+    /// The data that was written last may not have arrived. The kind is [`TimedOut`](io::ErrorKind::TimedOut) if it
+    /// could not be sent within 1 s.
     pub async fn close(mut self) -> io::Result<()> {
         self.finish().await
     }
@@ -137,14 +138,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         let end = deadline_in(CLOSE_TIMEOUT);
         timeout_at(end, self.shutdown()).await.unwrap_or_else(|_| {
-            let problem = "the peer has not taken the data that was written last";
+            let problem = "the data that was written last could not be sent within 1 s";
             Err(io::Error::new(io::ErrorKind::TimedOut, problem))
         })?;
         let peer_closed = async {
             let mut unread = [0; 1024];
             while self.read(&mut unread).await.is_ok_and(|length| length > 0) {}
         };
-        // The peer need not close in order, too.
+        // It is no error if the peer does not close in order.
         let _ = timeout_at(end, peer_closed).await;
         Ok(())
     }
@@ -173,26 +174,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
 
     /// Sends `close_notify` as [dropping](Self) does.
     pub(crate) fn close_without_waiting(&mut self) {
-        let is_cut_off = self.is_writing || self.tls.get_ref().1.wants_write() || std::thread::panicking();
-        // Outside of a runtime, not even trying is allowed.
-        if is_cut_off || Handle::try_current().is_err() {
+        let is_truncated = self.is_writing || self.tls.get_ref().1.wants_write() || std::thread::panicking();
+        // Outside of a runtime, polling the I/O may panic.
+        if is_truncated || Handle::try_current().is_err() {
             return;
         }
-        // No clock is started for it.
+        // No timer is started.
         wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
         let _ = poll_once(|cx| Pin::new(&mut self.tls).poll_shutdown(cx));
     }
 
-    /// To be called with what a read returned, if it is ready.
+    /// Called when a read has returned; `failed` if it returned an error.
     fn end_read(&mut self, failed: bool) {
-        // TLS reads ahead, and so may have set the clock running for a read that nobody waits for.
+        // TLS reads ahead: the timer may run for data that no task waits for.
         wire_mut(&mut self.tls).end_read();
         if failed && let Some(writer) = self.writer.take() {
             writer.wake();
         }
     }
 
-    /// To be called with what a write, flush or shutdown returned.
+    /// Called with the result of a write, flush or shutdown; keeps the waker of one that is pending.
     fn note_writer<T>(&mut self, cx: &Context<'_>, outcome: Poll<T>) -> Poll<T> {
         match (&outcome, &self.writer) {
             (Poll::Ready(_), _) => self.writer = None,
@@ -236,7 +237,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO
             return Poll::Ready(Err(error));
         }
         this.end_read(false);
-        // What is there is returned without another look at the I/O.
+        // Returns the data in the buffer without reading from the I/O again.
         Pin::new(&mut this.tls).poll_fill_buf(cx)
     }
 

@@ -1,4 +1,4 @@
-//! Fewer and larger reads while data flows.
+//! Larger and fewer reads while data flows.
 
 use std::io;
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// Reads larger pieces than TLS asks for, which is 4 KiB at a time, once a read has filled what was asked for.
+/// Reads larger pieces than the 4 KiB that TLS asks for, after one read has filled a whole piece.
 ///
-/// Holds memory only while there is data in it: what was taken whole may be the last for long.
+/// It frees its buffer whenever that is empty, because the connection may then be idle for long.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     buffer: BytesMut,
     flowing: bool,
 }
 
-/// Four TLS records of the largest size: beyond it the system calls saved do not count any more.
+/// Four TLS records of the largest size: a larger buffer saves no more time.
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 impl ReadAhead {

@@ -1,4 +1,4 @@
-//! Bounds for reads and writes that make no progress.
+//! Timeouts for reads and writes that make no progress.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,7 +23,7 @@ impl Timeouts {
         Self { read: Some(Duration::from_secs(30)), write: Some(Duration::from_secs(10)) };
 }
 
-/// Runs while an operation is pending. The timer is made on the first one and used again, since most never expire.
+/// A timeout that runs while an operation is pending. The timer is created for the first one and then reused.
 #[derive(Debug, Default)]
 pub(super) struct Watchdog {
     limit: Option<Duration>,
@@ -36,7 +36,7 @@ impl Watchdog {
         Self { limit, timer: None, running: false }
     }
 
-    /// Called when the operation is pending: starts the clock, or finds that it has run out.
+    /// Called when the operation is pending. Starts the timer, or returns `Ready` if it has expired.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(limit) = self.limit else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));

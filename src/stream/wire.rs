@@ -1,4 +1,4 @@
-//! The I/O under TLS: where bytes are seen to move, or not to.
+//! The I/O below TLS, where progress is measured.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -11,22 +11,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::read_ahead::ReadAhead;
 use super::timeouts::{Timeouts, Watchdog};
 
-/// Measures progress where it happens, below TLS: a large write through TLS makes progress long before it completes.
+/// The I/O below TLS. It measures progress here because a large write through TLS makes progress long before it
+/// completes.
 #[derive(Debug)]
 pub(crate) struct Wire<IO> {
     io: IO,
     read_ahead: ReadAhead,
     start_is_complete: bool,
-    /// What the I/O did not take of a write during the handshake.
+    /// The bytes of writes during the handshake that the I/O has not accepted yet.
     unsent: Vec<u8>,
-    /// Whether the handshake is running: writes are then taken whole, see `poll_write_or_keep`.
+    /// Whether the handshake is running: writes then go through `poll_write_or_keep`.
     handshaking: bool,
     read: Watchdog,
     write: Watchdog,
     write_failed: bool,
 }
 
-/// Room for an alert, which takes 7 bytes in the clear and some 40 encrypted, and more.
+/// More than enough for an alert, which takes 7 bytes in plain text and about 40 encrypted.
 const KEPT_BYTES: usize = 512;
 
 impl<IO> Wire<IO> {
@@ -43,7 +44,7 @@ impl<IO> Wire<IO> {
         }
     }
 
-    /// Called when the handshake is complete, and everything of it sent.
+    /// Called when the handshake is complete and all of its messages are sent.
     pub(crate) fn end_handshake(&mut self) {
         self.handshaking = false;
     }
@@ -57,12 +58,12 @@ impl<IO> Wire<IO> {
         &self.io
     }
 
-    /// Called when a read through TLS has returned: nobody waits for data any more.
+    /// Called when a read through TLS has returned: no task waits for data any more.
     pub(crate) fn end_read(&mut self) {
         self.read.progress();
     }
 
-    /// Watches over a write operation.
+    /// Runs a write operation with the write timeout.
     fn guard_write<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -75,7 +76,7 @@ impl<IO> Wire<IO> {
             Poll::Pending => {
                 ready!(self.write.poll_expired(cx));
                 self.write_failed = true;
-                Poll::Ready(Err(timed_out("the peer took no data for the write timeout")))
+                Poll::Ready(Err(timed_out("the peer accepted no data within the write timeout")))
             }
             ready => {
                 self.write.progress();
@@ -102,9 +103,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
             Poll::Pending => {
                 ready!(self.read.poll_expired(cx));
                 self.read.progress();
-                Poll::Ready(Err(timed_out("no data arrived for the read timeout")))
+                Poll::Ready(Err(timed_out("no data arrived within the read timeout")))
             }
-            // tokio-rustls takes this kind of error for an end, and would make a later read look like a clean one.
+            // tokio-rustls treats this kind of error as an end: a later read would report a clean end.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, error)))
             }
@@ -121,10 +122,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> Wire<IO> {
-    /// Writes during the handshake, and keeps what the I/O does not take at once, up to [`KEPT_BYTES`].
+    /// Writes during the handshake. Keeps the bytes that the I/O does not accept at once, up to [`KEPT_BYTES`].
     ///
-    /// rustls hands an alert over once, on its way out with an error: what is not taken then is lost, and the peer
-    /// never learns why it was refused.
+    /// rustls writes an alert only once, before it returns the error. Bytes that are not accepted then would be lost,
+    /// and the peer would not get the reason.
     fn poll_write_or_keep(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut taken = 0;
         if self.poll_unsent(cx)?.is_ready()
@@ -147,7 +148,7 @@ impl<IO: AsyncWrite + Unpin> Wire<IO> {
         }
     }
 
-    /// Ready when nothing is kept any more.
+    /// Writes the kept bytes. Ready when none is left.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             match ready!(Pin::new(&mut self.io).poll_write(cx, &self.unsent))? {
@@ -204,7 +205,7 @@ pub(crate) struct Start {
     received: usize,
 }
 
-/// Enough to tell TLS from anything else, and for people to tell what else it is.
+/// Enough to distinguish TLS from other protocols, and for people to recognise the other protocol.
 const START_LENGTH: usize = 16;
 
 impl Start {
@@ -223,12 +224,12 @@ impl Start {
 }
 
 tokio::task_local! {
-    /// The start of the connection whose handshake is being polled: the [`Wire`] is out of reach inside the handshake's
-    /// future, and gone with it when that is given up.
+    /// The start of the connection whose handshake is being polled. It is not in the [`Wire`], because the handshake's
+    /// future owns that and drops it at a timeout.
     static START: Cell<Start>;
 }
 
-/// Runs a handshake over a [`Wire`] and returns its output with what the wire received first.
+/// Runs a handshake over a [`Wire`] and returns its output with the first bytes that the wire received.
 pub(crate) async fn with_start<F: Future>(handshake: F) -> (F::Output, Start) {
     let scoped = async {
         let output = handshake.await;
@@ -237,7 +238,7 @@ pub(crate) async fn with_start<F: Future>(handshake: F) -> (F::Output, Start) {
     START.scope(Cell::default(), scoped).await
 }
 
-/// Adds to the start of the connection being polled; `true` if there is no more to add.
+/// Adds bytes to the start of the connection that is being polled. Returns `true` when the start is complete.
 fn note(received: &[u8]) -> bool {
     START
         .try_with(|cell| {

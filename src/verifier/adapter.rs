@@ -1,4 +1,4 @@
-//! How rustls asks: its two verifier traits, and its source of our certificate.
+//! The traits by which rustls calls us: its two verifiers, and its two resolvers of our certificate.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use super::rejection::Rejection;
 use super::{PeerVerifier, verdict};
 use crate::role::Role;
 
-/// The bytes of CA names that a server hints at most. TLS has room for 64 KiB, together with all else in that message;
-/// without hints a client presents what it has.
+/// The most bytes of CA names that a server sends as hints. The whole TLS message has room for 64 KiB. Without hints, a
+/// client presents the certificate that it has.
 const MAX_HINTS_SIZE: usize = 32 * 1024;
 
-/// Judges the other end in a handshake: Felix on Typha's end, Typha on Felix's.
+/// Verifies the other end in a handshake: Felix on Typha's end, Typha on Felix's end.
 #[derive(Debug)]
 pub(crate) struct HandshakeVerifier {
     verifier: Arc<PeerVerifier>,
@@ -30,7 +30,7 @@ pub(crate) struct HandshakeVerifier {
 }
 
 impl HandshakeVerifier {
-    /// `peer` is the other end; the names of the trusted CAs are hinted to Felixes only.
+    /// `peer` is the other end. The names of the trusted CAs are sent as hints to Felixes only.
     pub(crate) fn new(verifier: Arc<PeerVerifier>, peer: Role) -> Self {
         let mut hints = match peer {
             Role::Felix => verifier.trust_bundle.distinguished_names(),
@@ -38,7 +38,7 @@ impl HandshakeVerifier {
         };
         let size: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
         if size > MAX_HINTS_SIZE {
-            warn!(size, "the names of the trusted CAs are too long to be hinted to clients");
+            warn!(size, "the names of the trusted CAs are too long to be sent to clients as hints");
             hints.clear();
         }
         Self { verifier, hints }
@@ -53,7 +53,7 @@ impl HandshakeVerifier {
     ) -> Result<(), Error> {
         let judged = self.verifier.judge(leaf, intermediates, role, now, TrustPeriod::Checked);
         let answer = judged.as_ref().map(drop).map_err(Rejection::to_rustls);
-        // Without a slot to put it into, nobody could act on the verdict: refuse.
+        // Without a slot for the verdict, the handshake could not read it: refuse.
         verdict::note(|verdict| verdict.peer = Some(judged.map_err(Box::new)))?;
         answer
     }
@@ -98,7 +98,7 @@ impl ClientCertVerifier for HandshakeVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         self.judge(leaf, intermediates, Role::Felix, now)?;
-        // A client that does not use ALPN. One that offers only other protocols does not get here.
+        // This client does not use ALPN. rustls has already refused a client that offers only other protocols.
         if verdict::is_without_protocol() {
             return Err(Error::NoApplicationProtocol);
         }
@@ -109,7 +109,7 @@ impl ClientCertVerifier for HandshakeVerifier {
 }
 
 impl ServerCertVerifier for HandshakeVerifier {
-    /// Typha's name is deliberately not looked at: which Typha answers does not matter, what it may do does.
+    /// Typha's host name is ignored on purpose: any Typha with the required identity is accepted.
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -124,7 +124,7 @@ impl ServerCertVerifier for HandshakeVerifier {
     handshake_signatures!();
 }
 
-/// Presents Typha's certificate, and notes what a Felix offers that has no application protocol of ours.
+/// Presents Typha's certificate. If Felix offers none of our application protocols, records the ones it offers.
 #[derive(Debug)]
 pub(crate) struct ServerCertificate {
     certified_key: Arc<CertifiedKey>,
@@ -144,21 +144,22 @@ impl ResolvesServerCert for ServerCertificate {
             let names =
                 offered().take(verdict::MAX_OFFERED).map(|name| String::from_utf8_lossy(name).into_owned());
             let names = Some(names.collect());
-            // Without a slot to put it into, the verifier could not refuse: do it here.
+            // Without a slot for them, the verifier could not refuse the client: refuse it here.
             verdict::note(|verdict| verdict.offered = names).ok()?;
         }
         Some(self.certified_key.clone())
     }
 }
 
-/// Presents Felix's certificate, and notes that it was requested: a Typha that does not request it lets anyone in.
+/// Presents Felix's certificate, and records that Typha requested it. A Typha that does not request it accepts any
+/// client.
 #[derive(Debug)]
 pub(crate) struct ClientCertificate(pub(crate) Arc<CertifiedKey>);
 
 impl ResolvesClientCert for ClientCertificate {
-    /// Whatever CAs Typha hints at: whether it accepts the certificate is for it to say.
+    /// The CA hints are ignored: Typha decides whether it accepts the certificate.
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        // Outside of a handshake of this crate there is nobody to tell.
+        // Outside of a handshake of this crate there is no verdict to record it in.
         let _ = verdict::note(|verdict| verdict.certificate_requested = true);
         Some(self.0.clone())
     }

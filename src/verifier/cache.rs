@@ -1,8 +1,8 @@
-//! Chains that were verified before: the same chain again costs no signature checks.
+//! The cache of verified chains: a chain that is presented again costs no signature checks.
 //!
-//! What is skipped is what can not change within a configuration: the signatures over the certificates, and the rules
-//! on their extensions. All that can change is checked each time: the peer proves its key, every validity period and
-//! the freshness of the revocation lists are compared with the time, and the identity rule is applied.
+//! The cache skips only checks whose result can not change within a configuration: the signatures over the
+//! certificates, and the rules on their extensions. All other checks are made each time: the proof of the peer's key,
+//! every validity period, the age of the revocation lists, and the identity rule.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,10 +17,10 @@ use super::verified::{ChainFacts, VerifiedChain};
 use crate::policy::Sha256;
 use crate::role::Role;
 
-/// A chain that is accepted, as long as it is not known whether its peer holds the leaf's key.
+/// An accepted chain whose peer has not yet proven that it holds the leaf's key.
 pub(crate) struct Accepted {
     pub(crate) chain: VerifiedChain,
-    /// Where it is to be remembered, if it is not yet.
+    /// The entry to add to the cache, if the chain is not there yet.
     pub(super) newcomer: Option<Newcomer>,
 }
 
@@ -32,7 +32,8 @@ pub(super) struct Newcomer {
 }
 
 impl Accepted {
-    /// To be called when the peer has proven that it holds the leaf's key: others can send its chain, too.
+    /// Adds the chain to the cache. A handshake calls it after the peer has proven that it holds the leaf's key,
+    /// because anyone can send the chain.
     pub(crate) fn remember(self) -> VerifiedChain {
         if let Some(Newcomer { cache, digest, accepted_at }) = self.newcomer {
             cache.insert(digest, self.chain.facts.clone(), accepted_at);
@@ -43,9 +44,9 @@ impl Accepted {
 
 /// A bounded set of verified chains, for one verifier and so for one configuration.
 ///
-/// Who is there stays: when there is no room, a newcomer takes the place of a chain that has expired or was not used
-/// for a day, or none. By how often or how lately a chain was used nobody can be told from an attacker, who can come as
-/// often as it likes; a Felix comes once in a while.
+/// When the cache is full, a new chain replaces one that has expired or was not used for a day. If there is no such
+/// chain, the new one is not cached. Replacing the least used chain would help an attacker, which can connect as often
+/// as it likes; a Felix connects rarely.
 pub(super) struct ChainCache {
     sha256: Sha256,
     shards: Box<[RwLock<Shard>]>,
@@ -60,17 +61,16 @@ struct Entry {
     last_used: AtomicU64,
 }
 
-/// Chains behind one lock. A full shard is searched for room, in less than a hundredth of the time that the handshake
-/// of the newcomer takes.
+/// The number of chains behind one lock. Searching a full shard takes less than 1 % of the time of a handshake.
 const SHARD_CAPACITY: usize = 256;
 
 const MAX_SHARDS: usize = 1 << 16;
 
-/// Of the names that a leaf may have, TLS has room for 64 KiB, and each takes more in memory; a Felix or a Typha has
-/// two.
+/// The most memory for the names of one leaf. TLS allows 64 KiB of names, which take more in memory; a Felix or a Typha
+/// has two names.
 const MAX_IDENTITY_BYTES: usize = 1024;
 
-/// How long a chain keeps its place unused, in seconds.
+/// How long an unused chain keeps its place: one day, in seconds.
 const KEPT_UNUSED: u64 = 24 * 3600;
 
 /// SHA-256 over the role and the certificates, each with its length before it.
@@ -78,7 +78,7 @@ const KEPT_UNUSED: u64 = 24 * 3600;
 pub(super) struct ChainDigest([u8; 32]);
 
 thread_local! {
-    /// What is hashed, in one piece; kept, so that no handshake allocates for it.
+    /// The buffer of the bytes to hash; kept, so that no handshake allocates it.
     static HASHED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -107,8 +107,8 @@ impl ChainCache {
         })
     }
 
-    /// The chain, if it was verified before and would be again. Otherwise the full check says why not, or by which
-    /// other path it still is.
+    /// The chain, if it is in the cache and its path is valid at `now`. Otherwise the full check finds another path or
+    /// the reason for a refusal.
     pub(super) fn get(&self, digest: &ChainDigest, now: UnixTime) -> Option<Arc<ChainFacts>> {
         let shard = self.shard(digest)?.read().ok()?;
         let entry = shard.get(digest).filter(|entry| entry.facts.validity.contains(now))?;
@@ -116,7 +116,7 @@ impl ChainCache {
         Some(entry.facts.clone())
     }
 
-    /// Remembers a chain that was accepted `now`, unless there is no room or it takes too much.
+    /// Adds a chain that was accepted at `now`, unless there is no room or its names are too long.
     fn insert(&self, digest: ChainDigest, facts: Arc<ChainFacts>, now: UnixTime) {
         if !facts.validity.contains(now) || facts.identity.size() + facts.serial.len() > MAX_IDENTITY_BYTES {
             return;
@@ -139,7 +139,7 @@ impl ChainCache {
     }
 }
 
-/// The chain that was not used for longest, if it may go.
+/// The chain that was unused for the longest time, if it may be replaced.
 fn dispensable(shard: &Shard, now: UnixTime) -> Option<ChainDigest> {
     let unused = |entry: &Entry| match entry.facts.validity.contains(now) {
         true => now.as_secs().saturating_sub(entry.last_used.load(Relaxed)),
@@ -203,27 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_does_not_drive_out_who_is_there() {
+    fn a_flood_does_not_replace_known_chains() {
         let cache = cache(DEFAULT_CHAIN_CACHE_CAPACITY);
         let verified = verified();
         let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
         let regular = 0..8_000;
         regular.clone().for_each(|number| insert(number, 0));
-        // Each comes twice, within the day.
+        // Each is used twice within the day.
         for number in 1_000_000..1_100_000 {
             insert(number, 1);
             known(&cache, number..number + 1, at(KEPT_UNUSED - 1));
         }
-        assert_eq!(
-            known(&cache, regular.clone(), at(KEPT_UNUSED - 1)),
-            8_000,
-            "none of them has come back since"
-        );
+        assert_eq!(known(&cache, regular.clone(), at(KEPT_UNUSED - 1)), 8_000, "none of them was used since");
         assert!((8_000..=DEFAULT_CHAIN_CACHE_CAPACITY).contains(&cache.len()), "{}", cache.len());
     }
 
     #[test]
-    fn who_has_gone_makes_room() {
+    fn an_unused_chain_is_replaced_after_a_day() {
         let cache = cache(10);
         let verified = verified();
         let insert = |number, now| cache.insert(chain(&cache, number), verified.clone(), at(now));
@@ -233,7 +229,7 @@ mod tests {
         for (newcomer, now, expected) in [
             (10, day, false),
             (10, day + 1, true),
-            // In the place of 1; then 2 is the one to go, but not before its day is over.
+            // It replaces 1. Then 2 is the next to be replaced, but not before its day is over.
             (11, day + 1, false),
             (11, day + 2, true),
         ] {
@@ -246,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_makes_room_at_once() {
+    fn an_expired_chain_is_replaced_at_once() {
         let cache = cache(2);
         let insert = |number, until: u64, now| {
             let validity = Validity { not_after: at(until - 1), ..Validity::ALWAYS };
@@ -258,7 +254,7 @@ mod tests {
         insert(2, 90, 49);
         assert_eq!(known(&cache, 0..3, at(49)), 2, "no room");
         insert(3, 50, 50);
-        assert_eq!(known(&cache, 3..4, at(49)), 0, "what is not valid takes no room");
+        assert_eq!(known(&cache, 3..4, at(49)), 0, "a chain that is not valid takes no room");
         insert(2, 90, 50);
         assert_eq!(known(&cache, 1..3, at(50)), 2);
         assert_eq!(known(&cache, 0..3, at(90)), 0);

@@ -1,4 +1,4 @@
-//! The chain: webpki's check, and what it leaves out of what Go, and so Calico, checks.
+//! The checks of the chain: those of webpki, and those that Go, and so Calico, makes but webpki does not.
 
 use std::cell::{Cell, RefCell};
 
@@ -16,17 +16,17 @@ use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate, subject_
 use crate::material::{BundleEntry, TrustBundle};
 use crate::role::Role;
 
-/// What is known of an accepted path.
+/// The facts about an accepted path.
 pub(super) struct Path<'a> {
     /// The CA that it leads to.
     pub(super) ca: &'a BundleEntry,
-    /// When its CA and its intermediates are valid, and the answers of the revocation lists hold.
+    /// When its CA and its intermediates are valid and the revocation lists are current.
     pub(super) validity: Validity,
-    /// Whether what the peer sent is the path, in its order and nothing else, but for the CA and its issuer.
+    /// Whether the peer sent exactly the path, in its order; the CA and its issuer may follow.
     pub(super) is_straight: bool,
 }
 
-/// Whether it counts for a path that the CA is valid already, and that the revocation lists are current.
+/// Whether a path is checked for a CA that is not valid yet, and for revocation lists that are out of date.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(super) enum TrustPeriod {
     /// As in a handshake.
@@ -34,8 +34,8 @@ pub(super) enum TrustPeriod {
     Ignored,
 }
 
-/// Searches a path from the leaf to a CA of the bundle whose signatures, names, usages and validity at `now` are good,
-/// and that passes `check`.
+/// Searches for a path from the leaf to a CA of the bundle. Its signatures, names, usages and validity at `now` must be
+/// good, and it must pass `check`.
 pub(super) fn find_path<'a>(
     presented: &PresentedChain<'_>,
     bundle: &TrustBundle,
@@ -48,8 +48,8 @@ pub(super) fn find_path<'a>(
     let check_path = |proposed: &VerifiedPath<'_>| {
         let mut outcome = outcome.borrow_mut();
         match (check(proposed), &*outcome) {
-            // webpki goes on to look for another path; the first reason is the one for the shortest path. But what
-            // time alone does, as to the old certificate of a renewed CA, must not hide what is wrong at any time.
+            // webpki continues with another path. The first reason is kept: it is that of the shortest path. But a
+            // problem of time, as with the old certificate of a renewed CA, must not hide a lasting problem.
             (Err(rejection), Some(Err(first))) if Rejection::weight(first) >= rejection.weight() => {}
             (checked, _) => *outcome = Some(checked),
         }
@@ -57,7 +57,8 @@ pub(super) fn find_path<'a>(
     };
     let searched = EndEntityCert::try_from(presented.leaf).and_then(|leaf| {
         let usage = Purpose::new(presented.role, intermediates);
-        // webpki takes the first revocation list of a name, whatever key signed it; `check` knows better.
+        // webpki takes the first revocation list of a name without regard to the key that signed it. Therefore `check`
+        // makes the revocation check.
         leaf.verify_for_usage(
             algorithms,
             bundle.anchors(),
@@ -77,7 +78,7 @@ pub(super) fn find_path<'a>(
     }
 }
 
-/// Checks what webpki does not know or check about a path whose signatures are good.
+/// Makes the checks that webpki leaves out, for a path whose signatures are good.
 pub(super) fn check_path<'a>(
     proposed: &VerifiedPath<'_>,
     presented: &PresentedChain<'_>,
@@ -97,13 +98,13 @@ pub(super) fn check_path<'a>(
         validity.limit(certificate.not_before(), certificate.not_after());
         is_straight &= sent.next() == Some(&der);
     }
-    // The anchor is one of the bundle's own, so that its address tells which entry it is made of.
+    // The anchor is borrowed from the bundle: its address identifies its entry.
     let (_, ca) = std::iter::zip(bundle.anchors(), bundle.entries())
         .find(|(anchor, _)| std::ptr::eq(*anchor, proposed.anchor()))
         .ok_or_else(|| MalformedCertificate::new("its path ends in no CA of the bundle"))?;
     check_ca(ca, proposed, presented.role, now, trust_period)?;
     validity.limit(ca.not_before, ca.not_after);
-    // Many peers send the CA along, and where the bundle has an intermediate, too, the one above it.
+    // Many peers also send the CA. If the bundle has an intermediate as CA, they also send the issuer of it.
     is_straight &= match sent.as_slice() {
         [] => true,
         [first] => *first == ca.der,
@@ -116,7 +117,7 @@ pub(super) fn check_path<'a>(
     Ok(Path { ca, validity, is_straight })
 }
 
-/// webpki takes any configured certificate for a CA, whatever it says about itself.
+/// Checks the CA itself: webpki accepts any configured certificate as a CA and ignores its extensions.
 fn check_ca(
     ca: &BundleEntry,
     path: &VerifiedPath<'_>,
@@ -127,13 +128,13 @@ fn check_ca(
     let subject = || ca.subject.clone();
     let intermediates = path.intermediate_certificates().count();
     if let Err(why) = ca.can_issue {
-        // A leaf that is configured itself is trusted as itself.
+        // A leaf that is in the bundle itself is trusted.
         let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == ca.der;
         let unusable = || Rejection::CaUnusable { subject: subject(), why: why.to_owned() };
         return if is_pinned_leaf { Ok(()) } else { Err(unusable()) };
     }
     let position = ChainPosition::Ca;
-    // One that comes too late may be the successor of what the peer was trusted by; one that was dead is not.
+    // A CA that is not valid yet may be the successor of the CA that the peer was accepted with. An expired one is not.
     if now > ca.not_after {
         return Err(Rejection::Expired { position, subject: subject(), not_after: ca.not_after, now });
     }
@@ -154,7 +155,7 @@ fn check_ca(
     Ok(())
 }
 
-/// The same certificate twice gives no other path, but would be tried again.
+/// Removes duplicates: they give no other path, but webpki would try them again.
 fn distinct<'a>(certificates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
     let mut distinct: Vec<CertificateDer<'a>> = Vec::with_capacity(certificates.len());
     for certificate in certificates {
@@ -165,19 +166,18 @@ fn distinct<'a>(certificates: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a
     distinct
 }
 
-/// The extended key usage rule: absent, anyExtendedKeyUsage or the purpose of the role, as Go has it. And the bound on
-/// webpki's search for a path.
+/// The extended key usage rule, as in Go: the extension is absent, or has anyExtendedKeyUsage or the purpose of the
+/// role. It also limits webpki's search for a path.
 ///
-/// At every step of its search webpki parses all intermediates again. Names alone drive it, so that a few certificates
-/// that name each other, with no valid signature among them, would keep it busy for half a minute, in which nothing
-/// else runs on the thread. It asks for the usage once in every step; its own error for a search that is too long ends
-/// it.
+/// webpki parses all intermediates again at every step of its search, which follows names alone. A few certificates
+/// that name each other, without any valid signature, would block the thread for half a minute. webpki calls `validate`
+/// once in every step. Its own error for a search that is too long ends the search.
 struct Purpose {
     purpose: KeyPurpose,
     steps_left: Cell<usize>,
 }
 
-/// The bytes of certificates that a search may parse: 200 times a chain of 20 KiB. Takes webpki some 10 ms.
+/// The bytes of certificates that a search may parse: 200 times a chain of 20 KiB. webpki takes about 10 ms for it.
 const MAX_PARSED_BYTES: usize = 4 * 1024 * 1024;
 
 impl Purpose {

@@ -1,4 +1,4 @@
-//! From webpki's error to the cause that an operator acts on.
+//! Converts webpki's error to the [`Rejection`] that an operator can act on.
 
 use rustls_pki_types::UnixTime;
 use webpki::Error;
@@ -77,14 +77,15 @@ pub(super) fn classify(
             ),
         },
         other => {
-            // The names of errors are short; what some of them carry is not.
+            // The names of errors are short, but the values in some of them are not.
             let name: String = other.to_string().chars().take(80).collect();
             MalformedCertificate::new(format!("the chain of {subject} is not valid ({name})")).into()
         }
     }
 }
 
-/// A signature does not verify: because of the key's size, because the CA has another key, or because it is bad.
+/// The rejection for a signature that does not verify: for the size of the key, for another key of the CA, or for a bad
+/// signature.
 fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> Rejection {
     let chain: Vec<_> = presented.parsed().collect();
     let issued_by_ca = chain.iter().find_map(|certificate| {
@@ -96,7 +97,7 @@ fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> R
             return Rejection::UnsupportedKeySize { subject: ca.subject.clone(), bits };
         }
         let (subject, issuer) = (certificate.subject_text(), certificate.issuer_text());
-        // With the identifier of the CA's own key in the certificate, it is not another key but a bad signature.
+        // If the certificate has the identifier of the CA's own key, the CA has no other key: the signature is bad.
         let key = certificate.authority_key_identifier();
         return if key.is_some() && key == ca.subject_key_identifier.as_deref() {
             Rejection::InvalidSignature { subject, issuer }
@@ -114,7 +115,8 @@ fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> R
     Rejection::InvalidSignature { subject, issuer }
 }
 
-/// No issuer was found. The last certificate that the peer sent of its path is the one whose issuer is missing here.
+/// The rejection if no issuer was found. The missing issuer is that of the last certificate of the path that the peer
+/// sent.
 fn classify_unknown_issuer(presented: &PresentedChain<'_>) -> Rejection {
     let leaf = match Certificate::parse(presented.leaf) {
         Ok(leaf) => leaf,
@@ -142,7 +144,7 @@ const HANDLED_BY_WEBPKI: &[&[u8]] = &[
     &[0x55, 0x1d, 37], // extended key usage
 ];
 
-/// Which certificate of a chain an error is about.
+/// Finds the certificate of a chain that an error is about.
 fn find(presented: &PresentedChain<'_>, is_it: impl Fn(&Certificate<'_>) -> bool) -> (ChainPosition, String) {
     match Certificate::parse(presented.leaf) {
         Ok(leaf) if is_it(&leaf) => (ChainPosition::Leaf, leaf.subject_text()),

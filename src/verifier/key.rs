@@ -1,4 +1,4 @@
-//! The leaf's key: whether a handshake could verify a signature by it.
+//! The check of the leaf's key: whether a handshake can verify a signature by it.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ use crate::certificate::Certificate;
 /// RSA key sizes, in bits, that the signature algorithms of rustls accept.
 pub(super) const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
 
-/// Checked after the chain, so that the reason is this and not a puzzling handshake failure.
+/// Checks the key after the chain. Without it, an unsupported key would cause an unclear handshake failure.
 pub(super) fn check(
     leaf: &Certificate<'_>,
     algorithms: &[&dyn SignatureVerificationAlgorithm],

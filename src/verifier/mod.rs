@@ -1,19 +1,19 @@
-//! The one place where a peer is judged: [`PeerVerifier::verify`].
+//! The one place where a peer is verified: [`PeerVerifier::verify`].
 //!
 //! The acceptor and the connector call it from inside their handshakes; a diagnostic tool, a test corpus and a fuzzer
 //! call the same function with a chain of their own.
 //!
 //! What it checks, in this order:
 //! 1. the chain leads to a CA of the bundle: signatures, names, validity at the given time, path lengths, name
-//!    constraints, key usages, the CA's own validity and extensions (`webpki`, and what it leaves out of what Go
-//!    checks);
+//!    constraints, key usages, the CA's own validity and extensions (`webpki`, and the checks of Go that `webpki`
+//!    leaves out);
 //! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and
 //!    its key can be used in a handshake;
 //! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the
-//!    revocation lists asks for it;
+//!    revocation lists requires it;
 //! 4. the leaf's subject and extensions are strictly valid, and its Common Name or a URI SAN is the one required.
 //!
-//! What it does not check: Typha's host name or address (by design: any Typha of the cluster will do), certificate
+//! What it does not check: Typha's host name or address (by design: any Typha of the cluster is accepted), certificate
 //! policies, OCSP.
 
 mod adapter;
@@ -49,10 +49,10 @@ use crate::material::{RevocationLists, TrustBundle};
 use crate::policy::{Sha256, TlsPolicy};
 use crate::role::Role;
 
-/// Judges peers: by the CAs, the revocation lists and the required identity that it is made of.
+/// Verifies peers with the CAs, the revocation lists and the required identity that it was built with.
 ///
-/// It remembers the chains that it has accepted, so that a peer that comes back costs no signature checks over
-/// certificates; see [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share what is remembered.
+/// It caches the chains that it has accepted: a peer that reconnects costs no signature checks over certificates; see
+/// [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share the cache.
 #[derive(Clone)]
 pub struct PeerVerifier {
     trust_bundle: TrustBundle,
@@ -66,8 +66,8 @@ pub struct PeerVerifier {
 impl PeerVerifier {
     /// A verifier that accepts peers whose chain leads into `trust_bundle` and whose leaf has the `required` identity.
     ///
-    /// Of `policy` it takes the crypto provider, which verifies the signatures (those that it supports are accepted),
-    /// and the capacity of the cache.
+    /// From `policy` it takes the capacity of the cache and the crypto provider. The provider verifies the signatures;
+    /// all algorithms that it supports are accepted.
     pub fn new(
         trust_bundle: TrustBundle,
         revocation_lists: RevocationLists,
@@ -80,24 +80,23 @@ impl PeerVerifier {
         verifier.with_chain_cache_capacity(policy.chain_cache_capacity())
     }
 
-    /// Remembers at most this many accepted chains, some 350 bytes each; 0 for none. The default is that of
-    /// the policy: 16,384, about the Felixes of a large cluster.
+    /// Sets how many accepted chains are cached, about 350 bytes each; 0 for none. The default is that of the policy:
+    /// 16,384, about the number of Felixes in a large cluster.
     ///
-    /// A chain that is presented again, byte for byte and in the same role, is not checked again for what can not have
-    /// changed: the signatures over its certificates and the rules on their extensions. The verdict is the same with
-    /// and without; only the time it takes differs. Inside a handshake a chain is remembered when the peer has proven
-    /// that it holds the key.
+    /// If the same chain is presented again, byte for byte and in the same role, two checks are skipped: the signatures
+    /// over its certificates and the rules on their extensions. The cache changes only the time of the check, never the
+    /// verdict. A handshake caches a chain after the peer has proven that it holds the key.
     ///
-    /// Not remembered are chains that are not the path from the leaf to the CA, in its order (the CA itself and its
-    /// issuer may be there, if they are in the bundle), and leaves with more than 1 KiB of names: one peer could make
-    /// any number of those, or fill the memory with them.
+    /// A chain is not cached if it is not exactly the path from the leaf to the CA, in its order. It may end with the
+    /// CA and the CA's issuer, if they are in the bundle. A leaf with more than 1 KiB of names is not cached either.
+    /// Otherwise one peer could make any number of chains, or fill the memory.
     #[must_use]
     pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
         self.cache = (chains > 0).then(|| Arc::new(ChainCache::new(chains, self.sha256)));
         self
     }
 
-    /// Judges a chain, leaf first, as the peer in `role` sent it, at the time `now`.
+    /// Verifies a chain, leaf first, as the peer in `role` sent it, at the time `now`.
     ///
     /// The chain is checked before the identity: a [`Rejection::IdentityMismatch`] means that the chain is good.
     ///
@@ -107,8 +106,8 @@ impl PeerVerifier {
     ///
     /// # Security
     ///
-    /// This does not show that the peer holds the leaf's private key. Inside a handshake, TLS does: the result of that
-    /// is a [`VerifiedPeer`].
+    /// This does not prove that the peer holds the leaf's private key. A TLS handshake proves it, and returns a
+    /// [`VerifiedPeer`].
     pub fn verify(
         &self,
         chain: &[CertificateDer<'_>],
@@ -120,9 +119,9 @@ impl PeerVerifier {
         Ok(accepted.remember())
     }
 
-    /// Whether all is well but for the time, of a chain that was accepted at the time `then`: the certificates that the
-    /// peer sent are judged as of `then`. Whether the CA was valid yet, and whether the revocation lists were current,
-    /// does not count.
+    /// Verifies a chain that was accepted at the time `then`, without regard to the time since. The certificates that
+    /// the peer sent are checked as of `then`. A CA that was not valid yet and revocation lists that were out of date
+    /// are accepted.
     pub(crate) fn verify_but_for_time(
         &self,
         chain: &[CertificateDer<'_>],
@@ -131,12 +130,12 @@ impl PeerVerifier {
     ) -> Result<(), Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
         let judge = |trust_period| self.judge(leaf, intermediates, role, then, trust_period).map(drop);
-        // The first judgement suffices most often, and mostly comes from the cache. Neither is remembered: the time of
-        // the chain may be over.
+        // The first check mostly suffices, and mostly comes from the cache. Neither result is cached, because the chain
+        // may have expired.
         judge(TrustPeriod::Checked).or_else(|_| judge(TrustPeriod::Ignored))
     }
 
-    /// The judgement, from the first check to the last.
+    /// Makes all checks, from the first to the last.
     fn judge(
         &self,
         leaf: &CertificateDer<'_>,
@@ -172,7 +171,7 @@ impl PeerVerifier {
         key::check(&certificate, algorithms)?;
         let matched_by = self.required.check(&identity)?;
 
-        // What the cache is to remember.
+        // The entry for the cache.
         let mut validity = path.validity;
         validity.limit(certificate.not_before(), certificate.not_after());
         let facts = Arc::new(ChainFacts {

@@ -6,11 +6,11 @@ use super::rejection::Rejection;
 use crate::certificate::{Certificate, subject_text};
 use crate::role::Role;
 
-/// The certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed CAs. Each
-/// one more costs time that an unauthenticated peer makes us spend.
+/// The number of certificates that a peer may send. A path uses at most 7 of them; the rest is room for cross-signed
+/// CAs. Each one costs us time before the peer is authenticated.
 const MAX_CHAIN_LENGTH: usize = 48;
 
-/// A chain as the peer in `role` sent it, leaf first. It is bounded, and nothing else is known of it.
+/// A chain as the peer in `role` sent it, leaf first. Its length is limited; nothing else is checked yet.
 #[derive(Clone, Copy)]
 pub(super) struct PresentedChain<'a> {
     pub(super) leaf: &'a CertificateDer<'a>,
@@ -35,7 +35,7 @@ impl<'a> PresentedChain<'a> {
         std::iter::once(self.leaf).chain(self.intermediates)
     }
 
-    /// Those of its certificates that can be read.
+    /// Its certificates that can be parsed.
     pub(super) fn parsed(&self) -> impl Iterator<Item = Certificate<'a>> {
         self.certificates().filter_map(|der| Certificate::parse(der).ok())
     }

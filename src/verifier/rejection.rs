@@ -1,4 +1,4 @@
-//! Why a peer is not accepted.
+//! The reasons why a peer is not accepted.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use crate::identity::{IdentityMismatch, PeerIdentity};
 use crate::role::Role;
 use crate::time::Timestamp;
 
-/// Why a peer is not accepted: one variant for each cause that an operator acts on differently.
+/// The reason why a peer is not accepted. There is one variant for each cause that needs an action of its own.
 ///
-/// The texts say what is wrong and, where the peer's owner can not guess it, what to do. They are shorter than 1 KiB,
-/// and what the peer sent is escaped in them. Names of certificates are given as `O="example", CN="typha-client"`.
+/// The texts contain the problem and, where it is not obvious, the remedy. They are shorter than 1 KiB. Text that the
+/// peer sent is escaped. Names of certificates have the form `O="example", CN="typha-client"`.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Rejection {
     /// The certificate's issuer has the name of a trusted CA, but that CA's key did not sign it.
+    /// Label: `ca_key_mismatch`.
     #[error(
         "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: if \
-         that CA was made anew under the same name, both of its certificates, old and new, must be in the CA file for \
-         now"
+         that CA was created again under the same name, put both of its certificates, old and new, into the CA file"
     )]
     CaKeyMismatch {
         /// The certificate that does not verify.
@@ -30,21 +30,22 @@ pub enum Rejection {
         /// The CA whose name it carries.
         issuer: String,
     },
-    /// A CA of the chain may not do what it did here, by its own extensions or by Go's rules.
+    /// A CA of the chain can not be used for this peer, because of its own extensions or of Go's rules.
+    /// Label: `ca_unusable`.
     #[error("the CA {subject} can not be used to verify this peer: {why}")]
     CaUnusable {
         /// The CA.
         subject: String,
-        /// What it lacks or has, such as `it is not marked as a CA (basic constraints)`.
+        /// What is wrong with it, such as `it is not marked as a CA (basic constraints)`.
         why: String,
     },
-    /// The peer presented a CA certificate as its own.
+    /// The peer presented a CA certificate as its own. Label: `ca_used_as_leaf`.
     #[error("{subject} is a CA certificate; a peer must present a leaf certificate (without the cA flag)")]
     CaUsedAsLeaf {
         /// The certificate.
         subject: String,
     },
-    /// A certificate of the chain has expired.
+    /// A certificate of the chain has expired. Label: `expired`.
     #[error("the {position} certificate {subject} expired at {}; it is {} now", Timestamp(*not_after), Timestamp(*now))]
     Expired {
         /// Its place in the chain.
@@ -53,13 +54,13 @@ pub enum Rejection {
         subject: String,
         /// The end of its validity.
         not_after: UnixTime,
-        /// The time of the judgement.
+        /// The time of the check.
         now: UnixTime,
     },
-    /// The identity rule is not met. The chain was found good before.
+    /// The peer has none of the required names. Its chain is good. Label: `identity_mismatch`.
     #[error(transparent)]
     IdentityMismatch(Box<IdentityMismatch>),
-    /// A certificate of the chain carries a signature that its issuer's key did not make.
+    /// A certificate of the chain carries a signature that its issuer's key did not make. Label: `invalid_signature`.
     #[error("the certificate of {subject} has a bad signature: it was altered or is not issued by {issuer}")]
     InvalidSignature {
         /// The certificate.
@@ -68,7 +69,7 @@ pub enum Rejection {
         issuer: String,
     },
     /// The peer's certificate is good, but its signature over the handshake is not (RFC 8446 section 4.4.3): it has the
-    /// certificate without the private key. Only a handshake gives this.
+    /// certificate without the private key. Only a handshake returns this. Label: `key_not_proven`.
     #[error(
         "the peer presented a good certificate ({presented}), but did not prove that it holds the private key to it"
     )]
@@ -76,19 +77,19 @@ pub enum Rejection {
         /// What the certificate presents.
         presented: PeerIdentity,
     },
-    /// A certificate is not strictly valid.
+    /// A certificate is not strictly valid. Label: `malformed_certificate`.
     #[error(transparent)]
     MalformedCertificate(#[from] MalformedCertificate),
-    /// A CA of the chain does not allow the names in a certificate below it.
+    /// A CA of the chain does not allow the names in a certificate below it. Label: `name_constraint_violation`.
     #[error("a name in the certificate of {subject} is outside what the name constraints of its CA permit")]
     NameConstraintViolation {
         /// The leaf.
         subject: String,
     },
-    /// The peer presented no certificate at all.
+    /// The peer presented no certificate at all. Label: `no_certificate`.
     #[error("the peer presented no certificate")]
     NoCertificate,
-    /// A certificate of the chain is not valid yet.
+    /// A certificate of the chain is not valid yet. Label: `not_yet_valid`.
     #[error(
         "the {position} certificate {subject} is not valid before {}; it is {} now: check both clocks",
         Timestamp(*not_before),
@@ -99,18 +100,19 @@ pub enum Rejection {
         position: ChainPosition,
         /// The certificate.
         subject: String,
-        /// The begin of its validity.
+        /// The start of its validity.
         not_before: UnixTime,
-        /// The time of the judgement.
+        /// The time of the check.
         now: UnixTime,
     },
-    /// More CA certificates stand between the leaf and a trusted CA than that CA, or webpki (6), allows.
+    /// There are more CA certificates between the leaf and a trusted CA than that CA or webpki allows; webpki allows 6.
+    /// Label: `path_too_long`.
     #[error("too many CA certificates stand between the certificate of {subject} and a trusted CA")]
     PathTooLong {
         /// The leaf.
         subject: String,
     },
-    /// A certificate of the chain has been revoked: it is on the list of its issuer.
+    /// A certificate of the chain has been revoked: it is on the list of its issuer. Label: `revoked`.
     #[error("the {position} certificate {subject} has been revoked by its issuer: give its owner a new one")]
     Revoked {
         /// Its place in the chain.
@@ -118,9 +120,10 @@ pub enum Rejection {
         /// The certificate.
         subject: String,
     },
-    /// The revocation list of an issuer is past its `nextUpdate`, and the policy wants a current one.
+    /// The revocation list of an issuer is past its `nextUpdate`, and the policy requires a current one.
+    /// Label: `revocation_list_unusable`.
     #[error(
-        "the revocation list for the certificate of {subject} can not be relied on: {why}; install a current one"
+        "the revocation list for the certificate of {subject} can not be used: {why}; install a current one"
     )]
     RevocationListUnusable {
         /// The certificate.
@@ -128,9 +131,9 @@ pub enum Rejection {
         /// What is wrong with the list.
         why: String,
     },
-    /// There is no revocation list of an issuer, and the policy wants one.
+    /// There is no revocation list of an issuer, and the policy requires one. Label: `revocation_status_unknown`.
     #[error(
-        "whether the certificate of {subject} has been revoked is not known: there is no revocation list of its \
+        "the revocation status of the certificate of {subject} is unknown: there is no revocation list of its \
          issuer {issuer}; add it to the configured lists"
     )]
     RevocationStatusUnknown {
@@ -139,13 +142,14 @@ pub enum Rejection {
         /// Its issuer.
         issuer: String,
     },
-    /// Finding a path to a trusted CA would take more work than an honest chain ever does.
+    /// Finding a path to a trusted CA would take more work than an honest chain ever does. Label: `too_complex`.
     #[error("the chain of {subject} is too complex to verify: send the leaf and its issuers only")]
     TooComplex {
         /// The leaf.
         subject: String,
     },
     /// A critical extension is not understood, so the certificate must be refused (RFC 5280 section 4.2).
+    /// Label: `unhandled_critical_extension`.
     #[error("the chain of {subject} has a critical extension ({extension}) that is not supported")]
     UnhandledCriticalExtension {
         /// The leaf.
@@ -153,10 +157,10 @@ pub enum Rejection {
         /// Object identifier of the extension, or `unknown`.
         extension: String,
     },
-    /// No trusted CA has the name of the certificate's issuer.
+    /// No trusted CA has the name of the certificate's issuer. Label: `unknown_ca`.
     #[error(
-        "the certificate of {subject} is issued by {issuer}, which is not in the CA file, \
-         nor is an issuer of that one: add its CA there, or have the peer send its intermediate certificates"
+        "the certificate of {subject} is issued by {issuer}, which is not in the CA file: add its CA there, or have \
+         the peer send its intermediate certificates"
     )]
     UnknownCa {
         /// The leaf.
@@ -164,7 +168,7 @@ pub enum Rejection {
         /// The issuer it names.
         issuer: String,
     },
-    /// A signature or key algorithm is not supported.
+    /// A signature or key algorithm is not supported. Label: `unsupported_algorithm`.
     #[error("the chain of {subject} uses an algorithm ({algorithm}) that is not supported")]
     UnsupportedAlgorithm {
         /// The leaf.
@@ -172,7 +176,7 @@ pub enum Rejection {
         /// Object identifier of the algorithm, or a description.
         algorithm: String,
     },
-    /// An RSA key is shorter than 2048 or longer than 8192 bits.
+    /// An RSA key is shorter than 2048 or longer than 8192 bits. Label: `unsupported_key_size`.
     #[error("{subject} has an RSA key of {bits} bits; 2048 to 8192 are supported")]
     UnsupportedKeySize {
         /// The certificate.
@@ -180,14 +184,14 @@ pub enum Rejection {
         /// Its key size.
         bits: usize,
     },
-    /// A certificate is not X.509 version 3.
+    /// A certificate is not X.509 version 3. Label: `unsupported_version`.
     #[error("the chain of {subject} has a certificate that is not X.509 version 3")]
     UnsupportedVersion {
         /// The leaf.
         subject: String,
     },
     /// A CA of the chain constrains URIs and the leaf has a URI SAN, or the leaf's CA constrains directory names.
-    /// webpki supports neither, and refuses.
+    /// webpki supports neither, and refuses. Label: `uri_name_constraint`.
     #[error(
         "a CA of {subject} has name constraints on URIs, which are not supported: \
          no leaf with a URI SAN below that CA can be accepted, even one inside the constraint"
@@ -196,21 +200,21 @@ pub enum Rejection {
         /// The leaf.
         subject: String,
     },
-    /// The extended key usage of a certificate of the chain does not include the peer's role.
+    /// The extended key usage of a certificate of the chain does not include the peer's role. Label: `wrong_key_usage`.
     #[error(
         "the chain of {subject} is not allowed for {purpose}, which a {role} needs in its extended key usage"
     )]
     WrongKeyUsage {
         /// The leaf.
         subject: String,
-        /// Whose chain it is.
+        /// The role of the peer.
         role: Role,
         /// `clientAuth` or `serverAuth`.
         purpose: &'static str,
     },
 }
 
-/// Where a certificate stands in a peer's chain.
+/// The position of a certificate in a peer's chain.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ChainPosition {
@@ -268,7 +272,7 @@ impl Rejection {
             // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to
             // proceed".
             Self::IdentityMismatch(_) => CertificateError::ApplicationVerificationFailure,
-            // unknown_ca; a CA that is out of date on our end is no fault of the peer's certificate
+            // unknown_ca; the peer's certificate is not at fault if a CA on our end has expired or is not valid yet
             Self::Expired { position: ChainPosition::Ca, .. }
             | Self::NotYetValid { position: ChainPosition::Ca, .. } => CertificateError::UnknownIssuer,
             Self::CaKeyMismatch { .. } | Self::CaUnusable { .. } | Self::UnknownCa { .. } => {
@@ -285,7 +289,7 @@ impl Rejection {
             | Self::UnsupportedKeySize { .. }
             | Self::UnsupportedVersion { .. }
             | Self::WrongKeyUsage { .. } => CertificateError::InvalidPurpose,
-            // decrypt_error, which rustls has sent by itself
+            // decrypt_error, which rustls has already sent
             Self::KeyNotProven { .. } => CertificateError::BadSignature,
             // certificate_required
             Self::NoCertificate => return rustls::Error::NoCertificatesPresented,
@@ -305,8 +309,8 @@ impl Rejection {
         rustls::Error::InvalidCertificate(error)
     }
 
-    /// Of the reasons why several paths are refused, the one that weighs most is told: that somebody is revoked most of
-    /// all, and what time makes and may undo least.
+    /// The weight of this reason. If several paths are refused, the reason with the most weight is reported. A
+    /// revocation has the most, and a problem of time the least.
     pub(super) fn weight(&self) -> u8 {
         match self {
             Self::Revoked { .. } => 2,
@@ -315,7 +319,7 @@ impl Rejection {
         }
     }
 
-    /// Whether time alone makes and may undo it.
+    /// Whether it is a problem of time alone: something has expired, is not valid yet or is out of date.
     pub(crate) fn is_of_time(&self) -> bool {
         matches!(self, Self::Expired { .. } | Self::NotYetValid { .. } | Self::RevocationListUnusable { .. })
     }

@@ -12,11 +12,11 @@ use crate::der::{DerReader, SEQUENCE};
 use crate::material::{BundleEntry, RevocationLists};
 use crate::time::Timestamp;
 
-/// Looks up every certificate of the path that the policy asks for, in the list of its issuer. Returns the last moment
-/// for which the answers hold. `anchor` is the CA at the end of the path, which is not looked up.
+/// Looks up the certificates of the path that the policy selects, each in the list of its issuer. Returns the last
+/// moment at which the result is valid. `anchor` is the CA at the end of the path; it is not looked up.
 ///
 /// If `now` is `None`, no list counts as expired. A revoked certificate takes precedence over one whose status is
-/// unknown: an outdated list is proof, too.
+/// unknown: an outdated list proves a revocation, too.
 pub(super) fn check_path(
     path: &VerifiedPath<'_>,
     anchor: &BundleEntry,
@@ -62,7 +62,7 @@ pub(super) fn check_path(
         if policy.refuse_expired {
             if now.is_some_and(|now| list.is_expired(now)) {
                 let due = Timestamp(list.next_update());
-                let why = format!("that of {} was to be replaced by {due}", list.issuer());
+                let why = format!("the list of {} was to be replaced by {due}", list.issuer());
                 doubt.get_or_insert(Rejection::RevocationListUnusable { subject: subject(), why });
             }
             let last = Duration::from_secs(list.next_update().as_secs().saturating_sub(1));

@@ -1,8 +1,8 @@
-//! How the verdict gets from rustls's verifier to the handshake.
+//! The transfer of the verdict from rustls's verifier to the handshake.
 //!
-//! rustls tells its verifier nothing of the connection, but calls it from within the poll of the connection's future.
-//! Scoping a slot to that future lets all connections share one rustls configuration, and judges no peer twice. If
-//! rustls's verifier returns what it knows of the peer, this file can go.
+//! rustls passes its verifier nothing about the connection, but calls it while the connection's future is polled. A
+//! task-local slot for that future lets all connections share one rustls configuration, and each peer is verified only
+//! once. If rustls some day returns the result of its verifier, this file can be removed.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -10,11 +10,11 @@ use std::future::Future;
 use super::cache::Accepted;
 use super::rejection::Rejection;
 
-/// What rustls asked us in one handshake, and what we answered.
+/// The results of rustls's calls in one handshake.
 #[derive(Default)]
 pub(crate) struct Verdict {
-    /// What the verifier found; `None` if it was not reached. Boxed, as this is moved each time the handshake is
-    /// polled.
+    /// The verifier's result; `None` if it was not called. The rejection is boxed, because this is moved each time the
+    /// handshake is polled.
     pub(crate) peer: Option<Result<Accepted, Box<Rejection>>>,
     /// Felix's end only: whether Typha requested a certificate.
     pub(crate) certificate_requested: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Verdict {
     pub(crate) offered: Option<Box<[String]>>,
 }
 
-/// A client may offer tens of thousands of protocols.
+/// The most protocols that are recorded; a client may offer tens of thousands.
 pub(super) const MAX_OFFERED: usize = 8;
 
 tokio::task_local! {
@@ -38,7 +38,7 @@ pub(crate) async fn with_verdict<F: Future>(handshake: F) -> (F::Output, Verdict
     VERDICT.scope(RefCell::default(), scoped).await
 }
 
-/// Notes something in the verdict of the handshake that is being polled. `Err` outside of a handshake of this crate.
+/// Changes the verdict of the handshake that is being polled. Returns `Err` outside of a handshake of this crate.
 pub(super) fn note(note: impl FnOnce(&mut Verdict)) -> Result<(), rustls::Error> {
     VERDICT
         .try_with(|verdict| note(&mut verdict.borrow_mut()))

@@ -1,4 +1,4 @@
-//! What is known of a chain, and of a peer, that is accepted.
+//! Accepted chains and accepted peers.
 
 use std::fmt;
 use std::ops::Deref;
@@ -12,12 +12,12 @@ use crate::role::Role;
 use crate::text::hex;
 
 /// A chain that [`PeerVerifier::verify`](super::PeerVerifier::verify) has accepted; there is no other way to get one.
-/// Cheap to clone: what was read out of the chain is shared by all who present the same.
+/// It is cheap to clone: all peers that present the same chain share its facts.
 ///
 /// # Security
 ///
-/// This does not prove that whoever sent the chain holds the leaf's private key: certificates are no secret. A
-/// [`VerifiedPeer`] has proven that.
+/// This does not prove that the sender of the chain holds the leaf's private key: certificates are no secret. A
+/// [`VerifiedPeer`] has proven it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedChain {
     pub(super) facts: Arc<ChainFacts>,
@@ -25,7 +25,7 @@ pub struct VerifiedChain {
     pub(super) role: Role,
 }
 
-/// What is read out of a chain when it is verified.
+/// The facts that are read out of a chain when it is verified.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) struct ChainFacts {
     pub(super) identity: PeerIdentity,
@@ -34,7 +34,7 @@ pub(super) struct ChainFacts {
     pub(super) leaf_not_after: UnixTime,
     /// The label of the CA that its path leads to.
     pub(super) ca: Arc<str>,
-    /// When the same chain would be accepted again, if nothing but the time changes.
+    /// When the same chain would be accepted again, if only the time changes.
     pub(super) validity: Validity,
 }
 
@@ -49,20 +49,20 @@ impl VerifiedChain {
         self.matched_by
     }
 
-    /// Which end the chain is for.
+    /// The role of the peer that the chain is for.
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// When the leaf expires. A reconnection after it will be refused; a connection that exists stays, unless its
-    /// [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) says otherwise.
+    /// When the leaf expires. A reconnection after that is refused. An existing connection stays, unless its
+    /// [`ConnectionLifetime`](crate::lifetime::ConnectionLifetime) closes it.
     pub fn not_after(&self) -> UnixTime {
         self.facts.leaf_not_after
     }
 
     /// The leaf's serial number in lower-case hexadecimal, two digits for each octet of the DER integer. The zero octet
-    /// in front of a first octet above `7f` is left out, as in `openssl x509 -serial`, which prints upper case. Of more
-    /// than 64 octets (RFC 5280 allows 20) the first 64 are shown, and `...`.
+    /// in front of a first octet above `7f` is left out, as in `openssl x509 -serial`, which prints upper case. If
+    /// there are more than 64 octets (RFC 5280 allows 20), the first 64 and `...` are shown.
     pub fn serial(&self) -> String {
         match self.facts.serial.split_at_checked(MAX_SERIAL_OCTETS) {
             Some((shown, [_, ..])) => hex(shown) + "...",
@@ -76,16 +76,15 @@ impl VerifiedChain {
         hex(&self.facts.sha256)
     }
 
-    /// The CA of the bundle that the path leads to, for people: `CN="calico-typha-ca" (key 1f0c88a2)`, with the
-    /// beginning of its subject key identifier, or else its serial number, since a CA that is made anew often keeps its
-    /// name.
+    /// The CA of the bundle that the path leads to, as text: `CN="calico-typha-ca" (key 1f0c88a2)`. The text has the
+    /// beginning of the subject key identifier, or else the serial number, because a new CA often keeps the name of the
+    /// old one.
     pub fn ca(&self) -> &str {
         &self.facts.ca
     }
 
-    /// Until when the path on which the chain was verified holds, if nothing but the time changes: the earliest end of
-    /// validity among its leaf, the intermediates above it and the CA, and of the revocation lists where an expired one
-    /// refuses.
+    /// The time until which the verified path is valid, if only the time changes. It is the earliest end of validity of
+    /// the leaf, the intermediates and the CA. Revocation lists count, too, if the policy refuses expired lists.
     pub fn trusted_until(&self) -> UnixTime {
         self.facts.validity.not_after
     }
@@ -100,17 +99,17 @@ impl fmt::Display for VerifiedChain {
 }
 
 /// The peer of a connection: its [`VerifiedChain`], to which this derefs, and the proof that it holds the leaf's
-/// private key. Only a completed handshake of this crate makes one.
+/// private key. Only a complete handshake of this crate creates one.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedPeer(VerifiedChain);
 
 impl VerifiedPeer {
-    /// To be called when a handshake with the peer that sent `chain` is complete, and so its key is proven.
+    /// Called when a handshake with the peer that sent `chain` is complete, which proves its key.
     pub(crate) fn proven(chain: VerifiedChain) -> Self {
         Self(chain)
     }
 
-    /// The same peer, after its chain was judged again.
+    /// The same peer, after its chain was verified again.
     pub(crate) fn judged_again(&self, chain: VerifiedChain) -> Self {
         debug_assert_eq!(self.facts.sha256, chain.facts.sha256, "the proof is of this leaf's key");
         Self(chain)
@@ -131,8 +130,8 @@ impl fmt::Display for VerifiedPeer {
     }
 }
 
-/// A period in which the same chain would be accepted again: every certificate of the path and its CA are valid, and no
-/// revocation list of their issuers is out of date.
+/// A period in which the same chain would be accepted again. Every certificate of the path and the CA are valid in it,
+/// and no revocation list of their issuers is out of date.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Validity {
     pub(super) not_before: UnixTime,

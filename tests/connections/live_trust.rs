@@ -76,7 +76,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     bounded(typha.close_requested().cancelled()).await;
     assert_eq!(typha.close_reason(), Some(CloseReason::LostTrust));
     let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the \
-                    CA file, nor is an issuer of that one: add its CA there, or have the peer send its intermediate \
+                    CA file: add its CA there, or have the peer send its intermediate \
                     certificates";
     assert_eq!(typha.lost_trust().unwrap().to_string(), expected);
     let loss = bounded(lost.recv()).await.unwrap();
@@ -87,7 +87,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     typha.write_all(b"bye").await.unwrap();
     let error = bounded(typha.read_u8()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-    assert_eq!(error.to_string(), "this connection was ended on our side (lost_trust)");
+    assert_eq!(error.to_string(), "this connection was force-closed on our side (lost_trust)");
     let mut said = String::new();
     assert_eq!(bounded(stream.read_to_string(&mut said)).await.unwrap(), 3);
     drop(typha);
@@ -246,7 +246,7 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
         Err::<(), _>(outcome)
     }))
     .await;
-    let expected = "this connection was ended on our side (max_age)".to_owned();
+    let expected = "this connection was force-closed on our side (max_age)".to_owned();
     assert_eq!(reasons, vec![(Some(CloseReason::MaxAge), expected, 1); 2]);
     assert!(state.borrow().last_error.is_none(), "{:?}", state.borrow().last_error);
 }

@@ -151,7 +151,7 @@ fn a_partition_in_a_stream_is_noticed_by_both_ends() {
         let ((written, write_took), (read, read_took)) =
             bounded("Typha", async { tokio::join!(writing, reading) }).await;
         assert_eq!(written.kind(), ErrorKind::TimedOut, "{written}");
-        assert_eq!(written.to_string(), "the peer took no data for the write timeout");
+        assert_eq!(written.to_string(), "the peer accepted no data within the write timeout");
         assert!(write_took >= second && write_took < SOON, "{write_took:?}");
         // What the system says when nobody answers its probes.
         assert!(matches!(read.kind(), ErrorKind::TimedOut | ErrorKind::HostUnreachable), "{read}");
@@ -159,7 +159,7 @@ fn a_partition_in_a_stream_is_noticed_by_both_ends() {
         for end in [first, other] {
             let (error, took) = bounded("Felix", end).await.unwrap();
             assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-            assert_eq!(error.to_string(), "no data arrived for the read timeout");
+            assert_eq!(error.to_string(), "no data arrived within the read timeout");
             assert!(took >= second && took < SOON, "{took:?}");
         }
         assert_eq!((handle.stats().accepted, handle.active()), (2, 0));

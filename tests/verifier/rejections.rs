@@ -95,8 +95,8 @@ fn unknown_ca() {
     assert_refused(
         judge(&ours, leaf.chain()),
         "unknown_ca",
-        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file, nor is an \
-         issuer of that one: add its CA there, or have the peer send its intermediate certificates",
+        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file: add its CA \
+         there, or have the peer send its intermediate certificates",
     );
     // With an intermediate, the issuer to look for is that one's.
     let intermediate = other.intermediate(CertificateSpec::ca("intermediate")).unwrap();
@@ -121,8 +121,8 @@ fn a_ca_made_anew_under_the_same_name() {
         judge(&old, leaf.chain()),
         "ca_key_mismatch",
         "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but is signed with \
-         another key: if that CA was made anew under the same name, both of its certificates, old and new, must be in \
-         the CA file for now",
+         another key: if that CA was created again under the same name, put both of its certificates, old and new, \
+         into the CA file",
     );
     // With both in the bundle, both are tried.
     let both = TrustBundle::from_der([old.root().clone(), new.root().clone()]).unwrap();
@@ -450,13 +450,13 @@ fn revocation() {
     assert_refused(
         judge(strict, &good),
         "revocation_list_unusable",
-        "the revocation list for the certificate of CN=\"typha-client\" can not be relied on: that of CN=\"ca\" was to \
+        "the revocation list for the certificate of CN=\"typha-client\" can not be used: the list of CN=\"ca\" was to \
          be replaced by 2023-11-14T22:13:20Z; install a current one",
     );
     assert_refused(
         judge(strict, &unlisted),
         "revocation_status_unknown",
-        "whether the certificate of CN=\"typha-client\" has been revoked is not known: there is no revocation list of \
+        "the revocation status of the certificate of CN=\"typha-client\" is unknown: there is no revocation list of \
          its issuer CN=\"other\"; add it to the configured lists",
     );
 }

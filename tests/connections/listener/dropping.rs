@@ -75,7 +75,7 @@ async fn an_owner_who_only_reads_is_stopped_and_felix_told() {
     });
     assert_eq!(handle.drop_random(1), 1);
     let (kept, ended) = bounded(owner).await.unwrap();
-    let text = "this connection was ended on our side (requested)".to_owned();
+    let text = "this connection was force-closed on our side (requested)".to_owned();
     assert_eq!(ended, (ErrorKind::ConnectionAborted, text, ErrorKind::ConnectionAborted));
     // Although its owner keeps it.
     assert_eq!(last_words(&mut felix).await.unwrap(), "");

@@ -49,8 +49,8 @@ const REFUSAL: &str = "no Typha could be connected to: TYPHA: the peer refused u
 async fn a_forgotten_felix_is_named_ended_and_told_why() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));
     let (site, refusal, warnings) = forget_one(&old, &new).await;
-    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file, \
-                   nor is an issuer of that one: add its CA there, or have the peer send its intermediate certificates";
+    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file: \
+                   add its CA there, or have the peer send its intermediate certificates";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
         "WARN live connections are no longer trusted: they are closed at once; if it is not meant, put back what was \
@@ -66,7 +66,7 @@ async fn so_it_is_where_the_cas_have_the_same_name() {
     let (site, refusal, _) = forget_one(&old, &new).await;
     assert_eq!(refusal, REFUSAL);
     let problem = "the certificate of CN=\"typha-client\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
-                   but is signed with another key: if that CA was made anew under the same name, both of its \
-                   certificates, old and new, must be in the CA file for now";
+                   but is signed with another key: if that CA was created again under the same name, put both of its \
+                   certificates, old and new, into the CA file";
     mend(site, &new, "ca_key_mismatch", problem).await;
 }

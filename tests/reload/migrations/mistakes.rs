@@ -15,8 +15,8 @@ const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust 
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(
-        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file, nor is an issuer of \
-         that one: add its CA there, or have the peer send its intermediate certificates"
+        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file: add its CA there, or \
+         have the peer send its intermediate certificates"
     )
 }
 
@@ -226,8 +226,8 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     site.new_typha_leaf(0, issue(&new, Role::Typha, By::Name)).await;
     assert_eq!(site.log.warnings(), [own_issuer_is(other, 2)]);
     let problem = "the certificate of CN=\"typha-server\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
-                   but is signed with another key: if that CA was made anew under the same name, both of its \
-                   certificates, old and new, must be in the CA file for now";
+                   but is signed with another key: if that CA was created again under the same name, put both of its \
+                   certificates, old and new, into the CA file";
     assert_eq!(site.felixes[0].links[0].new_connection().await, Err(undialled(problem)));
     assert_eq!(site.typhas[0].failed().await, [REFUSED]);
     site.new_typha_leaf(0, before).await;

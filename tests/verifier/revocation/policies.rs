@@ -41,12 +41,14 @@ impl Outcome {
                 Self::IssuerUnknown
             }
             Rejection::RevocationListUnusable { subject, why }
-                if subject == leaf && why.starts_with("that of CN=\"issuer\" was to be replaced by 20") =>
+                if subject == leaf
+                    && why.starts_with("the list of CN=\"issuer\" was to be replaced by 20") =>
             {
                 Self::LeafListExpired
             }
             Rejection::RevocationListUnusable { subject, why }
-                if subject == issuer && why.starts_with("that of CN=\"root\" was to be replaced by 20") =>
+                if subject == issuer
+                    && why.starts_with("the list of CN=\"root\" was to be replaced by 20") =>
             {
                 Self::IssuerListExpired
             }

@@ -314,7 +314,7 @@ fn a_stalled_felix_times_out() {
     let _silent = TcpStream::connect(&typha.address).unwrap();
     let refused = typha.next_line();
     assert_eq!(refused["reason"], "timed_out");
-    assert_eq!(refused["detail"], "the handshake timed out after 200ms (it had sent nothing)");
+    assert_eq!(refused["detail"], "the handshake timed out after 200ms (the peer had sent nothing)");
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn every_file_gets_its_line() {
             "common_name": "typha-client", "uri_sans": [],
             "detail": format!(
                 "would be cut off: the certificate of CN=\"typha-client\" is issued by CN=\"old\", which is not in the \
-                 CA file, nor is an issuer of that one: add its CA there, or have the peer send its intermediate \
+                 CA file: add its CA there, or have the peer send its intermediate \
                  certificates; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
             ),
         }),

@@ -43,7 +43,7 @@ fn each_failure_has_its_count() {
     let good = json!({
         "asked": 6, "closed": 1, "not_tls": 1, "io": 1, "refused_by_peer": { "internal_error": 1 },
         "timed_out": { "awaiting_first_byte": 1, "negotiating": 1 },
-        "first_failure": "the peer closed the connection during the handshake (it had sent nothing)",
+        "first_failure": "the peer closed the connection during the handshake (the peer had sent nothing)",
     });
     assert_eq!((storm.ended, storm.code), (ended(&address, good, json!({})), 1));
 }

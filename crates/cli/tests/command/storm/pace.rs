@@ -31,7 +31,7 @@ fn what_is_due_while_all_are_busy_is_not_started() {
     storm.drop_timings();
     let one = json!({
         "asked": 10, "timed_out": { "awaiting_first_byte": 1 }, "not_started": 9,
-        "first_failure": "the handshake timed out after 2s (it had sent nothing)",
+        "first_failure": "the handshake timed out after 2s (the peer had sent nothing)",
     });
     assert_eq!((storm.ended, storm.code), (ended(&address, one.clone(), one), 1));
 }
