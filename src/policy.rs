@@ -1,5 +1,4 @@
-//! Which TLS the two ends speak: versions, cipher suites, key exchange, application protocols, and the cryptography
-//! behind them.
+//! TLS versions, cipher suites, key exchange, application protocols, and the crypto provider of both ends.
 //!
 //! ```
 //! use typha_tls::policy::TlsPolicy;
@@ -25,37 +24,38 @@ use thiserror::Error;
 
 use crate::text::Quoted;
 
-/// The chains that a verifier remembers unless told otherwise: about the Felixes of a large cluster.
+/// The default capacity of the chain cache: about the number of Felixes in a large cluster.
 pub(crate) const DEFAULT_CHAIN_CACHE_CAPACITY: usize = 16_384;
 
-/// The bytes that all application protocols have at most, in the form of the ClientHello.
+/// The most bytes of all application protocols together, encoded as in the ClientHello.
 const MAX_ALPN_SIZE: usize = 4096;
 
-/// Which TLS is spoken. Cheap to clone.
+/// The TLS settings of one end. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsPolicy {
     provider: Arc<CryptoProvider>,
     sha256: Sha256,
     versions: Vec<&'static SupportedProtocolVersion>,
-    // Shared, since they are large.
+    // Shared, because they are large.
     server: Arc<ConfigBuilder<ServerConfig, WantsVerifier>>,
     client: Arc<ConfigBuilder<ClientConfig, WantsVerifier>>,
     acceptance_ticket: bool,
-    /// Each is shared with the connections that agreed on it.
+    /// Each protocol is shared with the connections that agreed on it.
     alpn: Vec<Arc<[u8]>>,
     chain_cache_capacity: usize,
     time_provider: Arc<dyn TimeProvider>,
 }
 
-/// One for all policies, so that it can be told whether two have the same.
+/// One value for all policies, so that policies can be compared.
 static SYSTEM_CLOCK: LazyLock<Arc<dyn TimeProvider>> = LazyLock::new(|| Arc::new(DefaultTimeProvider));
 
-/// SHA-256 by a crypto provider.
+/// SHA-256 of a crypto provider.
 #[derive(Clone, Copy)]
 pub(crate) struct Sha256(&'static dyn Hash);
 
 impl Sha256 {
-    /// Every provider has it in a cipher suite, as TLS demands (RFC 8446 section 9.1), unless somebody left it out.
+    /// Every provider has it in a cipher suite, because TLS requires it (RFC 8446 section 9.1), unless suites were
+    /// removed.
     fn of_provider(provider: &CryptoProvider) -> Option<Self> {
         let mut hashes = provider.cipher_suites.iter().map(|suite| match suite {
             SupportedCipherSuite::Tls12(suite) => suite.common.hash_provider,
@@ -90,24 +90,24 @@ pub struct TlsPolicyBuilder {
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum PolicyError {
-    /// The lists leave nothing to speak: no cipher suite for any version allowed, or an empty list of groups.
+    /// The lists leave no usable TLS: no cipher suite for any allowed version, or no key-exchange group.
     #[error("no TLS version is left that has both a cipher suite and a key-exchange group")]
     NothingLeft,
-    /// No cryptography is compiled in and none was given.
+    /// No crypto provider is compiled in, and the program gave none.
     #[error("no crypto provider: enable the feature aws-lc-rs, fips or ring, or give one to the builder")]
     NoProvider,
-    /// The crypto provider has no random numbers to give: the system has no source of entropy, say.
-    #[error("the crypto provider gives no random numbers, without which there is no TLS")]
+    /// The crypto provider gives no random numbers. For example, the system has no source of entropy.
+    #[error("the crypto provider gives no random numbers, which TLS needs")]
     NoRandomNumbers,
-    /// Neither the crypto provider that was given nor one that is compiled in has a cipher suite with SHA-256, which
-    /// TLS demands (RFC 8446 section 9.1). It hashes certificates; the list of cipher suites need not contain one.
+    /// No cipher suite with SHA-256 exists in the given provider or a compiled-in one. TLS requires it (RFC 8446
+    /// section 9.1), and this crate hashes certificates with it. The list of cipher suites need not contain one.
     #[error(
         "the crypto provider has no cipher suite with SHA-256: give it one, or enable the feature aws-lc-rs, fips or \
          ring"
     )]
     NoSha256,
-    /// A cipher suite that is unknown or that the provider does not have. rustls has only suites with forward secrecy
-    /// and authenticated encryption, so the CBC and RSA key-transport suites that Go knows are among them.
+    /// A cipher suite is unknown or not in the provider. rustls only has suites with forward secrecy and authenticated
+    /// encryption. So Go's CBC and RSA key-transport suites are not supported.
     #[error("the cipher suite {} is not supported; supported are {supported}", Quoted(name))]
     UnknownCipherSuite {
         /// The name as given.
@@ -115,7 +115,7 @@ pub enum PolicyError {
         /// The names that are supported.
         supported: String,
     },
-    /// A key-exchange group that is unknown or that the provider does not have.
+    /// A key-exchange group is unknown or not in the provider.
     #[error("the key-exchange group {} is not supported; supported are {supported}", Quoted(name))]
     UnknownGroup {
         /// The name as given.
@@ -123,7 +123,7 @@ pub enum PolicyError {
         /// The names that are supported.
         supported: String,
     },
-    /// An application protocol that a list for ALPN can not have.
+    /// An application protocol can not be in an ALPN list.
     #[error("the application protocol {} can not be in a list for ALPN: {problem}", Quoted(name))]
     UnusableApplicationProtocol {
         /// The name as given. Bytes that are not UTF-8 are replaced.
@@ -131,23 +131,23 @@ pub enum PolicyError {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// rustls can not be configured with what the crypto provider has.
+    /// rustls can not use the suites and groups of the crypto provider.
     #[error("rustls can not use the crypto provider: {0}")]
     UnusableProvider(String),
-    /// Not a TLS version, or one that is not secure.
+    /// The text is not a TLS version, or the version is not secure.
     #[error("the TLS version {} is not supported; supported are \"1.2\" and \"1.3\"", Quoted(.0))]
     UnknownVersion(String),
 }
 
 impl TlsPolicy {
-    /// Begins with the defaults:
+    /// Starts a builder with the defaults:
     /// - TLS 1.2 and 1.3, as in Calico;
-    /// - AES-128-GCM first, as in Go: most processors help with its SHA-256, and hardly any with the SHA-384 of
-    ///   AES-256, which makes a tenth of a handshake; then AES-256-GCM and ChaCha20-Poly1305;
+    /// - AES-128-GCM first, as in Go: most processors accelerate its SHA-256, but hardly any the SHA-384 of AES-256,
+    ///   which costs a tenth of a handshake; then AES-256-GCM and ChaCha20-Poly1305;
     /// - the hybrid post-quantum group X25519MLKEM768 first where the provider has it, then x25519 and the NIST curves;
     /// - aws-lc-rs as the provider.
     ///
-    /// Between two ends that prefer different suites, Typha's order decides.
+    /// If the two ends prefer different suites, Typha's order decides.
     pub fn builder() -> TlsPolicyBuilder {
         TlsPolicyBuilder {
             provider: None,
@@ -161,7 +161,7 @@ impl TlsPolicy {
         }
     }
 
-    /// The cryptography in use, restricted to the suites and groups of this policy.
+    /// The crypto provider, restricted to the suites and groups of this policy.
     pub fn provider(&self) -> &Arc<CryptoProvider> {
         &self.provider
     }
@@ -181,8 +181,8 @@ impl TlsPolicy {
         self.alpn.iter().map(AsRef::as_ref)
     }
 
-    /// This policy with other application protocols. It is for a policy that was made elsewhere, such as the one that
-    /// Calico's parameters make ([`TlsSettings::policy`](crate::config::TlsSettings::policy)); else as
+    /// Returns this policy with other application protocols. It is for policies built elsewhere, such as from Calico's
+    /// parameters ([`TlsSettings::policy`](crate::config::TlsSettings::policy)). Otherwise it is the same as
     /// [`TlsPolicyBuilder::alpn`].
     ///
     /// # Errors
@@ -213,12 +213,12 @@ impl TlsPolicy {
         Ok(self)
     }
 
-    /// The shared form of an application protocol of this policy.
+    /// The shared value of an application protocol of this policy.
     pub(crate) fn shared_protocol(&self, name: &[u8]) -> Option<Arc<[u8]>> {
         self.alpn.iter().find(|protocol| ***protocol == *name).cloned()
     }
 
-    /// The clock by which validity is judged; see [`TlsPolicyBuilder::time_provider`].
+    /// The clock that decides about validity; see [`TlsPolicyBuilder::time_provider`].
     pub fn time_provider(&self) -> &Arc<dyn TimeProvider> {
         &self.time_provider
     }
@@ -236,12 +236,12 @@ impl TlsPolicy {
         self.chain_cache_capacity
     }
 
-    /// Where a configuration of Typha's end begins.
+    /// Starts a rustls configuration for Typha's end.
     pub(crate) fn server(&self) -> ConfigBuilder<ServerConfig, WantsVerifier> {
         ConfigBuilder::clone(&self.server)
     }
 
-    /// Where a configuration of Felix's end begins.
+    /// Starts a rustls configuration for Felix's end.
     pub(crate) fn client(&self) -> ConfigBuilder<ClientConfig, WantsVerifier> {
         ConfigBuilder::clone(&self.client)
     }
@@ -250,7 +250,7 @@ impl TlsPolicy {
         self.sha256
     }
 
-    /// Whether the one does and judges as the other.
+    /// Whether both policies behave the same.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let versions =
             |policy: &Self| policy.versions.iter().map(|version| version.version).collect::<Vec<_>>();
@@ -264,64 +264,63 @@ impl TlsPolicy {
 }
 
 impl TlsPolicyBuilder {
-    /// The lowest version that is spoken: `1.2` (the default, and Calico's) or `1.3`. Calico's `TLS_MIN_VERSION`.
+    /// Sets the lowest TLS version: `1.2` (the default, and Calico's) or `1.3`. Calico's `TLS_MIN_VERSION`.
     #[must_use]
     pub fn min_version(mut self, version: &str) -> Self {
         self.min_version = Some(version.to_owned());
         self
     }
 
-    /// The cipher suites, by IANA name, separated by commas, most preferred first. Calico's `TLS_CIPHER_SUITES`.
+    /// Sets the cipher suites, by IANA name, separated by commas, most preferred first. Calico's `TLS_CIPHER_SUITES`.
     ///
-    /// As in Go, a list without any TLS 1.3 suite restricts TLS 1.2 only: all suites of TLS 1.3 stay. A list that names
-    /// some restricts both. An empty list means the defaults.
+    /// As in Go, a list without TLS 1.3 suites restricts TLS 1.2 only: all TLS 1.3 suites stay. A list with TLS 1.3
+    /// suites restricts both versions. An empty list means the defaults.
     #[must_use]
     pub fn cipher_suites(mut self, names: &str) -> Self {
         self.cipher_suites = Some(names.to_owned());
         self
     }
 
-    /// The key-exchange groups, by IANA name (`X25519MLKEM768`, `x25519`, `secp256r1`, `secp384r1`), separated by
+    /// Sets the key-exchange groups, by IANA name (`X25519MLKEM768`, `x25519`, `secp256r1`, `secp384r1`), separated by
     /// commas, most preferred first. Case does not matter.
     ///
-    /// `x25519` alone is classical key exchange and nothing else: about a seventh less work for each end, and what is
-    /// recorded today can be read by whoever has a quantum computer later.
+    /// `x25519` alone saves each end about a seventh of the work. But it is classical key exchange only: a future
+    /// quantum computer can decrypt traffic recorded today.
     #[must_use]
     pub fn key_exchange_groups(mut self, names: &str) -> Self {
         self.key_exchange_groups = Some(names.to_owned());
         self
     }
 
-    /// Whether Typha sends a TLS 1.3 session ticket, and that is one, to each Felix that it has accepted; the default
-    /// is that it does. The ticket is the sign of acceptance that Felix waits for
-    /// ([`AcceptanceMode`](crate::AcceptanceMode)); it resumes nothing. Without it Typha saves some 6 % of a handshake,
-    /// and every Felix must be told not to wait.
+    /// Sets whether Typha sends one TLS 1.3 session ticket to each accepted Felix; the default is `true`. The ticket is
+    /// the sign of acceptance that Felix waits for ([`AcceptanceMode`](crate::AcceptanceMode)); it resumes nothing.
+    /// Without it, Typha saves about 6 % of a handshake, but every Felix must be configured not to wait.
     #[must_use]
     pub fn acceptance_ticket(mut self, send: bool) -> Self {
         self.acceptance_ticket = send;
         self
     }
 
-    /// The application protocols (ALPN, RFC 7301), most preferred first, such as `["h2"]`. Each has 1 to 255 bytes; all
-    /// together have at most 4,096, so that a ClientHello stays small. The default is none, as in Calico: neither end
-    /// sends the extension.
+    /// Sets the application protocols (ALPN, RFC 7301), most preferred first, such as `["h2"]`. Each has 1 to 255
+    /// bytes; all together have at most 4,096, so that a ClientHello stays small. The default is none, as in Calico:
+    /// neither end sends the extension.
     ///
-    /// Typha's order decides. [`TlsFacts::alpn`](crate::stream::TlsFacts::alpn) tells what was agreed.
+    /// Typha's order decides. [`TlsFacts::alpn`](crate::stream::TlsFacts::alpn) returns the agreed protocol.
     ///
     /// # Security
     ///
-    /// An end with a list refuses every peer with which it agrees on no protocol, as
-    /// [`NoApplicationProtocol`](crate::HandshakeError::NoApplicationProtocol). That includes a peer that does not use
-    /// ALPN at all, which RFC 7301 would let in: such a peer may speak any protocol. So a list has to come to both ends
-    /// at the same time, or with a port of its own.
+    /// An end with a list refuses every peer with no protocol in common, as
+    /// [`NoApplicationProtocol`](crate::HandshakeError::NoApplicationProtocol). It also refuses a peer without ALPN,
+    /// which RFC 7301 would accept: such a peer may speak any protocol. So set the list on both ends at the same time,
+    /// or use a separate port.
     #[must_use]
     pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         self.alpn = protocols.into_iter().map(|name| name.as_ref().to_vec()).collect();
         self
     }
 
-    /// How many verified chains a configuration remembers, so that a peer that comes back costs no signature checks
-    /// over certificates; 0 for none. The default is 16,384. See
+    /// Sets how many verified chains a configuration remembers; the default is 16,384, and 0 means none. A returning
+    /// peer then needs no signature checks of certificates. See
     /// [`PeerVerifier::with_chain_cache_capacity`](crate::verifier::PeerVerifier::with_chain_cache_capacity).
     #[must_use]
     pub fn chain_cache_capacity(mut self, chains: usize) -> Self {
@@ -329,22 +328,22 @@ impl TlsPolicyBuilder {
         self
     }
 
-    /// The clock by which everything is judged to be valid, expired or not valid yet: peers, our own certificate, CAs
-    /// and revocation lists. The default is the system's. A policy with another clock is another policy, which a
-    /// reloader puts in force: who builds one for each load gives each the same `Arc`.
+    /// Sets the clock that decides about validity and expiry of peers, our own certificate, CAs and revocation lists.
+    /// The default is the system's. A policy with another clock counts as changed, so a reloader puts it in force. A
+    /// program that builds a policy for each load must use the same `Arc` each time.
     ///
     /// # Security
     ///
-    /// Who turns this clock decides whether expired certificates are accepted. It is meant for tests, and for machines
-    /// with a better clock than the system's.
+    /// The owner of this clock decides whether expired certificates are accepted. It is meant for tests, and for
+    /// machines with a better clock than the system's.
     #[must_use]
     pub fn time_provider(mut self, clock: Arc<dyn TimeProvider>) -> Self {
         self.time_provider = clock;
         self
     }
 
-    /// The cryptography to use instead of the one compiled in. It is used as given, in its own order, and never made
-    /// the default of the process.
+    /// Uses this crypto provider instead of the one compiled in. It is used as given, in its own order, and never
+    /// becomes the default of the process.
     #[must_use]
     pub fn provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
@@ -353,24 +352,25 @@ impl TlsPolicyBuilder {
 
     /// Builds the policy.
     ///
-    /// The provider is asked for a random number, so that the first handshake does not wait for its seed: with
-    /// aws-lc-rs that takes up to 0.2 s, once in a process.
+    /// It takes one random number from the provider, so that the first handshake does not wait for the seed. With
+    /// aws-lc-rs that takes up to 0.2 s, once per process.
     ///
     /// # Errors
     ///
-    /// [`PolicyError`] for a name that is unknown, for a combination that leaves nothing to speak, for an application
-    /// protocol that can not be in a list, and for a provider without random numbers. Nothing is replaced by a default.
+    /// [`PolicyError`] for an unknown name, for a combination that leaves no usable TLS, for an application protocol
+    /// that can not be in a list, and for a provider without random numbers. No default replaces a value that can not
+    /// be used.
     pub fn build(self) -> Result<TlsPolicy, PolicyError> {
         let mut provider = match self.provider {
             Some(provider) => CryptoProvider::clone(&provider),
             None => {
                 let mut provider = default_provider().ok_or(PolicyError::NoProvider)?;
-                // Stable: TLS 1.3 stays before 1.2, and ECDSA before RSA.
+                // The sort is stable: TLS 1.3 stays before 1.2, and ECDSA before RSA.
                 provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), !is_aes_128(*suite)));
                 provider
             }
         };
-        // Before the list of cipher suites takes it away.
+        // The list of cipher suites may remove SHA-256, so it is taken first.
         let sha256 = Sha256::of_provider(&provider)
             .or_else(|| Sha256::of_provider(&default_provider()?))
             .ok_or(PolicyError::NoSha256)?;
@@ -385,7 +385,7 @@ impl TlsPolicyBuilder {
         if let Some(names) = &self.key_exchange_groups {
             provider.kx_groups = select_groups(names, &provider.kx_groups)?;
         }
-        // rustls refuses to be configured with a version for which there is no suite.
+        // rustls does not accept a version without a suite.
         versions.retain(|version| {
             provider.cipher_suites.iter().any(|suite| suite.version().version == version.version)
                 && provider.kx_groups.iter().any(|group| group.usable_for_version(version.version))
@@ -393,8 +393,8 @@ impl TlsPolicyBuilder {
         if versions.is_empty() {
             return Err(PolicyError::NothingLeft);
         }
-        // The first random number of a process is slow: aws-lc gathers entropy for it. Here it delays the start; in the
-        // first handshake it would delay a peer.
+        // The first random number of a process is slow, because aws-lc gathers entropy for it. Here it delays the
+        // start; in the first handshake it would delay a peer.
         provider.secure_random.fill(&mut [0]).map_err(|_| PolicyError::NoRandomNumbers)?;
         let (provider, clock) = (Arc::new(provider), self.time_provider);
         let unusable = |error: rustls::Error| PolicyError::UnusableProvider(error.to_string());
@@ -419,7 +419,7 @@ impl TlsPolicyBuilder {
     }
 }
 
-/// The most suitable cryptography that is compiled in; never the default of the process, which anyone may change.
+/// The most suitable provider that is compiled in. It is never the default of the process, which any code may change.
 #[allow(unreachable_code, reason = "features are additive: the first one that is enabled wins")]
 fn default_provider() -> Option<CryptoProvider> {
     #[cfg(feature = "fips")]
@@ -431,8 +431,8 @@ fn default_provider() -> Option<CryptoProvider> {
     None
 }
 
-/// Two providers are the same if they are made of the same parts. Names do not tell: of one signature algorithm there
-/// may be implementations that differ in the keys that they accept, and of a cipher suite one that is validated.
+/// Whether two providers have the same parts. Names do not suffice: implementations of one signature algorithm may
+/// accept different keys, and one of a cipher suite may be validated.
 fn is_same_provider(one: &CryptoProvider, other: &CryptoProvider) -> bool {
     let suite = |suite: &SupportedCipherSuite| match suite {
         SupportedCipherSuite::Tls12(suite) => std::ptr::from_ref(*suite).cast::<()>(),
@@ -458,7 +458,7 @@ fn is_same_provider(one: &CryptoProvider, other: &CryptoProvider) -> bool {
         && std::ptr::eq(one.secure_random, other.secure_random)
 }
 
-/// With what it is an implementation of: those that take no memory may all be at one place.
+/// The address and the vtable of an implementation, because types without a size may share one address.
 fn address<T: ?Sized>(part: &&'static T) -> *const T {
     std::ptr::from_ref(*part)
 }
@@ -517,7 +517,7 @@ pub(crate) fn suite_name(suite: CipherSuite) -> String {
     suite.as_str().map_or_else(|| format!("{suite:?}"), |name| name.replacen("TLS13_", "TLS_", 1))
 }
 
-/// The IANA name, in its spelling in the registry of TLS supported groups.
+/// The IANA name, spelled as in the registry of TLS supported groups.
 pub(crate) fn group_name(group: NamedGroup) -> String {
     match group {
         NamedGroup::X25519 => "x25519".to_owned(),
@@ -642,7 +642,7 @@ mod tests {
         );
     }
 
-    /// So that it is slow for nobody later, and a source that fails is noticed at the start.
+    /// The start must be slow rather than a later handshake, and must report a source of entropy that fails.
     #[test]
     fn building_a_policy_draws_the_first_random_number() {
         static DRAWN: AtomicUsize = AtomicUsize::new(0);
@@ -663,13 +663,10 @@ mod tests {
         assert_eq!(DRAWN.load(Ordering::Relaxed), 1);
         let error = builder().build().unwrap_err();
         assert!(matches!(error, PolicyError::NoRandomNumbers));
-        assert_eq!(
-            error.to_string(),
-            "the crypto provider gives no random numbers, without which there is no TLS"
-        );
+        assert_eq!(error.to_string(), "the crypto provider gives no random numbers, which TLS needs");
     }
 
-    /// Of what takes no memory, two may be at one place.
+    /// Two values without a size may share one address.
     #[test]
     fn parts_without_a_size_are_told_apart() {
         macro_rules! key_provider {
@@ -697,7 +694,7 @@ mod tests {
         assert!(given(one).is_same_as(&given(one)));
     }
 
-    /// Whatever cipher suites the policy leaves, and even if the provider that is given has none with it.
+    /// It works with any cipher suites of the policy, even if the given provider has none with SHA-256.
     #[test]
     fn sha256_is_always_there() {
         let of_abc =

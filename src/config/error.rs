@@ -15,7 +15,7 @@ use crate::text::Quoted;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Two environment variables that differ in case only have different values.
+    /// Two environment variables whose names differ only in case have different values.
     #[error(
         "the environment variables {first} and {second} set the same parameter to different values; unset one"
     )]
@@ -47,11 +47,11 @@ pub enum ConfigError {
          be left unset; set: {}; missing: {}", set.join(", "), missing.join(", ")
     )]
     Incomplete {
-        /// The two of which one suffices: `ClientCN or ClientURISAN`.
+        /// The two parameters of which one suffices: `ClientCN or ClientURISAN`.
         names: &'static str,
         /// The parameters that are set, each with its source.
         set: Vec<String>,
-        /// The parameters that are missing.
+        /// The required parameters that are missing.
         missing: Vec<&'static str>,
     },
     /// No crypto provider is compiled in, or the policy can not be built for another reason.
@@ -87,14 +87,14 @@ pub enum ConfigError {
     },
 }
 
-/// Why an acceptor, a listener, a connector or a dialer can not be made of a configuration.
+/// Why a configuration can not become an acceptor, a listener, a connector or a dialer.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// The address of Typha, which the program set, can not be used.
+    /// The address of Typha that the program set can not be used.
     #[error("TyphaAddr can not be used: {0}")]
     Address(InvalidAddress),
-    /// `TyphaK8sServiceName` is set, which takes the package `typha-tls-kubernetes`.
+    /// `TyphaK8sServiceName` is set. It needs the package `typha-tls-kubernetes`.
     #[error(
         "TyphaK8sServiceName is set (the service {} in the namespace {}), but this program can not ask Kubernetes: \
          set TyphaAddr, or build the program with the package typha-tls-kubernetes, whose `dialer(&config)` finds the \
@@ -108,13 +108,13 @@ pub enum SetupError {
         /// `TyphaK8sServiceName`.
         service: String,
     },
-    /// The address can not be listened on.
+    /// The listener can not listen on the address.
     #[error(transparent)]
     Listen(io::Error),
     /// A file can not be used.
     #[error(transparent)]
     Material(#[from] MaterialError),
-    /// Nothing says where Typha is.
+    /// No parameter gives the address of Typha.
     #[error("there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName")]
     NoEndpoint,
     /// None of the five TLS parameters is set.
@@ -122,7 +122,7 @@ pub enum SetupError {
     TlsNotConfigured {
         /// The three parameters that name files: `CAFile, ServerCertFile, ServerKeyFile`.
         files: String,
-        /// The two of which one suffices: `ClientCN or ClientURISAN`.
+        /// The two parameters of which one suffices: `ClientCN or ClientURISAN`.
         names: &'static str,
     },
 }
@@ -133,9 +133,9 @@ impl From<InvalidAddress> for SetupError {
     }
 }
 
-/// A value as it may be shown: not if it may be a private key that was pasted where the name of its file belongs.
+/// The value as errors may show it. It is hidden if it may be a private key, pasted in place of its file name.
 pub(super) fn shown(value: &str) -> String {
-    // In base64 or base64url, on one line or several, with line ends or what stands for them.
+    // A key is base64 or base64url, on one or several lines, with real or escaped line ends.
     let is_encoded = |b: u8| b.is_ascii_alphanumeric() || b.is_ascii_whitespace() || b"+/=-_\\".contains(&b);
     let is_long = value.len() >= 64 && !value.starts_with('/');
     let may_be_key = value.contains("-----") || (is_long && value.bytes().all(is_encoded));

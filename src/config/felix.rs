@@ -18,7 +18,7 @@ use crate::stream::Timeouts;
 pub struct FelixConfig {
     /// `TyphaCAFile`, `TyphaCertFile`, `TyphaKeyFile`, `TyphaCN`, `TyphaURISAN`; `None` if none of them is set.
     pub tls: Option<TlsSettings>,
-    /// `TyphaAddr`: `host:port` of Typha. Wins over the service.
+    /// `TyphaAddr`: `host:port` of Typha. Takes precedence over the service.
     pub typha_addr: Option<String>,
     /// `TyphaK8sServiceName`: the Kubernetes service of the Typhas.
     pub typha_k8s_service_name: Option<String>,
@@ -30,11 +30,11 @@ pub struct FelixConfig {
     /// `TyphaWriteTimeout`: a write that makes no progress for this long ends the connection; 10 s by default, `None`
     /// for no bound.
     pub write_timeout: Option<Duration>,
-    /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. `None`, the default, means the
-    /// system's host name in lower case, as in Calico; that is the node's name in most clusters, and where it is not,
-    /// no Typha is preferred.
+    /// `FelixHostname`: the name of our Kubernetes node, whose Typhas are tried first. The default `None` means the
+    /// system's host name in lower case, as in Calico. That equals the node name in most clusters; elsewhere no Typha
+    /// is preferred.
     pub felix_hostname: Option<String>,
-    /// What it was loaded from; `None` if the program made this.
+    /// The sources that it was loaded from; `None` if the program built it.
     sources: Option<Sources>,
 }
 
@@ -54,7 +54,7 @@ const READ_TIMEOUT: &str = "TyphaReadTimeout";
 const WRITE_TIMEOUT: &str = "TyphaWriteTimeout";
 const HOSTNAME: &str = "FelixHostname";
 
-/// Parameters of Typha that a slip in Calico's documentation makes people set on Felix, and those that they mean.
+/// Parameters of Typha that users set on Felix because of an error in Calico's documentation, and the correct ones.
 const OF_TYPHA: [(&str, &str); 2] = [("ClientCN", "TyphaCN"), ("ClientURISAN", "TyphaURISAN")];
 
 const KNOWN: &[&str] = &[
@@ -93,7 +93,7 @@ impl FelixConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], with the parameter, its source and its value. Nothing is replaced by a default.
+    /// [`ConfigError`], with the parameter, its source and its value. No default replaces a value that can not be used.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let resolved = sources.resolve(KNOWN)?;
         let defaults = Self::default();
@@ -130,30 +130,29 @@ impl FelixConfig {
         })
     }
 
-    /// Reads the files and makes the connector. It does not follow them by itself:
-    /// `connector.follow(config.source(), ReloadOptions::default())` does, as long as what that returns is kept.
+    /// Reads the files and makes the connector. The connector does not follow the files by itself.
+    /// `connector.follow(config.source(), ReloadOptions::default())` does, as long as the returned reloader is kept.
     ///
     /// # Errors
     ///
-    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and what is wrong in it. A
-    /// daemon that also speaks plain text looks at [`tls`](Self::tls) first.
+    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and its problem. A daemon that
+    /// also speaks plain text checks [`tls`](Self::tls) first.
     pub fn connector(&self) -> Result<FelixConnector, SetupError> {
         Ok(FelixConnector::new(TLS.load(self.tls.as_ref())?)
             .with_read_timeout(self.read_timeout)
             .with_write_timeout(self.write_timeout))
     }
 
-    /// Makes a dialer for `TyphaAddr`: it dials the addresses that the name service has for it. It prefers the Typha on
-    /// the node `FelixHostname`. From its first connect on it follows the [`source`](Self::source) of this
-    /// configuration; [`without_reload`](FelixDialer::without_reload) turns that off.
+    /// Makes a dialer for all addresses to which the name in `TyphaAddr` resolves. It prefers the Typha on the node
+    /// `FelixHostname`. From its first connect on it follows the [`source`](Self::source) of this configuration;
+    /// [`without_reload`](FelixDialer::without_reload) turns that off.
     ///
-    /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`, whose function `dialer` takes this
-    /// configuration.
+    /// `TyphaK8sServiceName` needs the package `typha-tls-kubernetes`. Its function `dialer` takes this configuration.
     ///
     /// # Errors
     ///
-    /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` says where
-    /// Typha is; [`SetupError::NoEndpoint`] if no parameter does.
+    /// As [`connector`](Self::connector); [`SetupError::KubernetesService`] if only `TyphaK8sServiceName` is set;
+    /// [`SetupError::NoEndpoint`] if no parameter gives the address of Typha.
     pub fn dialer(&self) -> Result<FelixDialer, SetupError> {
         let connector = self.connector()?;
         match (&self.typha_addr, &self.typha_k8s_service_name) {
@@ -166,8 +165,8 @@ impl FelixConfig {
         }
     }
 
-    /// Makes a dialer for the Typhas that `source` finds, wherever `TyphaAddr` and `TyphaK8sServiceName` lead. Else as
-    /// [`dialer`](Self::dialer).
+    /// Makes a dialer for the Typhas that `source` finds. It ignores `TyphaAddr` and `TyphaK8sServiceName`. Otherwise
+    /// it is the same as [`dialer`](Self::dialer).
     ///
     /// # Errors
     ///
@@ -177,11 +176,11 @@ impl FelixConfig {
     }
 
     /// The source that a [`Reloader`](crate::reload::Reloader) follows: these parameters and the files that they name.
-    /// What it follows and what it leaves alone is said at [`TyphaConfig::source`](super::TyphaConfig::source).
+    /// [`TyphaConfig::source`](super::TyphaConfig::source) documents which changes it follows.
     ///
     /// # Security
     ///
-    /// As there: nothing ever turns into plain text.
+    /// As there: a reload never turns TLS into plain text.
     pub fn source(&self) -> FileSource {
         let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
         source("Felix's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
@@ -194,12 +193,12 @@ impl FelixConfig {
     }
 }
 
-/// What Calico accepts as a host name.
+/// The host names that Calico accepts.
 fn is_host_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// As Calico writes it: lower case, which the names of Kubernetes nodes are.
+/// The system's host name in lower case, as in Calico. Names of Kubernetes nodes are in lower case.
 fn system_host_name() -> String {
     gethostname::gethostname().to_string_lossy().trim().to_lowercase()
 }

@@ -7,18 +7,18 @@ use super::parameters::TlsSettings;
 use super::sources::Sources;
 use crate::reload::{FileSource, PlannedFiles, SourceError};
 
-/// The parameters say nothing of TLS, or no longer.
+/// The parameters do not configure TLS, or no longer do.
 #[derive(Debug, Error)]
 #[error(
     "TLS is no longer configured: none of {ca_file} and the other TLS parameters is set any more; set them again, or \
-     restart if that is meant"
+     restart if that is intended"
 )]
 struct NoLongerConfigured {
     ca_file: &'static str,
 }
 
-/// What `sources` give, beginning with the settings `first` that were loaded from them. Without sources, the files of
-/// `first`.
+/// A source that reads `sources`, beginning with the settings `first` that were loaded from them. Without sources, it
+/// reads the files of `first`.
 pub(super) fn source(
     description: &str,
     ca_file: &'static str,
@@ -27,7 +27,7 @@ pub(super) fn source(
     first: Option<TlsSettings>,
 ) -> FileSource {
     let mut sources = sources.cloned();
-    // By its vanishing it takes nothing back, not even where the environment says enough without it.
+    // A file that vanishes must not change the settings, even if the environment alone would suffice.
     sources.iter_mut().for_each(Sources::require_file_that_exists);
     let configuration = sources.as_ref().and_then(Sources::file_path).map(ToOwned::to_owned);
     let description = match &configuration {
@@ -55,7 +55,7 @@ mod tests {
     use crate::reload::TlsConfigSource as _;
     use crate::testing::TestPki;
 
-    /// Without it the environment alone would count, and those whom the file names would lose their trust.
+    /// Otherwise the environment alone would count, and peers named in the file would lose their trust.
     #[tokio::test]
     async fn a_file_that_is_gone_takes_nothing_back() {
         let dir = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ mod tests {
         std::fs::remove_file(path("typha.cfg")).unwrap();
         let error = source.load().await.unwrap_err();
         assert!(error.to_string().ends_with("typha.cfg can not be read"), "{error}");
-        // One that was never there is not missed.
+        // A file that never existed is not an error.
         let source = config.source();
         assert!(source.load().await.unwrap().required_peer.required_common_name().is_none());
     }

@@ -1,7 +1,7 @@
 //! Reads the configuration file.
 //!
-//! Line by line, and nothing spans lines: with TLS at stake, no line may swallow the next one unnoticed, as general INI
-//! parsers let comments, quotes and continuations do. What is neither clear nor harmless is an error.
+//! It reads line by line; nothing spans lines. In general INI parsers, comments, quotes and continuations can swallow
+//! the next line, which could turn TLS off. Every line that is neither clear nor harmless is an error.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn read_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
     if name.is_empty() {
         return Err("there is no name in front of the value");
     }
-    // In quotes, say, it would be a name that nobody knows, and be passed over.
+    // Otherwise a name in quotes, for example, would be unknown and ignored.
     if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.')) {
         return Err("a name has letters, digits, `_`, `-` and `.` only");
     }
@@ -67,7 +67,7 @@ fn is_empty_or_comment(text: &str) -> bool {
     text.is_empty() || text.starts_with(['#', ';'])
 }
 
-/// A comment behind a value begins with a `#` or `;` that white space stands before.
+/// A comment after a value begins with a `#` or `;` that follows white space.
 fn without_comment(value: &str) -> &str {
     let mut after_space = true;
     for (position, character) in value.char_indices() {

@@ -20,19 +20,18 @@
 //! | | `FelixHostname` | the Kubernetes node of this Felix, whose Typhas are tried first | the system's host name |
 //! | | `TyphaK8sServiceName`, `TyphaK8sNamespace` | Kubernetes service of the Typhas | unset, `kube-system` |
 //!
-//! - A value comes from the program (command-line flags, say), else from the environment, else from the file. In the
+//! - A value comes from the program (such as command-line flags), else from the environment, else from the file. In the
 //!   environment the name has a prefix, `TYPHA_` or `FELIX_`. Names are compared without regard to case. Sections of
 //!   the file do not matter.
-//! - An empty value counts as not set. `none` in any case sets the zero value: explicitly unset, also over a lower
-//!   source.
-//! - If none of the five TLS parameters is set, TLS is not configured: `tls` is `None`. If one is set, all must be,
-//!   except that one of Common Name and URI SAN may be missing.
-//! - Names that are not known are ignored, so that one file can serve the whole daemon.
+//! - An empty value counts as not set. `none`, in any case, sets the zero value. It also overrides a lower source.
+//! - If none of the five TLS parameters is set, TLS is not configured: `tls` is `None`. If one is set, all must be set,
+//!   except that either Common Name or URI SAN may be missing.
+//! - Unknown names are ignored, so that one file can serve the whole daemon.
 //! - `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`, without prefix and in the environment only, set the
 //!   [policy](crate::policy).
 //!
-//! What differs from Calico: a value that can not be used is an error. Calico replaces it by its default with a
-//! warning, so that a typo in a file name turns TLS off.
+//! Difference from Calico: a value that can not be used is an error. Calico logs a warning and uses the default, so
+//! that a typo in a file name turns TLS off.
 
 mod error;
 mod felix;

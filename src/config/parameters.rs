@@ -1,4 +1,4 @@
-//! The kinds of parameters, and the five of them that TLS takes.
+//! The types of parameters, and the five TLS parameters.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -11,28 +11,28 @@ use crate::material::{MaterialError, TlsFiles};
 use crate::policy::{PolicyError, TlsPolicy};
 use crate::tls_config::TlsConfig;
 
-/// What the TLS parameters say. Both ends have it; that it exists means that TLS is configured.
+/// The settings of the TLS parameters, on either end. If they exist, TLS is configured.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TlsSettings {
-    /// The files. Revocation lists are not among Calico's parameters: set [`TlsFiles::crl_files`] for them.
+    /// The files. Calico has no parameter for revocation lists: set [`TlsFiles::crl_files`] for them.
     pub files: TlsFiles,
     /// The identity that the other end must have.
     pub required_peer: RequiredIdentity,
-    /// Which TLS is spoken.
+    /// The TLS versions, cipher suites and groups.
     pub policy: TlsPolicy,
-    /// What the parameters said; `None` if the program made this.
+    /// The values that the parameters had; `None` if the program built the settings.
     loaded: Option<Box<(TlsFiles, RequiredIdentity)>>,
 }
 
 impl TlsSettings {
-    /// These settings.
+    /// Makes settings from files, required identity and policy.
     pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
         Self { files, required_peer, policy, loaded: None }
     }
 
-    /// What the parameters say `now`, with what is no parameter, and what the program has changed since these were
-    /// loaded, as it is here.
+    /// Merges the parameters as read `now` into these settings. Settings that are no parameters, and those that the
+    /// program has changed since loading, stay as they are here.
     pub(super) fn followed_by(&self, now: Self) -> Self {
         let mut files = self.files.clone();
         let mut required_peer = self.required_peer.clone();
@@ -56,7 +56,7 @@ impl TlsSettings {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`], with the file and what is wrong in it.
+    /// [`MaterialError`], with the file and its problem.
     pub fn load(&self) -> Result<TlsConfig, MaterialError> {
         TlsConfig::from_files(&self.files, self.required_peer.clone(), self.policy.clone())
     }
@@ -69,7 +69,7 @@ pub(super) struct TlsParameters {
     pub(super) key_file: &'static str,
     pub(super) common_name: &'static str,
     pub(super) uri_san: &'static str,
-    /// "COMMON NAME or URI SAN" by their names.
+    /// Both name parameters, as `ClientCN or ClientURISAN`.
     pub(super) either_name: &'static str,
 }
 
@@ -83,7 +83,7 @@ impl TlsParameters {
         Ok(settings.ok_or_else(not_configured)?.load()?)
     }
 
-    /// All or nothing: `None` if not one of the five is set.
+    /// Reads all five parameters; `None` if none of them is set.
     pub(super) fn read(
         &self,
         resolved: &Resolved,
@@ -118,7 +118,7 @@ impl TlsParameters {
         );
         let [name, uri] = [common_name, uri_san].map(|setting| setting.map(|setting| &*setting.value));
         let required_peer = RequiredIdentity::new(name, uri).map_err(|problem| {
-            // Any Common Name can be required but the empty one, which counts as not set.
+            // Every Common Name can be required except the empty one, which counts as not set.
             unusable(if uri_san.is_some() { self.uri_san } else { self.common_name }, either, problem)
         })?;
         let loaded = Some(Box::new((files.clone(), required_peer.clone())));
@@ -161,13 +161,13 @@ impl Resolved {
         parameter: &'static str,
         default: Duration,
     ) -> Result<Duration, ConfigError> {
-        // About 30 years: what a clock of the process can look ahead.
+        // About 30 years. A later point in time can overflow the clock of the process.
         const MAX: f64 = 1e9;
         match self.get(parameter) {
             None => Ok(default),
             Some(setting) if is_none(setting) => Ok(Duration::ZERO),
             Some(setting) => match setting.value.trim().parse() {
-                // Less than a nanosecond would be 0, which means something else.
+                // Less than a nanosecond would round to 0, which has another meaning.
                 Ok(seconds) if seconds == 0.0 || (1e-9..=MAX).contains(&seconds) => {
                     Ok(Duration::from_secs_f64(seconds))
                 }
@@ -176,7 +176,7 @@ impl Resolved {
         }
     }
 
-    /// As [`seconds`](Self::seconds), but 0 makes no sense.
+    /// As [`seconds`](Self::seconds), but 0 is an error.
     pub(super) fn positive_seconds(
         &self,
         parameter: &'static str,
@@ -207,7 +207,7 @@ impl Resolved {
     ) -> Result<u32, ConfigError> {
         let Some(setting) = self.get(parameter) else { return Ok(default) };
         let text = if is_none(setting) { "0" } else { setting.value.trim() };
-        // Go reads a leading 0 as octal; rather than one of two meanings, it has none here.
+        // Go reads a leading 0 as octal. Here it is an error, because the meaning is ambiguous.
         let is_decimal = text == "0" || !text.starts_with('0');
         match text.parse() {
             Ok(number) if is_decimal && range.contains(&number) => Ok(number),
@@ -219,7 +219,7 @@ impl Resolved {
     }
 }
 
-/// A file that must be there and readable: said now, by the parameter's name.
+/// A file that must exist and be readable. It is checked now, so that the error names the parameter.
 fn file(parameter: &'static str, setting: &Setting) -> Result<PathBuf, ConfigError> {
     let path = PathBuf::from(&setting.value);
     match crate::file::open(&path) {

@@ -1,4 +1,4 @@
-//! Where values come from, and which one wins.
+//! Where values come from, and their precedence.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,7 +13,7 @@ use tracing::debug;
 use super::error::{ConfigError, shown};
 use super::ini_file;
 
-/// Where the parameters are looked for.
+/// The places from which the parameters are read.
 ///
 /// ```no_run
 /// use typha_tls::config::{Sources, TyphaConfig};
@@ -21,7 +21,7 @@ use super::ini_file;
 /// // The environment, then /etc/calico/typha.cfg if it exists:
 /// let config = TyphaConfig::load(&Sources::typha())?;
 ///
-/// // A file of one's own, and a value that wins over everything:
+/// // A different file, and a value that takes precedence over everything:
 /// let sources = Sources::typha().with_file("typha.cfg").with_value("ServerPort", "5474");
 /// let config = TyphaConfig::load(&sources)?;
 /// # Ok::<(), typha_tls::config::ConfigError>(())
@@ -53,7 +53,7 @@ impl Sources {
         Self::of_process("FELIX_", "/etc/calico/felix.cfg")
     }
 
-    /// No source at all; add what is wanted.
+    /// No source at all; add the ones you need.
     pub fn none() -> Self {
         Self {
             values: Vec::new(),
@@ -70,24 +70,23 @@ impl Sources {
             .with_prefixes([prefix])
     }
 
-    /// Sets a parameter by its name (`CAFile`), over environment and file. Of two values for one parameter the last
-    /// wins. A name that does not exist is an error of `load`: a slip of the program, not a parameter of another
-    /// daemon.
+    /// Sets a parameter by its name (`CAFile`). It takes precedence over environment and file. If a parameter is set
+    /// twice, the last value counts. An unknown name is an error of `load`, because the program made a mistake.
     #[must_use]
     pub fn with_value(mut self, parameter: &str, value: &str) -> Self {
         self.values.push((parameter.to_owned(), value.to_owned()));
         self
     }
 
-    /// Looks for variables with these prefixes; of several that set a parameter, the first prefix wins. Other clients
-    /// of Typha read Felix's parameters this way: `["CONFD_", "CALICO_"]`.
+    /// Reads variables with these prefixes. If several set one parameter, the first prefix counts. Other clients of
+    /// Typha read Felix's parameters this way: `["CONFD_", "CALICO_"]`.
     #[must_use]
     pub fn with_prefixes<'a>(mut self, prefixes: impl IntoIterator<Item = &'a str>) -> Self {
         self.prefixes = prefixes.into_iter().map(str::to_owned).collect();
         self
     }
 
-    /// Uses these variables in place of the environment of the process.
+    /// Uses these variables instead of the environment of the process.
     #[must_use]
     pub fn with_environment<N: Into<OsString>, V: Into<OsString>>(
         mut self,
@@ -104,20 +103,20 @@ impl Sources {
         self
     }
 
-    /// Uses this cryptography instead of the one compiled in.
+    /// Uses this crypto provider instead of the one compiled in.
     #[must_use]
     pub fn with_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
         self.provider = Some(provider);
         self
     }
 
-    /// The file that is read, if there is one.
+    /// Reads this INI file if it exists.
     #[cfg(test)]
     pub(super) fn with_file_if_it_exists(self, path: PathBuf) -> Self {
         Self { file: File::IfItExists(path), ..self }
     }
 
-    /// A file that is there now has to be there from now on.
+    /// If the file exists now, it must exist at every later load.
     pub(super) fn require_file_that_exists(&mut self) {
         if let File::IfItExists(path) = &self.file
             && exists(path)
@@ -137,11 +136,11 @@ impl Sources {
         self.provider.as_ref()
     }
 
-    /// Reads the file and sorts out which value of each name wins. `known` are the parameters that exist; others are
-    /// ignored, and said so on the level debug.
+    /// Reads the file and finds the value that counts for each name. `known` are the parameters that exist; others are
+    /// ignored and logged at level debug.
     pub(super) fn resolve(&self, known: &[&'static str]) -> Result<Resolved, ConfigError> {
         let mut resolved = Resolved::default();
-        // From the strongest source to the weakest.
+        // From the highest precedence to the lowest.
         for (name, value) in self.values.iter().rev() {
             if find(known, name).is_none() {
                 return Err(ConfigError::UnknownParameter(name.clone()));
@@ -158,7 +157,7 @@ impl Sources {
             File::IfItExists(path) if !exists(path) => return Ok(resolved),
             File::IfItExists(path) | File::Required(path) => path,
         };
-        // In a file the last value of a name wins.
+        // In a file, the last value of a name counts.
         let source = format!("file {}", path.display());
         for (name, value) in ini_file::read(path)?.iter().rev() {
             resolved.add(known, name, value, &source);
@@ -196,7 +195,7 @@ impl Sources {
         Ok(found.into_iter().map(|(name, (variable, value))| (variable, name, value)).collect())
     }
 
-    /// A variable that belongs to no daemon, such as `TLS_MIN_VERSION`, by its exact name.
+    /// Reads a variable that belongs to no daemon, such as `TLS_MIN_VERSION`, by its exact name.
     pub(super) fn process_variable(&self, name: &'static str) -> Result<Option<Setting>, ConfigError> {
         let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) else {
             return Ok(None);
@@ -222,13 +221,13 @@ fn not_utf8(parameter: &'static str, variable: &str, value: &OsStr) -> ConfigErr
     }
 }
 
-/// Anything that is there is to be read, also a link that leads nowhere and what can not be looked at: only what is
-/// absent may be passed over.
+/// Only an absent file may be ignored. A dangling link or a file without access counts as existing, so that reading it
+/// fails.
 fn exists(path: &Path) -> bool {
     !matches!(path.symlink_metadata(), Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
-/// Without the environment, which holds the secrets of others, and the values.
+/// Omits the values, and the environment, which may hold other secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
@@ -279,7 +278,7 @@ mod tests {
     fn only_what_is_absent_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        // As a mounted secret or configuration map looks while its data are being swapped.
+        // A mounted secret or configuration map is in this state while its data are swapped.
         std::os::unix::fs::symlink("..data/typha.cfg", path("typha.cfg")).unwrap();
         assert!(exists(&path("typha.cfg")));
         assert!(exists(dir.path()));

@@ -26,9 +26,9 @@ pub struct TyphaConfig {
     /// `ServerWriteTimeoutSecs`: a write that makes no progress for this long ends the connection; 120 s by default,
     /// `None` for no bound.
     pub write_timeout: Option<Duration>,
-    /// `MaxConnectionsUpperLimit`: connections in service, at most, beyond which new ones are shed; 10,000 by default.
+    /// `MaxConnectionsUpperLimit`: the most connections in service; new ones beyond it are shed; 10,000 by default.
     pub max_connections_upper_limit: u32,
-    /// `MaxConnectionsLowerLimit`: rebalancing does not go below it; 400 by default.
+    /// `MaxConnectionsLowerLimit`: rebalancing keeps at least this many connections; 400 by default.
     pub max_connections_lower_limit: u32,
     /// `ConnectionDropIntervalSecs`: the pace at which rebalancing drops connections; 1 s by default.
     pub connection_drop_interval: Duration,
@@ -37,7 +37,7 @@ pub struct TyphaConfig {
     /// `ShutdownConnectionDropIntervalMaxSecs`: the slowest pace at which a graceful shutdown drops connections; 1 s by
     /// default.
     pub shutdown_connection_drop_interval_max: Duration,
-    /// What it was loaded from; `None` if the program made this.
+    /// The sources that it was loaded from; `None` if the program built it.
     sources: Option<Sources>,
 }
 
@@ -102,7 +102,7 @@ impl TyphaConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], with the parameter, its source and its value. Nothing is replaced by a default.
+    /// [`ConfigError`], with the parameter, its source and its value. No default replaces a value that can not be used.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         let resolved = sources.resolve(KNOWN)?;
         let defaults = Self::default();
@@ -133,26 +133,26 @@ impl TyphaConfig {
         })
     }
 
-    /// Host and port to listen on, as `TcpListener::bind` takes them. All addresses of both families are `::`.
+    /// Host and port to listen on, as `TcpListener::bind` takes them. `::` stands for all addresses of both families.
     pub fn listen_address(&self) -> (&str, u16) {
         (self.server_host.as_deref().unwrap_or("::"), self.server_port)
     }
 
-    /// Reads the files and makes the acceptor. It does not follow them by itself:
-    /// `acceptor.follow(config.source(), ReloadOptions::default())` does, as long as what that returns is kept.
+    /// Reads the files and makes the acceptor. The acceptor does not follow the files by itself.
+    /// `acceptor.follow(config.source(), ReloadOptions::default())` does, as long as the returned reloader is kept.
     ///
     /// # Errors
     ///
-    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and what is wrong in it. A
-    /// daemon that also serves plain text looks at [`tls`](Self::tls) first.
+    /// [`SetupError`]: [`TlsNotConfigured`](SetupError::TlsNotConfigured), or the file and its problem. A daemon that
+    /// also serves plain text checks [`tls`](Self::tls) first.
     pub fn acceptor(&self) -> Result<TyphaAcceptor, SetupError> {
         Ok(TyphaAcceptor::new(TLS.load(self.tls.as_ref())?)
             .with_handshake_timeout(self.handshake_timeout)
             .with_write_timeout(self.write_timeout))
     }
 
-    /// Listens on the [`listen_address`](Self::listen_address), as the [`listener`](Self::listener) with nothing else
-    /// set.
+    /// Listens on the [`listen_address`](Self::listen_address) with a [`listener`](Self::listener) without further
+    /// settings.
     ///
     /// # Errors
     ///
@@ -161,8 +161,8 @@ impl TyphaConfig {
         self.listener()?.bind(self.listen_address()).await.map_err(SetupError::Listen)
     }
 
-    /// Reads the files and makes what a listener is made of: the [acceptor](Self::acceptor), and limits as the
-    /// parameters say. [`bind`](TyphaListenerBuilder::bind) it to the [`listen_address`](Self::listen_address). The
+    /// Reads the files and makes the builder of a listener, with the [acceptor](Self::acceptor) and the limits of the
+    /// parameters. [`bind`](TyphaListenerBuilder::bind) it to the [`listen_address`](Self::listen_address). The
     /// listener then follows the [`source`](Self::source) of this configuration;
     /// [`without_reload`](TyphaListenerBuilder::without_reload) turns that off.
     ///
@@ -176,25 +176,25 @@ impl TyphaConfig {
 
     /// The source that a [`Reloader`](crate::reload::Reloader) follows: these parameters and the files that they name.
     ///
-    /// Each look reads the configuration file anew, and then the files that it names. A changed required identity or
-    /// file name comes into force, too. The environment and the values that the program sets stay what they were when
-    /// the [`Sources`] were made. All other parameters (ports, limits, timeouts) need a restart, but a bad one keeps
-    /// anything new from coming into force.
+    /// Each load reads the configuration file again, and then the files that it names. A changed required identity or
+    /// file name takes effect, too. The environment and the values that the program sets keep the state of the moment
+    /// when the [`Sources`] were made. All other parameters (ports, limits, timeouts) need a restart. While one of them
+    /// can not be used, no change takes effect.
     ///
-    /// What is no parameter of Calico stays as it is here: revocation lists and their policy, the TLS policy. So does
-    /// what the program itself changed here: another required identity, the name of a file. A configuration that was
-    /// not loaded has no parameters to follow, only its files.
+    /// Settings that are no parameters of Calico stay as they are here: revocation lists, their policy, and the TLS
+    /// policy. Settings that the program changed here, such as the required identity or a file name, stay as well. A
+    /// configuration that was not loaded has no parameters to follow, only its files.
     ///
     /// # Security
     ///
-    /// If the parameters no longer configure TLS, that is an error, and the configuration in force stays: nothing ever
-    /// turns into plain text. So is a configuration file that exists at this call and is gone later.
+    /// A reload never turns TLS into plain text. If the parameters no longer configure TLS, the load fails and the
+    /// configuration in force stays. It also fails if the configuration file exists at this call and is gone later.
     pub fn source(&self) -> FileSource {
         let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
         source("Typha's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
     }
 
-    /// How much a listener takes on, as the parameters say.
+    /// The limits of a listener, from the parameters.
     pub fn limits(&self) -> ListenerLimits {
         let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         ListenerLimits {
@@ -208,7 +208,7 @@ impl TyphaConfig {
     }
 }
 
-/// What Calico takes for a host address.
+/// The host addresses that Calico accepts.
 fn is_host(host: &str) -> bool {
     host.len() <= 64 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b":._+-".contains(&b))
 }

@@ -22,7 +22,7 @@ use crate::role::Role;
 ///
 /// # Security
 ///
-/// The key never leaves this value: it is in no `Debug` output, error or log, and there is no way to read it back.
+/// The key never leaves this value: it is in no `Debug` output, error or log, and no method returns it.
 #[derive(Clone)]
 pub struct Credentials {
     certified_key: Arc<CertifiedKey>,
@@ -34,13 +34,13 @@ pub struct Credentials {
 
 const EXPECTED_IN_CHAIN: Expected = Expected {
     labels: &["CERTIFICATE"],
-    description: "only CERTIFICATE blocks (the chain, leaf first) may stand",
+    description: "only CERTIFICATE blocks (the chain, leaf first) are allowed",
 };
 
 const EXPECTED_IN_KEY_FILE: Expected = Expected {
     // `openssl ecparam -genkey` writes the parameters in front of the key.
     labels: &["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "EC PARAMETERS"],
-    description: "only one private key may stand",
+    description: "only one private key is allowed",
 };
 
 impl Credentials {
@@ -50,8 +50,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or holds something else, if the key is encrypted or not the leaf's,
-    /// or if the leaf does not come first.
+    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted or does not belong to
+    /// the leaf, or if the leaf does not come first.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -137,7 +137,7 @@ impl Credentials {
             .key_provider
             .load_private_key(key)
             .map_err(|source| MaterialError::UnusableKey { origin: key_origin.to_owned(), source })?;
-        // A provider that can not tell the public key is not one that this crate brings.
+        // All providers of this crate can give the public key.
         if let Some(public_key) = key.public_key() {
             let (chain, key) = (chain_origin.to_owned(), key_origin.to_owned());
             match certificates.iter().position(|known| *known.public_key_info() == *public_key) {
@@ -155,7 +155,7 @@ impl Credentials {
         &self.certified_key.cert
     }
 
-    /// What our leaf presents: what the other end would have to require.
+    /// The names in our leaf. The other end must require one of them.
     pub fn identity(&self) -> &PeerIdentity {
         &self.identity
     }
@@ -165,7 +165,8 @@ impl Credentials {
         self.not_after
     }
 
-    /// What a peer would refuse, or what exposes the key, for this end in the role `local` at the time `now`.
+    /// Problems at the time `now` for this end in the role `local`: reasons why peers would refuse us, and exposed
+    /// keys.
     pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let mut warnings = Vec::new();
         if let Some(Ok(leaf)) = self.chain().first().map(|leaf| Certificate::parse(leaf)) {

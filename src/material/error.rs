@@ -1,4 +1,4 @@
-//! Why a file, or what it holds, can not be used.
+//! Why a file or its contents can not be used.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,51 +8,50 @@ use thiserror::Error;
 use crate::certificate::MalformedCertificate;
 use crate::text::Quoted;
 
-/// The origin of what the program gave itself.
+/// The origin of material that the program passed in memory.
 pub(super) const MEMORY: &str = "the given bytes";
 
-/// Why a file, or what it holds, can not be used. The text says which file, what is wrong, and where it helps, what to
-/// do.
+/// Why a file or its contents can not be used. The text names the file, the problem and, where possible, the remedy.
 ///
 /// An origin is the path of the file as text, or `the given bytes`.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum MaterialError {
-    /// A PEM block is damaged. The whole file is refused, since skipping a block could drop a CA or a revocation.
+    /// A PEM block is damaged. The whole file is refused, because skipping a block could drop a CA or a revocation.
     #[error("{origin}: {problem}")]
     BadPem {
-        /// Where it stands.
+        /// The origin of the block.
         origin: String,
         /// What is wrong with it.
         problem: String,
     },
-    /// A certificate can not be used: malformed, or of a form that can never be verified.
+    /// A certificate can not be used: it is malformed, or has a form that can never be verified.
     #[error("{origin}: certificate {position} is unusable")]
     Certificate {
-        /// Where it stands.
+        /// The origin of the certificate.
         origin: String,
-        /// Its place among the certificates there, counted from 1.
+        /// Its position in the origin, counted from 1.
         position: usize,
         /// What is wrong with it.
         source: MalformedCertificate,
     },
-    /// A certificate revocation list can not be used: damaged, of a form that is not supported, or not signed by a CA
-    /// of the bundle.
+    /// A certificate revocation list can not be used: it is damaged, has a form that is not supported, or is not signed
+    /// by a CA of the bundle.
     #[error("{origin}: revocation list {position} is unusable: {problem}")]
     RevocationList {
-        /// Where it stands.
+        /// The origin of the list.
         origin: String,
-        /// Its place among the lists there, counted from 1.
+        /// Its position in the origin, counted from 1.
         position: usize,
         /// What is wrong with it.
         problem: String,
     },
-    /// A certificate among the revocation lists is not that of a CA below a trusted one.
+    /// A certificate among the revocation lists is not an intermediate CA below a trusted CA.
     #[error("{origin}: certificate {position} can not vouch for a revocation list: {problem}")]
     RevocationListIssuer {
-        /// Where it stands.
+        /// The origin of the certificate.
         origin: String,
-        /// Its place among the certificates there, counted from 1.
+        /// Its position in the origin, counted from 1.
         position: usize,
         /// What is wrong with it.
         problem: String,
@@ -63,9 +62,9 @@ pub enum MaterialError {
     /// The private key belongs to none of the certificates of the chain.
     #[error("{key}: the private key does not belong to the certificate in {chain}")]
     KeyMismatch {
-        /// Where the chain stands.
+        /// The origin of the chain.
         chain: String,
-        /// Where the key stands.
+        /// The origin of the key.
         key: String,
     },
     /// The private key belongs to a certificate that is not the first one.
@@ -74,22 +73,22 @@ pub enum MaterialError {
          the leaf must come first, then its issuer, and so on"
     )]
     LeafNotFirst {
-        /// Where the chain stands.
+        /// The origin of the chain.
         chain: String,
-        /// Where the key stands.
+        /// The origin of the key.
         key: String,
-        /// The place of the leaf, counted from 1.
+        /// The position of the leaf in the chain, counted from 1.
         position: usize,
     },
-    /// There is no certificate in it.
+    /// The origin holds no certificate.
     #[error("{0}: there is no certificate (a PEM block CERTIFICATE) in it")]
     NoCertificate(String),
-    /// There is no private key in it.
+    /// The origin holds no private key.
     #[error(
         "{0}: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in it"
     )]
     NoPrivateKey(String),
-    /// There is no revocation list in it.
+    /// The origin holds no revocation list.
     #[error("{0}: there is no revocation list (a PEM block X509 CRL, or DER) in it")]
     NoRevocationList(String),
     /// The file can not be read, is larger than 16 MiB, or is a directory, a pipe or a device.
@@ -100,30 +99,30 @@ pub enum MaterialError {
         /// Why.
         source: io::Error,
     },
-    /// There is more than one private key in it, so that it is open which one is meant.
+    /// The origin holds several private keys, so that the leaf's key is ambiguous.
     #[error("{origin}: there are {count} private keys in it; leave only the leaf's")]
     SeveralPrivateKeys {
-        /// Where they stand.
+        /// The origin of the keys.
         origin: String,
-        /// How many.
+        /// The number of keys.
         count: usize,
     },
-    /// A PEM block of a kind that does not belong there, such as a private key in a certificate file.
+    /// A PEM block of an unexpected kind, such as a private key in a certificate file.
     #[error("{origin}: found a PEM block {}, but {expected} here", Quoted(label))]
     UnexpectedBlock {
-        /// Where it stands.
+        /// The origin of the block.
         origin: String,
         /// The label of the block.
         label: String,
-        /// What may stand there.
+        /// The kinds of blocks that are allowed.
         expected: &'static str,
     },
-    /// The private key is of a kind that the cryptography in use does not support, or damaged.
+    /// The private key is damaged, or the crypto provider does not support its kind.
     #[error("{origin}: the private key can not be used")]
     UnusableKey {
-        /// Where it stands.
+        /// The origin of the key.
         origin: String,
-        /// What the provider says.
+        /// The error of the provider.
         source: rustls::Error,
     },
 }

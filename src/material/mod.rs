@@ -1,7 +1,7 @@
-//! What the files hold: the CAs we trust, our own certificate chain and key, revocation lists.
+//! The contents of the files: the CAs we trust, our own certificate chain and key, and revocation lists.
 //!
-//! Everything is checked when it is read: a value of one of these types is usable. A file that is wrong in any part is
-//! an error that names it; what is usable but will not do what its owner expects is a [`MaterialWarning`].
+//! Everything is checked when it is read: a value of one of these types is usable. If any part of a file is wrong, the
+//! error names the file. A [`MaterialWarning`] reports material that is usable but probably not intended.
 
 mod credentials;
 mod error;
@@ -34,14 +34,14 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// PEM private key of the leaf: `ServerKeyFile` on Typha, `TyphaKeyFile` on Felix.
     pub key_file: PathBuf,
-    /// Revocation lists of the CAs of the **other** end, each PEM or DER; see [`RevocationLists::from_files`]. None by
-    /// default, since Calico has no parameter for them.
+    /// Revocation lists of the CAs of the **other** end, each PEM or DER; see [`RevocationLists::from_files`]. The
+    /// default is none, because Calico has no parameter for them.
     pub crl_files: Vec<PathBuf>,
-    /// How the lists are asked. The default is that of [`RevocationPolicy`]; without lists it refuses nobody.
+    /// How the lists are used. The default is that of [`RevocationPolicy`]; without lists it refuses no peer.
     pub revocation: RevocationPolicy,
 }
 
-/// What one end of the connection needs beside the rule for its peer.
+/// The files' contents for one end of the connection. The required identity of the peer is not part of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Material {
@@ -54,14 +54,15 @@ pub struct Material {
 }
 
 impl Material {
-    /// CAs, chain and key, without revocation lists; set [`revocation_lists`](Self::revocation_lists) to add some.
+    /// Makes material of CAs, chain and key, without revocation lists. Set [`revocation_lists`](Self::revocation_lists)
+    /// to add some.
     pub fn new(trust_bundle: TrustBundle, credentials: Credentials) -> Self {
         Self { trust_bundle, credentials, revocation_lists: RevocationLists::none() }
     }
 }
 
 impl TlsFiles {
-    /// These three files, without revocation lists; set [`crl_files`](Self::crl_files) to add some.
+    /// Names these three files, without revocation lists. Set [`crl_files`](Self::crl_files) to add some.
     pub fn new(
         ca_file: impl Into<PathBuf>,
         cert_file: impl Into<PathBuf>,
@@ -76,14 +77,15 @@ impl TlsFiles {
         }
     }
 
-    /// Reads and checks the files, the bundle first. Blocks on file I/O; the files of a node are small and local.
+    /// Reads and checks the files, the bundle first. It blocks on file I/O; the files are expected to be small and
+    /// local.
     ///
-    /// `provider` loads the private key and verifies the signatures of the revocation lists;
-    /// [`TlsPolicy::provider`](crate::policy::TlsPolicy::provider) gives it.
+    /// `provider` loads the private key and verifies the signatures of the revocation lists.
+    /// [`TlsPolicy::provider`](crate::policy::TlsPolicy::provider) returns it.
     ///
     /// # Errors
     ///
-    /// [`MaterialError`], with the file and what is wrong in it.
+    /// [`MaterialError`], with the file and its problem.
     pub fn load(&self, provider: &CryptoProvider) -> Result<Material, MaterialError> {
         self.read().parse(self.revocation, provider)
     }
@@ -102,7 +104,7 @@ impl TlsFiles {
     }
 }
 
-/// What stood in [`TlsFiles`] when they were read.
+/// The contents of [`TlsFiles`] at the moment of reading.
 pub(crate) struct ReadFiles {
     ca: ReadFile,
     cert: ReadFile,
@@ -115,7 +117,7 @@ impl ReadFiles {
         [&self.ca, &self.cert, &self.key].into_iter().chain(&self.lists)
     }
 
-    /// The bundle first: of several errors, that of the first file counts.
+    /// Parses the bundle first. If several files are wrong, the first file's error is returned.
     pub(crate) fn parse(
         self,
         revocation: RevocationPolicy,

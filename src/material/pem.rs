@@ -32,7 +32,7 @@ pub(super) fn decode(
         .map_err(|error| MaterialError::BadPem { origin: origin.to_owned(), problem: error.to_string() })
 }
 
-/// Checks what the decoder is lenient about: that every block ends where it should and is of an expected kind.
+/// Checks what the decoder does not: that every block ends correctly and is of an expected kind.
 fn check_structure(bytes: &[u8], origin: &str, expected: &Expected) -> Result<(), MaterialError> {
     let bad = |problem: String| MaterialError::BadPem { origin: origin.to_owned(), problem };
     let mut open: Option<(String, usize)> = None;
@@ -77,8 +77,8 @@ fn check_structure(bytes: &[u8], origin: &str, expected: &Expected) -> Result<()
     }
 }
 
-/// A label as RFC 7468 section 3 has it, in capitals. What is not may be anything, a private key on one line with its
-/// BEGIN and END included, and must not be shown.
+/// Whether the text is a label as in RFC 7468 section 3, in capitals. Other text must not be shown: it may be anything,
+/// such as a private key on one line.
 fn is_label(text: &str) -> bool {
     text.len() <= 64 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b' ')
 }

@@ -1,14 +1,14 @@
-//! What CAs sign: certificates (RFC 5280 section 4.1.1) and revocation lists (section 5.1.1).
+//! The structures that CAs sign: certificates (RFC 5280 section 4.1.1) and revocation lists (section 5.1.1).
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use crate::der::{DerError, DerReader, SEQUENCE};
 
-/// A certificate or a revocation list, taken apart into what is signed and the signature. Nothing in it is trusted yet.
+/// A certificate or a revocation list, split into signed part and signature. Nothing in it is trusted yet.
 pub(super) struct Signed<'a> {
     /// The contents of tbsCertificate or tbsCertList.
     pub(super) contents: &'a [u8],
-    /// The DER name of who claims to have signed it.
+    /// The DER name of the claimed issuer.
     pub(super) issuer: &'a [u8],
     /// The contents of the AlgorithmIdentifier.
     pub(super) algorithm: &'a [u8],
@@ -17,21 +17,21 @@ pub(super) struct Signed<'a> {
     pub(super) signature: &'a [u8],
 }
 
-/// Why a signature can not be attributed to a key.
+/// Why a signature does not match a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum SignatureProblem {
-    /// It was made with another key, or over something else.
+    /// The signature was made with another key or over other contents.
     Invalid,
-    /// Too many others were checked before.
+    /// The limit of signature checks was reached before.
     NotChecked,
-    /// The provider does not know its algorithm, or not with this kind of key.
+    /// The provider does not support the algorithm, or not with this kind of key.
     Unsupported,
 }
 
 impl<'a> Signed<'a> {
     /// # Errors
     ///
-    /// [`DerError`]: [`Value`](DerError::Value) if what is signed names another algorithm than the signature, which
+    /// [`DerError`]: [`Value`](DerError::Value) if the signed part and the signature name different algorithms, which
     /// sections 4.1.1.2 and 5.1.1.2 forbid.
     pub(super) fn parse(der: &'a [u8]) -> Result<Self, DerError> {
         let mut outer = DerReader::new(DerReader::single(der, SEQUENCE)?);
@@ -41,7 +41,7 @@ impl<'a> Signed<'a> {
         outer.end()?;
         let contents = DerReader::single(message, SEQUENCE)?;
         let mut fields = DerReader::new(contents);
-        // Both have a version and a certificate its serial number first, and then the algorithm and the issuer.
+        // Both have a first element, version or serial number, and then the algorithm and the issuer.
         let inner_algorithm = loop {
             match fields.next_element()?.ok_or(DerError::Length)? {
                 (SEQUENCE, algorithm) => break algorithm,
@@ -66,7 +66,7 @@ impl<'a> Signed<'a> {
         self.verify_by(contents, algorithms)
     }
 
-    /// As [`verify`](Self::verify), with the contents of the SubjectPublicKeyInfo.
+    /// As [`verify`](Self::verify), but takes the contents of the SubjectPublicKeyInfo.
     pub(super) fn verify_by(
         &self,
         key_info: &[u8],

@@ -17,7 +17,8 @@ use crate::text::hex;
 
 /// The CAs that are trusted for the other end; never empty.
 ///
-/// An entry that is no CA never issues certificates. It is accepted only as itself: a pinned self-signed leaf.
+/// An entry that is no CA never issues certificates. It is accepted only as a peer's own certificate: a pinned
+/// self-signed leaf.
 #[derive(Clone)]
 pub struct TrustBundle {
     entries: Vec<BundleEntry>,
@@ -25,12 +26,12 @@ pub struct TrustBundle {
     anchors: Vec<TrustAnchor<'static>>,
 }
 
-/// One certificate of the bundle, and what webpki's trust anchor does not say about it.
+/// One certificate of the bundle, with facts that webpki's trust anchor lacks.
 #[derive(Clone)]
 pub(crate) struct BundleEntry {
     pub(crate) der: CertificateDer<'static>,
     pub(crate) subject: String,
-    /// The subject with something of the key, to tell it from another CA of that name.
+    /// The subject and a part of the key, which tells CAs of the same name apart.
     pub(crate) label: Arc<str>,
     pub(crate) not_before: UnixTime,
     pub(crate) not_after: UnixTime,
@@ -60,8 +61,8 @@ impl BundleEntry {
     }
 }
 
-/// Critical extensions of a CA that webpki or this crate processes, or that only restrict certificate policies, which
-/// nothing here relies on.
+/// Critical extensions of a CA that webpki or this crate processes. Those that only restrict certificate policies are
+/// included, because nothing here relies on policies.
 const HANDLED_CRITICAL_EXTENSIONS: &[&[u8]] = &[
     &[0x55, 0x1d, 15], // key usage
     &[0x55, 0x1d, 17], // subject alternative name
@@ -75,16 +76,18 @@ const HANDLED_CRITICAL_EXTENSIONS: &[&[u8]] = &[
     &[0x55, 0x1d, 54], // inhibit anyPolicy
 ];
 
-const EXPECTED: Expected =
-    Expected { labels: &["CERTIFICATE"], description: "only CERTIFICATE blocks (the trusted CAs) may stand" };
+const EXPECTED: Expected = Expected {
+    labels: &["CERTIFICATE"],
+    description: "only CERTIFICATE blocks (the trusted CAs) are allowed",
+};
 
 impl TrustBundle {
     /// Reads a PEM bundle (`CAFile`, `TyphaCAFile`).
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if the file can not be read, holds no certificate or anything but certificates, or if any one
-    /// of them is damaged: a CA that is skipped silently is an outage later.
+    /// [`MaterialError`] if the file can not be read, holds no certificate, holds anything else, or has a damaged
+    /// certificate. A CA that is skipped silently would cause an outage later.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, MaterialError> {
         Self::of_file(ReadFile::new(path.as_ref()))
     }
@@ -107,7 +110,7 @@ impl TrustBundle {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if there is none or one is malformed.
+    /// [`MaterialError`] if there is no certificate or one is malformed.
     pub fn from_der(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
     ) -> Result<Self, MaterialError> {
@@ -170,13 +173,13 @@ impl TrustBundle {
         Ok(())
     }
 
-    /// The subjects of the certificates, for people: `O="example", CN="ca"`. At least one; the same certificate counts
-    /// once.
+    /// The subjects of the certificates, as text for people: `O="example", CN="ca"`. There is at least one. Duplicate
+    /// certificates count once.
     pub fn subjects(&self) -> impl ExactSizeIterator<Item = &str> {
         self.entries.iter().map(|entry| &*entry.subject)
     }
 
-    /// What is likely not meant: entries that are no CA, and CAs that are not valid `now`.
+    /// Reports probable mistakes: entries that are no CA, and CAs that are not valid `now`.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         self.entries.iter().filter_map(|entry| entry.warning(now)).collect()
     }
@@ -193,7 +196,7 @@ impl TrustBundle {
         &self.anchors
     }
 
-    /// The names that a server hints to its clients: a Go client sends no certificate of another issuer.
+    /// The CA names that a server sends to its clients. A Go client sends no certificate of another issuer.
     pub(crate) fn distinguished_names(&self) -> Vec<DistinguishedName> {
         self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject)).collect()
     }

@@ -1,4 +1,4 @@
-//! What is usable but will probably not do what its owner expects.
+//! Material that is usable but probably not intended.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use crate::time::Timestamp;
 
-/// Something about usable material that its owner should know. The text says what it means and what to do.
+/// A probable mistake in usable material. The text states the consequence and the remedy.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum MaterialWarning {
-    /// A CA of the bundle has expired.
+    /// A CA of the bundle has expired. Label: `ca_expired`.
     #[error(
         "the CA {subject} expired at {}: nothing it issued is accepted; remove it, or add its successor",
         Timestamp(*not_after)
@@ -22,7 +22,7 @@ pub enum MaterialWarning {
         /// The end of its validity.
         not_after: UnixTime,
     },
-    /// A CA of the bundle is not valid yet.
+    /// A CA of the bundle is not valid yet. Label: `ca_not_yet_valid`.
     #[error(
         "the CA {subject} is not valid before {}: nothing it issued is accepted until then; check the clock",
         Timestamp(*not_before)
@@ -33,7 +33,7 @@ pub enum MaterialWarning {
         /// The begin of its validity.
         not_before: UnixTime,
     },
-    /// The private key can be read by every user of the machine.
+    /// Every user of the machine can read the private key. Label: `key_accessible_by_others`.
     #[error("the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it", path.display())]
     KeyAccessibleByOthers {
         /// The key file.
@@ -41,7 +41,7 @@ pub enum MaterialWarning {
         /// Its permission bits.
         mode: u32,
     },
-    /// Our own leaf has expired.
+    /// Our own leaf has expired. Label: `leaf_expired`.
     #[error(
         "our certificate {subject} expired at {}: every peer will refuse it; issue a new one",
         Timestamp(*not_after)
@@ -52,7 +52,7 @@ pub enum MaterialWarning {
         /// The end of its validity.
         not_after: UnixTime,
     },
-    /// Our own leaf is marked as a CA.
+    /// Our own leaf is marked as a CA. Label: `leaf_is_ca`.
     #[error(
         "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the cA flag"
     )]
@@ -60,7 +60,7 @@ pub enum MaterialWarning {
         /// Its subject.
         subject: String,
     },
-    /// Our own leaf has an extended key usage without the one of its role.
+    /// Our own leaf has an extended key usage that lacks its role's purpose. Label: `leaf_lacks_purpose`.
     #[error(
         "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; issue one \
          with it"
@@ -68,10 +68,10 @@ pub enum MaterialWarning {
     LeafLacksPurpose {
         /// Its subject.
         subject: String,
-        /// What is missing: `clientAuth` for Felix, `serverAuth` for Typha.
+        /// The missing purpose: `clientAuth` for Felix, `serverAuth` for Typha.
         purpose: &'static str,
     },
-    /// Our own leaf is not valid yet.
+    /// Our own leaf is not valid yet. Label: `leaf_not_yet_valid`.
     #[error(
         "our certificate {subject} is not valid before {}: every peer will refuse it until then; check the clock",
         Timestamp(*not_before)
@@ -82,78 +82,79 @@ pub enum MaterialWarning {
         /// The begin of its validity.
         not_before: UnixTime,
     },
-    /// There is no revocation list, and who is on none is to be refused: that is everybody.
+    /// There is no revocation list, but the policy refuses peers whose issuer has none: every peer. Label:
+    /// `no_revocation_list`.
     #[error(
-        "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; add \
-         the lists of the CAs"
+        "there is no revocation list, but the policy refuses peers whose issuer has none: every peer will be refused; \
+         add the lists of the CAs"
     )]
     NoRevocationList,
-    /// An entry of the bundle is no CA.
+    /// An entry of the bundle is no CA. Label: `not_a_ca`.
     #[error(
-        "{subject} in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; put the CA that \
-         issued it there"
+        "{subject} in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
+         certificate; put the CA that issued it into the bundle"
     )]
     NotACa {
         /// Its subject.
         subject: String,
-        /// What it lacks.
+        /// Why it is no CA.
         why: &'static str,
     },
-    /// A revocation list is past its nextUpdate.
+    /// A revocation list is past its nextUpdate. Label: `revocation_list_expired`.
     #[error(
         "the revocation list of {issuer} was to be replaced by {}: {}; install a current one",
         Timestamp(*next_update),
         if *refuses {
             "every peer with a certificate of that CA will be refused"
         } else {
-            "it is still used, but does not know who was revoked since"
+            "it is still used, but lacks certificates that were revoked since"
         }
     )]
     RevocationListExpired {
-        /// The CA that it is of.
+        /// The issuer of the list.
         issuer: String,
-        /// When it should have been replaced.
+        /// Its nextUpdate.
         next_update: UnixTime,
-        /// Whether peers with a certificate of that CA are refused for it; see
+        /// Whether peers with a certificate of that CA are refused; see
         /// [`RevocationPolicy::refuse_expired`](super::RevocationPolicy::refuse_expired).
         refuses: bool,
     },
-    /// A revocation list says that it will be made in the future.
+    /// A revocation list has a thisUpdate in the future. Label: `revocation_list_not_yet_valid`.
     #[error(
-        "the revocation list of {issuer} is of {}, which is in the future: it is used all the same; check the clock",
+        "the revocation list of {issuer} is of {}, which is in the future: it is used nevertheless; check the clock",
         Timestamp(*this_update)
     )]
     RevocationListNotYetValid {
-        /// The CA that it is of.
+        /// The issuer of the list.
         issuer: String,
-        /// When it says that it will be made.
+        /// Its thisUpdate.
         this_update: UnixTime,
     },
-    /// A revocation list was made before the one of the same CA that it is to replace.
+    /// A revocation list is older than the list of the same CA that it would replace. Label: `revocation_list_older`.
     #[error(
-        "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may not know who was \
-         revoked since; install the current one, or restart if it is meant",
+        "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may lack certificates \
+         that were revoked since; install the current one, or restart if this one is intended",
         Timestamp(*this_update),
         Timestamp(*in_force)
     )]
     RevocationListOlder {
-        /// The CA that it is of.
+        /// The issuer of the list.
         issuer: String,
-        /// When it was made.
+        /// Its thisUpdate.
         this_update: UnixTime,
-        /// When the one in force was made.
+        /// The thisUpdate of the list in force.
         in_force: UnixTime,
     },
-    /// A CA of the bundle is on a revocation list. What stands in the bundle is not looked up, so that it is trusted
-    /// all the same.
+    /// A CA of the bundle is on a revocation list. Entries of the bundle are not looked up, so the CA stays trusted.
+    /// Label: `revoked_ca_in_bundle`.
     #[error(
-        "the CA {subject} was revoked by {issuer}, but stands in the CA bundle itself: what it issued is accepted all \
-         the same; remove it from there"
+        "the CA {subject} was revoked by {issuer}, but is itself in the CA bundle: certificates that it issued are \
+         still accepted; remove it from the bundle"
     )]
     RevokedCaInBundle {
         /// Its subject.
         subject: String,
-        /// The CA that revokes it.
+        /// The CA that revoked it.
         issuer: String,
     },
 }

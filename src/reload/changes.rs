@@ -1,4 +1,4 @@
-//! What differs between two configurations, in words.
+//! Describes the differences between two configurations.
 
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
@@ -6,10 +6,10 @@ use crate::time::Timestamp;
 use crate::tls_config::TlsConfig;
 use crate::verifier::{PeerVerifier, Rejection};
 
-/// Subjects that are listed.
+/// The most subjects in one list.
 const LIMIT: usize = 5;
 
-/// What differs between the configurations in force before and now.
+/// Describes the differences between the previous configuration and the new one.
 pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String {
     let (old, new) = (&*old_config.material, &*new_config.material);
     let mut changes = Vec::new();
@@ -46,9 +46,8 @@ pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String 
     changes.join("; ")
 }
 
-/// What is to be known of who issued our own leaf, if the old bundle had a CA that our chain led to and the new one has
-/// none for the chain of now. Where all ends have the same CA file, it shows that a CA went before its leaves did, or
-/// came after them.
+/// A warning if our own chain led to a CA of the old bundle, but leads to none of the new one. If all ends have the
+/// same CA file, a CA was removed too early or our leaf replaced too early.
 pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: Role) -> Option<String> {
     let (old, new) = (&*old_config.material, &*new_config.material);
     let missing = |chain, bundle| missing_issuer(chain, bundle, new_config, local);
@@ -58,8 +57,8 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
     }
     Some(match missing(&new.credentials, &old.trust_bundle) {
         None => format!(
-            "the CA file no longer holds {issuer}, which our own certificate was issued by: peers with the same CA \
-             file will refuse us; issue our certificate by a CA that is left, or put that one back until then"
+            "the CA file no longer holds {issuer}, the issuer of our own certificate: peers with the same CA \
+             file will refuse us; have a remaining CA issue our certificate, or put that CA back until then"
         ),
         Some(_) => format!(
             "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA \
@@ -69,7 +68,7 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
     })
 }
 
-/// The CA that a chain of ours leads to, if the bundle does not hold it. By the signature, since a CA that is made anew
+/// The CA that our chain leads to, if the bundle does not hold it. The signature decides, because a re-created CA
 /// often keeps its name.
 fn missing_issuer(
     own: &Credentials,
@@ -77,7 +76,7 @@ fn missing_issuer(
     config: &TlsConfig,
     local: Role,
 ) -> Option<String> {
-    // Which identity is required comes after the chain, and so does not matter.
+    // The required identity is checked after the chain, so it does not matter here.
     let (lists, required) = (RevocationLists::none(), config.required_peer.clone());
     let verifier = PeerVerifier::new(bundle.clone(), lists, required, &config.policy);
     match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, config.now()) {
@@ -89,7 +88,7 @@ fn missing_issuer(
     }
 }
 
-/// By their subjects, with the key where the same subject comes and goes.
+/// The subjects, with the key if the same subject is both added and removed.
 fn missing<'a>(of: &'a [BundleEntry], not_in: &[BundleEntry]) -> Vec<&'a str> {
     of.iter()
         .filter(|entry| !not_in.iter().any(|other| other.der == entry.der))

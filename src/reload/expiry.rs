@@ -1,4 +1,4 @@
-//! Certificates in force that are about to expire, each told of once per threshold.
+//! Warns about certificates in force that expire soon, once per threshold.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long before its end a certificate is warned of.
+/// Warning thresholds: times before the expiry.
 const BEFORE: [Duration; 3] = [Duration::from_secs(30 * 24 * 3600), Duration::from_secs(7 * 24 * 3600), DAY];
-/// The same as parts of the lifetime, for certificates whose last third is shorter than the longest time above: whoever
-/// issues for a short time renews in the last third.
+/// Thresholds as fractions of the lifetime (3 = last third). Used when the last third is shorter than the longest time
+/// in `BEFORE`, because short-lived certificates are usually renewed in their last third.
 const SHORT_LIVED: [u32; 3] = [3, 6, 12];
 
-/// 0 before all thresholds; each one that is crossed adds 1, as do the expiry and each day after it.
+/// Counts the thresholds that were crossed; the expiry and each day after it add 1.
 fn stage(certificate: &CertificateLifetime, now: UnixTime) -> u64 {
     let lifetime = since(certificate.not_before, certificate.not_after);
     let thresholds =
@@ -33,44 +33,44 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
     Duration::from_secs(now.as_secs().saturating_sub(then.as_secs()))
 }
 
-/// Warns that our own leaf or a CA is about to expire, and remembers which warnings were given: one as each threshold
-/// is crossed, one at the expiry, and one every day after that.
+/// Warns that our own leaf or a CA is about to expire. It remembers the warnings given: one per threshold, one at the
+/// expiry, and one every day after that.
 #[derive(Default)]
 pub(super) struct ExpiryWatch {
-    told: Vec<(CertificateLifetime, u64)>,
-    /// The last generation, and what was told of its revocation lists.
+    warned: Vec<(CertificateLifetime, u64)>,
+    /// The last generation, and the warnings given about its revocation lists.
     of_lists: (u64, Vec<MaterialWarning>),
 }
 
 impl ExpiryWatch {
-    /// The certificates to warn of now. Of several thresholds that were crossed meanwhile, there is one warning.
+    /// The certificates to warn about now. Several thresholds crossed since the last call cause one warning.
     fn due<'a>(
         &mut self,
         certificates: &'a [CertificateLifetime],
         now: UnixTime,
     ) -> Vec<&'a CertificateLifetime> {
-        // A renewed one is another one, and what is no longer in force is forgotten.
-        self.told.retain(|(told, _)| certificates.contains(told));
+        // A renewed certificate counts as another one. Certificates no longer in force are forgotten.
+        self.warned.retain(|(warned, _)| certificates.contains(warned));
         let mut due = Vec::new();
         for certificate in certificates {
             let stage = stage(certificate, now);
-            match self.told.iter_mut().find(|(told, _)| told == certificate) {
-                // Less than was told: the clock was wrong, or is now. What it told too early is told again in time.
-                Some((_, told)) if *told >= stage => {
-                    *told = stage;
+            match self.warned.iter_mut().find(|(warned, _)| warned == certificate) {
+                // The clock was wrong, or is wrong now. A warning given too early is repeated at its time.
+                Some((_, warned)) if *warned >= stage => {
+                    *warned = stage;
                     continue;
                 }
-                Some((_, told)) => *told = stage,
+                Some((_, warned)) => *warned = stage,
                 None if stage == 0 => continue,
-                None => self.told.push((certificate.clone(), stage)),
+                None => self.warned.push((certificate.clone(), stage)),
             }
             due.push(certificate);
         }
         due
     }
 
-    /// Warns of what is about to expire or has expired since the last call. What is known of the lists of another
-    /// generation was logged when it was put in force.
+    /// Warns about certificates that are about to expire or have expired since the last call. The lists' warnings of a
+    /// new generation were logged when it was put in force.
     pub(super) fn warn(&mut self, generation: u64, config: &TlsConfig, certificates: &[CertificateLifetime]) {
         let Some(now) = config.policy.time_provider().current_time() else { return };
         for certificate in self.due(certificates, now) {
@@ -90,7 +90,7 @@ impl ExpiryWatch {
     }
 }
 
-/// What expires, when, and what to do.
+/// The certificate, its expiry and the remedy.
 fn text(CertificateLifetime { subject, kind, not_after, .. }: &CertificateLifetime, now: UnixTime) -> String {
     let (what, consequence, remedy) = match *kind {
         OWN_LEAF => {
@@ -115,7 +115,7 @@ fn text(CertificateLifetime { subject, kind, not_after, .. }: &CertificateLifeti
     }
 }
 
-/// In the largest unit of which there are at least two, rounded down.
+/// The duration in the largest unit of which there are at least two, rounded down.
 fn rounded(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let units = [(24 * 3600, "days"), (3600, "hours"), (60, "minutes")];
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     const HOUR: u64 = 3600;
-    /// When everything begins.
+    /// The start of each validity.
     const BEGIN: u64 = 1_800_000_000;
 
     fn certificate(kind: &'static str, days: u64) -> CertificateLifetime {
@@ -144,7 +144,7 @@ mod tests {
         UnixTime::since_unix_epoch(Duration::from_secs(BEGIN + hours * HOUR))
     }
 
-    /// How many hours before its end there are warnings, if it is looked at every hour until three days after.
+    /// The hours before the expiry at which warnings come, if checked every hour until three days after.
     fn warned(days: u64) -> Vec<i64> {
         let certificates = [certificate(OWN_LEAF, days)];
         let mut watch = ExpiryWatch::default();
@@ -157,11 +157,11 @@ mod tests {
 
     #[test]
     fn once_at_each_threshold_then_daily() {
-        // The first hour after the end is -1, since at the end itself it is still valid.
+        // The first hour after the expiry is -1, because the certificate is still valid at the expiry itself.
         let after = [-1, -24, -48];
         assert_eq!(warned(365), [[720, 168, 24], after].concat());
         assert_eq!(warned(90), [[720, 168, 24], after].concat());
-        // A day: eight hours, four, and two.
+        // A day: warnings at eight, four and two hours.
         assert_eq!(warned(1), [[8, 4, 2], after].concat());
         assert_eq!(warned(89), [[712, 356, 178], after].concat());
     }
@@ -173,7 +173,7 @@ mod tests {
         let end = 365 * 24;
         assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
         assert_eq!(watch.due(&one, at(end - 1)).len(), 0);
-        // A clock that is set back tells nothing by that, and what it told wrongly is told again when it is time.
+        // Setting the clock back causes no warning. A warning given too early is repeated at its time.
         assert_eq!(watch.due(&one, at(0)).len(), 0);
         assert_eq!(watch.due(&one, at(end - 2)).len(), 1);
         assert_eq!(watch.due(&one, at(10 * end)).len(), 1);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(watch.due(&old, at(99 * 24 + 1)).len(), 1);
         assert_eq!(watch.due(&new, at(99 * 24 + 1)).len(), 0);
         assert_eq!(watch.due(&new, at(199 * 24 + 1)).len(), 1);
-        // What comes back was forgotten.
+        // A certificate that comes back counts as new.
         assert_eq!(watch.due(&old, at(99 * 24 + 1)).len(), 1);
     }
 

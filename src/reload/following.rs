@@ -1,4 +1,4 @@
-//! The task: wait, look, settle, act.
+//! The task of a reloader: wait, load, settle, act.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,26 +22,24 @@ use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, InForce};
 
-/// How often expiry is looked at.
+/// How often the expiry of certificates is checked.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How often in a row a look is made again because the program put something in force meanwhile.
-const LOOKS_OVERTAKEN: u32 = 10;
+/// How often in a row a load is repeated because the program replaced the configuration meanwhile.
+const MAX_REPEATS: u32 = 10;
 
-/// Whence comes what the source did not give.
+/// The origin of a configuration that did not come from the source.
 const THE_PROGRAM: &str = "the program";
 
-/// How a [`Reloader`](super::Reloader) goes about it. [`Default`] has the values named below.
+/// The options of a [`Reloader`](super::Reloader). [`Default`] has the values named below.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReloadOptions {
-    /// How long after a look the next one comes; 30 s by default, which is little work for a few files, and soon enough
-    /// for what is renewed days ahead. Where the source tells of changes, they are seen at once. Less than 100 ms is
-    /// taken as 100 ms, but [`Duration::ZERO`] means: never by itself, only on
-    /// [`reload_now`](super::Reloader::reload_now).
+    /// The time from one load to the next; 30 s by default. That is little work for a few files, and early enough for
+    /// certificates that are renewed days ahead. If the source reports changes, it is loaded at once. Less than 100 ms
+    /// is taken as 100 ms. [`Duration::ZERO`] means: only on [`reload_now`](super::Reloader::reload_now).
     pub poll_interval: Duration,
-    /// How long the source may take; 10 s by default. Longer is an error of that look, since a file system that hangs
-    /// should be noticed.
+    /// The bound on a load; 10 s by default. A load that takes longer fails, so that a hanging file system is noticed.
     pub load_timeout: Duration,
 }
 
@@ -51,10 +49,10 @@ impl Default for ReloadOptions {
     }
 }
 
-/// Where the outcome of a look that was asked for goes.
+/// Receives the outcome of a requested load.
 pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
 
-/// What the task has.
+/// The state of the task.
 pub(super) struct Following<C, S> {
     in_force: InForce<C>,
     source: S,
@@ -92,12 +90,12 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         )
     }
 
-    /// Returns when the last clone of the reloader is gone.
+    /// Runs until the last clone of the reloader is dropped.
     pub(super) async fn run(mut self, mut requests: mpsc::UnboundedReceiver<Request>) {
         let poll = self.options.poll_interval;
         let mut generations = self.in_force.generations();
-        let mut next_look = Instant::now();
-        let mut hints_from = next_look;
+        let mut next_load = Instant::now();
+        let mut hints_from = next_load;
         let mut gives_hints = !poll.is_zero();
         loop {
             self.follow_generation();
@@ -111,7 +109,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                 biased;
                 request = requests.recv() => {
                     let Some(request) = request else { return };
-                    // All that were made before the look begins are answered by it.
+                    // This load answers all requests that were made before it begins.
                     let mut asked = vec![request];
                     asked.extend(std::iter::from_fn(|| requests.try_recv().ok()));
                     asked.retain(|request| !request.is_closed());
@@ -120,14 +118,14 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                     }
                     asked
                 }
-                () = sleep_until(next_look), if !poll.is_zero() => Vec::new(),
-                // While something settles it is looked at soon enough, and that does not have to wait for the last of
+                () = sleep_until(next_load), if !poll.is_zero() => Vec::new(),
+                // While a change settles, the next load comes soon enough. It does not have to wait for the last of
                 // many changes.
                 hint = hint, if gives_hints && self.settling.is_none() => match hint {
                     Ok(()) => Vec::new(),
                     Err(_) => {
-                        warn!(source = self.description, "the source panicked when asked for changes, and is polled \
-                                                          only from now on");
+                        warn!(source = self.description, "the source panicked in changed(); it is only polled from \
+                                                          now on");
                         gives_hints = false;
                         continue;
                     }
@@ -135,7 +133,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                 _ = generations.changed() => continue,
                 () = sleep(EXPIRY_INTERVAL) => continue,
             };
-            let found = self.look().await;
+            let found = self.load().await;
             self.follow_generation();
             let settling = self.settling.take();
             let wait = if asked.is_empty() {
@@ -164,18 +162,18 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
                 }
                 poll
             };
-            next_look = deadline_in(wait);
+            next_load = deadline_in(wait);
             hints_from = deadline_in(PAUSE);
         }
     }
 
-    /// What the program puts in force during a look may be newer than what that look found: then the source is asked
-    /// again.
-    async fn look(&self) -> Found {
-        let mut attempts = LOOKS_OVERTAKEN;
+    /// Loads from the source. If the program replaces the configuration during the load, the result may be older than
+    /// that: the load is repeated.
+    async fn load(&self) -> Found {
+        let mut attempts = MAX_REPEATS;
         loop {
             let generation = self.in_force.current().generation;
-            let found = match surviving(self.ask()).await {
+            let found = match surviving(self.load_once()).await {
                 Ok(Ok(found)) => found,
                 Ok(Err(error)) => Found::Bad(Arc::new(error)),
                 Err(panic) => {
@@ -191,8 +189,8 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         }
     }
 
-    /// Asks the source, and judges what it gives.
-    async fn ask(&self) -> Result<Found, ReloadError> {
+    /// Loads from the source and validates the result.
+    async fn load_once(&self) -> Result<Found, ReloadError> {
         let at_most = self.options.load_timeout;
         let config =
             timeout(at_most, self.source.load()).await.map_err(|_| ReloadError::TimedOut(at_most))??;
@@ -204,14 +202,14 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         Ok(Found::New(config))
     }
 
-    /// Acts on what a look found.
+    /// Acts on the result of a load.
     fn act(&mut self, found: Found) -> Result<Reloaded, Arc<ReloadError>> {
         match found {
             Found::Bad(error) => Err(self.failed(error)),
             Found::New(config) => Ok(Reloaded::Replaced { generation: self.put_in_force(config) }),
             Found::Unchanged => {
                 if self.state.borrow().last_error.is_some() {
-                    info!(source = self.description, "what is there is what is in force, again");
+                    info!(source = self.description, "the source matches the active configuration again");
                     self.change_state(|state| state.last_error = None);
                 }
                 Ok(Reloaded::Unchanged)
@@ -219,7 +217,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         }
     }
 
-    /// Reports a failure, unless it has been. Returns it as it was reported.
+    /// Reports an error, unless it was reported already. Returns the error as it was reported.
     fn failed(&mut self, error: Arc<ReloadError>) -> Arc<ReloadError> {
         let reported = self.state.borrow().last_error.clone();
         if let Some(reported) = reported.filter(|reported| reported.reads_as(&error)) {
@@ -230,7 +228,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
             reason = error.label(),
             detail = %WithCauses(&*error),
             generation = self.state.borrow().generation,
-            "what is new can not be used; the configuration in force stays"
+            "the new configuration can not be used; the configuration in force stays"
         );
         self.change_state(|state| {
             state.failures += 1;
@@ -256,7 +254,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         generation
     }
 
-    /// Takes note of what the program put in force itself.
+    /// Records a configuration that the program put in force itself.
     fn follow_generation(&self) {
         let current = self.in_force.current();
         if current.generation != self.state.borrow().generation {
@@ -264,7 +262,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         }
     }
 
-    /// The only place where the state changes, so that the metrics follow from it.
+    /// Changes the state. It is the only place that does, so that the metrics always follow.
     fn change_state(&self, change: impl FnOnce(&mut ReloadState)) {
         let before = self.state.borrow().clone();
         self.state.send_modify(change);
@@ -273,7 +271,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
     }
 }
 
-/// Survives a panic of the source's code, and gives its text: a daemon follows its source for as long as it lives.
+/// Catches a panic of the source's code and returns its text: a daemon follows its source for as long as it runs.
 async fn surviving<T>(source: impl Future<Output = T>) -> Result<T, String> {
     AssertUnwindSafe(source).catch_unwind().await.map_err(|panic| text_of(&*panic).to_owned())
 }

@@ -1,4 +1,4 @@
-//! Follows a source of configurations, and replaces the one in force: [`Reloader`].
+//! Follows a source of configurations and puts new ones in force: [`Reloader`].
 
 mod changes;
 mod expiry;

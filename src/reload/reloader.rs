@@ -11,8 +11,8 @@ use super::source::TlsConfigSource;
 use super::state::{ReloadError, ReloadState, Reloaded};
 use crate::tls_context::{End, InForce};
 
-/// Follows a [source](TlsConfigSource) and puts in force what it gives. Clones are the same; it works in a task as
-/// long as one clone lives.
+/// Handle to a task that follows a [source](TlsConfigSource) and puts its configurations in force. Clones share the
+/// task; it runs as long as one clone exists.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,33 +26,33 @@ use crate::tls_context::{End, InForce};
 /// # }
 /// ```
 ///
-/// It looks at the source when it starts, at the [polling interval](ReloadOptions::poll_interval), when the source
-/// [says so](TlsConfigSource::changed), and on [`reload_now`](Self::reload_now). A look that finds what is in force
-/// does nothing.
+/// The task loads from the source when it starts, at the [polling interval](ReloadOptions::poll_interval), when the
+/// source [reports a change](TlsConfigSource::changed), and on [`reload_now`](Self::reload_now). A load that returns
+/// the configuration in force does nothing.
 ///
-/// - **Settling.** What a look by itself finds new, good or bad, must be found the same again after the [settle
-///   time](TlsConfigSource::settle_time) of the source before it is put in force or reported: files that are caught
-///   half-written are passed over. What is different at every look is never put in force, and after ten looks said to
-///   be so.
-/// - **What is new must be right.** A new leaf must be valid now, allow the use of its end, and be no CA; a new entry
-///   of the bundle must be a CA. What is in force already may stay as it is, so that an expired leaf keeps nobody from
-///   removing a CA.
-/// - **What is bad changes nothing.** The configuration in force stays. There is one warning in the log for each
-///   change for the worse, not for each look; [`state`](Self::state) shows it until it is mended.
-/// - What the program puts in force itself, by [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or
-///   [`FelixConnector::replace`](crate::FelixConnector::replace), is what the next look compares with. If the source
-///   gives something else, that takes its place.
+/// - **Settling.** A new configuration or a new error must stay the same for the source's [settle
+///   time](TlsConfigSource::settle_time) before it is put in force or reported. So half-written files are ignored.
+///   Contents that differ at every load are never put in force; after ten loads that is an error. `reload_now` does not
+///   wait.
+/// - **Validation.** A new leaf must be valid now, allow the use of its end, and be no CA. A new entry of the bundle
+///   must be a CA. Material that is in force already may stay as it is: an expired leaf does not prevent the removal of
+///   a CA.
+/// - **Failures.** An error changes nothing: the configuration in force stays. Each problem is logged once, at level
+///   warn; [`state`](Self::state) reports it until it is fixed.
+/// - **Replacement by the program.** After [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or
+///   [`FelixConnector::replace`](crate::FelixConnector::replace), the next load is compared with the program's
+///   configuration. If the source gives a different one, the source's is put in force.
 ///
-/// Each replacement is an event on the level info, each failure one on the level warn with `reason`
-/// ([`ReloadError::label`]) and `detail`. A certificate in force that expires is warned of, too: 30, 7 and 1
-/// days before, at the expiry and every day after it. If a third of its lifetime is less than 30 days, it is the last
-/// third, sixth and twelfth of the lifetime. No file is ever written.
+/// Each replacement is an event at level info. Each failure is an event at level warn with `reason`
+/// ([`ReloadError::label`]) and `detail`. Warnings about a certificate in force come 30, 7 and 1 days before its
+/// expiry, at the expiry, and every day after it. If a third of the lifetime is less than 30 days, they come at the
+/// last third, sixth and twelfth instead. No file is ever written.
 ///
 /// # Security
 ///
 /// Live connections of a [`TyphaListener`](crate::TyphaListener) or a [`FelixDialer`](crate::FelixDialer) are [judged
-/// again](crate::lifetime). What an acceptor or a connector alone has yielded stays connected whatever comes: that is
-/// for its owner to judge.
+/// again](crate::lifetime). Streams that an acceptor or a connector has returned stay connected: their owner must judge
+/// them.
 #[derive(Clone)]
 pub struct Reloader(Arc<Inner>);
 
@@ -63,7 +63,7 @@ struct Inner {
 }
 
 impl Reloader {
-    /// What `TyphaAcceptor::follow` and `FelixConnector::follow` do.
+    /// Starts the task for `TyphaAcceptor::follow` and `FelixConnector::follow`.
     pub(crate) fn start<C: End>(
         in_force: &InForce<C>,
         source: impl TlsConfigSource + 'static,
@@ -75,15 +75,14 @@ impl Reloader {
         Self(Arc::new(Inner { requests, state, _task: task }))
     }
 
-    /// Looks at once, and puts in force what it finds without waiting for it to settle: whoever asks says that it is
-    /// complete.
+    /// Loads at once and puts the result in force without waiting for it to settle: the caller declares it complete.
     ///
-    /// The look begins after the call, so that it sees all that was there at the call. Calls that come meanwhile share
-    /// the next look. May be dropped at any time; the look may then happen nevertheless.
+    /// The load begins after the call, so it sees all earlier changes. Concurrent calls share the next load. The future
+    /// may be dropped at any time; the load may then still happen.
     ///
     /// # Errors
     ///
-    /// [`ReloadError`]; what was in force still is.
+    /// [`ReloadError`]; the configuration in force stays.
     pub async fn reload_now(&self) -> Result<Reloaded, Arc<ReloadError>> {
         let stopped = || Arc::new(ReloadError::Stopped);
         let (request, outcome) = oneshot::channel();
@@ -96,7 +95,7 @@ impl Reloader {
         self.0.requests.is_closed()
     }
 
-    /// What it has done, now and whenever that changes.
+    /// The state of the task, now and after each change.
     pub fn state(&self) -> watch::Receiver<ReloadState> {
         self.0.state.clone()
     }

@@ -1,4 +1,4 @@
-//! When what a look found is acted on. There is no clock in here.
+//! Decides when to act on the result of a load. It reads no clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use super::state::ReloadError;
 use crate::tls_config::TlsConfig;
 
-/// The shortest time between two looks that nobody asked for.
+/// The shortest time between two loads that were not requested.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
-/// After so many looks that each found something else, this is reported.
-const UNSETTLED_LOOKS: u32 = 10;
+/// After this many loads that each gave something different, an error is reported.
+const UNSETTLED_LOADS: u32 = 10;
 
-/// What a look finds.
+/// The result of a load.
 #[derive(Clone)]
 pub(super) enum Found {
     Bad(Arc<ReloadError>),
@@ -29,28 +29,28 @@ impl Found {
     }
 }
 
-/// What is new, and has to be found again.
+/// A result that must be found again.
 pub(super) struct Settling {
     found: Found,
     since: Instant,
-    /// How many looks in a row found something else than the look before, this one included.
-    looks: u32,
-    /// Whether they found nothing but errors.
+    /// How many loads in a row differed from the load before, this one included.
+    loads: u32,
+    /// Whether all of them were errors.
     only_errors: bool,
 }
 
-/// What is to be done after a look that nobody asked for.
+/// What to do after a load that was not requested.
 pub(super) enum Decision {
-    /// Act on what was found.
+    /// Act on the result.
     Act(Found),
-    /// Look again after this time.
+    /// Load again after this time.
     Wait(Settling, Duration),
-    /// The same, and report that nothing lasts.
+    /// As `Wait`, and report that the results keep changing.
     Report(Arc<ReloadError>, Settling, Duration),
 }
 
-/// Decides on what was `found` at the time `now`, after what was `before`. It must stay the same for the time `settle`,
-/// unless it is nothing new: what is in force, or the error that was `reported` last.
+/// Decides on the result `found` at the time `now`, after the result `before`. It must stay the same for the time
+/// `settle`. The configuration in force and the last `reported` error need not settle.
 pub(super) fn settle(
     before: Option<Settling>,
     found: Found,
@@ -70,9 +70,9 @@ pub(super) fn settle(
     let mut settling = match before {
         Some(before) if before.found.is_same_as(&found) => before,
         before => {
-            let (looks, only_errors) = before.map_or((0, true), |before| (before.looks, before.only_errors));
+            let (loads, only_errors) = before.map_or((0, true), |before| (before.loads, before.only_errors));
             let only_errors = only_errors && matches!(found, Found::Bad(_));
-            Settling { found, since: now, looks: looks.saturating_add(1), only_errors }
+            Settling { found, since: now, loads: loads.saturating_add(1), only_errors }
         }
     };
     let waited = now.saturating_duration_since(settling.since);
@@ -80,19 +80,19 @@ pub(super) fn settle(
         return Decision::Act(settling.found);
     }
     let left = settle.saturating_sub(waited).max(PAUSE.min(settle));
-    if settling.looks < UNSETTLED_LOOKS {
+    if settling.loads < UNSETTLED_LOADS {
         return Decision::Wait(settling, left);
     }
     let wait = left.max(poll);
-    if settling.looks > UNSETTLED_LOOKS {
+    if settling.loads > UNSETTLED_LOADS {
         return Decision::Wait(settling, wait);
     }
     let error = match &settling.found {
-        // It says more, also if it reads otherwise each time: by the number of a request, say.
+        // The error itself says more than `Unsettled`, even if its text differs each time, as by a request number.
         Found::Bad(error) if settling.only_errors => error.clone(),
-        _ => Arc::new(ReloadError::Unsettled { looks: UNSETTLED_LOOKS }),
+        _ => Arc::new(ReloadError::Unsettled { looks: UNSETTLED_LOADS }),
     };
-    settling.looks = settling.looks.saturating_add(1);
+    settling.loads = settling.loads.saturating_add(1);
     Decision::Report(error, settling, wait)
 }
 
@@ -106,19 +106,19 @@ mod tests {
     const POLL: Duration = Duration::from_secs(30);
     const SETTLE: Duration = Duration::from_secs(1);
 
-    /// Looks that come when they are due, from one found thing to the next.
-    struct Looks {
+    /// Loads at their due times, one result after the other.
+    struct Loads {
         settling: Option<Settling>,
         reported: Option<Arc<ReloadError>>,
         now: Instant,
     }
 
-    impl Looks {
+    impl Loads {
         fn new() -> Self {
             Self { settling: None, reported: None, now: Instant::now() }
         }
 
-        /// What a look decides: `act`, or after how many milliseconds the next one comes.
+        /// The decision: `act`, or the milliseconds until the next load.
         fn next(&mut self, found: Found) -> String {
             let reported = self.reported.as_deref();
             let wait = match settle(self.settling.take(), found, reported, self.now, SETTLE, POLL) {
@@ -152,61 +152,61 @@ mod tests {
 
     #[test]
     fn what_lasts_is_acted_on() {
-        let (mut looks, config) = (Looks::new(), new());
-        assert_eq!(looks.next(config.clone()), "1000");
-        looks.now -= Duration::from_millis(300);
-        // Not yet; and never sooner than after a pause.
-        assert_eq!(looks.next(config.clone()), "300");
-        looks.now -= Duration::from_millis(50);
-        assert_eq!(looks.next(config.clone()), "100");
-        assert_eq!(looks.next(config), "act");
+        let (mut loads, config) = (Loads::new(), new());
+        assert_eq!(loads.next(config.clone()), "1000");
+        loads.now -= Duration::from_millis(300);
+        // Not yet, and never earlier than after a pause.
+        assert_eq!(loads.next(config.clone()), "300");
+        loads.now -= Duration::from_millis(50);
+        assert_eq!(loads.next(config.clone()), "100");
+        assert_eq!(loads.next(config), "act");
     }
 
     #[test]
     fn what_changes_begins_anew() {
-        let mut looks = Looks::new();
+        let mut loads = Loads::new();
         let (one, other) = (new(), new());
         for found in [one.clone(), other, one.clone(), bad("half"), one.clone()] {
-            assert_eq!(looks.next(found), "1000");
+            assert_eq!(loads.next(found), "1000");
         }
-        assert_eq!(looks.next(one), "act");
+        assert_eq!(loads.next(one), "act");
     }
 
     #[test]
     fn what_is_known_need_not_last() {
-        let mut looks = Looks::new();
-        assert_eq!(looks.next(Found::Unchanged), "act");
-        assert_eq!(looks.next(bad("one")), "1000");
-        assert_eq!(looks.next(bad("one")), "act on one");
-        assert_eq!(looks.next(bad("one")), "act on one");
-        assert_eq!(looks.next(bad("other")), "1000");
-        // What is in force is no change that could last.
-        assert_eq!(looks.next(Found::Unchanged), "act");
-        assert_eq!(looks.next(bad("other")), "1000");
+        let mut loads = Loads::new();
+        assert_eq!(loads.next(Found::Unchanged), "act");
+        assert_eq!(loads.next(bad("one")), "1000");
+        assert_eq!(loads.next(bad("one")), "act on one");
+        assert_eq!(loads.next(bad("one")), "act on one");
+        assert_eq!(loads.next(bad("other")), "1000");
+        // The configuration in force is no change that could settle.
+        assert_eq!(loads.next(Found::Unchanged), "act");
+        assert_eq!(loads.next(bad("other")), "1000");
     }
 
     #[test]
     fn what_never_lasts_is_reported_once() {
-        let mut looks = Looks::new();
+        let mut loads = Loads::new();
         let [one, other] = [new(), new()];
         for _ in 0..4 {
-            assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["1000"; 2]);
+            assert_eq!([loads.next(one.clone()), loads.next(other.clone())], ["1000"; 2]);
         }
-        assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["1000", "report, then 30000"]);
-        assert_eq!(*looks.reported.as_ref().unwrap().label(), *"unsettled");
-        assert_eq!([looks.next(one.clone()), looks.next(other.clone())], ["30000"; 2]);
-        // It lasted.
-        assert_eq!(looks.next(other), "act");
-        assert_eq!(looks.next(one), "1000");
+        assert_eq!([loads.next(one.clone()), loads.next(other.clone())], ["1000", "report, then 30000"]);
+        assert_eq!(*loads.reported.as_ref().unwrap().label(), *"unsettled");
+        assert_eq!([loads.next(one.clone()), loads.next(other.clone())], ["30000"; 2]);
+        // It has settled.
+        assert_eq!(loads.next(other), "act");
+        assert_eq!(loads.next(one), "1000");
     }
 
     #[test]
     fn the_last_of_nothing_but_errors_is_reported() {
-        let mut looks = Looks::new();
-        let decisions: Vec<_> = (1..=11).map(|number| looks.next(bad(&number.to_string()))).collect();
+        let mut loads = Loads::new();
+        let decisions: Vec<_> = (1..=11).map(|number| loads.next(bad(&number.to_string()))).collect();
         let expected = [vec!["1000"; 9], vec!["report, then 30000", "30000"]].concat();
         assert_eq!(
-            (decisions, looks.reported.unwrap().to_string().as_str()),
+            (decisions, loads.reported.unwrap().to_string().as_str()),
             (expected.into_iter().map(str::to_owned).collect(), "10")
         );
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::material::MaterialError;
 use crate::tls_config::TlsConfig;
 
-/// Where a configuration comes from: files, the SPIFFE Workload API, a secret store of one's own.
+/// A source of configurations: files, the SPIFFE Workload API, or your own secret store.
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -19,7 +19,7 @@ use crate::tls_config::TlsConfig;
 /// use typha_tls::TlsConfig;
 /// use typha_tls::reload::{SourceError, TlsConfigSource};
 ///
-/// /// What a secret store has sent last.
+/// /// The last answer of a secret store.
 /// struct Pushed {
 ///     latest: Mutex<Result<TlsConfig, String>>,
 ///     arrived: Notify, // by `notify_one`, which is kept for a `changed` that comes later
@@ -41,33 +41,33 @@ use crate::tls_config::TlsConfig;
 /// }
 /// ```
 pub trait TlsConfigSource: Send + Sync {
-    /// What there is now. It is asked at the polling interval, and when [`changed`](Self::changed) ends; the same
-    /// again means that nothing has changed.
+    /// Returns the current configuration. It is called at the polling interval, and when [`changed`](Self::changed)
+    /// ends. If the result is the same as before, nothing has changed.
     ///
-    /// May be dropped before its end, when it takes too long.
+    /// The future may be dropped early if it takes too long.
     ///
     /// # Errors
     ///
-    /// What is wrong. The configuration in force stays.
+    /// The reason why there is no configuration. The configuration in force stays.
     fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send;
 
-    /// Ends when it is worth to [`load`](Self::load) before the next poll; by default never. It may be dropped and
-    /// called again at any time: a change since the last `load` must not be lost by that.
+    /// Ends when a [`load`](Self::load) before the next poll is worthwhile; by default never. The future may be dropped
+    /// and created again at any time; a change since the last `load` must not be lost by that.
     fn changed(&self) -> impl Future<Output = ()> + Send {
         pending()
     }
 
-    /// For how long what is new must stay the same before it is put in force, by default not at all. Files that are
-    /// being written need it: half a bundle can be a good one.
+    /// How long a new configuration must stay the same before it is put in force; by default zero. Files that are being
+    /// written need it, because half a bundle can be valid.
     fn settle_time(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Where it comes from, for logs and the state.
+    /// The name of the source in logs and in the state.
     fn description(&self) -> String;
 }
 
-/// For a program that has something to ask of its source while a reloader follows it.
+/// A program can keep a clone of the `Arc` to use its source while a reloader follows it.
 impl<S: TlsConfigSource> TlsConfigSource for Arc<S> {
     fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send {
         S::load(self)
@@ -86,18 +86,18 @@ impl<S: TlsConfigSource> TlsConfigSource for Arc<S> {
     }
 }
 
-/// Why a [`TlsConfigSource`] gives nothing.
+/// Why a [`TlsConfigSource`] gives no configuration.
 #[derive(Clone, Debug, Error)]
 #[error(transparent)]
 pub struct SourceError(Arc<dyn Error + Send + Sync>);
 
 impl SourceError {
-    /// An error of a source of one's own, or a text.
+    /// Wraps an error of your own source, or a text.
     pub fn new(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(error.into().into())
     }
 
-    /// The error of the source, to be told by its type: `error.get_ref().downcast_ref::<MaterialError>()`.
+    /// The error of the source. Find its type with `error.get_ref().downcast_ref::<MaterialError>()`.
     pub fn get_ref(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.0
     }

@@ -1,4 +1,4 @@
-//! What a reloader has done, what is in force, and why something else is not.
+//! The state of a reloader: what it has done, what is in force, and its last error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::material::MaterialWarning;
 use crate::text::WithCauses;
 use crate::tls_config::TlsConfig;
 
-/// What a [`Reloader`](super::Reloader) has done, and what is in force.
+/// The history of a [`Reloader`](super::Reloader), and the configuration in force.
 ///
-/// The recorder of the `metrics` crate gets the same, if the program has installed one:
+/// If the program has installed a recorder of the `metrics` crate, the recorder gets the same values:
 ///
 /// | metric | kind | what |
 /// | --- | --- | --- |
@@ -27,33 +27,33 @@ use crate::tls_config::TlsConfig;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ReloadState {
-    /// The generation in force, whoever put it there.
+    /// The generation in force, whether the reloader or the program put it there.
     pub generation: u64,
-    /// When it was put in force, by the clock of its policy; of what the reloader found in force when it started, that
-    /// moment.
+    /// When the configuration was put in force, by the clock of its policy. For the configuration that the reloader
+    /// found when it started, it is the time of the start.
     pub loaded_at: UnixTime,
-    /// Where it comes from: the [description](super::TlsConfigSource::description) of the source, or `the program` for
-    /// what was there at the start and what the program itself put in force.
+    /// Where the configuration comes from: the [description](super::TlsConfigSource::description) of the source. It is
+    /// `the program` for the configuration at the start and those that the program put in force.
     pub loaded_from: String,
-    /// How often the source was asked.
+    /// How often the source was loaded.
     pub looks: u64,
-    /// How often another configuration was put in force by the reloader.
+    /// How often the reloader put another configuration in force.
     pub reloads: u64,
-    /// How often something new could not be put in force. It counts once, however often it is looked at.
+    /// How often a new configuration failed. Repeated loads of the same failure count once.
     pub failures: u64,
-    /// Why what there is now is not in force; `None` when it is, or when it waits to settle.
+    /// Why the source's current contents are not in force; `None` if they are, or wait to settle.
     pub last_error: Option<Arc<ReloadError>>,
-    /// Our own leaf, then all CAs of what is in force.
+    /// The certificates in force: our own leaf, then all CAs.
     pub certificates: Vec<CertificateLifetime>,
 }
 
-/// From when until when a certificate is valid.
+/// The validity of a certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct CertificateLifetime {
-    /// Its subject, for people: `O="example", CN="ca"`.
+    /// Its subject, as text for people: `O="example", CN="ca"`.
     pub subject: String,
-    /// What it is to us: `own_leaf`, or `ca` for an entry of the bundle of CAs that are trusted for the other end.
+    /// Its kind: `own_leaf`, or `ca` for an entry of the bundle of CAs trusted for the other end.
     pub kind: &'static str,
     /// The begin of its validity.
     pub not_before: UnixTime,
@@ -61,7 +61,7 @@ pub struct CertificateLifetime {
     pub not_after: UnixTime,
 }
 
-/// The kind of our own leaf; that of all others is `ca`.
+/// The kind of our own leaf; all others have `ca`.
 pub(super) const OWN_LEAF: &str = "own_leaf";
 
 const RELOADS: &str = "typha_tls_reloads";
@@ -69,7 +69,7 @@ const GENERATION: &str = "typha_tls_snapshot_generation";
 const NOT_AFTER: &str = "typha_tls_certificate_not_after_seconds";
 
 impl ReloadState {
-    /// Of what is in force before anything was loaded.
+    /// The state before the first load.
     pub(super) fn new(generation: u64, config: &TlsConfig, from: &str) -> Self {
         describe_counter!(RELOADS, "changes of the configuration, by outcome");
         describe_gauge!(GENERATION, "the generation of the configuration in force");
@@ -95,13 +95,13 @@ impl ReloadState {
         self.certificates = CertificateLifetime::all_of(config);
     }
 
-    /// Sends the recorder of metrics what changed. The counters are not ours alone: another reloader counts there, too.
+    /// Sends the changes to the metrics recorder. Counters are incremented, because several reloaders may share them.
     pub(super) fn record_since(&self, before: &Self) {
         counter!(RELOADS, "outcome" => "replaced").increment(self.reloads - before.reloads);
         counter!(RELOADS, "outcome" => "failed").increment(self.failures - before.failures);
         gauge!(GENERATION).set(self.generation as f64);
         let mut ends = BTreeMap::new();
-        // From the latest to the earliest, which counts; 0 stays for those that are no longer in force.
+        // From the latest to the earliest, so that the earliest counts. Certificates no longer in force keep 0.
         let gone = before.certificates.iter().map(|certificate| (certificate, 0));
         let mut in_force: Vec<_> =
             self.certificates.iter().map(|one| (one, one.not_after.as_secs())).collect();
@@ -116,7 +116,8 @@ impl ReloadState {
 }
 
 impl CertificateLifetime {
-    /// How long it is valid from `now` on, of which a time before its begin counts, too; `None` if it has expired.
+    /// The time from `now` to the expiry; `None` if it has expired. It also counts the time before the start of the
+    /// validity.
     pub fn time_left(&self, now: UnixTime) -> Option<Duration> {
         self.not_after.as_secs().checked_sub(now.as_secs()).map(Duration::from_secs)
     }
@@ -142,7 +143,7 @@ impl CertificateLifetime {
     }
 }
 
-/// What [`Reloader::reload_now`](super::Reloader::reload_now) did.
+/// The outcome of [`Reloader::reload_now`](super::Reloader::reload_now).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Reloaded {
@@ -151,36 +152,36 @@ pub enum Reloaded {
         /// Its generation.
         generation: u64,
     },
-    /// What is there is what is in force.
+    /// The source gives the configuration that is in force.
     Unchanged,
 }
 
-/// Why a look of the [`Reloader`](super::Reloader) brought nothing that can be put in force. The configuration
-/// in force stays.
+/// Why a load of the [`Reloader`](super::Reloader) put nothing in force. The configuration in force stays.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReloadError {
-    /// The clock of the policy gives no time, without which nothing new can be judged.
-    #[error("the clock gives no time, so that what is new can not be judged")]
+    /// The clock of the policy gives no time, so a new configuration can not be validated. Label: `no_time`.
+    #[error("the clock gives no time, so the new configuration can not be validated")]
     NoTime,
-    /// The source gives nothing: a file is missing or damaged, most often.
+    /// The source gives no configuration, mostly because a file is missing or damaged. Label: `source`.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The reloader no longer works: its runtime has been shut down.
+    /// The reloader has stopped because its runtime was shut down. Label: `stopped`.
     #[error("nothing is reloaded any more: the runtime of the reloader has been shut down")]
     Stopped,
-    /// The source took longer than [`ReloadOptions::load_timeout`](super::ReloadOptions::load_timeout).
+    /// The source took longer than [`ReloadOptions::load_timeout`](super::ReloadOptions::load_timeout). Label:
+    /// `timed_out`.
     #[error("the source gave nothing within {} s; is it on a network that is down?", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// What the source gives was different at each look, so that it is taken for something half-written.
+    /// The source gave something different at each load, so its files may be half-written. Label: `unsettled`.
     #[error(
-        "what is there was different at each of {looks} looks; write files anew and rename them, rather than in place"
+        "the source gave something different at each of {looks} loads; write new files and rename them into place"
     )]
     Unsettled {
-        /// How many looks in a row found something else than the look before.
+        /// How many loads in a row differed from the load before.
         looks: u32,
     },
-    /// Something new that peers would refuse, or that is not what it is meant to be.
+    /// Peers would refuse the new material, or it is not what it should be. Label: `unsuitable`.
     #[error("{0}")]
     Unsuitable(MaterialWarning),
 }
@@ -198,7 +199,7 @@ impl ReloadError {
         }
     }
 
-    /// Whether an operator would take the one for the other.
+    /// Whether both errors read the same to an operator.
     pub(super) fn reads_as(&self, other: &Self) -> bool {
         WithCauses(self).to_string() == WithCauses(other).to_string()
     }

@@ -1,6 +1,6 @@
-//! What is new must be right; what is in force may stay.
+//! New material must be correct; material in force may stay.
 //!
-//! So a slip is not put in force, while an expired leaf that is there already keeps nobody from removing a CA.
+//! So a mistake is not put in force, but an expired leaf in force does not prevent the removal of a CA.
 
 use rustls_pki_types::UnixTime;
 
@@ -9,7 +9,7 @@ use crate::material::{BundleEntry, Material, MaterialWarning};
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
 
-/// Judges by what is in force what is to take its place.
+/// Validates a new configuration, given the one in force.
 pub(super) fn check(new: &TlsConfig, in_force: &TlsConfig, local: Role) -> Result<(), ReloadError> {
     let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
     let (new, in_force) = (&*new.material, &*in_force.material);
@@ -38,8 +38,8 @@ fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Opti
     })
 }
 
-/// A new entry of the bundle must be a CA. One that is not valid yet, or no longer, does no harm, as long as another
-/// one is. A pinned leaf that is in force is as good as a CA.
+/// A new entry of the bundle must be a CA. It need not be valid now if another entry is. A pinned leaf that is in force
+/// counts as a CA.
 fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
     let old = in_force.trust_bundle.entries();
     let entries = new.trust_bundle.entries();
@@ -60,7 +60,8 @@ fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<Material
         .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
 }
 
-/// New lists must not be older ones, nor refuse everybody. Expired ones do that only where the policy says so.
+/// New lists must not be older than those in force, and must not refuse every peer. Expired lists refuse peers only if
+/// the policy says so.
 fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
     if let Some(older) = new.revocation_lists.older_than(&in_force.revocation_lists, now) {
         return Some(older);
@@ -75,7 +76,7 @@ fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialW
     };
     new.revocation_lists.warnings(now).into_iter().find(|warning| match warning {
         MaterialWarning::NoRevocationList => !old.contains(warning),
-        // Where the one before has expired as well, the later one tells of more.
+        // If the previous list has expired as well, the later one has more entries.
         MaterialWarning::RevocationListExpired { refuses: true, issuer, .. } => !had_expired(issuer),
         _ => false,
     })

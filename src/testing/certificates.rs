@@ -20,13 +20,13 @@ use crate::policy::PolicyError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PkiError {
-    /// A certificate can not be made: a text is not valid in its string type, most often.
+    /// A certificate can not be made, mostly because a text is not valid in its string type.
     #[error("the certificate can not be made")]
     Certificate(#[from] rcgen::Error),
-    /// What was made is refused by this crate, as it may be meant to.
+    /// This crate refuses the material, as a test may intend.
     #[error(transparent)]
     Material(#[from] MaterialError),
-    /// The required identity can not be required.
+    /// The required identity is not valid.
     #[error(transparent)]
     Identity(#[from] InvalidIdentity),
     /// There is no crypto provider.
@@ -86,7 +86,7 @@ impl StringType {
         Ok(match self {
             Self::Bmp => DnValue::BmpString(text.try_into()?),
             Self::Ia5 => DnValue::Ia5String(text.try_into()?),
-            // The encoder below rcgen panics at this character, which the type allows.
+            // The encoder used by rcgen panics at this character, which the type allows.
             Self::Printable if text.contains('?') => {
                 return Err(rcgen::Error::InvalidAsn1String(rcgen::InvalidAsn1String::PrintableString(
                     text.to_owned(),
@@ -125,12 +125,12 @@ impl From<Purpose> for ExtendedKeyUsagePurpose {
     }
 }
 
-/// What a certificate is to be like.
+/// The description of a certificate to make.
 ///
-/// Valid from an hour ago to a day ahead, with a P-256 key, unless said otherwise.
+/// By default it is valid from an hour ago until a day ahead, with a P-256 key.
 #[derive(Clone, Debug)]
 pub struct CertificateSpec {
-    /// Without the names: what is given as one may not be valid.
+    /// The parameters without the names, because a name may be invalid on purpose.
     params: CertificateParams,
     common_names: Vec<(StringType, String)>,
     uri_sans: Vec<String>,
@@ -139,7 +139,7 @@ pub struct CertificateSpec {
 }
 
 impl CertificateSpec {
-    /// A CA.
+    /// Describes a CA.
     pub fn ca(common_name: &str) -> Self {
         let mut spec = Self::leaf(common_name);
         spec.params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -147,12 +147,12 @@ impl CertificateSpec {
         spec
     }
 
-    /// A leaf without extended key usage, which may be used by either end.
+    /// Describes a leaf without extended key usage, which either end may use.
     pub fn leaf(common_name: &str) -> Self {
         Self::unnamed().common_name(common_name)
     }
 
-    /// A leaf with an empty subject.
+    /// Describes a leaf with an empty subject.
     pub fn unnamed() -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -164,7 +164,7 @@ impl CertificateSpec {
         spec.valid(now - Duration::from_secs(3600), now + Duration::from_secs(24 * 3600))
     }
 
-    /// Adds a Common Name; there can be two, of which the last counts.
+    /// Adds a Common Name. There may be several; the last one counts.
     #[must_use]
     pub fn common_name(self, common_name: &str) -> Self {
         self.common_name_as(StringType::Utf8, common_name)
@@ -205,7 +205,7 @@ impl CertificateSpec {
         self
     }
 
-    /// Sets the validity; certificates know whole seconds.
+    /// Sets the validity, in whole seconds.
     #[must_use]
     pub fn valid(mut self, not_before: SystemTime, not_after: SystemTime) -> Self {
         self.params.not_before = not_before.into();
@@ -220,7 +220,7 @@ impl CertificateSpec {
         self
     }
 
-    /// Of a CA: how many CAs may stand between it and a leaf.
+    /// Sets how many CAs may be between this CA and a leaf.
     #[must_use]
     pub fn path_length(mut self, length: u8) -> Self {
         self.params.is_ca = IsCa::Ca(BasicConstraints::Constrained(length));
@@ -241,14 +241,14 @@ impl CertificateSpec {
         self
     }
 
-    /// Of a CA: drops cRLSign from the key usage.
+    /// Drops cRLSign from the key usage of a CA.
     #[must_use]
     pub fn without_crl_sign(mut self) -> Self {
         self.params.key_usages.retain(|usage| *usage != KeyUsagePurpose::CrlSign);
         self
     }
 
-    /// Sets the serial number, a positive number in octets; it follows from the key otherwise.
+    /// Sets the serial number, a positive number in octets; by default it is derived from the key.
     #[must_use]
     pub fn serial_number(mut self, octets: &[u8]) -> Self {
         self.params.serial_number = Some(SerialNumber::from_slice(octets));
@@ -267,7 +267,8 @@ impl CertificateSpec {
     fn params(&self) -> Result<CertificateParams, rcgen::Error> {
         let mut params = self.params.clone();
         for (index, (string_type, name)) in self.common_names.iter().enumerate() {
-            // rcgen keeps one attribute of a type; the same object identifier written out is another one to it.
+            // rcgen keeps one attribute of each type. It takes an object identifier written out as another
+            // type.
             let attribute =
                 if index == 0 { DnType::CommonName } else { DnType::CustomDnType(vec![2, 5, 4, 3]) };
             params.distinguished_name.push(attribute, string_type.value(name)?);
@@ -286,7 +287,7 @@ impl CertificateSpec {
 #[derive(Debug)]
 pub struct TestCa {
     issuer: Issuer<'static, KeyPair>,
-    /// This CA's certificate, and those of the intermediates above it; the root is not sent.
+    /// This CA's certificate, and those of the intermediates above it. Peers do not send the root.
     path: Vec<CertificateDer<'static>>,
     root: CertificateDer<'static>,
 }
@@ -315,7 +316,7 @@ impl TestCa {
         Ok(Self { issuer: Issuer::new(params, key), path, root: self.root.clone() })
     }
 
-    /// Issues a leaf; its chain has all intermediates, but not the root.
+    /// Issues a leaf. Its chain has all intermediates, but not the root.
     ///
     /// # Errors
     ///
@@ -329,7 +330,7 @@ impl TestCa {
         Ok(TestLeaf { chain, key, serial })
     }
 
-    /// Makes a list of the leaves of this CA that are revoked, to be replaced at `next_update`.
+    /// Makes a list of revoked leaves of this CA. Its nextUpdate is `next_update`.
     ///
     /// # Errors
     ///
@@ -376,7 +377,7 @@ impl TestCa {
     ///
     /// # Errors
     ///
-    /// [`PkiError::Material`] if the root was made to be unusable.
+    /// [`PkiError::Material`] if the root is unusable on purpose.
     pub fn trust_bundle(&self) -> Result<TrustBundle, PkiError> {
         Ok(TrustBundle::from_der([self.root.clone()])?)
     }
@@ -418,22 +419,22 @@ impl TestLeaf {
         PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
     }
 
-    /// The private key as PEM; else as [`key`](Self::key).
+    /// The private key as PEM, in the same form as [`key`](Self::key).
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }
 
-    /// Chain and key as an acceptor or a connector takes them.
+    /// Chain and key for an acceptor or a connector.
     ///
     /// # Errors
     ///
-    /// [`PkiError::Material`] if the leaf was made to be unusable.
+    /// [`PkiError::Material`] if the leaf is unusable on purpose.
     pub fn credentials(&self, provider: &CryptoProvider) -> Result<Credentials, PkiError> {
         Ok(Credentials::from_der(self.chain.clone(), self.key(), provider)?)
     }
 }
 
-/// Different for each key, positive, and at most 20 octets long, as RFC 5280 section 4.1.2.2 wants.
+/// Different for each key, positive, and at most 20 octets long, as RFC 5280 section 4.1.2.2 requires.
 fn serial_number(params: &CertificateParams, key: &KeyPair) -> SerialNumber {
     let identifier = params.key_identifier(key);
     let octets: Vec<u8> = std::iter::once(1).chain(identifier.into_iter().take(15)).collect();

@@ -1,4 +1,4 @@
-//! A throw-away PKI, and ready pairs of acceptor and connector, for tests (feature `testing`).
+//! A throw-away PKI, and acceptors and connectors that match, for tests (feature `testing`).
 //!
 //! ```
 //! use typha_tls::testing::{TestPki, handshake};
@@ -13,7 +13,7 @@
 //! # }
 //! ```
 //!
-//! A peer to be refused is made with a PKI of one's own:
+//! To make a peer that is refused, use your own leaf:
 //!
 //! ```
 //! use typha_tls::RequiredIdentity;
@@ -23,7 +23,7 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let pki = TestPki::new()?;
 //! let mallory = pki.ca.issue(CertificateSpec::leaf("mallory").purpose(Purpose::ClientAuth))?;
-//! // The CA that it trusts, its own leaf, what it requires of the other end.
+//! // The CA that it trusts, its own leaf, and the identity that it requires of the other end.
 //! let felix = connector(&pki.ca, &mallory, RequiredIdentity::common_name("typha-server")?)?;
 //! let (typha, felix) = handshake(&pki.acceptor()?, &felix).await;
 //! assert_eq!(typha.unwrap_err().label(), "identity_mismatch");
@@ -34,7 +34,7 @@
 //!
 //! # Security
 //!
-//! Made for tests: the keys are in memory and handed out freely.
+//! For tests only: the keys are in memory and can be read freely.
 
 mod certificates;
 mod clock;
@@ -62,7 +62,7 @@ pub const FELIX_SPIFFE_ID: &str = "spiffe://cluster.local/ns/calico-system/sa/ca
 /// The SPIFFE ID of [`TestPki::typha`].
 pub const TYPHA_SPIFFE_ID: &str = "spiffe://cluster.local/ns/calico-system/sa/calico-typha";
 
-/// One CA, and a leaf with Common Name and SPIFFE ID for each end.
+/// A CA, and a leaf with Common Name and SPIFFE ID for each end.
 #[derive(Debug)]
 pub struct TestPki {
     /// The CA of both leaves.
@@ -137,7 +137,7 @@ fn config(peer_ca: &TestCa, leaf: &TestLeaf, required: RequiredIdentity) -> Resu
     Ok(TlsConfig::new(material(peer_ca, leaf, policy.provider())?, required, policy))
 }
 
-/// What an end that trusts `peer_ca` and presents `leaf` is built of.
+/// The material of an end that trusts `peer_ca` and presents `leaf`.
 ///
 /// # Errors
 ///
@@ -146,10 +146,10 @@ pub fn material(peer_ca: &TestCa, leaf: &TestLeaf, provider: &CryptoProvider) ->
     Ok(Material::new(peer_ca.trust_bundle()?, leaf.credentials(provider)?))
 }
 
-/// What one end of [`handshake`] sees.
+/// The result of [`handshake`] for one end.
 pub type HandshakeResult = Result<AuthenticatedStream<DuplexStream>, HandshakeError>;
 
-/// Performs a handshake in memory, and returns what Typha's end and Felix's end see.
+/// Performs a handshake in memory. Returns the results of Typha's end and Felix's end.
 pub async fn handshake(
     acceptor: &TyphaAcceptor,
     connector: &FelixConnector,

@@ -137,7 +137,7 @@ fn blocks_that_do_not_belong_into_a_certificate_file() {
             assert_eq!(
                 problem,
                 format!(
-                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) may stand here"
+                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) are allowed here"
                 )
             );
         }
@@ -146,7 +146,8 @@ fn blocks_that_do_not_belong_into_a_certificate_file() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{}: found a PEM block \"PRIVATE KEY\", but only CERTIFICATE blocks (the chain, leaf first) may stand here",
+            "{}: found a PEM block \"PRIVATE KEY\", but only CERTIFICATE blocks (the chain, leaf first) are allowed \
+             here",
             dir.text("cert.pem")
         )
     );

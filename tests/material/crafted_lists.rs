@@ -91,11 +91,11 @@ fn forms_that_are_not_supported() {
         ),
         (
             Crafted { next_update: Vec::new(), ..Crafted::new() },
-            "it does not say when the next one is due (nextUpdate)",
+            "it does not say when it must be replaced (nextUpdate)",
         ),
         (
             Crafted { extensions: more(&[0x55, 0x1d, 27], true, &[2, 1, 1]), ..Crafted::new() },
-            "it has only what changed since another one (delta list), which is not supported; take the whole one",
+            "it has only the changes since another list (delta list), which is not supported; use the complete list",
         ),
         (
             Crafted { entries: sequence(&[&entry]), ..Crafted::new() },

@@ -91,7 +91,7 @@ fn a_key_file_without_exactly_one_usable_key() {
         let error = load(&text);
         assert_eq!(
             error.to_string(),
-            format!("{file}: found a PEM block \"CERTIFICATE\", but only one private key may stand here")
+            format!("{file}: found a PEM block \"CERTIFICATE\", but only one private key is allowed here")
         );
         assert!(matches!(error, MaterialError::UnexpectedBlock { .. }), "{error:?}");
     }

@@ -123,7 +123,7 @@ fn damaged_lists() {
     assert_eq!(
         error.to_string(),
         "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE \
-         blocks (intermediate CAs that signed them) may stand here"
+         blocks (intermediate CAs that signed them) are allowed here"
     );
     let text = format!("{first}{}", a.root_pem());
     for length in 0..text.trim_end().len() {
@@ -328,8 +328,8 @@ fn warnings_about_lists() {
         warnings(&lists, begin - second),
         [(
             "revocation_list_not_yet_valid",
-            "the revocation list of CN=\"a\" is of 2025-01-01T00:00:00Z, which is in the future: it is used all the \
-             same; check the clock"
+            "the revocation list of CN=\"a\" is of 2025-01-01T00:00:00Z, which is in the future: it is used \
+             nevertheless; check the clock"
                 .to_owned()
         )]
     );
@@ -340,7 +340,10 @@ fn warnings_about_lists() {
         );
         [("revocation_list_expired", text)]
     };
-    assert_eq!(warnings(&lists, end), expired("it is still used, but does not know who was revoked since"));
+    assert_eq!(
+        warnings(&lists, end),
+        expired("it is still used, but lacks certificates that were revoked since")
+    );
     let strict = lists.with_policy(RevocationPolicy::strict());
     assert_eq!(warnings(&strict, end), expired("every peer with a certificate of that CA will be refused"));
 
@@ -350,8 +353,8 @@ fn warnings_about_lists() {
         warnings(&none.with_policy(RevocationPolicy::strict()), begin),
         [(
             "no_revocation_list",
-            "there is no revocation list, but whoever has none for its issuer is to be refused: every peer will be; \
-             add the lists of the CAs"
+            "there is no revocation list, but the policy refuses peers whose issuer has none: every peer will be \
+             refused; add the lists of the CAs"
                 .to_owned()
         )]
     );

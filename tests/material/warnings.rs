@@ -85,8 +85,8 @@ fn warnings_about_entries_of_the_bundle() {
     let texts = |now| bundle.warnings(unix_time(now)).iter().map(ToString::to_string).collect::<Vec<_>>();
     let not_a_ca = |name: &str, why: &str| {
         format!(
-            "CN=\"{name}\" in the CA bundle is no CA ({why}): it issues nothing, and counts only as itself; put the CA \
-             that issued it there"
+            "CN=\"{name}\" in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
+             certificate; put the CA that issued it into the bundle"
         )
     };
     let no_cas = [

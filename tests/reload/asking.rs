@@ -39,9 +39,9 @@ async fn asking_does_not_wait_for_anything_to_settle() {
         rig.log.take(),
         [
             "INFO configuration replaced generation=2 source=the test changes=CA added: CN=\"b\"",
-            "WARN what is new can not be used; the configuration in force stays source=the test reason=source \
-             detail=bad generation=2",
-            "INFO what is there is what is in force, again source=the test",
+            "WARN the new configuration can not be used; the configuration in force stays source=the test \
+             reason=source detail=bad generation=2",
+            "INFO the source matches the active configuration again source=the test",
         ]
     );
 }

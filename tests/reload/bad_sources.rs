@@ -9,7 +9,7 @@ use crate::rig::*;
 
 fn warning(reason: &str, detail: &str) -> String {
     format!(
-        "WARN what is new can not be used; the configuration in force stays source=the test reason={reason} \
+        "WARN the new configuration can not be used; the configuration in force stays source=the test reason={reason} \
          detail={detail} generation=1"
     )
 }
@@ -30,7 +30,7 @@ async fn each_change_for_the_worse_is_told_once() {
         assert_eq!((rig.state().failures, rig.last_error().as_deref()), (failures, detail));
         let told = match detail {
             Some(detail) => warning("source", detail),
-            None => "INFO what is there is what is in force, again source=the test".to_owned(),
+            None => "INFO the source matches the active configuration again source=the test".to_owned(),
         };
         assert_eq!(rig.log.take(), [told]);
     }

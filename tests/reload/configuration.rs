@@ -70,7 +70,7 @@ async fn what_typhas_configuration_says() {
     assert_eq!(
         failed.last_error.unwrap().to_string(),
         "TLS is no longer configured: none of CAFile and the other TLS parameters is set any more; set them again, or \
-         restart if that is meant"
+         restart if that is intended"
     );
     for (text, begin) in [
         ("CAFile = /nowhere\n", "if any Felix-Typha TLS config parameters are specified, they _all_ must be"),

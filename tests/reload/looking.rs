@@ -73,14 +73,14 @@ async fn what_changes_at_each_look_is_never_used() {
     assert_eq!(rig.counts(), [1, 9, 0, 0]);
     seconds(0.6).await;
     assert_eq!(rig.counts(), [1, 10, 0, 1]);
-    let text = "what is there was different at each of 10 looks; write files anew and rename them, rather than in \
-                place";
+    let text =
+        "the source gave something different at each of 10 loads; write new files and rename them into place";
     assert_eq!(rig.last_error().as_deref(), Some(text));
     // From then on at the polling interval, and in silence.
     seconds(300.0).await;
     assert_eq!(rig.counts(), [1, 20, 0, 1]);
     let warning = format!(
-        "WARN what is new can not be used; the configuration in force stays source=the test reason=unsettled \
+        "WARN the new configuration can not be used; the configuration in force stays source=the test reason=unsettled \
          detail={text} generation=1"
     );
     assert_eq!(rig.log.take(), [warning]);

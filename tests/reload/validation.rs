@@ -99,9 +99,9 @@ async fn an_expired_leaf_does_not_keep_a_ca_in_force() {
 async fn a_ca_that_goes_before_our_leaf_does_is_told() {
     let pki = Pki::new();
     let rig = Rig::start(pki.second(), Source::at_once(Act::Give(pki.config(&[&pki.b], &pki.leaf)))).await;
-    let hint = "WARN the CA file no longer holds CN=\"a\", which our own certificate was issued by: peers with the \
-                same CA file will refuse us; issue our certificate by a CA that is left, or put that one back until \
-                then generation=2";
+    let hint = "WARN the CA file no longer holds CN=\"a\", the issuer of our own certificate: peers with the same CA \
+                file will refuse us; have a remaining CA issue our certificate, or put that CA back until then \
+                generation=2";
     assert_eq!(
         rig.log.take(),
         ["INFO configuration replaced generation=2 source=the test changes=CA removed: CN=\"a\"", hint]

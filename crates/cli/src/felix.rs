@@ -18,24 +18,25 @@ use crate::following::{FollowOptions, Follower};
 use crate::options::{self, FelixOptions, RevocationOptions};
 use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 
-/// Connects to a Typha: stdin goes to it, what it sends goes to stdout
+/// Connects to a Typha: sends stdin to it and writes what it receives to stdout
 ///
-/// Of several Typhas, those of our own node come first and the others in random order, each once, until one accepts us.
+/// Of several Typhas, those of our own node come first, then the others in random order, each once, until one accepts
+/// us.
 ///
-/// One JSON line on stderr says how it went, with every attempt that failed. Exit code: 0 accepted and closed cleanly,
+/// One JSON line on stderr gives the outcome, with every attempt that failed. Exit code: 0 accepted and closed cleanly,
 /// 2 bad usage or configuration, 3 Typha refused us, 4 we refused Typha, 5 unreachable, timed out or broken off. After
-/// several attempts, the last refusal counts, by whichever end. A Typha that sends nothing for 30 s (TyphaReadTimeout)
-/// is given up.
+/// several attempts, the last refusal by either end counts. If Typha sends nothing for 30 s (TyphaReadTimeout), the
+/// connection fails.
 ///
-/// Certificates, CAs and the configuration file are followed, for the tries that are left: lines
-/// {"event":"reloaded",...} and {"event":"reload_failed",...} on stderr say what came of it. SIGHUP makes it look at
-/// once, and prints one in any case.
+/// Certificates, CAs and the configuration file are reloaded for the remaining attempts. Lines {"event":"reloaded",...}
+/// and {"event":"reload_failed",...} on stderr report the result. SIGHUP reloads at once, and always prints one of
+/// them.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A Typha to connect to, by all of its addresses; may be given several times [default: TyphaAddr]
+    /// A Typha to connect to, at all of its addresses; may be given several times [default: TyphaAddr]
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address, conflicts_with = "kubernetes_service")]
     connect: Vec<String>,
-    /// A name whose addresses are those of the Typhas, such as that of a headless service
+    /// A name that resolves to the addresses of all Typhas, such as that of a headless service
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     #[arg(conflicts_with_all = ["connect", "kubernetes_service"])]
     dns: Option<String>,
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
     /// Our Kubernetes node, whose Typhas are tried first [default: FelixHostname, or the host name]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     node_name: Option<String>,
-    /// Try this often, with a back-off once each Typha was tried [default: each Typha once]
+    /// Try this often, with a back-off after all Typhas were tried [default: each Typha once]
     #[arg(long, value_name = "N")]
     tries: Option<NonZeroUsize>,
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     };
     tokio::select! {
         code = connect_and_talk(&dialer, &wanted) => code,
-        () = follower.tell(|line| output::print_outcome(&line)) => FAILED,
+        () = follower.print_changes(|line| output::print_outcome(&line)) => FAILED,
     }
 }
 
@@ -96,7 +97,7 @@ async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
     }
 }
 
-/// The dialer, what it connects to in words, and the configuration of both.
+/// The dialer, its targets as text, and the configuration of both.
 fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), Box<dyn Error>> {
     let sources = arguments.tls.sources();
     let mut config = FelixConfig::load(&match &arguments.node_name {
@@ -121,31 +122,31 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
         };
         (dialer, config.typha_addr.clone().or(service).unwrap_or_default())
     } else {
-        // Names know no nodes: ours does not matter.
+        // A name gives no nodes, so our own node does not matter.
         (FelixDialer::new(config.connector()?, DnsEndpoints::several(&names)?), names.join(", "))
     };
     let mut limits = DialerLimits::default();
     match arguments.tries {
         Some(tries) => limits.max_tries = Some(tries.get()),
-        // An operator is told at once; no deployment has more Typhas than that.
+        // One round, so that the operator has the result soon. No deployment has more Typhas than that.
         None => (limits.max_rounds, limits.max_tries) = (Some(1), Some(usize::MAX)),
     }
-    // What is followed is reported, from before the first connect on.
+    // Reloads are reported from before the first connect on.
     Ok((dialer.with_limits(limits).without_reload(), wanted, config))
 }
 
-/// The outcome line and the exit code when no Typha could be connected to.
+/// The outcome line and the exit code if no connection was made.
 fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
     let attempts = error.attempts();
     let is_refusal = |attempt: &&FailedAttempt| exit_code(&attempt.error) != FAILED;
-    // A Typha that can not be reached says less than one that could be.
+    // The error of a Typha that was reached says more than that of one that was not.
     let decisive = attempts.iter().rfind(is_refusal).or(attempts.last());
     let (line, code) = match decisive {
         Some(attempt) => (attempt_line(attempt), exit_code(&attempt.error)),
         None => (json!({ "peer": wanted, "reason": "io" }), FAILED),
     };
     let line = output::merge(json!({ "event": "refused" }), line);
-    // One attempt says it all; of several, the whole story.
+    // One attempt needs one line; several attempts are all listed.
     let line = match (attempts, error.is_own_fault()) {
         ([_], false) => line,
         _ => output::merge(line, json!({ "detail": WithCauses(error).to_string() })),

@@ -1,4 +1,4 @@
-//! Follows the files and parameters, and prints what comes of it.
+//! Follows the files and parameters, and prints the results.
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::options;
 /// How files and parameters are followed.
 #[derive(Args)]
 pub(crate) struct FollowOptions {
-    /// Look this often whether the files or the configuration file changed, in seconds; 0: only on SIGHUP, which makes
-    /// it look at once
+    /// Check this often whether the files or the configuration file changed, in seconds; 0: only on SIGHUP, which
+    /// checks at once
     #[arg(long, value_name = "SECS", value_parser = options::seconds, default_value = "30")]
     reload_interval: Duration,
 }
@@ -29,32 +29,32 @@ impl FollowOptions {
     }
 }
 
-/// Follows, and tells.
+/// Follows a reloader and prints its changes.
 pub(crate) struct Follower {
     reloader: Reloader,
     state: watch::Receiver<ReloadState>,
     hangup: Hangup,
-    /// What was told last.
+    /// The state that was printed last.
     generation: u64,
     failures: u64,
     failing: bool,
 }
 
 impl Follower {
-    /// Of a reloader that was just started.
+    /// Makes one for a reloader that was just started.
     pub(crate) fn new(reloader: Reloader) -> io::Result<Self> {
         let (hangup, state) = (Hangup::new()?, reloader.state());
         let generation = state.borrow().generation;
         Ok(Self { state, reloader, hangup, generation, failures: 0, failing: false })
     }
 
-    /// Prints a line for each change, and for each SIGHUP. Never ends.
-    pub(crate) async fn tell(mut self, print: impl Fn(Value)) {
+    /// Prints a line for each change and for each SIGHUP. Never ends.
+    pub(crate) async fn print_changes(mut self, print: impl Fn(Value)) {
         loop {
             tokio::select! {
                 () = self.hangup.recv() => {
                     let outcome = self.reloader.reload_now().await;
-                    let [replaced, failed] = self.tell_news(&print);
+                    let [replaced, failed] = self.print_news(&print);
                     match outcome {
                         Ok(_) if !replaced => print(reloaded(self.generation, false)),
                         Err(error) if !failed => print(reload_failed(self.generation, &error)),
@@ -64,8 +64,8 @@ impl Follower {
                 changed = self.state.changed() => match changed {
                     Ok(()) => {
                         let was_failing = self.failing;
-                        let [replaced, failed] = self.tell_news(&print);
-                        // What is there is what is in force, again.
+                        let [replaced, failed] = self.print_news(&print);
+                        // The source matches the active configuration again.
                         if was_failing && !self.failing && !replaced && !failed {
                             print(reloaded(self.generation, false));
                         }
@@ -76,8 +76,8 @@ impl Follower {
         }
     }
 
-    /// Whether it told of a new generation, and of a failure.
-    fn tell_news(&mut self, print: &impl Fn(Value)) -> [bool; 2] {
+    /// Prints what has changed. Returns whether there was a new generation, and whether there was a failure.
+    fn print_news(&mut self, print: &impl Fn(Value)) -> [bool; 2] {
         let state = self.state.borrow_and_update().clone();
         let replaced = std::mem::replace(&mut self.generation, state.generation) != state.generation;
         if replaced {
@@ -106,7 +106,7 @@ fn reload_failed(generation: u64, error: &Arc<ReloadError>) -> Value {
     })
 }
 
-/// SIGHUP, which does not end the process from then on. Elsewhere it never comes.
+/// SIGHUP, which no longer ends the process. On other systems it never comes.
 struct Hangup {
     #[cfg(unix)]
     signal: tokio::signal::unix::Signal,

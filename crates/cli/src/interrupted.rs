@@ -1,9 +1,9 @@
-//! That the process is asked to end.
+//! Waits for a signal to end.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Waits until the process is asked to end: SIGINT, SIGTERM or SIGHUP. From the call on, none of them ends the process
-/// by itself, whether or not the future is polled yet.
+/// Waits until a signal asks the process to end: SIGINT, SIGTERM or SIGHUP. From the call on, none of them ends the
+/// process by itself, even before the future is polled.
 pub(crate) fn interrupted() -> impl Future<Output = ()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
     let signals = kinds.map(signal);

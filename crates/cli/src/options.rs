@@ -8,7 +8,7 @@ use clap::builder::NonEmptyStringValueParser;
 use typha_tls::config::Sources;
 use typha_tls::material::{RevocationPolicy, TlsFiles};
 
-/// The TLS parameters of Typha. They win over the environment (TYPHA_...) and the file.
+/// The TLS parameters of Typha. They take precedence over the environment (TYPHA_...) and the file.
 #[derive(Args)]
 pub(crate) struct TyphaOptions {
     /// INI file with Calico's parameters [default: /etc/calico/typha.cfg if it exists]
@@ -47,7 +47,7 @@ impl TyphaOptions {
     }
 }
 
-/// The TLS parameters of Felix. They win over the environment (FELIX_...) and the file.
+/// The TLS parameters of Felix. They take precedence over the environment (FELIX_...) and the file.
 #[derive(Args)]
 pub(crate) struct FelixOptions {
     /// INI file with Calico's parameters [default: /etc/calico/felix.cfg if it exists]
@@ -86,16 +86,16 @@ impl FelixOptions {
     }
 }
 
-/// Which revocation lists are asked about the other end, and how. Calico has no parameters for them.
+/// The revocation lists for the other end, and their policy. Calico has no parameters for them.
 #[derive(Args)]
 pub(crate) struct RevocationOptions {
     /// Revocation lists of CAs of the other end, PEM or DER; may be given several times
     #[arg(long = "crl-file", value_name = "FILE")]
     crl_files: Vec<PathBuf>,
-    /// Also refuse whom no current list covers: one of each issuer in the chain is needed, and none past its nextUpdate
+    /// Also refuse peers without a current list: each issuer in the chain needs a list that is not past its nextUpdate
     #[arg(long, requires = "crl_files")]
     crl_strict: bool,
-    /// Look the leaf up alone, and not the intermediates
+    /// Look up only the leaf, not the intermediates
     #[arg(long, requires = "crl_files")]
     crl_leaf_only: bool,
 }
@@ -139,10 +139,10 @@ pub(crate) fn address(text: &str) -> Result<String, String> {
     }
 }
 
-/// More than thirty years can not be told from for ever.
+/// The longest time in seconds, more than thirty years.
 const MOST_SECONDS: f64 = 1e9;
 
-/// Checks that a number of seconds can be waited for.
+/// Parses a number of seconds up to the limit.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 =
         text.parse().map_err(|_| "it is no number of seconds, such as 10 or 0.5".to_owned())?;
@@ -152,7 +152,7 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// As [`seconds`], and more than none.
+/// As [`seconds`], but 0 is an error.
 pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
         Duration::ZERO => Err("it must be more than 0".to_owned()),
@@ -160,7 +160,7 @@ pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Takes NAMESPACE/NAME apart.
+/// Splits NAMESPACE/NAME.
 pub(crate) fn service(text: &str) -> Result<(String, String), String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {

@@ -1,4 +1,4 @@
-//! What the commands print, and their exit codes.
+//! The output of the commands, and their exit codes.
 
 use std::error::Error;
 use std::io::Write;
@@ -11,11 +11,11 @@ use typha_tls::lifetime::LostTrust;
 use typha_tls::verifier::VerifiedChain;
 use typha_tls::{Connection, HandshakeError};
 
-/// Done.
+/// Success.
 pub(crate) const SUCCESS: u8 = 0;
-/// The command found what it looks for: a peer to refuse, a configuration to mend.
+/// The command found a problem: a peer to refuse, or a configuration to fix.
 pub(crate) const FOUND: u8 = 1;
-/// The command line, the configuration or a file it names can not be used.
+/// The command line, the configuration or one of its files can not be used.
 pub(crate) const UNUSABLE: u8 = 2;
 /// The other end refused us.
 pub(crate) const REFUSED_BY_PEER: u8 = 3;
@@ -34,7 +34,7 @@ pub(crate) fn print_text(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints a text of which nothing may get lost. That nobody reads it to its end is no error.
+/// Prints a complete text. If the reader closes stdout early, that is no error.
 pub(crate) fn print_whole(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -49,16 +49,16 @@ pub(crate) fn print_outcome(line: &Value) {
 }
 
 fn write_line(mut to: impl Write, line: &Value) {
-    // Nobody is left to be told if this fails.
+    // If stderr fails, there is no place left to report it.
     let _ = writeln!(to, "{line}").and_then(|()| to.flush());
 }
 
-/// Says on stderr, to a person, why the command can not do its work.
+/// Prints on stderr, for people, why the command failed.
 pub(crate) fn complain(error: &dyn Error) {
     let _ = writeln!(std::io::stderr(), "typha-tls: {}", WithCauses(error));
 }
 
-/// Who the peer is: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.
+/// The identity of the peer: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.
 pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     let identity = peer.identity();
     json!({
@@ -71,7 +71,7 @@ pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     })
 }
 
-/// An accepted connection.
+/// The line of an accepted connection.
 pub(crate) fn accepted(connection: &Connection) -> Value {
     let tls = connection.tls();
     merge(
@@ -83,7 +83,7 @@ pub(crate) fn accepted(connection: &Connection) -> Value {
     )
 }
 
-/// A connection whose peer is trusted no longer.
+/// The line of a connection whose peer is no longer trusted.
 pub(crate) fn lost_trust(lost: &LostTrust) -> Value {
     merge(
         json!({ "event": "lost_trust", "peer": lost.peer_address.to_string() }),
@@ -99,14 +99,14 @@ pub(crate) fn lost_trust(lost: &LostTrust) -> Value {
     )
 }
 
-/// A connection that did not come about.
+/// The line of a connection that failed.
 pub(crate) fn refused(address: &str, error: &HandshakeError) -> Value {
     merge(json!({ "event": "refused" }), refusal(address, error))
 }
 
-/// Who did not connect to whom, and why: a part of a line.
+/// The part of a line with the peer and the reason of a failure.
 pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
-    // The lines know no finer reasons; the detail does.
+    // The lines have only these reasons; the detail says more.
     let reason = match error {
         HandshakeError::Closed { .. } | HandshakeError::Tls(_) => "io",
         error => error.label(),
@@ -122,7 +122,7 @@ pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
     }
 }
 
-/// One object of the members of both.
+/// Merges two objects into one.
 pub(crate) fn merge(mut first: Value, second: Value) -> Value {
     if let (Value::Object(members), Value::Object(more)) = (&mut first, second) {
         members.extend(more);
@@ -130,13 +130,13 @@ pub(crate) fn merge(mut first: Value, second: Value) -> Value {
     first
 }
 
-/// Prints lines from a thread of its own: a reader of stdout that does not read must not hold up the connections.
+/// Prints lines from its own thread, so that a slow reader of stdout does not delay connections.
 pub(crate) struct Printer {
     lines: mpsc::Sender<Value>,
     done: tokio::task::JoinHandle<()>,
 }
 
-/// Lines that may wait for a slow reader; more make their connections wait.
+/// The most lines that wait for a slow reader; beyond it, their connections wait.
 const WAITING_LINES: usize = 1024;
 
 impl Printer {
@@ -154,7 +154,7 @@ impl Printer {
         self.lines.clone()
     }
 
-    /// Waits until everything is printed, unless nobody reads it. All other senders must be gone.
+    /// Waits until all lines are printed or the reader is gone. All other senders must be dropped.
     pub(crate) async fn finish(self, at_most: Duration) {
         drop(self.lines);
         let _ = tokio::time::timeout(at_most, self.done).await;

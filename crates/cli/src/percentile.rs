@@ -1,6 +1,6 @@
 //! Percentiles of all values, not of a sample.
 
-/// The smallest value that `percent` of all do not exceed.
+/// The smallest value that at least `percent` % of all values do not exceed.
 pub(crate) fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()

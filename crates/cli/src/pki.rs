@@ -1,4 +1,4 @@
-//! `typha-tls pki`: a CA and the two leaf pairs of the how-to.
+//! `typha-tls pki`: makes a CA and the two leaves of the how-to.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -16,11 +16,11 @@ use crate::output::{self, SUCCESS, UNUSABLE};
 
 /// Makes a CA and a certificate for each end, ready to use
 ///
-/// Writes PEM files and an INI file for each daemon into DIR, and prints what to set. Existing files are never
-/// overwritten. Exit code: 0 done, 2 the directory can not be used.
+/// Writes PEM files and an INI file for each daemon into DIR, and prints the parameters to set. Existing files are
+/// never overwritten. Exit code: 0 done, 2 the directory can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The directory, made if it does not exist
+    /// The directory, created if it does not exist
     dir: PathBuf,
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
 
 fn make(dir: &Path) -> Result<(), Box<dyn Error>> {
     let dir = std::path::absolute(dir)?;
-    // In the INI files these would end the value, or begin a comment.
+    // In INI files these characters would end the value or begin a comment.
     let breaks_ini = |c: char| c.is_control() || "\"'`#;".contains(c);
     if dir.to_str().is_none_or(|path| path.contains(breaks_ini)) {
         return Err(format!(
@@ -48,7 +48,7 @@ fn make(dir: &Path) -> Result<(), Box<dyn Error>> {
         .into());
     }
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-    // Clocks of a cluster differ; a certificate from before the last hour is valid on all of them.
+    // Clocks of a cluster differ; a certificate that has been valid for an hour is valid on all of them.
     let from = SystemTime::now() - DAY / 24;
     let ca = TestCa::new(CertificateSpec::ca("calico-typha-ca").valid(from, from + 3650 * DAY))?;
     let leaf = |common_name: &str, spiffe_id: &str, purpose| {
@@ -104,7 +104,7 @@ fn ini(parameters: &[(&str, String)]) -> String {
     std::iter::once("[global]\n".to_owned()).chain(lines).collect()
 }
 
-/// The lines to set: in the environment, or by the file.
+/// Prints the settings of a daemon: its file, or its environment.
 fn print_settings(daemon: &str, prefix: &str, file: &str, parameters: &[(&str, String)]) {
     let environment: Vec<_> =
         parameters.iter().map(|(name, value)| format!("{prefix}{}={value}", name.to_uppercase())).collect();

@@ -1,4 +1,4 @@
-//! `typha-tls typha`: Typha's end, which echoes what it receives.
+//! `typha-tls typha`: Typha's end, which echoes the data that it receives.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -24,13 +24,13 @@ use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 ///
 /// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM
 /// and SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A
-/// second signal ends it at once. Certificates, CAs and the configuration file are followed: {"event":"reloaded",...}
-/// is printed when others are in force, {"event":"reload_failed",...} when what is new can not be used, and either one
-/// on SIGHUP, which makes it look at once. Exit code: 0 ended by a signal, 2 bad usage or configuration, 5 the address
-/// can not be used.
+/// second signal ends it at once. Certificates, CAs and the configuration file are reloaded when they change:
+/// {"event":"reloaded",...} is printed when a new configuration is in force, {"event":"reload_failed",...} when it can
+/// not be used. SIGHUP reloads at once and always prints one of them. Exit code: 0 ended by a signal, 2 bad usage or
+/// configuration, 5 the address can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Where to listen; port 0 takes a free one [default: ServerHost and ServerPort]
+    /// The address to listen on; port 0 takes a free one [default: ServerHost and ServerPort]
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     listen: Option<String>,
     #[command(flatten)]
@@ -46,22 +46,22 @@ pub(crate) struct Arguments {
     revocation: RevocationOptions,
 }
 
-/// How much Typha takes on.
+/// The limits of Typha.
 #[derive(Args)]
 struct LimitOptions {
-    /// Connections in service, at most [default: MaxConnectionsUpperLimit]
+    /// Most connections in service [default: MaxConnectionsUpperLimit]
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroUsize>,
-    /// Handshakes under way, at most [default: 256]
+    /// Most handshakes in progress [default: 256]
     #[arg(long, value_name = "N")]
     max_handshakes: Option<NonZeroUsize>,
-    /// Of them, from one address [default: 64]
+    /// Most handshakes in progress from one address [default: 64]
     #[arg(long, value_name = "N")]
     max_handshakes_per_address: Option<NonZeroUsize>,
-    /// Connections that wait for their handshake, at most [default: 4096]
+    /// Most connections that wait for their handshake [default: 4096]
     #[arg(long, value_name = "N")]
     max_queue: Option<NonZeroUsize>,
-    /// Of them, from one address [default: 1024]
+    /// Most connections from one address that wait for their handshake [default: 1024]
     #[arg(long, value_name = "N")]
     max_queue_per_address: Option<NonZeroUsize>,
     /// Time for the graceful shutdown, in seconds [default: ShutdownTimeoutSecs]
@@ -84,7 +84,7 @@ impl LimitOptions {
     }
 }
 
-/// How long printing the last lines may take.
+/// The bound on printing the last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
@@ -123,10 +123,10 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
 }
 
 async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
-    // As Go's runtime does: a soft limit of 1024 is for programs that know no better.
+    // Go's runtime raises the soft limit, too: 1024 only serves old programs.
     #[cfg(target_os = "linux")]
     if let Err(error) = crate::descriptors::raise_limit() {
-        tracing::warn!(%error, "going on with the limit that there is");
+        tracing::warn!(%error, "keeping the current limit");
     }
     let mut signals = Signals::new()?;
     let printer = Printer::start();
@@ -142,14 +142,14 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         None => builder.bind(config.listen_address()).await,
     }?;
     let handle = listener.handle();
-    let reloader = listener.reloader().ok_or_else(|| io::Error::other("nothing is followed"))?;
+    let reloader = listener.reloader().ok_or_else(|| io::Error::other("the listener follows no files"))?;
     let follower = Follower::new(reloader.clone())?;
     lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
     let report = {
         let serving = accept_all(&mut listener, &lines);
-        // Goes on during the shutdown, and never ends.
+        // This continues during the shutdown and never ends.
         let reporting = report(&handle, &lines, arguments.stats_interval);
-        let following = follower.tell(|line| lines.try_send(line));
+        let following = follower.print_changes(|line| lines.try_send(line));
         let until_signals = async {
             signals.recv().await;
             tokio::select! {
@@ -235,7 +235,7 @@ async fn serve_felix(mut connection: Connection, lines: Lines) {
     }
 }
 
-/// Where the lines go.
+/// The output of the lines.
 #[derive(Clone)]
 struct Lines {
     sender: mpsc::Sender<Value>,
@@ -243,12 +243,12 @@ struct Lines {
 }
 
 impl Lines {
-    /// Waits for a reader that is slow.
+    /// Sends a line. Waits for a slow reader.
     async fn send(&self, line: Value) {
         let _ = self.sender.send(line).await;
     }
 
-    /// For those who must not wait: with a reader that is too slow the line is lost, and counted.
+    /// Sends a line without waiting. If the reader is too slow, the line is lost and counted.
     fn try_send(&self, line: Value) {
         if self.sender.try_send(line).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -258,7 +258,7 @@ impl Lines {
 
 async fn echo(stream: &mut Connection) -> io::Result<()> {
     loop {
-        // Without a buffer of our own: most of the time nothing comes.
+        // There is no buffer of our own, because most connections are idle.
         let data = stream.fill_buf().await?.to_vec();
         if data.is_empty() {
             return stream.shutdown().await;
@@ -269,7 +269,7 @@ async fn echo(stream: &mut Connection) -> io::Result<()> {
     }
 }
 
-/// SIGTERM and SIGINT; Ctrl-C elsewhere.
+/// SIGTERM and SIGINT; Ctrl-C on other systems.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,

@@ -22,14 +22,14 @@ use typha_tls::{HandshakeError, Role};
 use crate::options::RevocationOptions;
 use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
 
-/// Judges a certificate chain as it would be judged in a handshake
+/// Judges a certificate chain as a handshake would
 ///
 /// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
 #[derive(Args)]
 #[group(skip)]
 #[command(group = ArgGroup::new("identity").required(true).multiple(true))]
 pub(crate) struct Arguments {
-    /// Whose chain it is
+    /// The end that presents the chain
     #[arg(long)]
     peer: Peer,
     /// PEM bundle of the CAs trusted for that peer
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     uri_san: Option<String>,
     #[command(flatten)]
     revocation: RevocationOptions,
-    /// The time to judge at, such as 2026-01-31T12:00:00Z [default: now]
+    /// The time at which to judge, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
     /// Print one JSON line instead of text
@@ -110,13 +110,13 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     Ok((verifier, chain))
 }
 
-/// Far longer than any chain that a handshake carries.
+/// Much larger than any chain in a handshake.
 const MAX_CHAIN_FILE: u64 = 1024 * 1024;
 
-/// Not what a file of ours must be, but what a peer may send: each certificate is taken as it is, and none is a chain
-/// too.
+/// Reads a chain as a peer may send it, which is less strict than for our own files. The certificates are not checked,
+/// and an empty chain is allowed.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    // Looked at before it is opened, since opening a pipe that nobody writes to blocks for ever.
+    // The kind of file is checked first: opening a pipe without a writer blocks for ever.
     if !path.metadata()?.is_file() {
         return Err("it is not a regular file".into());
     }

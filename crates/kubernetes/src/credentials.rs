@@ -1,4 +1,4 @@
-//! Finds the credentials for the API, and says what is wrong with them without showing them.
+//! Finds the credentials for the API. Its errors never show the credentials.
 
 use std::fs;
 use std::io;
@@ -18,8 +18,8 @@ use typha_tls::error::Quoted;
 
 /// The kubeconfig of the environment, else of the home directory, else the pod's service account. Blocks.
 ///
-/// Unlike `kube::Config::infer` it takes the service account only where there is no kubeconfig, not where there is a
-/// broken one, and no variable of the environment redirects it.
+/// Unlike `kube::Config::infer`, it uses the service account only if there is no kubeconfig, not if a kubeconfig is
+/// broken. No environment variable redirects the service account.
 pub(crate) fn infer() -> Result<Config, KubernetesSetupError> {
     let options = KubeConfigOptions::default();
     let runtime = Handle::current();
@@ -58,7 +58,7 @@ fn pod_problem(error: &InClusterError) -> String {
 fn kubeconfig_problem(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(error, path) => format!("{}: {error}", path.display()),
-        // Its own text shows the lines around, which may hold a token.
+        // The error's own text shows the lines around, which may hold a token.
         KubeconfigError::Parse(error) => match error.location() {
             Some(place) => {
                 format!("it is no valid kubeconfig (line {}, column {})", place.line(), place.column())
@@ -79,7 +79,7 @@ fn data_problem(error: &LoadDataError) -> String {
     }
 }
 
-/// What is wrong with a token or an exec plugin. What a plugin printed is not shown: it may be the token.
+/// The problem of a token or an exec plugin. The plugin's output is not shown, because it may be the token.
 pub(crate) fn auth_problem(error: &kube::Error) -> String {
     let kube::Error::Auth(error) = error else { return "they are not valid".to_owned() };
     match error {
@@ -99,7 +99,7 @@ pub(crate) fn auth_problem(error: &kube::Error) -> String {
     }
 }
 
-/// kube panics when it makes a header of such a token.
+/// Checks the token first, because kube panics if it can not be an HTTP header.
 pub(crate) fn check_token(auth: &AuthInfo) -> Result<(), KubernetesSetupError> {
     match &auth.token {
         Some(token) if !token.expose_secret().bytes().all(|b| b.is_ascii_graphic()) => {
@@ -111,7 +111,7 @@ pub(crate) fn check_token(auth: &AuthInfo) -> Result<(), KubernetesSetupError> {
 
 const BAD_TOKEN: &str = "the token has characters that no token has, such as the end of a line";
 
-/// A client's certificate chain and its key.
+/// A client's certificate chain and private key.
 pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// The client certificate of a kubeconfig, if it has one.
@@ -136,7 +136,7 @@ pub(crate) fn identity(auth: &AuthInfo) -> Result<Option<Identity>, KubernetesSe
     Ok(Some((chain, key)))
 }
 
-/// Data in Base64, else the content of a file, as kubeconfigs have it.
+/// The data in Base64, else the contents of the file, as kubeconfigs define it.
 fn load(data: Option<&str>, path: Option<&str>) -> Option<Result<Vec<u8>, String>> {
     match (data, path) {
         (Some(data), _) => Some(BASE64.decode(data).map_err(|_| "its data is not valid Base64".to_owned())),

@@ -1,4 +1,4 @@
-//! Typhas from the EndpointSlices of a Kubernetes service.
+//! Finds Typhas in the EndpointSlices of a Kubernetes service.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,19 +16,19 @@ use crate::{request, slices};
 
 /// The Typhas behind a Kubernetes service, as its EndpointSlices list them.
 ///
-/// Each call of [`endpoints`](EndpointSource::endpoints) lists them anew, so that a Typha that has just started is
-/// found at once: one request on a connection that is kept for a minute. What it returns:
-/// - the addresses of both families of all endpoints that are ready; one that does not say whether it is counts as
-///   ready, as the API defines it;
+/// Each call of [`endpoints`](EndpointSource::endpoints) lists the slices again, so that a new Typha is found at once.
+/// It takes one request on a connection that is kept for 60 s. It returns:
+/// - the addresses of both families of all ready endpoints; as the API defines it, an endpoint without that condition
+///   counts as ready;
 /// - with the TCP port that is *named* `calico-typha` ([`with_port_name`](Self::with_port_name)) in their slice;
-/// - with the node that they run on;
+/// - with the node on which they run;
 /// - each address once.
 ///
-/// A call can be dropped at any point: that closes its connection. Only an exec plugin of a kubeconfig runs on, and its
-/// outcome is the next call's. All calls have to be on one tokio runtime, with its timer and I/O.
+/// A call may be dropped at any point, which closes its connection. Only an exec plugin of a kubeconfig runs on; the
+/// next call gets its result. All calls must be on one tokio runtime, with its timer and I/O enabled.
 ///
-/// It needs the permission to `list` `endpointslices` of the API group `discovery.k8s.io` in the namespace of the
-/// service, and no other. Where nothing can be returned the error says why: its source is a [`KubernetesError`].
+/// The account needs only the permission to `list` `endpointslices` of the API group `discovery.k8s.io` in the
+/// namespace of the service. If no Typha is found, the error has a [`KubernetesError`] as its source.
 ///
 /// ```no_run
 /// use typha_tls::dialer::EndpointSource;
@@ -45,9 +45,9 @@ use crate::{request, slices};
 ///
 /// # Security
 ///
-/// Who controls the answers decides which addresses a Felix tries, and not whom it accepts: Typhas authenticate
-/// themselves. The API server is authenticated all the same, as it is given our credentials: by the CA that comes with
-/// them and by no other.
+/// The answers decide which addresses a Felix tries, but not which Typha it accepts: Typhas authenticate themselves.
+/// The API server must authenticate itself, because it receives our credentials. Only the CA that comes with them is
+/// trusted for that.
 pub struct KubernetesEndpoints {
     client: LazyClient,
     namespace: String,
@@ -63,14 +63,14 @@ const PORT_NAME: &str = "calico-typha";
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 impl KubernetesEndpoints {
-    /// Asks through `client`, which decides about credentials and cryptography.
+    /// Makes a source that uses `client`, with its credentials and its TLS.
     ///
-    /// A client that kube itself makes with its feature `rustls-tls` relies on the crypto provider of the process.
+    /// A client that kube itself makes with its feature `rustls-tls` uses the crypto provider of the process.
     /// [`from_config`](Self::from_config) does not.
     ///
     /// # Errors
     ///
-    /// [`BadName`](KubernetesSetupError::BadName) if `namespace` or `service` is no name that Kubernetes allows.
+    /// [`BadName`](KubernetesSetupError::BadName) if `namespace` or `service` is not a name that Kubernetes allows.
     pub fn new(
         client: kube::Client,
         namespace: impl Into<String>,
@@ -79,15 +79,15 @@ impl KubernetesEndpoints {
         Self::with_origin(Origin::Client(client), namespace.into(), service.into())
     }
 
-    /// Asks the API server of `config` with its credentials: a bearer token, a client certificate, a password, or an
-    /// exec plugin that prints a token.
+    /// Makes a source that uses the API server of `config` and its credentials: a bearer token, a client certificate, a
+    /// password, or an exec plugin that prints a token.
     ///
-    /// The client is made by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that could
-    /// not reach the API server or was not accepted by it.
+    /// The first call of [`endpoints`](EndpointSource::endpoints) makes the client. It is made again after a call that
+    /// could not reach the API server, or whose credentials were not accepted.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new). What is wrong with `config` is an error of each call.
+    /// As [`new`](Self::new). A problem with `config` is an error of each call.
     pub fn from_config(
         config: kube::Config,
         namespace: impl Into<String>,
@@ -96,12 +96,12 @@ impl KubernetesEndpoints {
         Self::with_origin(Origin::Config(Box::new(config)), namespace.into(), service.into())
     }
 
-    /// Asks with the credentials that there are: those of the kubeconfig that the environment variable `KUBECONFIG`
-    /// names, else those of `~/.kube/config`, and where there is neither, those of the pod's service account.
+    /// Makes a source that finds its credentials itself: in the kubeconfig of the environment variable `KUBECONFIG`,
+    /// else in `~/.kube/config`, else in the pod's service account.
     ///
-    /// They are looked for by the first call of [`endpoints`](EndpointSource::endpoints), and again after one that
-    /// found none, could not reach the API server or was not accepted by it: rotated credentials and CAs need no
-    /// restart. A kubeconfig that is there but broken is an error; nothing else is tried instead.
+    /// The first call of [`endpoints`](EndpointSource::endpoints) reads the credentials. They are read again after a
+    /// call that found none, could not reach the API server, or was not accepted. So rotated credentials and CAs need
+    /// no restart. A broken kubeconfig is an error; the service account is not tried then.
     ///
     /// # Errors
     ///
@@ -135,16 +135,16 @@ impl KubernetesEndpoints {
         self
     }
 
-    /// Bounds a call of [`endpoints`](EndpointSource::endpoints) as a whole. The default is 8 s: less than the 10 s
-    /// after which a dialer drops it, so that the reason is not lost.
+    /// Sets the bound on a whole call of [`endpoints`](EndpointSource::endpoints); the default is 8 s. That is less
+    /// than the 10 s after which a dialer drops the call, so that the reason is not lost.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the TLS of the connection with the API server. The default is that of [`TlsPolicy::builder`]. It has no
-    /// effect after [`new`](Self::new), whose client has its own.
+    /// Sets the TLS policy of the connection to the API server; the default is that of [`TlsPolicy::builder`]. It has
+    /// no effect after [`new`](Self::new), because that client has its own TLS.
     #[must_use]
     pub fn with_policy(mut self, policy: TlsPolicy) -> Self {
         self.client.set_policy(policy);
@@ -194,7 +194,8 @@ impl fmt::Debug for KubernetesEndpoints {
     }
 }
 
-/// A label as RFC 1123 has it, which names of namespaces and services are. It goes into a path as it is.
+/// Whether it is an RFC 1123 label, as names of namespaces and services are. It becomes a part of a path without
+/// escapes.
 fn is_label(name: &str) -> bool {
     let is_inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&name.len())

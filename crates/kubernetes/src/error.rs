@@ -1,4 +1,4 @@
-//! Why the API server did not name a Typha.
+//! Why the API server gave no Typha.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use thiserror::Error;
 use crate::setup_error::KubernetesSetupError;
 use typha_tls::error::{Quoted, QuotedList};
 
-/// Why a Kubernetes service leads to no Typha: the source of the [`DiscoveryError`](typha_tls::dialer::DiscoveryError)
-/// of [`KubernetesEndpoints`](crate::KubernetesEndpoints).
+/// Why no Typha was found for a Kubernetes service. It is the source of the
+/// [`DiscoveryError`](typha_tls::dialer::DiscoveryError) of [`KubernetesEndpoints`](crate::KubernetesEndpoints).
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
@@ -17,10 +17,10 @@ pub enum KubernetesError {
     Answered {
         /// The HTTP status.
         status: u16,
-        /// What it said.
+        /// The message of the API server.
         message: String,
     },
-    /// We may not list EndpointSlices.
+    /// Our account may not list EndpointSlices.
     #[error(
         "the API server denies access (403); grant our account the verb \"list\" on the resource \"endpointslices\" \
          of the API group \"discovery.k8s.io\" in the namespace {namespace}; it says {}",
@@ -29,34 +29,34 @@ pub enum KubernetesError {
     Forbidden {
         /// The namespace of the service.
         namespace: String,
-        /// What the API server said.
+        /// The message of the API server.
         message: String,
     },
-    /// The answer is not a list of EndpointSlices, or what it lists is not usable.
-    #[error("what answered is not the Kubernetes API as it should be: {problem}")]
+    /// The answer is not a list of EndpointSlices, or its entries are not usable.
+    #[error("the answer is not that of a working Kubernetes API: {problem}")]
     Malformed {
-        /// What was wrong, with everything from the answer quoted.
+        /// The problem. Everything from the answer is quoted.
         problem: String,
     },
-    /// The service has slices, and no address in them.
+    /// The service has slices, but they have no addresses.
     #[error(
         "the EndpointSlices of the service list no addresses of the families IPv4 and IPv6; see that pods of Typha \
          run and that the service selects them"
     )]
     NoEndpoints,
-    /// The service has endpoints, and none of them a TCP port of the name.
+    /// The service has endpoints, but none of them has a TCP port with that name.
     #[error(
         "the endpoints of the service have no TCP port of the name {}; they have {}",
         Quoted(port_name),
         QuotedList(ports)
     )]
     NoPort {
-        /// The name that is looked for.
+        /// The expected name.
         port_name: String,
-        /// The ports that there are, as `name 5473/TCP`.
+        /// The ports found, as `name 5473/TCP`.
         ports: Vec<String>,
     },
-    /// There is no slice of the service.
+    /// The service has no EndpointSlice.
     #[error(
         "there is no EndpointSlice of the service; see that a service of this name exists in this namespace"
     )]
@@ -66,19 +66,19 @@ pub enum KubernetesError {
         "none of the {endpoints} endpoints of the service is ready; see why the readiness probes of Typha's pods fail"
     )]
     NoneReady {
-        /// How many there are.
+        /// The number of endpoints.
         endpoints: usize,
     },
     /// There are no usable credentials.
     #[error(transparent)]
     Setup(#[from] KubernetesSetupError),
-    /// No complete answer in time.
+    /// There was no complete answer in time.
     #[error("no complete answer of the API server after {after:?}")]
     TimedOut {
         /// The bound that was exceeded.
         after: Duration,
     },
-    /// The answer is larger than any list of Typhas is.
+    /// The answer is larger than any list of Typhas.
     #[error("the answer of the API server is larger than {limit} bytes")]
     TooLarge {
         /// The bound that was exceeded.
@@ -91,7 +91,7 @@ pub enum KubernetesError {
         Quoted(message)
     )]
     Unauthorized {
-        /// What the API server said.
+        /// The message of the API server.
         message: String,
     },
     /// The API server can not be reached, or the connection broke.
@@ -100,7 +100,7 @@ pub enum KubernetesError {
         /// All causes in one line.
         cause: String,
     },
-    /// What answers does not authenticate itself as the API server, or TLS fails otherwise.
+    /// The other end does not authenticate itself as the API server, or TLS fails for another reason.
     #[error(
         "no TLS connection with the API server: {}; see that the certificate-authority of the kubeconfig, or ca.crt \
          of the service account, is of this cluster, and that the server's name is the one in its certificate",

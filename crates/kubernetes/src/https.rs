@@ -1,7 +1,7 @@
-//! A client of the API over TLS with the cryptography of a policy.
+//! A client of the API whose TLS uses the crypto provider of a policy.
 //!
-//! kube's own TLS takes the crypto provider of the process, installs one, or panics if there is none: its client is put
-//! together here from the same parts, with a provider that is named.
+//! kube's own TLS uses the crypto provider of the process, installs one, or panics if there is none. This module builds
+//! the client from the same parts, but with an explicit provider.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use typha_tls::policy::TlsPolicy;
 /// How long an address of the API server is tried before the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a connection is kept: a Felix that looks for a Typha asks every few seconds, and one that has found one not
-/// at all.
+/// How long an idle connection is kept. A Felix without a Typha asks every few seconds; a connected one does not ask at
+/// all.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// Makes a client. Blocks where the credentials are in files or come from an exec plugin, and needs the context of a
+/// Makes a client. It blocks if the credentials are in files or come from an exec plugin. It needs the context of a
 /// tokio runtime.
 pub(crate) fn client(config: &Config, policy: &TlsPolicy) -> Result<kube::Client, KubernetesSetupError> {
     if config.cluster_url.scheme_str() != Some("https") {
@@ -92,8 +92,7 @@ fn tls(config: &Config, policy: &TlsPolicy) -> Result<ClientConfig, KubernetesSe
     }
 }
 
-/// Those of the file that a pod's configuration names, as they are now, else those that were read with the
-/// configuration.
+/// The CAs of the file that a pod's configuration names, as it is now. Otherwise, those read with the configuration.
 fn authorities(config: &Config) -> Vec<CertificateDer<'static>> {
     let of_file = config.root_cert_file.as_ref().and_then(|path| {
         let certificates = CertificateDer::pem_file_iter(path).ok()?;

@@ -1,4 +1,4 @@
-//! A client of the API that is made when it is first needed, and anew when it did not work.
+//! A client of the API that is made at its first use, and again after it failed.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use crate::setup_error::KubernetesSetupError;
 use crate::{credentials, https};
 use typha_tls::policy::TlsPolicy;
 
-/// Where a client comes from.
+/// How a client is made.
 pub(crate) enum Origin {
     Client(kube::Client),
     Config(Box<kube::Config>),
@@ -39,8 +39,8 @@ impl LazyClient {
         self.policy = Some(policy);
     }
 
-    /// Making a client reads files and may run an exec plugin, which blocks and can not be stopped. So a caller that
-    /// gives up leaves it to the next one: there is never more than one.
+    /// Returns the client; the first call makes it. That reads files and may run an exec plugin, which blocks and can
+    /// not be stopped. If a caller gives up, the next one gets the result, so that only one runs at a time.
     pub(crate) async fn get(&self) -> Made {
         let config = match &self.origin {
             Origin::Client(client) => return Ok(client.clone()),
@@ -65,7 +65,7 @@ impl LazyClient {
         }
     }
 
-    /// Has the next call make a new client. Where one is being made already, there is nothing to forget.
+    /// Makes the next call create a new client. A client that is still being created stays.
     pub(crate) fn forget(&self) {
         if let Ok(mut state) = self.state.try_lock()
             && matches!(*state, State::Ready(_))
@@ -75,7 +75,8 @@ impl LazyClient {
     }
 }
 
-/// In a thread of its own: one of tokio's would hold up the end of the runtime for as long as an exec plugin hangs.
+/// Makes a client in a thread of its own. A blocking thread of tokio would delay the shutdown of the runtime while an
+/// exec plugin hangs.
 fn make_aside(
     config: Option<Box<kube::Config>>,
     policy: Option<TlsPolicy>,
@@ -86,7 +87,7 @@ fn make_aside(
         .name("kubernetes-credentials".to_owned())
         .spawn(move || {
             let _context = runtime.enter();
-            // Nobody waits for it when the source is gone.
+            // The receiver is gone if the source was dropped.
             let _ = sender.send(make(config, policy));
         })
         .map_err(KubernetesSetupError::Thread)?;
@@ -105,7 +106,7 @@ fn make(config: Option<Box<kube::Config>>, policy: Option<TlsPolicy>) -> Made {
     https::client(&config, &policy)
 }
 
-/// kube panics over a token that makes no header, and what an exec plugin prints can not be looked at before it does.
+/// kube panics if the token can not be an HTTP header. The output of an exec plugin can not be checked before that.
 fn panicked() -> KubernetesSetupError {
     let problem =
         "kube can not read them (is there an end of line in the token that the exec plugin prints?)";

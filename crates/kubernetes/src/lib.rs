@@ -16,7 +16,7 @@ pub use endpoints::KubernetesEndpoints;
 pub use error::KubernetesError;
 pub use setup_error::KubernetesSetupError;
 
-/// Makes a dialer as [`FelixConfig::dialer`] does, and also where `TyphaK8sServiceName` says where the Typhas are.
+/// Makes a dialer as [`FelixConfig::dialer`] does, but also supports `TyphaK8sServiceName`.
 ///
 /// `TyphaAddr` wins over the service, as in Calico. The credentials for Kubernetes are those of
 /// [`KubernetesEndpoints::infer`].

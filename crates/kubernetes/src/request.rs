@@ -1,7 +1,7 @@
-//! Lists the EndpointSlices of a service, page by page, and says why it can not.
+//! Lists the EndpointSlices of a service, page by page.
 //!
-//! The types of the API's own crate are not used: of a slice they parse all, metadata and field managers included, and
-//! this crate needs a tenth of it.
+//! The types of the API's own crate are not used: they parse whole slices, including metadata and field managers. This
+//! crate needs a tenth of that.
 
 use std::error::Error;
 use std::io;
@@ -18,13 +18,13 @@ use crate::slices::{Slice, SliceList};
 use typha_tls::error::Quoted;
 use typha_tls::error::WithCauses;
 
-/// Slices in one answer, as kubectl asks for. Hardly any service of Typhas has more than one of each family.
+/// The most slices in one answer, as in kubectl. Few services of Typhas have more than one slice of each family.
 const PAGE: u32 = 500;
 
-/// Bytes in all answers together. A slice of a hundred endpoints has about 50 KiB.
+/// The most bytes in all answers together. A slice of a hundred endpoints has about 50 KiB.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
-/// Hands all slices of the service to `slice`.
+/// Calls `slice` for every slice of the service.
 pub(crate) async fn list(
     client: &Client,
     namespace: &str,
@@ -70,7 +70,7 @@ async fn read(body: Body, budget: usize) -> Result<Vec<u8>, KubernetesError> {
     Ok(collected.to_bytes().to_vec())
 }
 
-/// The `Status` by which the API says what is wrong; proxies in front of it send other things.
+/// The API's form of an error. Proxies in front of it send other forms.
 #[derive(Deserialize)]
 struct Status {
     message: String,
@@ -88,15 +88,15 @@ fn refusal(status: u16, body: &[u8], namespace: &str) -> KubernetesError {
     }
 }
 
-/// What is wrong with the connection. The causes become one text: they may quote what has not authenticated itself.
+/// An error of the connection. The causes become one text, because they may quote an unauthenticated peer.
 fn transport(error: &(dyn Error + 'static)) -> KubernetesError {
-    // kube's own errors repeat their cause in their text.
+    // The text of kube's own errors includes their cause.
     let error = error.source().filter(|_| error.is::<kube::Error>()).unwrap_or(error);
     let cause = WithCauses(error).to_string();
     if is_tls(error) { KubernetesError::Untrusted { cause } } else { KubernetesError::Unreachable { cause } }
 }
 
-/// rustls's errors come inside I/O errors, which do not show what they hold as their source.
+/// Whether TLS failed. rustls's errors are inside I/O errors, and these do not give them as their source.
 fn is_tls(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

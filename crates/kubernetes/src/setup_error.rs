@@ -5,11 +5,11 @@ use typha_tls::config::SetupError;
 use typha_tls::error::Quoted;
 use typha_tls::policy::PolicyError;
 
-/// Why the Kubernetes API can not be asked at all.
+/// Why the Kubernetes API can not be used at all.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum KubernetesSetupError {
-    /// Kubernetes allows no such name.
+    /// The name is not allowed in Kubernetes.
     #[error(
         "{} is no {what} in Kubernetes: a name has 1 to 63 of the characters a-z, 0-9 and \"-\", and no \"-\" at its \
          ends",
@@ -27,52 +27,52 @@ pub enum KubernetesSetupError {
     /// The client certificate of the kubeconfig, or its key, can not be used.
     #[error("the client certificate of the kubeconfig can not be used: {problem}")]
     ClientCertificate {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// The rest of the configuration makes no dialer.
+    /// The rest of the configuration can not become a dialer.
     #[error(transparent)]
     Config(#[from] SetupError),
     /// The token, the password or the exec plugin can not be used.
     #[error("the credentials for the Kubernetes API can not be used: {problem}")]
     Credentials {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// The kubeconfig turns the verification of the API server off.
+    /// The kubeconfig turns off the verification of the API server.
     #[error(
         "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's \
          certificate-authority instead"
     )]
     InsecureSkipTlsVerify,
-    /// The kubeconfig is there and can not be used.
+    /// The kubeconfig exists but can not be used.
     #[error("the kubeconfig can not be used: {problem}")]
     Kubeconfig {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// There is no CA to trust.
+    /// The kubeconfig has no CA for the API server.
     #[error(
         "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted \
          for it"
     )]
     NoCertificateAuthority,
-    /// There are neither a kubeconfig nor the credentials of a pod.
+    /// There is neither a kubeconfig nor a usable service account of a pod.
     #[error(
         "no credentials for the Kubernetes API: there is no kubeconfig (set KUBECONFIG, or write ~/.kube/config), and \
          the service account of a pod can not be used: {pod}"
     )]
     NoCredentials {
-        /// What is wrong with those of the pod.
+        /// The problem with the service account of the pod.
         pod: String,
     },
-    /// The API server would be given our credentials in the clear.
+    /// The API server would receive our credentials without TLS.
     #[error("the address of the API server, {}, does not begin with https://", Quoted(url))]
     NotHttps {
         /// The address.
         url: String,
     },
-    /// The policy for TLS can not be built.
+    /// The TLS policy can not be built.
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// A proxy is configured.
@@ -81,13 +81,13 @@ pub enum KubernetesSetupError {
          supported: remove it, or give a client of your own"
     )]
     Proxy,
-    /// The system gives no thread to read the credentials in.
+    /// The system can not start a thread that reads the credentials.
     #[error("no thread can be started to read the credentials for the Kubernetes API")]
     Thread(#[source] std::io::Error),
-    /// The configuration for TLS can not be built.
+    /// The TLS configuration can not be built.
     #[error("TLS for the Kubernetes API can not be set up")]
     Tls(#[source] rustls::Error),
-    /// The server name that the kubeconfig demands is none.
+    /// The server name in the kubeconfig is not a host name.
     #[error("the tls-server-name {} of the kubeconfig is no host name", Quoted(name))]
     TlsServerName {
         /// The name as given.

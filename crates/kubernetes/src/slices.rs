@@ -1,4 +1,4 @@
-//! What EndpointSlices say: who listens where, and why nobody does.
+//! Finds the addresses of Typhas in EndpointSlices, or the reason why there are none.
 
 use std::collections::hash_map::{Entry, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use crate::error::KubernetesError;
 use typha_tls::dialer::TyphaEndpoint;
 use typha_tls::error::Quoted;
 
-/// One answer of the API, with the fields that matter.
+/// One answer of the API, with the fields that are used.
 #[derive(Deserialize)]
 pub(crate) struct SliceList {
     pub(crate) kind: String,
@@ -53,7 +53,7 @@ struct Port {
 }
 
 impl Endpoint {
-    /// Unknown is to be taken for ready, says the API.
+    /// The API defines that an unknown condition counts as ready.
     fn is_ready(&self) -> bool {
         self.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
     }
@@ -64,7 +64,7 @@ impl Port {
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// TCP, says the API, where there is nothing else.
+    /// The API's default is TCP.
     fn protocol(&self) -> &str {
         self.protocol.as_deref().unwrap_or("TCP")
     }
@@ -75,20 +75,20 @@ impl Port {
     }
 }
 
-/// Adds slices up.
+/// Collects the contents of several slices.
 pub(crate) struct Tally<'a> {
     port_name: &'a str,
     typhas: Vec<TyphaEndpoint>,
     positions: HashMap<SocketAddr, usize>,
-    /// Slices seen, of any kind.
+    /// Slices seen, of any address type.
     slices: usize,
-    /// Endpoints of slices with addresses.
+    /// Endpoints of slices with IP addresses.
     endpoints: usize,
-    /// Those of them whose slice has the port.
+    /// Endpoints whose slice has the port.
     with_port: usize,
-    /// Those of them that are ready.
+    /// Ready endpoints whose slice has the port.
     ready: usize,
-    /// The ports of slices that have endpoints, but not the port.
+    /// The ports of slices that have endpoints, but lack the port.
     other_ports: Vec<String>,
     bad_address: Option<String>,
 }
@@ -117,7 +117,7 @@ impl<'a> Tally<'a> {
         self.endpoints += endpoints.len();
         let ports = slice.ports.unwrap_or_default();
         let Some(port) = self.port_among(&ports) else {
-            // The slice of a service without pods has no ports either, and is not to blame.
+            // A slice without endpoints has no ports either; that is not the problem.
             if !endpoints.is_empty() {
                 self.other_ports.extend(ports.iter().map(Port::show));
             }
@@ -142,7 +142,7 @@ impl<'a> Tally<'a> {
             .find_map(|port| port.port.filter(|number| *number != 0))
     }
 
-    /// While endpoints move from one slice to another, both may list them.
+    /// While an endpoint moves from one slice to another, both slices may list it.
     fn insert(&mut self, address: SocketAddr, node_name: Option<&str>) {
         let node_name = node_name.filter(|name| !name.is_empty());
         match self.positions.entry(address) {
@@ -160,7 +160,7 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// The Typhas, or why there are none.
+    /// The Typhas, or the reason why there are none.
     pub(crate) fn outcome(mut self) -> Result<Vec<TyphaEndpoint>, KubernetesError> {
         if !self.typhas.is_empty() {
             return Ok(self.typhas);

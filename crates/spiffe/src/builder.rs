@@ -1,4 +1,4 @@
-//! How to reach the agent, and what to take of what it has.
+//! The settings of a source: the socket of the agent, and the SVID and bundle to use.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::follower::{Known, follow};
 use crate::selection::{Choice, Selection};
 use crate::source::SpiffeSource;
 
-/// How a [`SpiffeSource`] reaches its agent, and what it takes of what that has.
+/// The settings of a [`SpiffeSource`]: the socket of its agent, and the SVID and bundle to use.
 #[derive(Clone, Debug)]
 pub struct SpiffeSourceBuilder {
     endpoint: Option<String>,
@@ -22,15 +22,15 @@ pub struct SpiffeSourceBuilder {
     selection: Selection,
 }
 
-/// Long enough for an agent that starts with its node, and for a registration that reaches it at its next
-/// synchronisation, 5 s apart in SPIRE; short enough for a pod with a wrong one to be seen failing.
+/// Long enough for an agent that starts together with its node, and for a registration to reach it (SPIRE synchronises
+/// every 5 s). Short enough that a pod with a wrong registration fails visibly.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where the SPIFFE Workload Endpoint standard (section 4) has the endpoint.
+/// The environment variable of the SPIFFE Workload Endpoint standard (section 4).
 const ENDPOINT_VARIABLE: &str = "SPIFFE_ENDPOINT_SOCKET";
 
 impl SpiffeSource {
-    /// Begins a source of configurations for which the other end must have the identity `required_peer`.
+    /// Starts a source of configurations that require the identity `required_peer` of the other end.
     pub fn builder(required_peer: RequiredIdentity, policy: TlsPolicy) -> SpiffeSourceBuilder {
         let selection = Selection { choice: Choice::First, federated: false, required_peer, policy };
         SpiffeSourceBuilder { endpoint: None, connect_timeout: CONNECT_TIMEOUT, selection }
@@ -38,63 +38,62 @@ impl SpiffeSource {
 }
 
 impl SpiffeSourceBuilder {
-    /// The socket of the Workload API, as `unix:///run/spire/agent-sockets/spire-agent.sock`; by default what the
-    /// environment variable `SPIFFE_ENDPOINT_SOCKET` says, as the SPIFFE standards have it.
+    /// Sets the socket of the Workload API, such as `unix:///run/spire/agent-sockets/spire-agent.sock`. The default is
+    /// the value of the environment variable `SPIFFE_ENDPOINT_SOCKET`, as in the SPIFFE standards.
     ///
-    /// It must be a Unix socket: over TCP our key would cross a network in the clear.
+    /// It must be a Unix socket: over TCP, our private key would cross a network unencrypted.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// Takes the SVID that the agent gives this hint, if it has several for us; by default the first.
+    /// Chooses the SVID with this hint, if the agent has several for us; the default is the first.
     #[must_use]
     pub fn svid_with_hint(mut self, hint: impl Into<String>) -> Self {
         self.selection.choice = Choice::Hint(hint.into());
         self
     }
 
-    /// Takes the SVID with this SPIFFE ID, if the agent has several for us; by default the first.
+    /// Chooses the SVID with this SPIFFE ID, if the agent has several for us; the default is the first.
     #[must_use]
     pub fn svid_with_id(mut self, id: impl Into<String>) -> Self {
         self.selection.choice = Choice::Id(id.into());
         self
     }
 
-    /// Lets the required SPIFFE ID be of another trust domain than ours; by default it must be of ours.
+    /// Allows a required SPIFFE ID of another trust domain; by default it must be of our own.
     ///
-    /// The CAs that count are then those of that trust domain, and **no others**: its federated bundle, without our
-    /// own. A SPIFFE ID, and no Common Name, must be required.
+    /// The trusted CAs are then those of the other trust domain's federated bundle, and **no others**, not even our
+    /// own. The required identity must be a SPIFFE ID without a Common Name.
     ///
     /// # Security
     ///
-    /// The CAs of the other trust domain decide who has the required SPIFFE ID. The bundles of all other trust domains
-    /// that the agent federates with are left out: SPIFFE has a bundle vouch only for its own trust domain, and a
-    /// Common Name has none.
+    /// The CAs of the other trust domain decide which peers have the required SPIFFE ID. Bundles of further federated
+    /// trust domains are not used: in SPIFFE a bundle may vouch only for its own trust domain. A Common Name has no
+    /// trust domain.
     #[must_use]
     pub fn with_federated_bundles(mut self) -> Self {
         self.selection.federated = true;
         self
     }
 
-    /// For how long [`connect`](Self::connect) waits for the first usable SVID; by default 60 s, which is enough for an
-    /// agent that starts beside us, and for a registration on its way to it.
+    /// Sets how long [`connect`](Self::connect) waits for the first usable SVID; the default is 60 s. That is enough
+    /// for an agent that starts together with us, and for a new registration.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Waits until the agent has given a usable SVID and the bundle for it.
+    /// Waits until the agent has sent a usable SVID and its bundle.
     ///
-    /// Until then everything is waited out: an agent that is not there yet, one that does not know us yet, one that
-    /// sends what can not be used. May be dropped at any time. Needs a tokio runtime, on which a task follows the agent
-    /// until the source is dropped.
+    /// It waits while the agent does not run, does not know this process, or sends unusable material. The future may be
+    /// dropped at any time. It needs a tokio runtime: a task there follows the agent until the source is dropped.
     ///
     /// # Errors
     ///
-    /// [`SpiffeError::TimedOut`], with what was waited for last as its source. At once: [`SpiffeError::Endpoint`],
+    /// [`SpiffeError::TimedOut`], whose source is the last problem. Without waiting: [`SpiffeError::Endpoint`],
     /// [`SpiffeError::EndpointUnset`], [`SpiffeError::FederationNeedsSpiffeId`].
     pub async fn connect(self) -> Result<SpiffeSource, SpiffeError> {
         self.selection.check()?;

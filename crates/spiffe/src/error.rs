@@ -1,4 +1,4 @@
-//! Why the Workload API gives nothing that can be used.
+//! Why the Workload API gives nothing usable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use typha_tls::error::{Quoted, QuotedList};
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::MaterialError;
 
-/// Why a [`SpiffeSource`](crate::SpiffeSource) has nothing that can be used, or nothing new.
+/// Why a [`SpiffeSource`](crate::SpiffeSource) has no usable configuration, or no new one.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
 pub enum SpiffeError {
-    /// The agent can not be reached, it ended the connection, or it failed to answer.
+    /// The agent can not be reached, closed the connection, or failed to answer.
     #[error(
         "nothing comes from the SPIFFE agent: {}; see that it runs and that the directory of its socket is mounted \
          here",
@@ -23,7 +23,7 @@ pub enum SpiffeError {
         /// All causes in one line.
         cause: String,
     },
-    /// The endpoint is not that of a Unix socket.
+    /// The endpoint is not a Unix socket.
     #[error(
         "{} is no endpoint of a Workload API over a Unix socket: {problem}; it is to be like \
          unix:///run/spire/agent-sockets/spire-agent.sock",
@@ -32,22 +32,22 @@ pub enum SpiffeError {
     Endpoint {
         /// The endpoint as given.
         endpoint: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// No endpoint is given, and the environment has none.
+    /// The program gives no endpoint, and the environment has none.
     #[error("no endpoint of the Workload API is given, and SPIFFE_ENDPOINT_SOCKET is not set")]
     EndpointUnset,
-    /// Federated bundles are asked for, and the required identity does not say of which trust domain.
+    /// Federated bundles are enabled, but the required identity does not determine a trust domain.
     #[error(
-        "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose CAs \
-         count; required is {required}"
+        "with federated bundles, the required identity must be a SPIFFE ID alone, because it names the trusted trust \
+         domain; required is {required}"
     )]
     FederationNeedsSpiffeId {
         /// The required identity.
         required: RequiredIdentity,
     },
-    /// The required SPIFFE ID is of another trust domain than our SVID, and federated bundles are not asked for.
+    /// The required SPIFFE ID is of another trust domain than our SVID, but federated bundles are not enabled.
     #[error(
         "the required {required} is not of our trust domain {}, whose CAs may not vouch for it; ask for federated \
          bundles, or require another",
@@ -59,13 +59,13 @@ pub enum SpiffeError {
         /// The trust domain of our SVID.
         own: String,
     },
-    /// The agent sent what is no X.509-SVID or no bundle.
+    /// The agent sent something that is not an X.509-SVID or not a bundle.
     #[error("the SPIFFE agent sent what can not be used: {}", Quoted(problem))]
     Malformed {
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
-    /// What the agent sent is no usable chain, key or bundle.
+    /// The agent sent a chain, a key or a bundle that can not be used.
     #[error("the chain, the key or the bundle of the SPIFFE agent can not be used")]
     Material(#[source] Arc<MaterialError>),
     /// The agent has no bundle of the trust domain of the required SPIFFE ID.
@@ -78,7 +78,7 @@ pub enum SpiffeError {
     NoBundle {
         /// The trust domain of the required SPIFFE ID.
         trust_domain: String,
-        /// The trust domains of which it has.
+        /// The trust domains whose bundles the agent has.
         known: Vec<String>,
     },
     /// The agent has no identity for this process.
@@ -88,42 +88,41 @@ pub enum SpiffeError {
         Quoted(message)
     )]
     NoIdentity {
-        /// What the agent said.
+        /// The message of the agent.
         message: String,
     },
-    /// None of our SVIDs is the one chosen.
+    /// The agent has SVIDs for us, but not the chosen one.
     #[error("the SPIFFE agent has no X.509-SVID with {wanted}; it has {}", QuotedList(offered))]
     NoSuchSvid {
-        /// What was chosen: a hint or a SPIFFE ID.
+        /// The chosen hint or SPIFFE ID.
         wanted: String,
-        /// The SPIFFE IDs that there are, each with its hint if it has one.
+        /// The available SPIFFE IDs, each with its hint if it has one.
         offered: Vec<String>,
     },
-    /// The agent takes connections and does not answer.
+    /// The agent accepts connections but does not answer.
     #[error("the SPIFFE agent takes connections and has not answered for {after:?}; see why it hangs")]
     Silent {
         /// The bound that was exceeded.
         after: Duration,
     },
-    /// Nothing follows the agent any more: the runtime that the source was connected on has ended.
-    #[error("nothing follows the SPIFFE agent any more, as the runtime it was connected on has ended")]
+    /// No task follows the agent any more, because the runtime of the source has ended.
+    #[error("nothing follows the SPIFFE agent any more, because the runtime of its connection has ended")]
     Stopped,
-    /// There was no usable SVID in time. The source is what it was that was being waited out; with none, the agent's
-    /// first answer.
+    /// No usable SVID arrived in time. The source is the last problem; it is `None` if the agent did not answer yet.
     #[error("no X.509-SVID from the SPIFFE agent at {endpoint} after {after:?}")]
     TimedOut {
         /// The endpoint.
         endpoint: String,
         /// The bound that was exceeded.
         after: Duration,
-        /// What was wrong last.
+        /// The last problem.
         #[source]
         waited_for: Option<Box<SpiffeError>>,
     },
 }
 
 impl SpiffeError {
-    /// Whether it is said of what the agent answered, and not only of the connection with it.
+    /// Whether the agent's answer is the problem, rather than the connection to the agent.
     pub(crate) fn is_an_answer(&self) -> bool {
         !matches!(self, Self::Disconnected { .. } | Self::Silent { .. })
     }

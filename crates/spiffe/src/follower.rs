@@ -1,4 +1,4 @@
-//! Stays connected with the agent, and keeps what it answered last.
+//! Stays connected to the agent and keeps its last answer.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::selection::Selection;
 use typha_tls::TlsConfig;
 use typha_tls::error::WithCauses;
 
-/// What is known of the agent.
+/// The state of the agent as far as known.
 #[derive(Default)]
 pub(crate) struct Known {
-    /// What it answered last. A lost connection changes nothing about it.
+    /// The last answer. A lost connection does not change it.
     pub(crate) answer: Option<Result<TlsConfig, SpiffeError>>,
-    /// What is wrong now, with its answer or with the connection.
+    /// The current problem with the answer or the connection.
     pub(crate) problem: Option<SpiffeError>,
-    /// How many different answers there were.
+    /// The number of different answers.
     pub(crate) revision: u64,
 }
 
-/// An agent has its answer at hand; one that is silent for so long hangs.
+/// An agent answers at once; one that is silent for this long hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Doubled from one attempt to the next, up to `LONGEST_PAUSE`; the jitter adds at most as much again.
+/// The first pause between attempts. It doubles up to `LONGEST_PAUSE`; jitter adds at most as much again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// With its jitter 5 s, the interval at which SPIRE's agent learns of new registrations. An attempt costs a local
+/// With jitter 5 s, the interval at which SPIRE's agent learns of new registrations. An attempt costs one local
 /// connection.
 const LONGEST_PAUSE: Duration = Duration::from_millis(2500);
 
-/// Never ends.
+/// Follows the agent; never ends.
 pub(crate) async fn follow(endpoint: Endpoint, selection: Selection, known: watch::Sender<Known>) {
     let pauses = ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
@@ -57,7 +57,7 @@ struct Follower {
     endpoint: Endpoint,
     selection: Selection,
     known: watch::Sender<Known>,
-    /// Whether this connection gave anything usable.
+    /// Whether this connection gave a usable configuration.
     had_config: bool,
 }
 
@@ -80,7 +80,7 @@ impl Follower {
             match answer {
                 Some(Ok(context)) => self.answered(&context),
                 Some(Err(error)) => match problem_of(&error) {
-                    // The stream goes on, and the next message may be better.
+                    // The stream continues, and the next message may be usable.
                     problem @ SpiffeError::Malformed { .. } => self.failed(problem),
                     ended => return ended,
                 },
@@ -103,9 +103,9 @@ impl Follower {
     fn publish(&self, config: TlsConfig) {
         self.known.send_modify(|known| {
             if known.problem.take().is_some() {
-                info!("the SPIFFE agent has answered as it should again");
+                info!("the SPIFFE agent gives a usable answer again");
             }
-            // An agent says the same again on each new connection.
+            // An agent repeats its answer on each new connection.
             if !matches!(&known.answer, Some(Ok(last)) if last.is_same_as(&config)) {
                 known.answer = Some(Ok(config));
                 known.revision += 1;
@@ -139,7 +139,7 @@ fn problem_of(error: &WorkloadApiError) -> SpiffeError {
             SpiffeError::Disconnected { cause: format!("{}: {}", status.code(), status.message()) }
         }
         WorkloadApiError::Transport(_) => SpiffeError::Disconnected { cause: WithCauses(error).to_string() },
-        // Its causes are in its own text.
+        // Its text includes its causes.
         other => SpiffeError::Malformed { problem: other.to_string() },
     }
 }

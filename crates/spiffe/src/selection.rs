@@ -1,4 +1,4 @@
-//! What of the agent's answer becomes part of a configuration.
+//! Selects the parts of the agent's answer that become a configuration.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{Credentials, Material, MaterialError, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 
-/// Which SVID, if there are several.
+/// Which SVID to use, if there are several.
 #[derive(Clone, Debug)]
 pub(crate) enum Choice {
     First,
@@ -20,7 +20,7 @@ pub(crate) enum Choice {
     Id(String),
 }
 
-/// Which SVID and which bundle are used, and what they are put together with.
+/// Which SVID and bundle to use, and the rest of the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Selection {
     pub(crate) choice: Choice,
@@ -30,7 +30,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Whether it can ever be used.
+    /// Checks that the settings can ever lead to a configuration.
     pub(crate) fn check(&self) -> Result<(), SpiffeError> {
         let names_a_trust_domain =
             self.required_peer.required_common_name().is_none() && self.peer_trust_domain().is_some();
@@ -73,8 +73,8 @@ impl Selection {
         })
     }
 
-    /// The one trust domain whose CAs may vouch for the peer. SPIFFE has a bundle vouch for its own trust domain alone,
-    /// which the verifier knows nothing of, so that it never gets those of two.
+    /// The one trust domain whose CAs may vouch for the peer. In SPIFFE a bundle vouches only for its own trust domain.
+    /// The verifier does not know trust domains, so it never gets the bundles of two.
     fn bundle_trust_domain(&self, svid: &X509Svid) -> Result<TrustDomain, SpiffeError> {
         let own = svid.spiffe_id().trust_domain();
         match self.peer_trust_domain() {

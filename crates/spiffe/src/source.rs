@@ -13,12 +13,12 @@ use crate::follower::Known;
 
 /// Our X.509-SVID and the trust bundle for our peer, as the SPIFFE Workload API rotates them.
 ///
-/// What the agent says is put in force as a whole: an SVID never comes with the bundle of another answer. While the
-/// agent is away, what it said last stays; it is followed again when it is back. When it denies us an identity or sends
-/// what can not be used, [`load`](TlsConfigSource::load) fails, and the configuration in force stays.
+/// Each answer of the agent is used as a whole: an SVID is never combined with the bundle of another answer. While the
+/// agent is away, its last answer stays in use; the source reconnects when it is back. If the agent denies us an
+/// identity or sends unusable material, [`load`](TlsConfigSource::load) fails, and the configuration in force stays.
 ///
-/// The CAs that count are those of our own trust domain, and a required SPIFFE ID must be of it; for one of another
-/// trust domain see [`with_federated_bundles`](crate::SpiffeSourceBuilder::with_federated_bundles).
+/// The trusted CAs are those of our own trust domain, and a required SPIFFE ID must be of it. For another trust domain
+/// see [`with_federated_bundles`](crate::SpiffeSourceBuilder::with_federated_bundles).
 ///
 /// ```no_run
 /// use typha_tls::policy::TlsPolicy;
@@ -40,10 +40,9 @@ use crate::follower::Known;
 ///
 /// # Security
 ///
-/// Whoever holds the socket decides who we are and whom we trust: mount it read-only, from a directory that only the
-/// agent writes. SPIFFE leaves it to short lifetimes to end an SVID; revocation lists that an agent may send are not
-/// used. What an agent said last stays in force without it, until the SVID expires: an identity that is taken away is
-/// not lost before.
+/// A process with access to the socket decides our identity and our trusted CAs. Mount it read-only, from a directory
+/// that only the agent can write. SPIFFE ends SVIDs by short lifetimes; revocation lists from the agent are not used.
+/// While the agent is away, its last answer stays in force. So a withdrawn identity stays valid until the SVID expires.
 pub struct SpiffeSource {
     endpoint: String,
     known: watch::Receiver<Known>,
@@ -60,15 +59,15 @@ impl SpiffeSource {
         Self { endpoint, known, loaded: AtomicU64::new(0), follower }
     }
 
-    /// What is wrong with the agent now, if anything is: also a lost connection, of which
-    /// [`load`](TlsConfigSource::load) says nothing. It is logged when it begins, too.
+    /// The current problem with the agent, if there is one. It includes a lost connection, which is no error of
+    /// [`load`](TlsConfigSource::load). Each problem is also logged once.
     pub fn problem(&self) -> Option<SpiffeError> {
         self.known.borrow().problem.clone()
     }
 }
 
 impl TlsConfigSource for SpiffeSource {
-    /// What the agent said last.
+    /// The last answer of the agent.
     async fn load(&self) -> Result<TlsConfig, SourceError> {
         let known = self.known.borrow();
         self.loaded.fetch_max(known.revision, Ordering::Relaxed);
@@ -77,17 +76,17 @@ impl TlsConfigSource for SpiffeSource {
         }
         match &known.answer {
             Some(answer) => answer.clone().map_err(SourceError::new),
-            // There is no source before the first answer.
+            // A source only exists after the first answer.
             None => Err(SourceError::new(SpiffeError::Stopped)),
         }
     }
 
-    /// Ends when the agent has said something else than what was loaded last.
+    /// Ends when the agent has sent a different answer than the one loaded last.
     async fn changed(&self) {
         let mut known = self.known.clone();
         let is_new = |known: &Known| known.revision > self.loaded.load(Ordering::Relaxed);
         if known.wait_for(is_new).await.is_err() {
-            // Nothing follows the agent any more, which the next poll is told.
+            // The task has ended; the next poll gets that as an error.
             std::future::pending::<()>().await;
         }
     }

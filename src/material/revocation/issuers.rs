@@ -1,4 +1,4 @@
-//! Who may sign revocation lists: the CAs of the bundle, and intermediates below them.
+//! The CAs that may sign revocation lists: those of the bundle, and intermediates below them.
 
 use std::cell::Cell;
 
@@ -10,10 +10,10 @@ use crate::material::error::MaterialError;
 use crate::material::signed::{SignatureProblem, Signed};
 use crate::material::trust_bundle::TrustBundle;
 
-/// Something that was found in a file, and where.
+/// An item from a file, and its place there.
 pub(super) struct Found<T> {
     pub(super) origin: String,
-    /// Its place among its kind there, counted from 1.
+    /// Its position among the items of its kind, counted from 1.
     pub(super) position: usize,
     pub(super) der: T,
 }
@@ -34,19 +34,19 @@ impl<T> Found<T> {
     }
 }
 
-/// The CAs of a bundle, and the intermediate CAs that are known to be below them.
+/// The CAs of a bundle, and the intermediate CAs below them.
 ///
-/// The validity of the certificates does not matter here: what an expired CA has signed is still what it has signed.
-/// Whether a path may use it is for the verifier to say.
+/// The validity of the certificates does not matter here: a signature of an expired CA is still its signature. The
+/// verifier decides whether a path may use the CA.
 pub(super) struct Issuers<'a> {
     known: Vec<Certificate<'a>>,
     algorithms: &'a WebPkiSupportedAlgorithms,
-    /// How many signatures may still be checked.
+    /// How many more signatures may be checked.
     checks_left: Cell<usize>,
 }
 
-/// Signatures that are checked for all files together: more than there are lists of any site, and less than a second or
-/// two. Each list and each intermediate costs one, but for every CA of the same name.
+/// The most signatures that are checked for all files together. It is more than the lists of any site need, and takes
+/// less than two seconds. Each list and each intermediate costs one check for every CA of the same name.
 const MAX_CHECKS: usize = 10_000;
 
 const TOO_MANY_CHECKS: &str = "more than 10,000 signatures would have to be checked: leave out the lists and the \
@@ -54,14 +54,13 @@ const TOO_MANY_CHECKS: &str = "more than 10,000 signatures would have to be chec
 
 impl<'a> Issuers<'a> {
     pub(super) fn of_bundle(bundle: &'a TrustBundle, algorithms: &'a WebPkiSupportedAlgorithms) -> Self {
-        // A pinned leaf issues nothing, no lists either.
+        // A pinned leaf issues nothing, so it signs no lists either.
         let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
         let known = cas.filter_map(|entry| Certificate::parse(&entry.der).ok()).collect();
         Self { known, algorithms, checks_left: Cell::new(MAX_CHECKS) }
     }
 
-    /// Adds intermediates, in whatever order they stand. Each must be a CA that is known, or one that a known CA
-    /// issued.
+    /// Adds intermediates, in any order. Each must be a known CA, or issued by a known CA.
     pub(super) fn add(
         &mut self,
         certificates: &'a [Found<CertificateDer<'static>>],
@@ -79,7 +78,7 @@ impl<'a> Issuers<'a> {
             })?;
             pending.push((found, certificate));
         }
-        // Each is tried with each CA once, whatever names they have.
+        // Each intermediate is tried once with each CA, whatever their names.
         let mut tried = 0;
         while let Some(issuer) = self.known.get(tried) {
             let issued: Vec<_> = pending
@@ -89,7 +88,7 @@ impl<'a> Issuers<'a> {
             self.known.extend(issued);
             tried += 1;
         }
-        // What says no more than a CA that is known, whoever has issued it, does no harm; but nor is it believed.
+        // A certificate with the name and key of a known CA does no harm, whoever issued it. It is not added.
         match pending.iter().find(|(_, certificate)| !self.is_known(certificate)) {
             None => Ok(()),
             Some((found, certificate)) if self.checks_left.get() == 0 => {
@@ -117,7 +116,7 @@ impl<'a> Issuers<'a> {
         })
     }
 
-    /// The one that has signed a list, or why none of them can be taken to have.
+    /// Finds the CA that signed a list. The error says why no CA qualifies.
     pub(super) fn signer(&self, list: &Signed<'_>) -> Result<&Certificate<'a>, String> {
         let issuer = name_text(list.issuer);
         let mut problem = None;

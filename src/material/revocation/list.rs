@@ -1,4 +1,4 @@
-//! One list.
+//! A revocation list.
 
 use std::fmt;
 
@@ -10,37 +10,37 @@ use crate::der::shortest_integer;
 use crate::material::warning::MaterialWarning;
 use crate::time::Timestamp;
 
-/// One list, whose signature is verified. Its text also says when it was made (thisUpdate).
+/// A revocation list whose signature is verified. Its `Display` text also has the time when it was made (thisUpdate).
 pub struct RevocationList {
     pub(super) list: CertRevocationList<'static>,
     pub(super) issuer: String,
     /// The contents of the issuer's SubjectPublicKeyInfo.
     pub(super) issuer_key: Box<[u8]>,
-    /// Verified, so that with the same key it stands for the same contents.
+    /// The verified signature. With the same key, equal signatures mean equal contents.
     pub(super) signature: Box<[u8]>,
     pub(super) this_update: UnixTime,
     pub(super) next_update: UnixTime,
 }
 
 impl RevocationList {
-    /// The CA that it is of, for people: `O="example", CN="ca"`.
+    /// The CA that issued the list, as text for people: `O="example", CN="ca"`.
     pub fn issuer(&self) -> &str {
         &self.issuer
     }
 
-    /// When it is to be replaced at the latest (nextUpdate).
+    /// The time by which the list must be replaced (nextUpdate).
     pub fn next_update(&self) -> UnixTime {
         self.next_update
     }
 
-    /// Whether it is past its nextUpdate.
+    /// Whether the list is past its nextUpdate.
     pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
         now >= self.next_update
     }
 
-    /// Whether a certificate of its issuer, by the contents of its serial number, is on it.
+    /// Whether the list has a certificate of its issuer, given the contents of the serial number.
     pub(crate) fn revokes(&self, serial: &[u8]) -> bool {
-        // Nothing in it is malformed: that was found when it was read. A certificate is not always strict.
+        // The list was checked when it was read, so nothing in it is malformed. The serial of a certificate may be.
         !matches!(self.list.find_serial(shortest_integer(serial)), Ok(None))
     }
 

@@ -17,11 +17,11 @@ use crate::material::trust_bundle::TrustBundle;
 
 const EXPECTED: Expected = Expected {
     labels: &["X509 CRL", "CERTIFICATE"],
-    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) may \
-                  stand",
+    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) are \
+                  allowed",
 };
 
-/// What the files hold, before anything in it is believed.
+/// The contents of the files, before any signature is verified.
 #[derive(Default)]
 pub(super) struct Unverified {
     pub(super) lists: Vec<Found<CertificateRevocationListDer<'static>>>,
@@ -29,7 +29,7 @@ pub(super) struct Unverified {
 }
 
 impl Unverified {
-    /// Adds what a file holds. A file without a list is an error: one that was named must have been meant to hold one.
+    /// Adds the contents of a file. A file without a list is an error, because it was configured as a list file.
     pub(super) fn add_file(&mut self, file: ReadFile) -> Result<(), MaterialError> {
         let (bytes, origin) = pem::contents(file)?;
         if is_der(&bytes) {
@@ -58,7 +58,7 @@ impl Unverified {
         self.lists.push(Found::new(MEMORY, index, list.to_vec().into()));
     }
 
-    /// Believes what CAs of the bundle, or CAs below them, have signed; anything else is an error.
+    /// Keeps the lists that CAs of the bundle, or CAs below them, have signed. Any other list is an error.
     pub(super) fn verify(
         self,
         bundle: &TrustBundle,
@@ -83,8 +83,8 @@ impl Unverified {
     }
 }
 
-/// Whether this is DER and not PEM: a SEQUENCE of 128 bytes or more, as each list is, begins with two bytes that no
-/// text begins with.
+/// Whether the bytes are DER rather than PEM. A revocation list has 128 bytes or more, so that its SEQUENCE begins with
+/// two bytes with which no text begins.
 fn is_der(bytes: &[u8]) -> bool {
     matches!(bytes, [SEQUENCE, 0x80..=0xff, ..])
 }
@@ -96,7 +96,7 @@ fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Resu
     })?;
     let signer = issuers.signer(&signed)?;
     if DerReader::new(signed.contents).expect(INTEGER).is_err() {
-        // RFC 5280 section 5.1.2.1; what `openssl ca -gencrl` makes unless it is told otherwise.
+        // RFC 5280 section 5.1.2.1. `openssl ca -gencrl` makes version 1 by default.
         return Err(
             "it is of version 1; have the CA write version 2 (crlnumber in the configuration of openssl ca)"
                 .to_owned(),
@@ -104,11 +104,11 @@ fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Resu
     }
     let (this_update, next_update) =
         revocation_list_times(der).ok_or("it is not a DER-encoded certificate revocation list")?;
-    let next_update = next_update.ok_or("it does not say when the next one is due (nextUpdate)")?;
+    let next_update = next_update.ok_or("it does not say when it must be replaced (nextUpdate)")?;
     let list = BorrowedCertRevocationList::from_der(der).map_err(problem)?;
     for entry in &list {
         let serial = entry.map_err(problem)?.serial_number;
-        // It would not be found.
+        // Lookups by serial number would not find it.
         if shortest_integer(serial) != serial {
             return Err("a serial number on it is not in its shortest form, as DER demands".to_owned());
         }
@@ -132,19 +132,18 @@ fn verify(der: &CertificateRevocationListDer<'_>, issuers: &Issuers<'_>) -> Resu
 const PARTIAL: &str =
     "it covers only a part of its issuer's certificates (issuing distribution point), which is not supported";
 
-/// webpki's reasons in words, where it has one that an operator can act on.
+/// webpki's reason as text, with a remedy where one exists.
 fn problem(error: webpki::Error) -> String {
     match error {
         webpki::Error::UnsupportedDeltaCrl => {
-            "it has only what changed since another one (delta list), which is not supported; take the whole \
-             one"
+            "it has only the changes since another list (delta list), which is not supported; use the complete list"
             .to_owned()
         }
         webpki::Error::UnsupportedIndirectCrl => {
             "it covers certificates of other issuers (indirect list), which is not supported".to_owned()
         }
         webpki::Error::MalformedExtensions => {
-            // RFC 5280 section 5.2 wants a number and the key of the issuer in each list.
+            // RFC 5280 section 5.2 requires the CRL number and the key identifier of the issuer in each list.
             "its extensions are malformed, or it has none; have the CA number its lists (crlnumber in the \
              configuration of openssl ca)"
                 .to_owned()

@@ -24,41 +24,42 @@ use crate::certificate::Certificate;
 use crate::der::{DerReader, SEQUENCE};
 use crate::file::ReadFile;
 
-/// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) by which they are asked.
+/// Lists of revoked certificates of the other end, and the [policy](RevocationPolicy) for their use.
 ///
-/// Every list here was signed by the CA that it is of: a CA of the bundle, or an intermediate below one whose
-/// certificate stands in one of the list files. Where it has a key usage, that must include cRLSign (RFC 5280 section
-/// 4.2.1.3). A list counts for the certificates of that name **and** key, so that a CA that was made anew under its
-/// name has a list of its own.
+/// Every list is signed by its issuer: a CA of the bundle, or an intermediate below one whose certificate is in one of
+/// the list files. If the issuer has a key usage, that must include cRLSign (RFC 5280 section 4.2.1.3). A list counts
+/// for certificates of the same issuer name **and** key. A CA that was re-created under its old name needs a list of
+/// its own.
 ///
-/// A list covers all certificates of its issuer. One that covers a part of them (issuing distribution point), that
-/// tells only what changed (delta list) or that tells of other issuers (indirect list) is an error, and so are a second
-/// list of the same issuer and one that does not say when the next is due (nextUpdate). An entry counts whatever its
-/// reason: removeFromCRL has a meaning in delta lists only.
+/// A list covers all certificates of its issuer. These lists are errors: one that covers a part of them (issuing
+/// distribution point), one with only the changes (delta list), one for other issuers (indirect list), a second list of
+/// the same issuer, and one without nextUpdate. An entry counts whatever its reason: removeFromCRL has a meaning in
+/// delta lists only.
 #[derive(Clone, Default)]
 pub struct RevocationLists {
     lists: Arc<[RevocationList]>,
     policy: RevocationPolicy,
-    /// CAs of the bundle that the lists were read with, by their subjects, and the issuers that revoke them.
+    /// Revoked CAs of the bundle that the lists were read with: subject and revoking issuer.
     revoked_cas: Arc<[(String, String)]>,
 }
 
 impl RevocationLists {
-    /// No list, and the default policy: nothing is looked up. Calico has no parameter for lists, so this is what its
-    /// parameters give.
+    /// No list, and the default policy: no certificate is looked up. Calico has no parameter for lists, so its
+    /// parameters result in this.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Reads files with the lists of the CAs in `issuers`; no file gives no list. `provider` verifies the signatures.
+    /// Reads files with the lists of the CAs in `issuers`. Without a file there is no list. `provider` verifies the
+    /// signatures.
     ///
-    /// A file is PEM or DER, whichever it is. PEM may hold several lists (`X509 CRL`), and the certificates
-    /// (`CERTIFICATE`) of intermediate CAs that are not in the bundle but signed one of the lists.
+    /// Each file is PEM or DER; the format is detected. A PEM file may hold several lists (`X509 CRL`). It may also
+    /// hold certificates (`CERTIFICATE`) of intermediate CAs that are not in the bundle but signed one of the lists.
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or holds no list, if any list is damaged or can not be attributed to
-    /// a CA of the bundle, or if there are two of the same CA.
+    /// [`MaterialError`] if a file can not be read or holds no list, if a list is damaged or not signed by a known CA,
+    /// or if two lists are of the same CA.
     pub fn from_files(
         paths: impl IntoIterator<Item = impl AsRef<Path>>,
         issuers: &TrustBundle,
@@ -121,13 +122,13 @@ impl RevocationLists {
         Ok(Self { lists: lists.into(), policy: RevocationPolicy::default(), revoked_cas })
     }
 
-    /// The same lists under another policy.
+    /// Returns the same lists with another policy.
     #[must_use]
     pub fn with_policy(self, policy: RevocationPolicy) -> Self {
         Self { policy, ..self }
     }
 
-    /// The policy by which the lists are asked.
+    /// The policy for the use of the lists.
     pub fn policy(&self) -> RevocationPolicy {
         self.policy
     }
@@ -137,9 +138,8 @@ impl RevocationLists {
         self.lists.iter()
     }
 
-    /// What is likely not meant: lists that should have been replaced or are of the future, revoked CAs that are
-    /// trusted all the same since they stand in the bundle themselves, and a policy that refuses everybody for want of
-    /// lists.
+    /// Reports probable mistakes: lists that are expired or dated in the future, revoked CAs that are still trusted
+    /// because they are in the bundle, and a policy that refuses every peer because there are no lists.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         let missing = self.lists.is_empty() && self.policy.refuse_unknown;
         let missing = missing.then_some(MaterialWarning::NoRevocationList);
@@ -150,8 +150,8 @@ impl RevocationLists {
         missing.into_iter().chain(of_lists).chain(revoked_cas).collect()
     }
 
-    /// What would take the place of a list of the same CA that was made later. One of the future does not count: it was
-    /// made by a clock that was wrong.
+    /// Warns if one of these lists would replace a later list of the same CA. A list in force that is dated in the
+    /// future does not count, because a wrong clock made it.
     pub(crate) fn older_than(&self, in_force: &Self, now: UnixTime) -> Option<MaterialWarning> {
         self.iter().find_map(|list| {
             let known = in_force.list_of(list.issuer_name(), &list.issuer_key)?;
@@ -165,7 +165,7 @@ impl RevocationLists {
         })
     }
 
-    /// Whether they answer alike.
+    /// Whether both give the same answers.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         let signatures = |lists: &'_ Self| {
             let signed = |list: &RevocationList| (list.issuer_key.clone(), list.signature.clone());
@@ -174,14 +174,14 @@ impl RevocationLists {
         self.policy == other.policy && signatures(self) == signatures(other)
     }
 
-    /// The list of the issuer of this name and key, the contents of a Name and of a SubjectPublicKeyInfo.
+    /// The list of the issuer with this name and key, given as the contents of a Name and of a SubjectPublicKeyInfo.
     pub(crate) fn list_of(&self, name: &[u8], key: &[u8]) -> Option<&RevocationList> {
         self.lists.iter().find(|list| list.is_of(name, key))
     }
 }
 
-/// The CAs of the bundle that one of the lists revokes, with its issuer. A trusted CA is not looked up, so that
-/// somebody has to say that.
+/// The CAs of the bundle that one of the lists revokes, with its issuer. The verifier does not look up trusted CAs, so
+/// a warning must report them.
 fn revoked_cas(
     lists: &[RevocationList],
     bundle: &TrustBundle,

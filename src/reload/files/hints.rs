@@ -1,7 +1,7 @@
-//! Tells at once that files may have changed.
+//! Notices at once that files may have changed.
 //!
-//! A hint and no more: a mounted volume is swapped by a link somewhere on the way to its files, file servers tell
-//! nothing, and there may be too few watches. What counts is what is read at the polling interval.
+//! This is only a hint, because some changes cause no event. Links in the path swap mounted volumes, file servers
+//! report no changes, and the system may have too few watches. Regular reads at the polling interval find every change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -13,7 +13,7 @@ use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watche
 use tokio::sync::Notify;
 use tracing::debug;
 
-/// Watches the directories on the way to some files.
+/// Watches the directories in the paths of some files.
 #[derive(Default)]
 pub(super) struct Hints {
     changed: Arc<Notify>,
@@ -27,7 +27,7 @@ struct Watching {
     said_impossible: bool,
 }
 
-/// What to watch for: names in directories. A directory that was made anew is another one.
+/// Names in directories to watch. A directory that was re-created counts as another one.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Places {
     names: BTreeSet<(PathBuf, OsString)>,
@@ -35,12 +35,12 @@ struct Places {
 }
 
 impl Hints {
-    /// Ends when something has happened since it ended last.
+    /// Ends when a change has happened since the last call ended.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Watches what lies on the way to these files now. To be called before they are read, or a change would be missed.
+    /// Watches the paths of these files. Call it before reading them, or a change could be missed.
     pub(super) fn watch<'a>(&self, paths: impl Iterator<Item = &'a Path>) {
         let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
         let mut places = Places::default();
@@ -52,17 +52,17 @@ impl Hints {
         if let Some(error) = error
             && !std::mem::replace(&mut watching.said_impossible, true)
         {
-            debug!(%error, "not all files can be watched; those are polled only");
+            debug!(%error, "some files can not be watched; they are only polled");
         }
         (watching.places, watching.watcher) = (places, watcher);
     }
 }
 
-/// Watches what can be watched. The error is that of something else.
+/// Makes a watcher for all places that can be watched. The error is that of a place that can not.
 fn watcher(places: &Places, changed: &Arc<Notify>) -> (Option<RecommendedWatcher>, Option<notify::Error>) {
     let (relevant, changed) = (places.clone(), changed.clone());
     let on_event = move |event: notify::Result<Event>| {
-        // Of an error, the next poll makes up.
+        // After an error, the next poll finds the change.
         if event.is_ok_and(|event| relevant.are_touched_by(&event)) {
             changed.notify_one();
         }
@@ -76,11 +76,11 @@ fn watcher(places: &Places, changed: &Arc<Notify>) -> (Option<RecommendedWatcher
     (Some(watcher), error)
 }
 
-/// As many as the kernel follows.
+/// The kernel follows this many links, too.
 const MAX_LINKS: usize = 40;
 
 impl Places {
-    /// Adds every link on the way to a file, and the file itself, or what is missing first.
+    /// Adds the file, every link in its path, and the first part that is missing.
     fn add(&mut self, path: &Path) {
         let Ok(path) = std::path::absolute(path) else { return };
         let mut ahead = reversed(&path);
@@ -90,7 +90,7 @@ impl Places {
             let here = directory.join(&name);
             let kind = here.symlink_metadata().map(|metadata| metadata.file_type());
             if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && !ahead.is_empty() {
-                // Also `/` and `..`, which stand for themselves: the way was resolved up to here.
+                // `/` and `..` have no name of their own; the path is resolved up to here.
                 directory = if name == ".." { parent(&directory) } else { here };
                 continue;
             }
@@ -114,7 +114,7 @@ impl Places {
     }
 
     fn are_touched_by(&self, event: &Event) -> bool {
-        // What is only looked at, by ourselves above all, does not count.
+        // Reads, most of them our own, do not count.
         let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
         if event.kind.is_access() && event.kind != written {
             return false;
@@ -166,7 +166,7 @@ mod tests {
         names
     }
 
-    /// That one place is not there to be watched costs no other its watch.
+    /// If one place can not be watched, the others still are.
     #[tokio::test]
     async fn what_can_be_watched_is_watched() {
         let dir = tempfile::tempdir().unwrap();
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(names(&at("absolute/ca.pem")), [vec![at("absolute")], volume.to_vec()].concat());
         assert_eq!(names(&at("up")), [vec![at("up")], volume.to_vec()].concat());
         assert_eq!(names(&at("volume/./..1/../ca.pem")), volume);
-        // What is not there yet.
+        // A missing file.
         assert_eq!(names(&at("volume/absent/ca.pem")), [at("volume/absent")]);
         symlink("loop", at("loop")).unwrap();
         assert_eq!(names(&at("loop")), [at("loop")]);

@@ -19,20 +19,20 @@ use crate::material::TlsFiles;
 use crate::policy::TlsPolicy;
 use crate::tls_config::TlsConfig;
 
-/// For how long files must stay the same; see [`FileSource::with_settle_time`].
+/// How long files must stay the same; see [`FileSource::with_settle_time`].
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 
-/// The files of one end, with an identity and a policy that stay the same; from
-/// [`TyphaConfig::source`](crate::config::TyphaConfig::source) and
-/// [`FelixConfig::source`](crate::config::FelixConfig::source), Calico's parameters as a whole.
+/// The files of one end, with a fixed identity and policy. For Calico's parameters as a whole, use
+/// [`TyphaConfig::source`](crate::config::TyphaConfig::source) or
+/// [`FelixConfig::source`](crate::config::FelixConfig::source).
 ///
-/// All files are read at each look, whatever their times say, since not every file system tells of changes; what is the
-/// same is not parsed again. Where the file system tells of changes, there is a look at once. Files that change while
-/// they are read are read again, so that no pair is taken half from before a change and half from after it.
+/// Each load reads all files, whatever their modification times. Files with unchanged contents are not parsed again. If
+/// the file system reports changes, a load follows at once. Files that change while they are read are read again, so
+/// that certificate and key never come from different moments.
 ///
-/// Where files are mounted from a Kubernetes secret or renamed into place, nothing half-written is ever seen. Of a file
-/// that is written in place, a part that is good in itself (half of the CAs) can be taken for the whole if the writer
-/// pauses for longer than the [settle time](Self::with_settle_time).
+/// Files mounted from a Kubernetes secret, or renamed into place, are never read half-written. A file that is written
+/// in place may be valid when half-written, such as half of the CAs. It is taken as complete if the writer pauses for
+/// longer than the [settle time](Self::with_settle_time).
 pub struct FileSource {
     reader: Arc<Reader>,
     description: String,
@@ -41,14 +41,14 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// These files.
+    /// Makes a source of these files.
     pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
         let names: Vec<_> = files.paths().map(|path| path.display().to_string()).collect();
         let planned = PlannedFiles { files, required_peer, policy };
         Self::of_plan(names.join(", "), None, move || Ok(planned.clone()))
     }
 
-    /// Files that are found out anew each time, by means of a file `configuration` perhaps.
+    /// Files that `plan` determines at each load, from the file `configuration` if there is one.
     pub(crate) fn of_plan(
         description: String,
         configuration: Option<PathBuf>,
@@ -62,9 +62,9 @@ impl FileSource {
         }
     }
 
-    /// Sets for how long new contents must stay the same before they are used; 1 s by default, which is longer than a
-    /// tool takes to write a few files, and of no account for what was issued days ahead. Zero is for files that only
-    /// ever change all at once.
+    /// Sets how long new contents must stay the same before they are used; the default is 1 s. That is longer than a
+    /// tool takes to write a few files, and short for certificates that are renewed days ahead. Zero is for files that
+    /// always change all at once.
     #[must_use]
     pub fn with_settle_time(mut self, settle_time: Duration) -> Self {
         self.settle_time = settle_time;
@@ -74,10 +74,10 @@ impl FileSource {
 
 impl TlsConfigSource for FileSource {
     async fn load(&self) -> Result<TlsConfig, SourceError> {
-        // One that an earlier look gave up on goes on: nothing can stop a read from a file server that is gone. What it
-        // reads is old by now.
+        // A read that an earlier load gave up on continues, because a read from an unreachable file server can not be
+        // stopped. Its result is outdated.
         self.reading.ended().await;
-        // A thread of the runtime waits, too, so that a clock that is paused stands still, as for all that blocks.
+        // A thread of the runtime waits as well, so that a paused clock does not advance while the read blocks.
         let (_waiting, is_over) = mpsc::channel::<()>();
         spawn_blocking(move || is_over.recv());
         let reader = self.reader.clone();
@@ -157,7 +157,7 @@ mod tests {
         }
         assert_eq!(started.load(Ordering::Relaxed), 1);
         release.send(()).unwrap();
-        // What the first one read in the end is old.
+        // The result of the first read is outdated.
         assert_eq!(source.load().await.unwrap_err().to_string(), "of the second");
         assert_eq!(started.load(Ordering::Relaxed), 2);
     }

@@ -12,7 +12,7 @@ use crate::material::{Material, ReadFiles, RevocationPolicy, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::tls_config::TlsConfig;
 
-/// Files, and what goes with them.
+/// Files, and the identity and policy that belong to them.
 #[derive(Clone)]
 pub(crate) struct PlannedFiles {
     pub(crate) files: TlsFiles,
@@ -32,22 +32,22 @@ pub(super) struct Reader {
 
 #[derive(Default)]
 struct Memory {
-    /// The files of the last plan that there was.
+    /// The files of the last plan that succeeded.
     watched: Vec<PathBuf>,
     last: Option<Last>,
 }
 
-/// What was read last, and parsed.
+/// The material that was parsed last.
 struct Last {
-    /// A hash of all paths and contents. Neither the file nor its time tells whether it is the same: a file system may
-    /// count time in seconds.
+    /// A hash of all paths and contents. Inode and modification time do not suffice: a file system may count time in
+    /// seconds.
     contents: u64,
     policy: TlsPolicy,
     revocation: RevocationPolicy,
     material: Arc<Material>,
 }
 
-/// How often files that change meanwhile are read again at once.
+/// How often files that change during a read are read again at once.
 const ATTEMPTS: usize = 3;
 
 impl Reader {
@@ -56,7 +56,7 @@ impl Reader {
         Self { configuration, plan, hints, hasher, memory }
     }
 
-    /// Blocks, for ever if the file system does.
+    /// Reads and parses the files. Blocks for as long as the file system does.
     pub(super) fn read(&self) -> Result<TlsConfig, SourceError> {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..ATTEMPTS {
@@ -65,15 +65,15 @@ impl Reader {
             if let Ok(planned) = &planned {
                 memory.watched = planned.files.paths().cloned().collect();
             }
-            // Those of before if it is not known which ones now.
+            // If the plan failed, the files of the previous plan are watched.
             self.hints.watch(self.configuration.iter().chain(&memory.watched).map(PathBuf::as_path));
             let read = planned.map(|planned| (planned.files.read(), planned));
-            // The plan has read the configuration itself, so that its contents have to be the same before and after.
+            // The plan reads the configuration file itself. Its contents must be the same before and after.
             let is_unchanged = configuration.is_none_or(|before| {
                 before.is_unchanged()
                     && before.bytes.ok() == self.read_configuration().and_then(|now| now.bytes.ok())
             });
-            // Each was unchanged from before it was read until now, so that all of them stood there together.
+            // Each file was unchanged from its read until now, so all of them existed together.
             if is_unchanged
                 && read.as_ref().map_or(true, |(files, _)| files.all().all(ReadFile::is_unchanged))
             {
@@ -90,7 +90,7 @@ impl Reader {
 }
 
 impl Memory {
-    /// Parses what was read, unless it is what was parsed last.
+    /// Parses the files, unless their contents are those parsed last.
     fn parse(
         &mut self,
         files: ReadFiles,

@@ -42,8 +42,8 @@ async fn the_old_ca_is_removed_too_early_on_typha() {
     assert_eq!(typha.failed().await, [&*problem]);
     assert_eq!(typha.lost(), vec![("CN \"typha-client\", no URI SAN".to_owned(), problem.clone(), true); 4]);
     let warnings = [
-        "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with the same \
-         CA file will refuse us; issue our certificate by a CA that is left, or put that one back until then \
+        "WARN the CA file no longer holds CN=\"old-ca\", the issuer of our own certificate: peers with the same \
+         CA file will refuse us; have a remaining CA issue our certificate, or put that CA back until then \
          generation=2"
             .to_owned(),
         format!(
@@ -94,9 +94,9 @@ async fn the_old_ca_is_removed_too_early_on_felix() {
         "WARN live connections are no longer trusted: they are closed within {year:?}; if it is not meant, put back \
          what was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
     );
-    let own = "WARN the CA file no longer holds CN=\"old-ca\", which our own certificate was issued by: peers with \
-               the same CA file will refuse us; issue our certificate by a CA that is left, or put that one back \
-               until then generation=2";
+    let own = "WARN the CA file no longer holds CN=\"old-ca\", the issuer of our own certificate: peers with the same \
+               CA file will refuse us; have a remaining CA issue our certificate, or put that CA back until then \
+               generation=2";
     assert_eq!(site.log.warnings(), [own, &lost, &lost]);
 
     felix.files.cas(&[&old]);
@@ -210,7 +210,7 @@ async fn files_that_do_not_belong_together_change_nothing() {
     assert_eq!(felix.reload().await, Ok(Reloaded::Unchanged));
     let state = typha.reloader.state().borrow().clone();
     assert_eq!((state.generation, state.failures, state.last_error.is_none()), (1, 4, true));
-    assert_eq!(site.log.take(), ["INFO what is there is what is in force, again"; 2]);
+    assert_eq!(site.log.take(), ["INFO the source matches the active configuration again"; 2]);
     site.are_all(1).await;
 }
 
@@ -240,8 +240,8 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     replaced(felix.reload().await);
     assert_eq!(felix.links[0].new_connection().await, Err(undialled(problem)));
     let gone = format!(
-        "WARN the CA file no longer holds {other}, which our own certificate was issued by: peers with the same CA \
-         file will refuse us; issue our certificate by a CA that is left, or put that one back until then generation=2"
+        "WARN the CA file no longer holds {other}, the issuer of our own certificate: peers with the same CA \
+         file will refuse us; have a remaining CA issue our certificate, or put that CA back until then generation=2"
     );
     let lost = format!(
         "WARN live connections are no longer trusted: they are closed within 60s; if it is not meant, put back what \

@@ -1,10 +1,10 @@
-//! What an operator does about a certificate that a plan would have refused.
+//! The remedy for a certificate that a plan would refuse.
 
 use std::path::Path;
 
 use typha_tls::verifier::{ChainPosition, Rejection};
 
-/// What to do before the plan is carried out. `ca_file` is the new CA file, if it is to change.
+/// What to do before the change is made. `ca_file` is the new CA file, if it changes.
 pub(super) fn text(rejection: &Rejection, ca_file: Option<&Path>) -> String {
     let new = ca_file.map(|file| file.display().to_string());
     match (rejection, new) {

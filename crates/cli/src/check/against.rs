@@ -1,4 +1,4 @@
-//! Whether the other end, by its own configuration, would accept us.
+//! Whether the other end, with its own configuration, would accept us.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use typha_tls::verifier::PeerVerifier;
 use super::current::{self, Current};
 use super::report::Report;
 
-/// Judges our chain as the other end would, if it had the revocation lists that we have.
+/// Judges our chain as the other end would, if it had our revocation lists.
 pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: UnixTime) {
     let Some(credentials) = &current.credentials else { return };
     let peer = current.local.peer();
     let sources = Sources::none().with_file(file);
     let theirs = match current::load(peer, &sources) {
         complete @ (Ok(_) | Err(ConfigError::Incomplete { .. })) => complete,
-        // Of the other end only its CAs and its rule count; its key is not for us to read.
+        // The other end's CAs and required identity suffice; its private key is not readable here.
         Err(_) => {
             let readable = file.to_string_lossy();
             let (cert, key) = match peer {

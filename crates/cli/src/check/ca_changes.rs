@@ -1,4 +1,4 @@
-//! Which CAs go and which come when a CA file is replaced.
+//! Which CAs are removed and added when a CA file is replaced.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ struct Authority {
 /// The largest CA file that the library reads.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
-/// Reports the differences between two files that are known to be good CA files, the new one as of `at`.
+/// Reports the differences between two valid CA files; the new one is judged at the time `at`.
 pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
     let (old, new) = match (authorities(old_file), authorities(new_file)) {
         (Ok(old), Ok(new)) => (old, new),
@@ -108,7 +108,7 @@ impl Authority {
         Ok(Self { der, subject, name, key })
     }
 
-    /// Whether it is a CA, and valid then.
+    /// Whether it is a CA, and valid at that time.
     fn is_usable(&self, at: UnixTime) -> bool {
         TrustBundle::from_der([self.der.clone()]).is_ok_and(|bundle| bundle.warnings(at).is_empty())
     }

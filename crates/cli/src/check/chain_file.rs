@@ -1,4 +1,4 @@
-//! The files of a directory, and what of them is a peer's chain.
+//! The files of a directory, and the peers' chains among them.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,22 +10,22 @@ use webpki::EndEntityCert;
 
 use super::regular_file::{self, Contents};
 
-/// The entries of a directory that are looked at: twice the connections that a Typha takes by default.
+/// The most entries of a directory that are read: twice the connections that a Typha takes by default.
 const MAX_ENTRIES: usize = 20_000;
 
-/// Far longer than any chain that a handshake carries.
+/// Much larger than any chain in a handshake.
 const MAX_SIZE: u64 = 1024 * 1024;
 
 pub(super) enum ChainFile {
-    /// Leaf first, as it stands there.
+    /// The chain as in the file, leaf first.
     Chain(Vec<CertificateDer<'static>>),
-    /// It is no chain, for this reason.
+    /// The file is not a chain, for this reason.
     Other(&'static str),
-    /// It is or may be one, but can not be read, for this reason.
+    /// The file is or may be a chain, but can not be read, for this reason.
     Unusable(String),
 }
 
-/// The names of the entries, in their order.
+/// The names of the entries, sorted.
 pub(super) fn names(dir: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
@@ -41,7 +41,7 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<OsString>> {
 }
 
 impl ChainFile {
-    /// Follows symbolic links to files, as those of a Kubernetes volume, and to nothing else.
+    /// Reads a file. It follows symbolic links to files, as in a Kubernetes volume, but no others.
     pub(super) fn read(path: &Path) -> Self {
         match path.metadata() {
             Ok(metadata) if metadata.is_dir() => {
@@ -51,7 +51,7 @@ impl ChainFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
                 return Self::Unusable("it is a symbolic link to a file that does not exist".to_owned());
             }
-            // What can not be looked at can not be opened either, and says why.
+            // If the metadata can not be read, opening the file fails as well and gives the reason.
             _ => {}
         }
         match regular_file::read(path, MAX_SIZE) {
@@ -78,18 +78,18 @@ impl ChainFile {
                 Err(_) => Self::Other("there is no PEM block CERTIFICATE in it"),
             };
         }
-        // What the decoder says may show what stands there, such as a key. That a block is passed over shows in the
-        // number.
+        // The decoder's error may show the block's contents, such as a key. The number of blocks shows whether one was
+        // skipped.
         match CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>() {
             Ok(chain) if chain.len() == announced => Self::Chain(chain),
             _ => Self::Unusable(
-                "a PEM block in it is damaged: nobody knows whom it cuts off; copy it anew".to_owned(),
+                "a PEM block in it is damaged, so this peer was not judged; copy the file again".to_owned(),
             ),
         }
     }
 }
 
-/// How many blocks begin, or were meant to.
+/// The number of blocks that begin, or were meant to.
 fn announced(bytes: &[u8]) -> usize {
     const LABEL: &[u8] = b"BEGIN CERTIFICATE";
     let after = bytes.windows(LABEL.len()).zip(LABEL.len()..).filter(|(window, _)| *window == LABEL);

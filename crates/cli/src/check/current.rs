@@ -1,4 +1,4 @@
-//! The configuration as it is: its files, and our own certificate.
+//! The current configuration: its files, and our own certificate.
 
 use rustls_pki_types::UnixTime;
 use typha_tls::Role;
@@ -9,7 +9,7 @@ use typha_tls::verifier::{PeerVerifier, Rejection};
 
 use super::report::Report;
 
-/// What of the configuration of one end can be used.
+/// The usable parts of one end's configuration.
 pub(super) struct Current {
     pub(super) local: Role,
     pub(super) settings: TlsSettings,
@@ -18,11 +18,11 @@ pub(super) struct Current {
     pub(super) credentials: Option<Credentials>,
 }
 
-/// Below this many days a certificate is reported: time for people to act, also over a holiday.
+/// A certificate with fewer days left is reported. It gives people time to act, even over a holiday.
 const RENEWAL_DAYS: u64 = 14;
 
 impl Current {
-    /// Looks at all files, also if what one of them holds can not be used.
+    /// Checks all files, even if one of them can not be used.
     pub(super) fn check(report: &mut Report, local: Role, settings: TlsSettings, now: UnixTime) -> Self {
         let (files, provider) = (&settings.files, settings.policy.provider());
         report.info("required_peer", &format!("{} must present {}", local.peer(), settings.required_peer));
@@ -94,7 +94,7 @@ impl Current {
         }
     }
 
-    /// How one with this CA file judges our chain; `None` if there is none that can be judged.
+    /// How a peer with this CA file judges our chain; `None` if there is no usable chain.
     pub(super) fn own_verdict(
         &self,
         bundle: &TrustBundle,
@@ -108,13 +108,13 @@ impl Current {
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
-    /// The lists that our own chain is judged with. They are meant for the other end's certificates; with one CA for
-    /// both ends they cover ours, too.
+    /// The lists for judging our own chain. They are meant for the other end's certificates; if both ends have one CA,
+    /// they cover ours, too.
     pub(super) fn own_lists(&self) -> RevocationLists {
         self.lists.as_ref().map(for_own_chain).unwrap_or_default()
     }
 
-    /// By whom peers are judged now; `None` if the configuration could not be loaded.
+    /// The verifier for peers now; `None` if the configuration can not be loaded.
     pub(super) fn verifier(&self) -> Option<PeerVerifier> {
         let (bundle, lists) = (self.bundle.clone()?, self.lists.clone()?);
         let required = self.settings.required_peer.clone();
@@ -122,7 +122,7 @@ impl Current {
     }
 }
 
-/// That nothing is known of our own certificate is for the other end to mind: only proof of a revocation counts here.
+/// Only proof of revocation counts here. An unknown status of our own certificate is for the other end to judge.
 fn for_own_chain(lists: &RevocationLists) -> RevocationLists {
     lists.clone().with_policy(RevocationPolicy::default())
 }
@@ -143,7 +143,7 @@ fn revocation_lists(
     Some(lists)
 }
 
-/// What the parameters of one end say about TLS.
+/// The TLS parameters of one end.
 pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, ConfigError> {
     Ok(match end {
         Role::Felix => FelixConfig::load(sources)?.tls,
@@ -151,7 +151,7 @@ pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, 
     })
 }
 
-/// The settings, or what is wrong with them as a finding.
+/// Returns the settings, or reports the problem as a finding.
 pub(super) fn usable(
     report: &mut Report,
     settings: Result<Option<TlsSettings>, ConfigError>,
@@ -166,7 +166,7 @@ pub(super) fn usable(
     settings
 }
 
-/// What the other end would have to require to accept our leaf.
+/// The identities in our leaf, one of which the other end must require.
 fn own_identity(credentials: &Credentials) -> Option<RequiredIdentity> {
     let identity = credentials.identity();
     let uri_san = identity.uri_sans().find(|uri| RequiredIdentity::uri_san(uri).is_ok());

@@ -1,4 +1,4 @@
-//! `typha-tls check`: everything that can be known before connecting.
+//! `typha-tls check`: checks everything that can be known before connecting.
 
 mod advice;
 mod against;
@@ -22,12 +22,12 @@ use current::Current;
 use plan::{Plan, PlanOptions};
 use report::Report;
 
-/// Checks the configuration and the files of one end, and says what to do about each finding
+/// Checks the configuration and the files of one end, and gives a remedy for each finding
 ///
 /// Prints a JSON line for each fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 clean,
 /// 1 findings, 2 bad usage.
 ///
-/// With --peers and --with-..., judges a change before it is made: who of the peers would be cut off, and why.
+/// With --peers and --with-..., judges a change before it is made: which peers it would cut off, and why.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -42,7 +42,7 @@ enum End {
         tls: FelixOptions,
         #[command(flatten)]
         revocation: RevocationOptions,
-        /// Typha's INI file: also says whether that Typha would accept us
+        /// Typha's INI file: also checks whether that Typha would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
         #[command(flatten)]
@@ -54,7 +54,7 @@ enum End {
         tls: TyphaOptions,
         #[command(flatten)]
         revocation: RevocationOptions,
-        /// Felix's INI file: also says whether that Felix would accept us
+        /// Felix's INI file: also checks whether that Felix would accept us
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
         #[command(flatten)]
@@ -85,7 +85,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
     report.exit_code()
 }
 
-/// What is planned: what goes, what comes, whether we fit in, and who would be cut off.
+/// Judges the plan: CAs removed and added, our own chain, and the peers that would be cut off.
 fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now: UnixTime) {
     let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
     let bundle = plan.bundle(report);
@@ -106,6 +106,6 @@ fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now
     };
     match (current.verifier(), after) {
         (Some(before), Some(after)) => peers::judge(report, &plan, dir, &before, &after),
-        _ => report.error("peers", "nobody was judged: what is said above must be mended first"),
+        _ => report.error("peers", "no peer was judged: fix the errors above first"),
     }
 }

@@ -1,4 +1,4 @@
-//! Who of the peers would be cut off: each chain judged by the configuration as it is and as it will be.
+//! Finds the peers that would be cut off: it judges each chain by the current and by the planned configuration.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::report::Report;
 use crate::output;
 
-/// How many files there are of each kind.
+/// The number of files of each kind.
 #[derive(Default)]
 struct Tally {
     accepted: usize,
@@ -24,7 +24,7 @@ struct Tally {
     unusable: usize,
 }
 
-/// Reports a line for each file of the directory, and their numbers.
+/// Reports a line for each file of the directory, and the totals.
 pub(super) fn judge(
     report: &mut Report,
     plan: &Plan<'_>,
@@ -126,13 +126,13 @@ impl Tally {
         });
         report.info_with("summary", numbers, &format!("{} of {judged} would be cut off", self.cut_off));
         if judged == 0 {
-            let detail = format!("{}: there is no chain in it, so that nobody was judged", dir.display());
+            let detail = format!("{}: there is no chain in it, so no peer was judged", dir.display());
             report.warning("no_chain", &detail);
         }
     }
 }
 
-/// Only the first certificate is judged as a leaf. With several peers in one file, the others would be passed over.
+/// Judges only the first certificate as a leaf, so it warns if a file holds several leaves.
 fn check_one_leaf(report: &mut Report, plan: &Plan<'_>, file: &str, chain: &[CertificateDer<'static>]) {
     let is_no_ca = |certificate: &&CertificateDer<'static>| {
         let bundle = TrustBundle::from_der([(*certificate).clone()]);

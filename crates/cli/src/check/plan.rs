@@ -1,4 +1,4 @@
-//! The configuration as it will be: what goes, what comes, and whether we fit in.
+//! The planned configuration: CAs removed and added, and whether peers still accept us.
 
 use std::path::{Path, PathBuf};
 
@@ -17,35 +17,34 @@ use super::current::Current;
 use super::report::Report;
 use crate::verify::parse_time;
 
-/// What is planned. What is not named stays as it is.
+/// The planned changes. Everything else stays as it is.
 #[derive(Args)]
 pub(super) struct PlanOptions {
-    /// Directory with one PEM chain of the other end per file, leaf first: says who of them would be cut off
+    /// Directory with one PEM chain of the other end per file, leaf first: reports which peers would be cut off
     #[arg(long, value_name = "DIR")]
     pub(super) peers: Option<PathBuf>,
-    /// The CA file as it will be
+    /// The planned CA file
     #[arg(long, value_name = "NEW")]
     with_ca_file: Option<PathBuf>,
-    /// The revocation lists as they will be, in place of those of --crl-file; may be given several times, `none` for
-    /// none
+    /// The planned revocation lists, in place of those of --crl-file; may be given several times, `none` for none
     #[arg(long = "with-crl-file", value_name = "FILE")]
     with_crl_files: Vec<PathBuf>,
-    /// The lists will be asked as by --crl-strict
+    /// Plan to use the lists as with --crl-strict
     #[arg(long, requires = "with_crl_files")]
     with_crl_strict: bool,
-    /// The Common Name that the other end will have to have; `none` for none
+    /// The planned required Common Name of the other end; `none` for none
     #[arg(long, value_name = "CN", requires = "peers", value_parser = NonEmptyStringValueParser::new())]
     with_cn: Option<String>,
-    /// The URI SAN that the other end will have to have; `none` for none
+    /// The planned required URI SAN of the other end; `none` for none
     #[arg(long, value_name = "URI", requires = "peers", value_parser = NonEmptyStringValueParser::new())]
     with_uri_san: Option<String>,
-    /// The time to judge the plan at, such as 2026-01-31T12:00:00Z; the configuration as it is is judged now [default:
-    /// now]
+    /// The time at which to judge the plan, such as 2026-01-31T12:00:00Z; the current configuration is judged now
+    /// [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     pub(super) at: Option<UnixTime>,
 }
 
-/// The configuration as it will be, as far as it can be used.
+/// The usable parts of the planned configuration.
 pub(super) struct Plan<'a> {
     pub(super) options: &'a PlanOptions,
     pub(super) current: &'a Current,
@@ -54,12 +53,12 @@ pub(super) struct Plan<'a> {
 }
 
 impl PlanOptions {
-    /// The CA file as it will be, if it is to change.
+    /// The planned CA file, if it changes.
     pub(super) fn ca_file(&self) -> Option<&Path> {
         self.with_ca_file.as_deref()
     }
 
-    /// `None` if they stay as they are.
+    /// `None` if the lists stay as they are.
     fn crl_files(&self) -> Option<&[PathBuf]> {
         match &*self.with_crl_files {
             [] => None,
@@ -73,7 +72,7 @@ impl PlanOptions {
     }
 }
 
-/// As in Calico's parameters: explicitly unset.
+/// Explicitly unset, as in Calico's parameters.
 fn is_none(value: &str) -> bool {
     value.eq_ignore_ascii_case("none")
 }
@@ -97,7 +96,7 @@ impl Plan<'_> {
         let settings = &self.current.settings;
         let planned = self.options.crl_files();
         let files = planned.unwrap_or(&settings.files.crl_files);
-        // Reported with the configuration as it is; with the same CA file it can not be otherwise.
+        // With the same CA file, the error was already reported for the current configuration.
         if planned.is_none() && self.options.ca_file().is_none() && self.current.lists.is_none() {
             return None;
         }
@@ -153,7 +152,7 @@ impl Plan<'_> {
         self.new_warnings(report, &warnings(self.now), warnings(self.at));
     }
 
-    /// Whether our own chain leads to the CA file as it will be: peers with the same file judge us by it.
+    /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.
     pub(super) fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
         let current = self.current;
         let Some(after) = current.own_verdict(bundle, lists, self.at) else { return };
@@ -182,18 +181,18 @@ impl Plan<'_> {
         }
     }
 
-    /// Warnings that the time alone brings.
+    /// Warnings that only the planned time causes.
     fn new_warnings(&self, report: &mut Report, before: &[MaterialWarning], after: Vec<MaterialWarning>) {
         let new = after.into_iter().filter(|warning| !before.contains(warning));
         report.warnings(&self.then(), new);
     }
 
-    /// The head of what is only said of the time of the plan.
+    /// The prefix of texts that are about the planned time.
     fn then(&self) -> String {
         if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
     }
 
-    /// What to do so that a certificate is not refused.
+    /// The remedy for a certificate that would be refused.
     pub(super) fn advice(&self, rejection: &Rejection) -> String {
         super::advice::text(rejection, self.options.ca_file())
     }

@@ -1,24 +1,24 @@
-//! Reads what may be anything, without being blocked or flooded by it.
+//! Reads files of any kind without blocking or reading too much.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// What a file holds, as far as it is read.
+/// The contents of a file, up to a limit.
 pub(super) enum Contents {
-    /// It is larger than that.
+    /// The file is larger than the limit.
     Beginning(Vec<u8>),
     Whole(Vec<u8>),
 }
 
-/// Reads at most so many bytes of what was a regular file when it was looked at.
+/// Reads at most `limit` bytes of a regular file.
 pub(super) fn read(path: &Path, at_most: u64) -> io::Result<Contents> {
     let mut options = File::options();
     options.read(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        // For a pipe that took the file's place since: opening it would wait for ever without this.
+        // If a pipe has taken the file's place since the check, opening it without this would wait for ever.
         options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     }
     let file = options.open(path)?;

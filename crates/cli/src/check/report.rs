@@ -18,7 +18,7 @@ impl Report {
         self.info_with(fact, json!({}), detail);
     }
 
-    /// With more members of its own.
+    /// With additional members.
     pub(super) fn info_with(&self, fact: &str, more: Value, detail: &str) {
         print(json!({ "level": "info", "fact": fact }), more, detail);
     }
@@ -41,12 +41,12 @@ impl Report {
         print(json!({ "level": "error", "finding": finding }), more, detail);
     }
 
-    /// What is left of a result when its error is reported.
+    /// Returns the value of a result. Reports an error as a finding.
     pub(super) fn usable<T, E: Error>(&mut self, result: Result<T, E>, finding: &str) -> Option<T> {
         result.map_err(|error| self.error(finding, &WithCauses(&error).to_string())).ok()
     }
 
-    /// The warnings, each after `about`.
+    /// Reports each warning, with the prefix `about`.
     pub(super) fn warnings(&mut self, about: &str, warnings: impl IntoIterator<Item = MaterialWarning>) {
         for warning in warnings {
             self.warning(warning.label(), &format!("{about}{warning}"));

@@ -1,4 +1,4 @@
-//! What is said on the connection: stdin, and what Typha sends.
+//! Copies data: stdin to Typha, and from Typha to stdout.
 
 use std::io;
 use std::pin::pin;
@@ -16,7 +16,7 @@ use typha_tls::stream::Acceptance;
 
 use crate::output::{self, FAILED, REFUSED_BY_PEER, SUCCESS};
 
-/// Copies both ways until Typha closes. Returns what to add to the outcome, and the exit code.
+/// Copies both ways until Typha closes. Returns the members to add to the outcome, and the exit code.
 pub(super) async fn talk(connection: Connection) -> (Value, u8) {
     let acceptance = match connection.acceptance() {
         Acceptance::Confirmed => "confirmed",
@@ -45,7 +45,7 @@ pub(super) async fn talk(connection: Connection) -> (Value, u8) {
     (output::merge(line, outcome), code)
 }
 
-/// What went wrong, and while doing what.
+/// The error, and the action that failed.
 struct Broken {
     doing: &'static str,
     error: io::Error,
@@ -55,10 +55,10 @@ fn broken(doing: &'static str) -> impl Fn(io::Error) -> Broken {
     move |error| Broken { doing, error }
 }
 
-/// How long Typha has to say why it takes no more.
+/// How long to wait for the reason after Typha stops reading.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Copies both ways until Typha closes, or one way fails.
+/// Copies both ways until Typha closes or one direction fails.
 async fn transfer(
     from_typha: ReadHalf,
     to_typha: WriteHalf,
@@ -72,7 +72,7 @@ async fn transfer(
         ended = &mut download => ended,
         uploaded = upload => match uploaded {
             Ok(Err(failed)) if failed.doing == SENDING => match timeout(LAST_WORDS, download).await {
-                // A reset that the writer has seen looks like a mere end to the reader.
+                // The writer may see a reset that the reader sees as a mere end.
                 Ok(Err(reason)) if reason.error.kind() != io::ErrorKind::UnexpectedEof => Err(reason),
                 _ => Err(failed),
             },
@@ -80,7 +80,7 @@ async fn transfer(
             Ok(Ok(())) | Err(_) => download.await,
         },
     };
-    // Whatever stdin still holds, nobody is there to take it.
+    // The rest of stdin is dropped, because Typha no longer reads.
     stop_upload.abort();
     ended
 }

@@ -17,7 +17,7 @@ use super::progress::Progress;
 use super::tally::{Outcome, Tally};
 use super::target::Target;
 
-/// What all clients share.
+/// The state that all clients share.
 pub(super) struct Storm {
     pub(super) plan: Arc<Plan>,
     pub(super) felixes: Felixes,
@@ -26,7 +26,7 @@ pub(super) struct Storm {
     pub(super) progress: Progress,
 }
 
-/// One connection that a client has to make, and when.
+/// A connection that a client has to make, and its time.
 #[derive(Clone, Copy)]
 struct Turn {
     number: u32,
@@ -34,14 +34,14 @@ struct Turn {
 }
 
 impl Turn {
-    /// When the time of the connection begins, given when its TCP connection was begun. A client that is late, and a
-    /// wait for a port, are no reason to call Typha fast.
+    /// The start of the measured time: the due time, else the start of the TCP connection. Delays of the client and
+    /// waits for a local port count, so that they do not make Typha appear fast.
     fn counts_from(&self, begun: Instant) -> Instant {
         self.due.unwrap_or(begun)
     }
 }
 
-/// Hands out turns, in the order in which they are due.
+/// Hands out turns in the order in which they are due.
 struct Turns {
     begun: Instant,
     next: AtomicU32,
@@ -52,8 +52,8 @@ impl Turns {
         Turn { number, due: plan.due(number).map(|after| self.begun + after) }
     }
 
-    /// The next one that is not due before now: while that one became due, every client had another. A client without
-    /// work would have had it, and waited for it.
+    /// The next turn that is not due before now. All clients were busy when earlier turns became due: an idle client
+    /// would have taken them.
     fn next(&self, storm: &Storm) -> Option<Turn> {
         loop {
             let number = self.next.fetch_add(1, Relaxed);
@@ -69,9 +69,9 @@ impl Turns {
     }
 }
 
-/// Makes all connections, or those that are done before `stop`; returns how long it took, too.
+/// Makes all connections, or as many as finish before `stop`. Also returns the time it took.
 pub(super) async fn run(storm: &Arc<Storm>, stop: &CancellationToken) -> (Tally, Duration) {
-    // A client has its first turn from the beginning, however long it takes to start them all.
+    // Every client has its first turn from the beginning, even if starting all of them takes long.
     let clients = storm.plan.at_once.min(storm.plan.handshakes);
     let turns = Arc::new(Turns { begun: Instant::now(), next: AtomicU32::new(clients) });
     let mut running = JoinSet::new();

@@ -12,7 +12,7 @@ use super::plan::Plan;
 
 pub(super) struct Felixes {
     pub(super) good: FelixConnector,
-    /// The good one again if the storm has no bad ones.
+    /// The good Felix again if the storm has no bad ones.
     pub(super) bad: FelixConnector,
 }
 
@@ -39,7 +39,7 @@ impl Felixes {
     }
 }
 
-/// Everything right but the CA.
+/// A leaf that is correct except for its CA.
 fn of_another_ca(good: &Credentials, provider: &CryptoProvider) -> Result<Credentials, PkiError> {
     let ca = TestCa::new(CertificateSpec::ca("typha-tls storm: a CA that nobody trusts"))?;
     let mut leaf = CertificateSpec::unnamed().purpose(Purpose::ClientAuth);

@@ -12,13 +12,13 @@ use typha_tls::AuthenticatedStream;
 
 type Stream = AuthenticatedStream<TcpStream>;
 
-/// How long a goodbye may take. It waits only for room in the system's buffer.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// The bound on closing a connection. Closing waits only for room in the system's buffer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads of a connection before it counts as alive, whatever else is to come.
+/// After this many reads a connection counts as alive, even if more data may follow.
 const MOST_READS: usize = 1000;
 
-/// What was kept to the end, and how many of these Typha had closed before.
+/// The number of connections kept to the end, and how many of them Typha had closed before.
 #[derive(Default, Serialize)]
 pub(super) struct AtTheEnd {
     at_end: usize,
@@ -35,7 +35,7 @@ impl Kept {
         Self { most, streams: Mutex::default() }
     }
 
-    /// Returns what is not kept: the oldest, if there are enough.
+    /// Keeps a connection. Returns the oldest one if there are too many.
     pub(super) fn keep(&self, stream: Stream) -> Option<Stream> {
         if self.most == 0 {
             return Some(stream);
@@ -45,7 +45,7 @@ impl Kept {
         if streams.len() > self.most { streams.pop_front() } else { None }
     }
 
-    /// Closes all.
+    /// Closes all connections.
     pub(super) async fn end(&self) -> AtTheEnd {
         let streams = std::mem::take(&mut *self.streams.lock().unwrap_or_else(PoisonError::into_inner));
         let (at_end, mut closed_by_peer) = (streams.len(), 0);
@@ -57,12 +57,12 @@ impl Kept {
     }
 }
 
-/// Says goodbye. Does not wait for Typha's: a Felix that ends does not, either.
+/// Sends close_notify. It does not wait for Typha's, because a Felix that ends does not wait either.
 pub(super) async fn close(mut stream: Stream) {
-    let _ = timeout(GOODBYE, stream.shutdown()).await;
+    let _ = timeout(CLOSE_TIMEOUT, stream.shutdown()).await;
 }
 
-/// Whether the end is not among what has arrived.
+/// Whether the data received so far do not include the end.
 async fn is_alive(stream: &mut Stream) -> bool {
     let mut buffer = [0; 4096];
     for _ in 0..MOST_READS {

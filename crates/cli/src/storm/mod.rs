@@ -1,4 +1,4 @@
-//! `typha-tls storm`: many Felixes at once, good and bad ones, against a running Typha.
+//! `typha-tls storm`: many good and bad Felixes at once against a running Typha.
 
 mod clients;
 mod felixes;
@@ -33,14 +33,15 @@ use report::{Ended, Report};
 use stalled::Stalled;
 use target::{Target, TargetError};
 
-/// Storms a Typha with handshakes, of which some may be bad, and says what became of them
+/// Storms a Typha with handshakes, some of them bad on request, and reports the outcomes
 ///
-/// Each client begins its next handshake as soon as it has done one, or at a --rate. An accepted connection is one that
-/// Typha has shown to accept; one without a sign for 1 s is unconfirmed. A bad one must be refused by an alert. Times
-/// go from connect(), or from when it was due, to that sign. SIGINT ends the storm early.
+/// Each client begins its next handshake when its last one is done, or at a --rate. A connection counts as accepted if
+/// Typha sends a sign of acceptance; without one within 1 s it is unconfirmed. Typha must refuse a bad one with an
+/// alert. Times are measured from connect(), or from the due time, to that sign. SIGINT ends the storm early.
 ///
-/// At the end one JSON line on stdout has the counts by outcome, of good and bad ones apart. Exit code: 0 all good ones
-/// were accepted and all bad ones refused, 1 not so, 2 bad usage or configuration, 5 Typha could not be reached at all.
+/// At the end one JSON line on stdout has the counts by outcome, separately for good and bad ones. Exit code: 0 all
+/// good ones were accepted and all bad ones refused, 1 otherwise, 2 bad usage or configuration, 5 Typha could not be
+/// reached at all.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The Typha to connect to [default: TyphaAddr]
@@ -87,7 +88,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     report.exit_code()
 }
 
-/// What can be known to be wrong before anything connects.
+/// Checks everything that can be checked before connecting.
 fn prepare(
     connect: Option<String>,
     plan: &Plan,

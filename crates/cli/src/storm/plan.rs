@@ -1,4 +1,4 @@
-//! What a storm is to be like.
+//! The settings of a storm.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,41 +7,41 @@ use clap::{Args, value_parser};
 
 #[derive(Args)]
 pub(super) struct Plan {
-    /// How many handshakes to make in all
+    /// Number of handshakes in total
     #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000)]
     #[arg(value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub(super) handshakes: u32,
-    /// How many of them are under way at a time, at most
+    /// Most handshakes at a time
     #[arg(short = 'c', long, value_name = "N", default_value_t = 500, value_parser = value_parser!(u32).range(1..))]
     pub(super) at_once: u32,
-    /// Begin so many a second, whatever becomes of the earlier ones [default: each as soon as another is done]
+    /// Begin so many a second, whatever the outcome of earlier ones [default: each as soon as another is done]
     ///
-    /// One that is due while as many as -c are under way is never begun, and counted as not_started. Times are taken
-    /// from when a connection was due.
+    /// A handshake that is due while -c others are in progress is never begun, and counted as not_started. Times are
+    /// measured from the due time.
     #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
     pub(super) rate: Option<f64>,
-    /// How many percent, evenly spread, present a certificate that Typha must refuse: one of a CA made for this run
+    /// Percentage of handshakes, evenly spread, with a certificate that Typha must refuse: from a CA made for this run
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     bad: Option<f64>,
-    /// PEM chain that the bad ones present instead, leaf first
+    /// PEM chain for the bad ones to present instead, leaf first
     #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_key_file"])]
     pub(super) bad_cert_file: Option<PathBuf>,
-    /// PEM private key to --bad-cert-file
+    /// PEM private key of --bad-cert-file
     #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_cert_file"])]
     pub(super) bad_key_file: Option<PathBuf>,
     /// First open N more connections that send half of a ClientHello and stop
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) stalled: u32,
-    /// Hold the stalled ones so long, unless Typha closes them all before [default: until the storm is over]
+    /// Hold the stalled ones so long, unless Typha closes all of them earlier [default: until the storm is over]
     #[arg(long, value_name = "SECS", value_parser = seconds, requires = "stalled")]
     pub(super) stalled_for: Option<Duration>,
-    /// Keep up to N accepted connections open; of more, the oldest is closed
+    /// Keep up to N accepted connections open; beyond N, close the oldest
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) keep: u32,
-    /// Hold what is kept so long when the storm is over
+    /// Hold the kept connections so long after the storm
     #[arg(long, value_name = "SECS", value_parser = seconds, requires = "keep")]
     pub(super) hold: Option<Duration>,
-    /// Come from N addresses in turn, from 127.0.0.2 on, as so many nodes would; for a Typha on IPv4 loopback
+    /// Connect from N addresses in turn, from 127.0.0.2 on, like so many nodes; for a Typha on IPv4 loopback
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(super) sources: Option<u32>,
     /// Bound on a TCP connection, and on a handshake
@@ -78,14 +78,14 @@ fn positive_seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Plan {
-    /// Whether there are bad ones.
+    /// Whether the storm has bad handshakes.
     pub(super) fn has_bad(&self) -> bool {
         self.bad_within(self.handshakes) > 0
     }
 
     /// How many of the first `turns` are bad.
     pub(super) fn bad_within(&self, turns: u32) -> u32 {
-        // Multiplied first: whole percents come out exactly.
+        // The product comes first, so that whole percentages are exact.
         (f64::from(turns) * self.bad.unwrap_or(0.0) / 100.0) as u32
     }
 
@@ -93,12 +93,12 @@ impl Plan {
         self.bad_within(turn + 1) > self.bad_within(turn)
     }
 
-    /// When a connection is due, after the beginning of the storm; `None` in a closed loop.
+    /// The due time of a connection after the start of the storm; `None` in a closed loop.
     pub(super) fn due(&self, turn: u32) -> Option<Duration> {
         self.rate.map(|rate| Duration::from_secs_f64(f64::from(turn) / rate))
     }
 
-    /// How many connections may be open at a time.
+    /// The most connections that are open at a time.
     pub(super) fn most_connections(&self) -> usize {
         [self.at_once.min(self.handshakes), self.stalled, self.keep].iter().map(|&n| n as usize).sum()
     }

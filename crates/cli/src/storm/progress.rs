@@ -1,4 +1,4 @@
-//! How far a storm has come, on stderr.
+//! Shows the progress of a storm on stderr.
 
 use std::io::IsTerminal as _;
 
@@ -18,14 +18,14 @@ impl Progress {
         }))
     }
 
-    /// What is going on.
+    /// Shows the current phase.
     pub(super) fn show(&self, what: &'static str) {
         if let Some(bar) = &self.0 {
             bar.set_message(what);
         }
     }
 
-    /// One is done with, or will not be begun.
+    /// Counts a handshake that is done, or will not be begun.
     pub(super) fn advance(&self) {
         if let Some(bar) = &self.0 {
             bar.inc(1);

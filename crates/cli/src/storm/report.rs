@@ -1,4 +1,4 @@
-//! The line that a storm ends with, and its exit code.
+//! The last line of a storm, and its exit code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) struct Report {
     elapsed_seconds: f64,
     handshakes_per_second: f64,
     latency_ms: Latency,
-    /// How often a connection had to wait for a local port: then the storm was weaker than it was meant to be.
+    /// How often a connection had to wait for a local port. If it did, the storm was weaker than planned.
     port_waits: u64,
     stalled: Stood,
     kept: AtTheEnd,
@@ -30,7 +30,7 @@ pub(super) struct Report {
     unreachable: bool,
 }
 
-/// The good ones, or the bad ones. All counts but the first add up to the first.
+/// The counts of the good or of the bad ones. All counts except the first add up to the first.
 #[derive(Serialize)]
 struct Kind {
     asked: u32,
@@ -56,7 +56,7 @@ struct Kind {
     as_they_should: u32,
 }
 
-/// Milliseconds of those that were accepted.
+/// Milliseconds of the accepted connections.
 #[derive(Serialize)]
 struct Latency {
     p50: Option<f64>,
@@ -64,7 +64,7 @@ struct Latency {
     max: Option<f64>,
 }
 
-/// What a storm leaves.
+/// The results of a storm.
 #[derive(Default)]
 pub(super) struct Ended {
     pub(super) tally: Tally,
@@ -73,7 +73,7 @@ pub(super) struct Ended {
     pub(super) stalled: Stood,
     pub(super) kept: AtTheEnd,
     pub(super) interrupted: bool,
-    /// There was nothing to connect to.
+    /// No address could be reached.
     pub(super) unresolved: bool,
 }
 
@@ -125,7 +125,7 @@ impl Kind {
         }
     }
 
-    /// A Typha that does not ask lets the bad ones in as well.
+    /// A Typha that requires no certificate accepts the bad ones as well.
     fn bad(asked: u32, counts: Counts) -> Self {
         let (accepted, refused) = (counts.accepted + counts.not_asked, counts.refused());
         Self { wrongly_accepted: Some(accepted), as_they_should: refused, ..Self::new(asked, counts) }
@@ -154,7 +154,7 @@ impl Kind {
     }
 }
 
-/// To three decimals.
+/// Rounds to three decimals.
 fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -15,17 +15,17 @@ use typha_tls::FelixConnector;
 
 use super::target::Target;
 
-/// How many are being opened at a time.
+/// The most connections that are being opened at a time.
 const AT_ONCE: u32 = 64;
 
-/// What became of one.
+/// The outcome of one connection.
 enum Ended {
     ClosedByPeer(Duration),
     Held,
     NotOpened,
 }
 
-/// How many could be opened, how many of these Typha closed, and after what time at most.
+/// How many connections were opened, how many of them Typha closed, and after which longest time.
 #[derive(Default, Serialize)]
 pub(super) struct Stood {
     pub(super) opened: u32,
@@ -36,7 +36,7 @@ pub(super) struct Stood {
 pub(super) struct Stalled(JoinSet<Ended>);
 
 impl Stalled {
-    /// Opens them, and returns when all are open or have failed to. They are held for `at_most`, or until `stop`.
+    /// Opens the connections. Returns when all are open or have failed. They are held for `at_most`, or until `stop`.
     pub(super) async fn open(
         target: &Arc<Target>,
         felix: &FelixConnector,
@@ -70,7 +70,7 @@ impl Stalled {
         Ok(Self(held))
     }
 
-    /// Waits for all.
+    /// Waits for all connections.
     pub(super) async fn ended(&mut self) -> Stood {
         let mut stood = Stood::default();
         while let Some(ended) = self.0.join_next().await {
@@ -102,7 +102,7 @@ async fn end(mut tcp: TcpStream) {
     while matches!(tcp.read(&mut buffer).await, Ok(1..)) {}
 }
 
-/// The first half of what this Felix sends first.
+/// The first half of this Felix's first message.
 async fn half_a_hello(felix: &FelixConnector) -> io::Result<Vec<u8>> {
     const HEADER: usize = 5;
     let (ours, mut theirs) = duplex(64 * 1024);
@@ -132,7 +132,7 @@ mod tests {
     async fn half_a_hello_is_the_begin_of_one_record() {
         let felix = TestPki::new().unwrap().connector().unwrap();
         let half = half_a_hello(&felix).await.unwrap();
-        // Content type handshake, and in it a ClientHello.
+        // Content type handshake, with a ClientHello.
         assert_eq!((half[0], half[5]), (22, 1));
         let record = 5 + usize::from(u16::from_be_bytes([half[3], half[4]]));
         assert_eq!(half.len(), record / 2);

@@ -1,4 +1,4 @@
-//! What became of the connections.
+//! Counts the outcomes of the connections.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -10,24 +10,24 @@ use typha_tls::error::{WithCauses, alert_name};
 /// The phase before those of a handshake.
 const DIALING: &str = "dialing";
 
-/// How one connection ended.
+/// The outcome of one connection.
 pub(super) enum Outcome {
-    /// Typha has shown that it accepts us.
+    /// Typha has sent a sign that it accepts us.
     Accepted,
     DialFailed(io::Error),
     Failed(HandshakeError),
-    /// Typha lets anyone in.
+    /// Typha requires no certificate.
     NotAsked,
-    /// Typha has shown nothing in time.
+    /// Typha has sent no sign in time.
     Unconfirmed,
 }
 
-/// What one client, or all of them, have seen.
+/// The counts of one client or of all clients.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Tally {
     pub(super) good: Counts,
     pub(super) bad: Counts,
-    /// Nanoseconds of each good one that was accepted.
+    /// Nanoseconds of each accepted good connection.
     pub(super) accepted_nanos: Vec<u64>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Tally {
 pub(super) struct Counts {
     pub(super) begun: u32,
     pub(super) ended: u32,
-    /// Those that got as far as a TCP connection.
+    /// Connections that reached a TCP connection.
     pub(super) connected: u32,
     pub(super) accepted: u32,
     pub(super) closed: u32,
@@ -43,7 +43,7 @@ pub(super) struct Counts {
     pub(super) io: u32,
     pub(super) not_asked: u32,
     pub(super) not_tls: u32,
-    /// By the code of the alert: names are made only when they are printed.
+    /// Counted by the alert's code; names are only made for output.
     refused_by_peer: BTreeMap<u8, u32>,
     pub(super) rejected: BTreeMap<&'static str, u32>,
     pub(super) timed_out: BTreeMap<&'static str, u32>,
@@ -61,7 +61,7 @@ impl Tally {
 }
 
 impl Counts {
-    /// Counts one that has ended. A refusal is no failure of one that is to be refused.
+    /// Counts a connection. If a bad one is refused, that is no failure.
     pub(super) fn count(&mut self, outcome: &Outcome, is_bad: bool) {
         self.ended += 1;
         self.connected += u32::from(!matches!(outcome, Outcome::DialFailed(_)));
@@ -98,7 +98,7 @@ impl Counts {
             HandshakeError::TimedOut { phase, .. } => {
                 *self.timed_out.entry(phase.label()).or_default() += 1;
             }
-            // What may come to be is a way for TLS to fail, too.
+            // Unknown future variants count as TLS failures.
             _ => self.tls += 1,
         }
         self.note(error);
@@ -112,7 +112,7 @@ impl Counts {
         self.refused_by_peer.values().sum()
     }
 
-    /// By the names of the alerts.
+    /// The counts by the names of the alerts.
     pub(super) fn refused_by_peer(&self) -> BTreeMap<String, u32> {
         let named = |(code, count): (&u8, &u32)| (alert_name(AlertDescription::from(*code)), *count);
         self.refused_by_peer.iter().map(named).collect()

@@ -1,4 +1,4 @@
-//! Where the connections go to, and where they come from.
+//! The remote and local addresses of the connections.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,17 +10,17 @@ use thiserror::Error;
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Pause when all local ports are taken.
+/// The pause if all local ports are in use.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
 
-/// How often a local port that is taken is replaced by another at once: with an address of our own the system picks
-/// ports without regard to where they are to lead.
+/// How often another local port is tried at once if one is in use. With a source address of our own, the system picks
+/// ports without regard to the destination.
 const QUICK_TRIES: u32 = 4;
 
-/// The first address of a source is 127.0.0.2: 127.0.0.1 is Typha's, most often.
+/// The first source address. 127.0.0.1 is mostly Typha's.
 const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Why there is nothing to connect to.
+/// Why there is no address to connect to.
 #[derive(Debug, Error)]
 pub(super) enum TargetError {
     #[error("--sources is for a Typha on IPv4 loopback, and {0} is not there")]
@@ -41,7 +41,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Resolves the name once: a storm is no test of name resolution.
+    /// Resolves the name once, because a storm does not test name resolution.
     pub(super) async fn resolve(
         name: &str,
         sources: Option<u32>,
@@ -61,11 +61,11 @@ impl Target {
         Ok(Self { addresses, sources, timeout, port_waits: AtomicU64::new(0) })
     }
 
-    /// A TCP connection, and when the attempt began that led to it. An error of the kind `TimedOut` also stands for the
-    /// bound.
+    /// Makes a TCP connection. Also returns when its attempt began. An error of the kind `TimedOut` also means that the
+    /// bound was exceeded.
     ///
-    /// The end that closes first keeps the local port for a while, unless the other resets. While none is free, this
-    /// waits; the attempts that failed for it are not counted.
+    /// The end that closes first keeps the local port for a while, unless the other end resets. If no port is free,
+    /// this waits; attempts that fail for that reason are not counted.
     pub(super) async fn dial(&self, turn: u32) -> io::Result<(TcpStream, Instant)> {
         let dial = async {
             let mut tries = 0;
@@ -116,7 +116,7 @@ fn source(turn: u32, sources: u32) -> Ipv4Addr {
 
 async fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    // Without it, a port that has just been used is not picked again for a minute.
+    // Without it, a port is not used again for a minute.
     socket.set_reuseaddr(true)?;
     socket.bind((source, 0).into())?;
     socket.connect(address).await

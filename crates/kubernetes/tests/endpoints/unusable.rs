@@ -106,7 +106,7 @@ async fn what_is_no_address_is_left_out() {
 
 #[tokio::test]
 async fn what_is_no_list() {
-    let begin = "what answered is not the Kubernetes API as it should be: ";
+    let begin = "the answer is not that of a working Kubernetes API: ";
     for (sent, problem) in [
         ("<html>", r#""expected value at line 1 column 1""#),
         ("{}", r#""missing field `kind` at line 1 column 2""#),

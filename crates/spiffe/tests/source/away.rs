@@ -155,7 +155,7 @@ fn a_source_whose_runtime_has_ended_says_so() {
     runtime().block_on(async {
         assert_eq!(
             load_error(&source).await,
-            "nothing follows the SPIFFE agent any more, as the runtime it was connected on has ended"
+            "nothing follows the SPIFFE agent any more, because the runtime of its connection has ended"
         );
         assert!(source.changed().now_or_never().is_none());
     });

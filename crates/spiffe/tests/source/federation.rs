@@ -117,8 +117,8 @@ async fn what_names_no_trust_domain_can_not_be_federated() {
         assert_eq!(
             error.to_string(),
             format!(
-                "with federated bundles a SPIFFE ID alone must be required, as only that names the trust domain whose \
-                 CAs count; required is {required}"
+                "with federated bundles, the required identity must be a SPIFFE ID alone, because it names the \
+                 trusted trust domain; required is {required}"
             )
         );
     }

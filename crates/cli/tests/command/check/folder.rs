@@ -186,7 +186,7 @@ fn every_file_gets_its_line() {
     assert_eq!((code, lines.len() - first), (Some(1), expected.len()));
 }
 
-const DAMAGED: &str = "a PEM block in it is damaged: nobody knows whom it cuts off; copy it anew";
+const DAMAGED: &str = "a PEM block in it is damaged, so this peer was not judged; copy the file again";
 
 #[test]
 fn nobody_cut_off_is_clean() {

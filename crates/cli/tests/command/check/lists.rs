@@ -94,7 +94,7 @@ fn a_list_of_a_ca_that_goes_must_go_with_it() {
              (--with-crl-file)"
         )
     );
-    assert_eq!(detail(&lines, "peers"), "nobody was judged: what is said above must be mended first");
+    assert_eq!(detail(&lines, "peers"), "no peer was judged: fix the errors above first");
     let (code, lines) = site.check_peers(&[&base[..], &["--with-crl-file", "none"]].concat());
     assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(1)));
 }
