@@ -15,6 +15,7 @@ mod chain_cache;
 mod counting;
 mod hostile_chains;
 mod identity_matrix;
+mod labels;
 #[path = "../common/lists.rs"]
 mod lists;
 #[path = "../common/material.rs"]
