@@ -1,8 +1,8 @@
-//! The smallest daemon that embeds Felix's end: configured as Calico's Felix is, it stays connected to a Typha and
-//! prints what that sends.
+//! The smallest daemon with Felix's end. It is configured like Calico's Felix, stays connected to a Typha and prints
+//! what Typha sends.
 //!
 //! FELIX_TYPHAADDR, FELIX_TYPHACAFILE, FELIX_TYPHACERTFILE, FELIX_TYPHAKEYFILE and FELIX_TYPHACN or FELIX_TYPHAURISAN
-//! must be set; `typha-tls pki DIR` makes a set of files to try it with. Ends with ctrl-c.
+//! must be set. `typha-tls pki DIR` makes files to try it with. Ctrl-C ends it.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ use typha_tls::error::WithCauses;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What goes wrong with the files, and which certificates are about to expire, is said there.
+    // Log events report problems with the files and certificates that expire soon.
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,13 +28,13 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let config = FelixConfig::load(&Sources::felix())?;
-    // It follows the parameters and the files: renewed certificates and changed CAs come into force.
+    // The dialer follows the parameters and the files: renewed certificates and changed CAs come into force.
     let dialer = config.dialer()?;
     let cancel = CancellationToken::new();
     let mut state = dialer.state();
     let watched = async {
         while state.changed().await.is_ok() {
-            // What a readiness probe would ask.
+            // A readiness probe would use the same state.
             let state = state.borrow_and_update();
             if let (false, Some(error)) = (state.is_connected(), &state.last_error) {
                 eprintln!("not connected: {}", WithCauses(error));
@@ -52,7 +52,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What a daemon does with its connection; when it returns, there will be another.
+/// Handles one connection. When it returns, the dialer connects again.
 async fn print(mut connection: Connection) -> std::io::Result<()> {
     eprintln!("connected to {} at {} ({})", connection.peer(), connection.peer_address(), connection.tls());
     let mut buffer = vec![0; 16 * 1024];

@@ -1,5 +1,5 @@
-//! A Typha and several Felixes over loopback TCP, with a PKI made in memory: who is accepted, who is refused, and what
-//! each end sees.
+//! A Typha and several Felixes over loopback TCP, with a PKI made in memory. It shows which peers are accepted, which
+//! are refused, and what each end reports.
 //!
 //! ```text
 //! cargo run --release --example quickstart
@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     plain_text(&by_name).await
 }
 
-/// Lets one Felix connect, and prints what both ends see.
+/// Connects one Felix and prints the outcome at both ends.
 async fn meet(
     title: &str,
     acceptor: &TyphaAcceptor,
@@ -98,7 +98,7 @@ fn describe(outcome: &Result<AuthenticatedStream<TcpStream>, HandshakeError>) ->
     }
 }
 
-/// What a client that does not speak TLS at all meets.
+/// Connects a client that does not use TLS.
 async fn plain_text(acceptor: &TyphaAcceptor) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let mut client = TcpStream::connect(listener.local_addr()?).await?;

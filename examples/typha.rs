@@ -1,7 +1,7 @@
-//! The smallest daemon that embeds Typha's end: configured as Calico's Typha is, it greets each Felix by name.
+//! The smallest daemon with Typha's end. It is configured like Calico's Typha and greets each Felix by name.
 //!
-//! TYPHA_CAFILE, TYPHA_SERVERCERTFILE, TYPHA_SERVERKEYFILE and TYPHA_CLIENTCN or TYPHA_CLIENTURISAN must be set;
-//! `typha-tls pki DIR` makes a set of files to try it with.
+//! TYPHA_CAFILE, TYPHA_SERVERCERTFILE, TYPHA_SERVERKEYFILE and TYPHA_CLIENTCN or TYPHA_CLIENTURISAN must be set.
+//! `typha-tls pki DIR` makes files to try it with.
 
 use std::error::Error;
 use std::io;
@@ -15,7 +15,7 @@ use typha_tls::listener::FailedHandshake;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // What goes wrong with the files, and which certificates are about to expire, is said there.
+    // Log events report problems with the files and certificates that expire soon.
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(io::stderr).init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,8 +36,8 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let mut listener = builder.bind(config.listen_address()).await?;
     println!("listening on {}", listener.local_addr());
     let handle = listener.handle();
-    // Ctrl-C shuts it down in order: the loop below ends, and the connections are dropped one by one. A second one ends
-    // it at once.
+    // Ctrl-C shuts the listener down in order: the loop below ends, and the connections are dropped one by one. A
+    // second Ctrl-C ends the program at once.
     let shutdown = tokio::spawn(async move {
         tokio::signal::ctrl_c().await?;
         tokio::select! {
@@ -46,7 +46,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         }
     });
     while let Some(connection) = listener.accept().await {
-        // In a task of its own, so that a slow Felix holds up nobody.
+        // Each connection has its own task, so that a slow Felix does not delay the others.
         tokio::spawn(greet(connection));
     }
     if let Some(report) = shutdown.await?? {
@@ -59,7 +59,7 @@ async fn greet(mut connection: Connection) {
     println!("{}: accepted {}", connection.peer_address(), connection.peer());
     let greeting = format!("hello, {}\n", connection.peer().identity());
     if connection.write_all(greeting.as_bytes()).await.is_ok() {
-        // Without it Felix could not tell the end from a cut.
+        // Without `close`, Felix could not tell a complete end from a broken connection.
         let _ = connection.close().await;
     }
 }

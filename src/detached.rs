@@ -1,4 +1,4 @@
-//! A blocking call that may hang, on a thread that nobody has to wait for.
+//! A blocking call that may hang, on a detached thread.
 
 use std::any::Any;
 use std::io;
@@ -8,43 +8,44 @@ use std::thread;
 
 use tokio::sync::watch;
 
-/// At most one such call at a time. Whoever gives up waiting leaves it to the next one, so that threads do not pile up.
+/// Runs one blocking call at a time. If a task stops waiting, the next one joins the running call, so that threads do
+/// not pile up.
 ///
-/// The thread is not one of the runtime, which would wait for it when it is dropped: a program could not end as long
-/// as a file server or DNS does not answer.
+/// The thread does not belong to the runtime, which waits for its own threads when it is dropped. Otherwise a file
+/// server or DNS that does not answer would keep the program from ending.
 pub(crate) struct Detached<T> {
     what: &'static str,
     latest: Mutex<Option<Outcome<T>>>,
 }
 
-/// `None` while the call is under way. An error if it panicked, or the system gives no thread.
+/// `None` while the call is running. An error if it panicked, or if the system gives no thread.
 type Outcome<T> = watch::Receiver<Option<Result<T, Arc<io::Error>>>>;
 
 impl<T: Clone + Send + Sync + 'static> Detached<T> {
-    /// `what` is done, for the name of the thread and for errors.
+    /// `what` describes the call. It is used in the name of the thread and in errors.
     pub(crate) fn new(what: &'static str) -> Self {
         Self { what, latest: Mutex::new(None) }
     }
 
-    /// Joins the call that is under way, or else makes this one.
+    /// Joins the running call, or else starts this one.
     pub(crate) async fn join_or_start(
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Arc<io::Error>> {
         let mut outcome = {
             let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-            // The outcome of one that has ended is as old as its end.
+            // The outcome of a call that has ended may be out of date.
             let under_way = latest.take().filter(|outcome| outcome.borrow().is_none());
             latest.insert(under_way.unwrap_or_else(|| self.start(call))).clone()
         };
         let outcome = outcome.wait_for(Option::is_some).await;
         let outcome = outcome.ok().and_then(|outcome| outcome.clone());
         outcome.unwrap_or_else(|| {
-            Err(Arc::new(io::Error::other(format!("{} ended without outcome", self.what))))
+            Err(Arc::new(io::Error::other(format!("{} ended without a result", self.what))))
         })
     }
 
-    /// Waits for the end of the call that is under way, if there is one.
+    /// Waits for the end of the running call, if there is one.
     pub(crate) async fn ended(&self) {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(mut outcome) = latest {
@@ -52,7 +53,7 @@ impl<T: Clone + Send + Sync + 'static> Detached<T> {
         }
     }
 
-    /// Whether the thread has ended, and so has woken the tasks that wait for its outcome.
+    /// Whether the thread has ended. It has then woken the tasks that wait for its outcome.
     #[cfg(test)]
     pub(crate) fn is_over(&self) -> bool {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +76,7 @@ impl<T: Clone + Send + Sync + 'static> Detached<T> {
     }
 }
 
-/// What a panic says.
+/// The text of a panic.
 pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")

@@ -1,25 +1,26 @@
-//! Reads files that an operator named, without being blocked or flooded by what stands under the name.
+//! Reads files that an operator named. Special files do not block it, and large files do not fill the memory.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read. The bundles of all public CAs take 0.25 MiB; large revocation lists take a few.
+/// The largest file that is read: 16 MiB. The bundles of all public CAs take 0.25 MiB; large revocation lists take a
+/// few MiB.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
-/// A file as it was found under a path, read once.
+/// The contents of a file at one point in time.
 pub(crate) struct ReadFile {
     pub(crate) path: PathBuf,
-    /// The path without links: a swapped directory shows here.
+    /// The path with all links resolved. It differs after a directory was swapped.
     resolved: Option<PathBuf>,
     pub(crate) bytes: io::Result<Vec<u8>>,
-    /// Of the file that was read; if it could not be read, of what stands there.
+    /// Metadata of the file that was read. If the file could not be read, metadata of the file at the path.
     pub(crate) metadata: Option<Metadata>,
 }
 
 impl ReadFile {
     pub(crate) fn new(path: &Path) -> Self {
-        // Before the contents, so that no later change is missed.
+        // The path is resolved before the contents are read, so that no later change is missed.
         let resolved = path.canonicalize().ok();
         let (bytes, metadata) = match read(path) {
             Ok((bytes, metadata)) => (Ok(bytes), Some(metadata)),
@@ -28,15 +29,15 @@ impl ReadFile {
         Self { path: path.to_owned(), resolved, bytes, metadata }
     }
 
-    /// Whether the same file stands under the path now and was not written to since. Does not read it: a second write
-    /// of the same length within the resolution of the file system's clock is not seen.
+    /// Whether the path still leads to the same, unmodified file. It is not read again: a second write of the same
+    /// length within the resolution of the file system's clock is not noticed.
     pub(crate) fn is_unchanged(&self) -> bool {
         self.resolved == self.path.canonicalize().ok()
             && self.metadata.as_ref().map(stamp) == self.path.metadata().ok().as_ref().map(stamp)
     }
 }
 
-/// What differs once a file is replaced or written to.
+/// The metadata that changes when a file is replaced or written to.
 #[cfg(unix)]
 fn stamp(metadata: &Metadata) -> impl PartialEq + use<> {
     use std::os::unix::fs::MetadataExt as _;
@@ -56,7 +57,7 @@ pub(crate) fn read(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    // It may grow meanwhile.
+    // The file may grow while it is read.
     file.take(MAX_SIZE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_SIZE {
         return Err(too_large());
@@ -66,19 +67,19 @@ pub(crate) fn read(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
 
 /// Opens a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    // Looked at before it is opened: merely opening a device can do something.
+    // The type is checked before the file is opened: opening a device can have effects.
     check_is_file(&std::fs::metadata(path)?)?;
     open_at_once(path)
 }
 
-/// Opens what may have become something else since it was looked at: a pipe that nobody writes to, say.
+/// Opens a file without blocking. It may have been replaced since the check, by a pipe without a writer for example.
 fn open_at_once(path: &Path) -> io::Result<(File, Metadata)> {
     let mut options = File::options();
     options.read(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt as _;
-        // Means nothing to a regular file; the opening of a pipe would wait for ever without it.
+        // No effect on a regular file. Without it, opening a pipe would wait for ever.
         options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
     }
     let file = options.open(path)?;
@@ -131,14 +132,14 @@ mod tests {
             std::fs::rename(path("new"), path("..2/ca.pem")).unwrap();
         }));
         assert!(!is_unchanged_by(&|| std::fs::remove_file(path("..2/ca.pem")).unwrap()));
-        // What can not be read is told from what was put there since.
+        // A file that can not be read differs from one that was created later.
         assert!(is_unchanged_by(&|| {}));
         assert!(!is_unchanged_by(&|| std::fs::create_dir(path("..2/ca.pem")).unwrap()));
         assert!(is_unchanged_by(&|| {}));
     }
 
     #[test]
-    fn a_pipe_that_comes_after_the_look_does_not_block() {
+    fn a_pipe_that_comes_after_the_check_does_not_block() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use typha_tls::testing::{FELIX_COMMON_NAME, TYPHA_COMMON_NAME, TestLeaf, TestPki};
 
-/// A program, ended with the test.
+/// A program that is ended with the test.
 struct Program {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
@@ -27,7 +27,7 @@ impl Program {
         self.lines.next().expect("the program has ended").unwrap()
     }
 
-    /// Where it listens.
+    /// The address that the program listens on.
     fn address(&mut self) -> String {
         self.line().strip_prefix("listening on ").expect("no address").to_owned()
     }
@@ -82,7 +82,7 @@ fn with_files(command: &mut Command, names: [&str; 3], files: &[PathBuf; 3]) {
     }
 }
 
-/// Typha greets each Felix and closes the connection; a healthy end, after which Felix comes back to it.
+/// Typha greets each Felix and closes the connection in order; Felix then connects to it again.
 #[test]
 fn the_two_programs_of_the_readme_understand_each_other() {
     let readme = include_str!("../../README.md");
@@ -124,8 +124,8 @@ fn the_parts_of_both_ends_understand_each_other() {
     assert!(felix.child.wait().unwrap().success());
 }
 
-/// A port for a program that can not let the system choose one: Calico's `ServerPort` is never 0. Nobody else gets it
-/// as long as the socket lives.
+/// A port for a program that can not let the system choose one: Calico's `ServerPort` is never 0. No other program gets
+/// the port as long as the socket lives.
 fn reserved_port() -> (TcpSocket, String) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();

@@ -1,4 +1,4 @@
-//! One `connect`: which Typhas it tries, and when.
+//! One `connect`: the Typhas that it tries, and when.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,14 +24,14 @@ use crate::stream::AuthenticatedStream;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
-/// What a `connect` is given.
+/// The input of a `connect`.
 pub(super) struct Context<'a, T> {
     pub(super) transport: &'a T,
     pub(super) source: &'a Arc<dyn AnySource>,
     pub(super) known: &'a Mutex<Known>,
     pub(super) limits: &'a DialerLimits,
     pub(super) own_node: Option<&'a str>,
-    /// Told what is being done.
+    /// Called with the progress.
     pub(super) progress: &'a (dyn Fn(Progress) + Sync),
 }
 
@@ -43,23 +43,24 @@ pub(super) enum Progress {
 
 /// One `connect`.
 ///
-/// Rounds follow each other at the pace of the back-off. In a round every Typha that is known has one turn: it is
-/// dialled, beside those that have not answered within their head start, and the first that answers is spoken to,
-/// alone. After each failure the source is asked again.
+/// Between rounds it backs off. In a round, every known Typha has one turn. It is dialled, beside those that have not
+/// answered within their head start. Only the first that answers gets a handshake. After each failure the source is
+/// queried again.
 pub(super) struct Attempts<'a, T> {
     context: Context<'a, T>,
     search: Search,
     search_error: Option<DiscoveryError>,
     round: Round,
     attempts: Vec<FailedAttempt>,
-    /// What the number of tries goes by: as many Typhas as were known at the beginning, or were found at a time. Not
-    /// those that are known now: with a source that finds another one each time these are always more than were tried.
+    /// The number of Typhas that determines the number of tries: known at the beginning or found by one search,
+    /// whichever is more. Not the number that is known now: a source that returns another Typha each time would raise
+    /// it for ever.
     typhas: usize,
     deadline: Instant,
     random: Rng,
 }
 
-/// A TCP connection, and the time that its attempt has.
+/// A TCP connection and its attempt.
 struct Dialled<Tcp> {
     tcp: Tcp,
     attempt: Attempt,
@@ -104,8 +105,8 @@ impl<'a, T: Transport> Attempts<'a, T> {
         }
     }
 
-    /// Races for a TCP connection, as RFC 8305 (happy eyeballs) has it. Dials the Typhas that have not had their turn,
-    /// until one answers. `None` when none is left.
+    /// Races for a TCP connection, as in RFC 8305 (happy eyeballs). Dials the Typhas that have not had their turn until
+    /// one answers. `None` if none is left.
     async fn dial(&mut self) -> Result<Option<Dialled<T::Tcp>>, DialError> {
         let Context { transport, limits, .. } = self.context;
         let mut dials = FuturesUnordered::new();
@@ -175,7 +176,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
         }
     }
 
-    /// `None` if it failed and another Typha is worth a try.
+    /// Performs the handshake. `None` if it failed and another Typha can be tried.
     async fn handshake(
         &mut self,
         dialled: Dialled<T::Tcp>,
@@ -209,10 +210,10 @@ impl<'a, T: Transport> Attempts<'a, T> {
         Ok(None)
     }
 
-    /// Waits between two rounds. A Typha that is found meanwhile has its turn at once.
+    /// Waits between two rounds. Returns early if a Typha is found that can have its turn at once.
     async fn back_off(&mut self, delay: Duration) {
         let until = deadline_in(delay).min(self.deadline);
-        debug!(?delay, "no Typha could be connected to, waiting");
+        debug!(?delay, "could not connect to any Typha, waiting");
         (self.context.progress)(Progress::BackingOff { until });
         loop {
             tokio::select! {
@@ -234,7 +235,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
 
     fn search(&mut self) {
         let bound = self.bound(Instant::now());
-        // Without a Typha to try there is nothing else to do meanwhile.
+        // Without a Typha to try, there is nothing to do but wait.
         let wait = if self.known().is_empty() { Duration::MAX } else { self.context.limits.head_start };
         self.search.begin(bound, wait);
     }
@@ -258,7 +259,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
     }
 
     fn failed(&mut self, attempt: Attempt, error: AttemptError) {
-        // One whose time was cut by the overall timeout has not been given its chance.
+        // A Typha is not bad if the overall timeout shortened its attempt.
         if attempt.bound >= self.context.limits.attempt_timeout || !error.is_timeout() {
             self.known().avoid(attempt.endpoint.address, deadline_in(self.context.limits.avoid_bad_for));
         }
@@ -268,7 +269,7 @@ impl<'a, T: Transport> Attempts<'a, T> {
         self.search();
     }
 
-    /// The time that an attempt has which begins now.
+    /// The timeout of an attempt that begins now.
     fn bound(&self, now: Instant) -> Duration {
         self.context.limits.attempt_timeout.min(self.deadline.saturating_duration_since(now))
     }
@@ -278,8 +279,8 @@ impl<'a, T: Transport> Attempts<'a, T> {
     }
 
     fn no_endpoints(&mut self) -> DialError {
-        let source =
-            self.search_error.take().unwrap_or_else(|| DiscoveryError::new("the source knows no Typha"));
+        let none = || DiscoveryError::new("the endpoint source returned no Typha");
+        let source = self.search_error.take().unwrap_or_else(none);
         DialError::NoEndpoints { source, attempts: std::mem::take(&mut self.attempts) }
     }
 
@@ -305,12 +306,12 @@ impl Attempt {
     }
 }
 
-/// Nothing that holds the lock panics half-way.
+/// Ignores poisoning: code that holds the lock does not panic half-way.
 pub(super) fn lock(known: &Mutex<Known>) -> MutexGuard<'_, Known> {
     known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Our own leaf.
+/// Our own leaf certificate.
 #[derive(Clone)]
 pub(super) struct OwnLeaf {
     pub(super) identity: PeerIdentity,
@@ -318,14 +319,14 @@ pub(super) struct OwnLeaf {
     pub(super) not_after: UnixTime,
 }
 
-/// TCP and TLS.
+/// TCP and TLS, replaceable in tests.
 pub(super) trait Transport: Send + Sync {
     type Tcp: Send;
     type Stream: Send;
 
     fn dial(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::Tcp>> + Send;
 
-    /// Ends at `deadline`, which is where `bound` ends.
+    /// Ends at `deadline`, when `bound` is over.
     fn handshake(
         &self,
         tcp: Self::Tcp,
@@ -333,7 +334,7 @@ pub(super) trait Transport: Send + Sync {
         deadline: Instant,
     ) -> impl Future<Output = Result<Self::Stream, HandshakeError>> + Send;
 
-    /// Our own leaf, if it is not valid now: a Typha that refuses us then is right.
+    /// Our own leaf certificate, if it is not valid now. A Typha that refuses us then is right.
     fn invalid_own_leaf(&self) -> Option<OwnLeaf>;
 }
 

@@ -1,4 +1,4 @@
-//! Whom a `connect` tries and when, exactly: on a network that is made up, by a clock that stands still.
+//! The Typhas that a `connect` tries and when, on a simulated network with a paused clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, pending, poll_fn};
@@ -21,24 +21,24 @@ const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const FAR_AWAY: Duration = Duration::from_secs(999);
 
-/// How a Typha answers; Typhas are known by their ports.
+/// How a Typha answers. Typhas are identified by their ports.
 #[derive(Clone, Copy)]
 enum Typha {
     /// Refuses TCP.
     Closed,
     /// Never answers a SYN.
     BlackHole,
-    /// Answers the SYN so late, and then speaks TLS, or not.
+    /// Answers the SYN after this delay; then performs TLS, or not.
     Open(Duration, Tls),
 }
 
 #[derive(Clone, Copy)]
 enum Tls {
     Accepts,
-    /// Takes so long, and then accepts.
+    /// Accepts after this delay.
     AcceptsAfter(Duration),
     Refuses(AlertDescription),
-    /// Breaks the connection off.
+    /// Closes the connection.
     Breaks,
     SaysNothing,
 }
@@ -100,7 +100,7 @@ impl Network {
         self.events.lock().unwrap().push((self.began.elapsed().as_millis(), event));
     }
 
-    /// What has happened, at how many milliseconds from the beginning.
+    /// The events, with the time in milliseconds from the beginning.
     fn events(&self) -> Vec<(u128, Event)> {
         self.events.lock().unwrap().clone()
     }
@@ -153,7 +153,7 @@ impl Transport for Network {
     }
 }
 
-/// What a source answers; the last answer is repeated.
+/// The answers of a source. The last one is repeated.
 struct Script(Mutex<VecDeque<Answer>>);
 
 #[derive(Clone)]
@@ -191,7 +191,7 @@ fn endpoints(ports: impl IntoIterator<Item = u16>) -> Vec<TyphaEndpoint> {
     ports.into_iter().map(endpoint).collect()
 }
 
-/// So that the order is given: the first is on our node.
+/// The first Typha is on our node, which fixes the order.
 fn in_order(first: u16, second: u16) -> Answer {
     Found(vec![endpoint(first).on_node(OWN), endpoint(second)])
 }
@@ -328,7 +328,7 @@ async fn typhas_that_come_and_go_do_not_make_the_tries_endless() {
     let mut dialer =
         Dialer::new(Network::all(1..=500, Typha::Closed), (1..=500).map(|port| Found(endpoints([port]))));
     assert_eq!(tried(&dialer.connect().await.unwrap_err()).len(), 6);
-    // Those that are known count from the beginning: one for each time that the source was asked.
+    // Known Typhas count from the beginning, one for each query of the source.
     assert_eq!(tried(&dialer.connect().await.unwrap_err()).len(), 14);
     dialer.known = Mutex::default();
     dialer.source = Dialer::new(Network::new([]), [Found(endpoints([1])), Found(endpoints(2..=9))]).source;
@@ -342,7 +342,7 @@ async fn one_that_appears_ends_the_back_off() {
     let mut dialer = Dialer::new(network, answers);
     dialer.limits.backoff_first = 5 * SECOND;
     assert_eq!(dialer.connect().await.unwrap(), 2);
-    // After the time that a search is waited for, the round is over; then the search ends.
+    // The round ends when the wait for the search is over; then the search ends.
     assert_eq!(dialer.network.events(), [(0, Dials(1)), (300, Dials(2)), (300, Speaks(2))]);
 }
 
@@ -376,13 +376,13 @@ async fn what_was_known_is_tried_although_the_source_hangs() {
 async fn nothing_found_is_an_error_at_once() {
     for (answer, text, after) in [
         (Fails, "the source fails", 0),
-        (Found(Vec::new()), "the source knows no Typha", 0),
+        (Found(Vec::new()), "the endpoint source returned no Typha", 0),
         (Hangs, "the search for Typhas took longer than 10s", 10_000),
     ] {
         let dialer = Dialer::new(Network::new([]), [answer]);
         let error = dialer.connect().await.unwrap_err();
         assert_eq!((error.label(), error.attempts().len()), ("no_endpoints", 0));
-        assert_eq!(WithCauses(&error).to_string(), format!("no Typha to connect to is known: {text}"));
+        assert_eq!(WithCauses(&error).to_string(), format!("no Typha is known: {text}"));
         assert_eq!(dialer.elapsed(), after);
     }
 }
@@ -393,7 +393,7 @@ async fn a_black_hole_costs_a_head_start() {
     assert_eq!(dialer.connect().await.unwrap(), 2);
     assert_eq!(dialer.network.events(), [(0, Dials(1)), (250, Dials(2)), (250, Speaks(2))]);
     assert_eq!(dialer.network.open.load(SeqCst), 0, "the loser's dial has ended");
-    // The loser is no bad one: it is first again.
+    // The Typha that lost the race is not bad: it is first again.
     assert_eq!(dialer.connect().await.unwrap(), 2);
     assert_eq!(dialer.network.dialled(), [1, 2, 1, 2]);
 }
@@ -471,7 +471,7 @@ async fn one_tls_handshake_at_a_time() {
     assert_eq!(tried(&error), [(1, "timed_out"), (2, "timed_out")]);
     assert_eq!(dialer.network.most_spoken_to.load(SeqCst), 1);
 
-    // Not even beside one that is slow at TLS is another dialled.
+    // A slow TLS handshake does not start another dial either.
     let slow = Typha::Open(Duration::ZERO, Tls::AcceptsAfter(9 * SECOND));
     let dialer = Dialer::new(Network::new([(1, slow), (2, GOOD)]), [in_order(1, 2)]);
     assert_eq!((dialer.connect().await.unwrap(), dialer.network.dialled()), (1, vec![1]));
@@ -487,7 +487,7 @@ async fn the_overall_bound_ends_the_attempt_under_way() {
     assert_eq!(tried(&error), [(1, "dial_timed_out"), (1, "dial_timed_out")]);
     assert!(error.attempts()[1].took < 5 * SECOND, "{error:?}");
 
-    // Between rounds too; and what was cut short is not bad for it.
+    // The timeout also ends the wait between rounds. An attempt that it shortened does not make the Typha bad.
     let mut dialer = Dialer::of(Network::all(1..=1, SILENT));
     (dialer.limits.connect_timeout, dialer.limits.attempt_timeout) = (3 * SECOND, 10 * SECOND);
     let error = dialer.connect().await.unwrap_err();
@@ -532,7 +532,7 @@ async fn our_own_fault_is_said_at_once() {
          nor the URI SAN that the peer requires)"
     );
     assert_eq!(WithCauses(&error).to_string(), text);
-    // The Typha that said so is not to blame.
+    // The Typha that refused us is not bad.
     let again = dialer.connect().await.unwrap_err();
     assert_eq!((again.attempts().len(), dialer.network.dialled().last() != Some(&1)), (1, true));
 }
@@ -545,7 +545,7 @@ async fn a_failure_that_is_no_refusal_is_not_our_fault() {
     let dialer = Dialer::new(network, [in_order(1, 2)]);
     assert_eq!(dialer.connect().await.unwrap(), 2);
 
-    // Nor is a refusal while our certificate is good.
+    // A refusal while our certificate is valid does not end it either.
     let dialer = Dialer::new(Network::new([(1, REFUSING), (2, GOOD)]), [in_order(1, 2)]);
     assert_eq!(dialer.connect().await.unwrap(), 2);
 }

@@ -1,4 +1,4 @@
-//! Typhas that the name service knows.
+//! Typhas that are found by DNS.
 
 use std::fmt;
 use std::io;
@@ -15,11 +15,11 @@ use super::host_port::{Host, HostPort, InvalidAddress};
 use crate::detached::Detached;
 use crate::time::deadline_in;
 
-/// Typhas by the names of their hosts: all addresses of each name, of both families, looked up anew each time by the
-/// system's resolver (`/etc/hosts` and DNS, as the system is set up). IP addresses are taken as they are.
+/// Finds Typhas by their host names: all addresses of each name, of both families. The system's resolver (`/etc/hosts`
+/// and DNS, as the system is set up) looks up each name every time. IP addresses need no lookup.
 ///
-/// A name that can not be looked up is logged, and an error only if no other gives an address. One whose lookup takes 1
-/// s longer than that of a name that gives one is left out of the answer, and logged too. Clones share their lookups.
+/// If a name can not be looked up, that is logged. It is an error only if no other name has an address. A name whose
+/// lookup takes 1 s longer than the first one that gives an address is left out and logged. Clones share their lookups.
 #[derive(Clone)]
 pub struct DnsEndpoints {
     names: Arc<[Name]>,
@@ -33,27 +33,27 @@ struct Name {
     lookup: Detached<Answer>,
 }
 
-/// How long names are waited for once another has given an address: longer than a resolver takes whose servers answer.
+/// How long to wait for other names after one has given an address. A resolver whose servers answer takes less.
 const LAGGARDS: Duration = Duration::from_secs(1);
 
-/// Shared by those who wait for it.
+/// The answer to a lookup, shared by all tasks that wait for it.
 type Answer = Result<Vec<SocketAddr>, Arc<io::Error>>;
 
 impl DnsEndpoints {
-    /// One name: `host:port`, where the host may be an IP address, of version 6 in brackets.
+    /// One name: `host:port`. The host may be an IP address; IPv6 addresses are in brackets.
     ///
     /// # Errors
     ///
-    /// [`InvalidAddress`] for any other form. Nothing is looked up yet.
+    /// [`InvalidAddress`] for any other form. The name is not looked up here.
     pub fn new(address: impl AsRef<str>) -> Result<Self, InvalidAddress> {
         Self::several([address])
     }
 
-    /// Several names, else as [`new`](Self::new).
+    /// Several names, each as in [`new`](Self::new).
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new), for the first that is of another form.
+    /// [`InvalidAddress`] for the first address of another form.
     pub fn several<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>) -> Result<Self, InvalidAddress> {
         let names: Result<_, _> = addresses.into_iter().map(|address| address.as_ref().parse()).collect();
         Ok(Self::with_resolver(names?, Arc::new(|host, port| Ok((host, port).to_socket_addrs()?.collect()))))
@@ -65,7 +65,7 @@ impl DnsEndpoints {
         Self { names, resolve }
     }
 
-    /// The answer for each name; `None` for those that take long while another has given an address.
+    /// The answer for each name; `None` for names that take too long after another has given an address.
     async fn answers(&self) -> Vec<Option<Answer>> {
         let lookups = self.names.iter().zip(0..).map(async |(name, position)| {
             let answer = name.look_up(&self.resolve).await;
@@ -91,7 +91,7 @@ impl DnsEndpoints {
 }
 
 impl Name {
-    /// Joins a lookup that somebody else waits for or gave up.
+    /// Looks up the name, or joins a lookup that is still running.
     async fn look_up(&self, resolve: &Resolve) -> Answer {
         let Host::Name(host) = &self.name.host else { return Ok(self.name.literal().into_iter().collect()) };
         let (host, port, resolve) = (host.to_owned(), self.name.port, resolve.clone());
@@ -105,7 +105,7 @@ impl EndpointSource for DnsEndpoints {
         let (mut endpoints, mut last_error) = (Vec::<TyphaEndpoint>::new(), None);
         for (Name { name, .. }, answer) in self.names.iter().zip(answers) {
             let Some(answer) = answer else {
-                warn!(%name, "the lookup of a name of Typha takes long, going on without it");
+                warn!(%name, "the lookup of a name of Typha takes too long; continuing without it");
                 continue;
             };
             match answer {
@@ -124,7 +124,7 @@ impl EndpointSource for DnsEndpoints {
                         warn!(%name, %error, "a name of Typha can not be looked up");
                     }
                     let problem =
-                        format!("{name} can not be looked up (see the name and the DNS of this host)");
+                        format!("{name} can not be looked up (check the name and the DNS of this host)");
                     last_error = Some(DiscoveryError::new(problem).with_source(error));
                 }
             }
@@ -132,7 +132,7 @@ impl EndpointSource for DnsEndpoints {
         match last_error {
             _ if !endpoints.is_empty() => Ok(endpoints),
             Some(error) => Err(error),
-            None => Err(DiscoveryError::new("the list of names of Typhas is empty")),
+            None => Err(DiscoveryError::new("the list of Typha names is empty")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lookups, with resolvers of their own.
+//! Lookups with test resolvers.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -46,13 +46,16 @@ async fn all_addresses_of_all_names() {
 #[tokio::test]
 async fn no_address_at_all_is_an_error() {
     for (names, text) in [
-        (&["bad:5"][..], "bad:5 can not be looked up (see the name and the DNS of this host): no such name"),
+        (
+            &["bad:5"][..],
+            "bad:5 can not be looked up (check the name and the DNS of this host): no such name",
+        ),
         (
             &["none:5", "bad:6"],
-            "bad:6 can not be looked up (see the name and the DNS of this host): no such name",
+            "bad:6 can not be looked up (check the name and the DNS of this host): no such name",
         ),
         (&["none:5"], "none:5 has no address"),
-        (&[], "the list of names of Typhas is empty"),
+        (&[], "the list of Typha names is empty"),
     ] {
         assert_eq!(found(&endpoints(names, names_of_two())).await.unwrap_err(), text);
     }
@@ -82,7 +85,7 @@ async fn a_lookup_that_was_given_up_is_joined() {
     let (both, ()) = tokio::join!(both, async { release.send(7).unwrap() });
     let expected = Ok(vec!["192.0.2.7:5".to_owned()]);
     assert_eq!((both, calls.load(SeqCst)), ((expected.clone(), expected), 1));
-    // What was found is not kept.
+    // The addresses are not cached.
     release.send(8).unwrap();
     assert_eq!(found(&dns).await.unwrap(), ["192.0.2.8:5"]);
     assert_eq!(calls.load(SeqCst), 2);
@@ -127,7 +130,7 @@ async fn a_name_that_takes_long_does_not_hold_back_the_others() {
     let begun = Instant::now();
     assert_eq!(found(&dns).await.unwrap(), ["192.0.2.9:5"]);
     assert_eq!(begun.elapsed(), LAGGARDS);
-    // It is joined, not forgotten.
+    // The lookup that is still running is joined.
     let mut both = pin!(found(&dns));
     assert!(both.as_mut().now_or_never().is_none());
     release.send(()).unwrap();

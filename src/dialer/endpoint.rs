@@ -1,4 +1,4 @@
-//! Where Typhas are, and who knows it.
+//! The addresses of Typhas, and the sources that return them.
 
 use std::fmt;
 use std::future::{Future, pending};
@@ -12,18 +12,18 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::time::deadline_in;
 
-/// Where a Typha listens.
+/// The address of a Typha.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct TyphaEndpoint {
     /// Its address.
     pub address: SocketAddr,
-    /// The Kubernetes node that it runs on, where that is known. A Felix prefers the Typha of its own node.
+    /// The Kubernetes node that it runs on, if known. A Felix prefers the Typha of its own node.
     pub node_name: Option<String>,
 }
 
 impl TyphaEndpoint {
-    /// A Typha of which nothing but the address is known.
+    /// A Typha with a known address and an unknown node.
     pub fn new(address: SocketAddr) -> Self {
         Self { address, node_name: None }
     }
@@ -48,21 +48,20 @@ impl fmt::Display for TyphaEndpoint {
     }
 }
 
-/// Who knows where the Typhas are. It is asked before the first attempt and again after each one that failed, so that
-/// it should be quick, and cache what is costly to find out.
+/// A source of Typha endpoints. The dialer queries it before the first attempt and after each failed one. So it should
+/// be quick, and cache results that are costly to find.
 pub trait EndpointSource: Send + Sync {
-    /// The Typhas that can be connected to now, in any order.
+    /// The Typhas that accept connections now, in any order.
     ///
-    /// The future is dropped when it takes longer than an attempt may.
+    /// The future is dropped if it takes longer than an attempt may take.
     ///
     /// # Errors
     ///
-    /// [`DiscoveryError`]. Endpoints that were found before stay in use.
+    /// [`DiscoveryError`]. Endpoints that were found earlier stay in use.
     fn endpoints(&self) -> impl Future<Output = Result<Vec<TyphaEndpoint>, DiscoveryError>> + Send;
 }
 
-/// Typhas that are known from the start and never change: socket addresses, or [`TyphaEndpoint`]s where their nodes are
-/// known.
+/// A fixed list of Typhas: socket addresses, or [`TyphaEndpoint`]s if the nodes are known.
 impl<E: Clone + Into<TyphaEndpoint> + Send + Sync> EndpointSource for Vec<E> {
     async fn endpoints(&self) -> Result<Vec<TyphaEndpoint>, DiscoveryError> {
         if self.is_empty() {
@@ -83,7 +82,7 @@ pub struct DiscoveryError {
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl DiscoveryError {
-    /// `problem` says what failed, in words for an operator; the cause follows by [`with_source`](Self::with_source).
+    /// An error with a description of the `problem` for operators. Add the cause by [`with_source`](Self::with_source).
     pub fn new(problem: impl Into<String>) -> Self {
         Self { problem: problem.into(), source: None }
     }
@@ -109,7 +108,7 @@ impl<S: EndpointSource> AnySource for S {
     }
 }
 
-/// At most one search at a time. While there are Typhas to try, the tries wait only a short time for it.
+/// Runs at most one search at a time. While there are Typhas to try, the tries wait only a short time for it.
 pub(super) struct Search {
     source: Arc<dyn AnySource>,
     running: Option<BoxFuture<'static, Found>>,
@@ -121,7 +120,7 @@ impl Search {
         Self { source, running: None, wait_until: Instant::now() }
     }
 
-    /// Begins a search that takes at most `bound`, unless one is under way. It is worth waiting for it for `wait`.
+    /// Begins a search that takes at most `bound`, unless one is running. Tries wait up to `wait` for it.
     pub(super) fn begin(&mut self, bound: Duration, wait: Duration) {
         if self.running.is_some() {
             return;
@@ -136,12 +135,12 @@ impl Search {
         }));
     }
 
-    /// Until when it is worth waiting, if a search is under way.
+    /// Until when tries wait for the running search. `None` if there is none.
     pub(super) fn wait_until(&self) -> Option<Instant> {
         self.running.as_ref().map(|_| self.wait_until)
     }
 
-    /// What the search that is under way has found; never if there is none.
+    /// The outcome of the running search. Never returns if there is none.
     pub(super) async fn outcome(&mut self) -> Found {
         let Some(search) = &mut self.running else { return pending().await };
         let found = search.await;

@@ -1,4 +1,4 @@
-//! Why no Typha could be connected to.
+//! Why the dialer could not connect to any Typha.
 
 use std::fmt;
 use std::io;
@@ -14,21 +14,21 @@ use crate::identity::PeerIdentity;
 use crate::text::WithCauses;
 use crate::time::Timestamp;
 
-/// Why no Typha could be connected to. The text has the last reason of each Typha that was tried;
-/// [`attempts`](Self::attempts) has every attempt.
+/// Why the dialer could not connect to any Typha. The text contains the last reason for each Typha that was tried;
+/// [`attempts`](Self::attempts) returns every attempt.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DialError {
-    /// No Typha is known, because none could be found.
-    #[error("no Typha to connect to is known{}", Tried(attempts))]
+    /// No Typha is known, because the search found none. Label: `no_endpoints`.
+    #[error("no Typha is known{}", Tried(attempts))]
     NoEndpoints {
         /// Why none was found.
         source: DiscoveryError,
-        /// Attempts on Typhas that have been forgotten since.
+        /// Attempts on Typhas that were forgotten later.
         attempts: Vec<FailedAttempt>,
     },
-    /// A Typha refused us, and by our own clock our own certificate is not valid. No other Typha would judge
-    /// differently.
+    /// A Typha refused us, and our own certificate is not valid by our own clock. Other Typhas would refuse us too.
+    /// Label: `own_certificate`.
     #[error(
         "Typha refused us, and our own certificate ({certificate}) is valid only from {} to {}: renew it, or set the \
          clock{}",
@@ -44,8 +44,8 @@ pub enum DialError {
         /// All attempts; the last is the refusal.
         attempts: Vec<FailedAttempt>,
     },
-    /// [`connect_timeout`](super::DialerLimits::connect_timeout) is over.
-    #[error("no Typha could be connected to within {after:?}{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
+    /// The [`connect_timeout`](super::DialerLimits::connect_timeout) is over. Label: `timed_out`.
+    #[error("could not connect to any Typha within {after:?}{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
     TimedOut {
         /// The bound that was exceeded.
         after: Duration,
@@ -54,8 +54,8 @@ pub enum DialError {
         /// Why the last search for Typhas failed, if it did.
         discovery: Option<DiscoveryError>,
     },
-    /// All tries are used up.
-    #[error("no Typha could be connected to{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
+    /// All tries are used up. Label: `tries_used_up`.
+    #[error("could not connect to any Typha{}{}", Tried(attempts), Unfound(discovery.as_ref()))]
     TriesUsedUp {
         /// All attempts.
         attempts: Vec<FailedAttempt>,
@@ -76,8 +76,8 @@ impl DialError {
         }
     }
 
-    /// Every attempt, in the order of their ends. Dials that were given up because another Typha answered first are
-    /// none.
+    /// Every attempt, in the order in which they ended. A dial that was ended because another Typha answered first is
+    /// not an attempt.
     pub fn attempts(&self) -> &[FailedAttempt] {
         match self {
             Self::NoEndpoints { attempts, .. }
@@ -87,7 +87,7 @@ impl DialError {
         }
     }
 
-    /// Whether the reason is on our end, so that neither another Typha nor another try would help.
+    /// Whether the reason is on our end. Then neither another Typha nor another try helps.
     pub fn is_own_fault(&self) -> bool {
         matches!(self, Self::OwnCertificate { .. })
     }
@@ -109,16 +109,16 @@ pub struct FailedAttempt {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum AttemptError {
-    /// There is no TCP connection.
+    /// The TCP connection failed. Label: `dial`.
     #[error("no TCP connection")]
     Dial(#[source] io::Error),
-    /// There was no TCP connection in time.
+    /// There was no TCP connection in time. Label: `dial_timed_out`.
     #[error("no TCP connection within {after:?}")]
     DialTimedOut {
         /// The bound that was exceeded.
         after: Duration,
     },
-    /// There was a TCP connection, but one end refused the other, or the time was over.
+    /// The handshake failed after the TCP connection was established. Label: that of the [`HandshakeError`].
     #[error(transparent)]
     Handshake(HandshakeError),
 }
@@ -133,16 +133,16 @@ impl AttemptError {
         }
     }
 
-    /// Whether the time was over, rather than that something failed.
+    /// Whether the attempt timed out.
     pub(super) fn is_timeout(&self) -> bool {
         matches!(self, Self::DialTimedOut { .. } | Self::Handshake(HandshakeError::TimedOut { .. }))
     }
 }
 
-/// Shows every Typha that was tried with its last reason: its causes too, since a list has no `source`.
+/// Shows every Typha that was tried with its last reason, including the causes, because a list has no `source`.
 struct Tried<'a>(&'a [FailedAttempt]);
 
-/// Typhas that are shown.
+/// The number of Typhas that are shown.
 const SHOWN: usize = 10;
 
 impl fmt::Display for Tried<'_> {
@@ -162,7 +162,7 @@ impl fmt::Display for Tried<'_> {
     }
 }
 
-/// Shows that the Typhas tried may not be those that there are.
+/// Shows that the search failed: there may be Typhas that were not tried.
 struct Unfound<'a>(Option<&'a DiscoveryError>);
 
 impl fmt::Display for Unfound<'_> {
@@ -190,7 +190,7 @@ mod tests {
     fn the_text_has_the_last_reason_of_each() {
         let attempts = vec![refused(1, "first"), refused(2, "second"), refused(1, "third")];
         let error = DialError::TriesUsedUp { attempts, discovery: None };
-        let text = "no Typha could be connected to: 192.0.2.1:2: no TCP connection: second; 192.0.2.1:1: no TCP \
+        let text = "could not connect to any Typha: 192.0.2.1:2: no TCP connection: second; 192.0.2.1:1: no TCP \
                     connection: third";
         assert_eq!(WithCauses(&error).to_string(), text);
         assert_eq!(error.attempts().len(), 3);
@@ -203,7 +203,7 @@ mod tests {
         let text = DialError::TimedOut { after: Duration::from_secs(2), attempts, discovery }.to_string();
         let listed: Vec<_> = (0..10).map(|port| format!("192.0.2.1:{port}: no TCP connection: x")).collect();
         let expected = format!(
-            "no Typha could be connected to within 2s: {}; and 490 more; the last search for Typhas failed too: no \
+            "could not connect to any Typha within 2s: {}; and 490 more; the last search for Typhas failed too: no \
              answer: a cause",
             listed.join("; ")
         );
@@ -214,6 +214,6 @@ mod tests {
     fn a_search_that_found_nothing_is_the_cause() {
         let source = DiscoveryError::new("no answer").with_source("a cause");
         let error = DialError::NoEndpoints { source, attempts: Vec::new() };
-        assert_eq!(WithCauses(&error).to_string(), "no Typha to connect to is known: no answer: a cause");
+        assert_eq!(WithCauses(&error).to_string(), "no Typha is known: no answer: a cause");
     }
 }

@@ -1,4 +1,4 @@
-//! `host:port`, as Calico's `TyphaAddr` has it.
+//! An address of the form `host:port`, as in Calico's `TyphaAddr`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -28,7 +28,7 @@ pub(super) enum Host {
 pub struct InvalidAddress(String);
 
 impl HostPort {
-    /// The address, if the host is one.
+    /// The socket address, if the host is an IP address.
     pub(super) fn literal(&self) -> Option<SocketAddr> {
         match self.host {
             Host::Address(address) => Some((address, self.port).into()),

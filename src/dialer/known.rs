@@ -1,4 +1,4 @@
-//! The Typhas that a dialer knows, and which of them is next.
+//! The Typhas that a dialer knows, and the choice of the next one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::endpoint::TyphaEndpoint;
 
-/// The Typhas that have been found, by their addresses. It outlives a `connect`: what failed is remembered, and a
-/// search that fails does not make anything unknown.
+/// The Typhas that were found, by address. They outlive a `connect`: failures are remembered, and a failed search
+/// forgets no Typha.
 #[derive(Debug, Default)]
 pub(super) struct Known(BTreeMap<SocketAddr, Entry>);
 
@@ -19,14 +19,13 @@ pub(super) struct Known(BTreeMap<SocketAddr, Entry>);
 struct Entry {
     node_name: Option<String>,
     last_found: Instant,
-    /// Whether the last search that did not fail found it.
+    /// Whether the last successful search found it.
     is_present: bool,
     bad_until: Option<Instant>,
 }
 
 impl Known {
-    /// Takes what a search found. Those that it did not find are forgotten once they have not been found for
-    /// `forget_after`.
+    /// Records the result of a search. Forgets Typhas that no search has found for `forget_after`.
     pub(super) fn found(&mut self, endpoints: Vec<TyphaEndpoint>, now: Instant, forget_after: Duration) {
         for entry in self.0.values_mut() {
             entry.is_present = false;
@@ -55,9 +54,9 @@ impl Known {
         self.0.is_empty()
     }
 
-    /// The Typha to try next: good ones before bad ones, those that answered the dial in time before those that did
-    /// not, those that are still found before those that are not, those of our node before others; else any. `None`
-    /// when all had their turn in this round.
+    /// The Typha to try next. Preferred, in this order: Typhas that are not bad, that answered the last dial in time,
+    /// that the last search found, that are on our node; otherwise a random one. `None` when all had their turn in this
+    /// round.
     pub(super) fn next(
         &self,
         round: &Round,
@@ -68,12 +67,12 @@ impl Known {
         let waiting = self.0.iter().filter(|(address, _)| !round.had_turn.contains(*address));
         let (address, entry) = waiting.min_by_key(|(address, entry)| {
             (
-                // Of the bad ones, the one that has been so for the longest time.
+                // Of the bad Typhas, the one that has been bad for longest.
                 entry.bad_until.filter(|until| *until > now),
                 round.was_slow.contains(*address),
                 Reverse(entry.is_present),
                 Reverse(own_node.is_some() && entry.node_name.as_deref() == own_node),
-                // Of two families one may lead nowhere: the next is of the other (RFC 8305 section 4).
+                // One address family may not work: next is an address of the other family (RFC 8305 section 4).
                 round.slow_family_is_ipv6 == Some(address.is_ipv6()),
                 random.u64(..),
             )
@@ -82,7 +81,7 @@ impl Known {
     }
 }
 
-/// Who had a turn since all known Typhas were last tried, in one `connect`.
+/// The Typhas that had a turn since all known Typhas were last tried, in one `connect`.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     had_turn: HashSet<SocketAddr>,
@@ -96,12 +95,12 @@ impl Round {
         self.had_turn.insert(address);
     }
 
-    /// Another Typha is dialled beside this one, since it has not answered yet.
+    /// Records that this Typha has not answered in time, so that another one is dialled too.
     pub(super) fn is_slow(&mut self, address: SocketAddr) {
         self.slow_family_is_ipv6 = Some(address.is_ipv6());
     }
 
-    /// The dial was given up because another Typha answered first: it was not tried.
+    /// Records that the dial was ended because another Typha answered first. It does not count as tried.
     pub(super) fn take_turn_back(&mut self, address: SocketAddr) {
         self.had_turn.remove(&address);
         self.was_slow.insert(address);
@@ -172,7 +171,7 @@ mod tests {
             let order = order(&known, Some("b"), now, seed);
             assert_eq!((sorted(order[..2].to_vec()), sorted(order[2..].to_vec())), (vec![2, 3], vec![1, 4]));
         }
-        // No node name is not the same node.
+        // An unknown node is not the same node.
         let firsts: HashSet<_> = (0..200).map(|seed| order(&known, None, now, seed)[0]).collect();
         assert_eq!(firsts.len(), 4);
     }
@@ -186,9 +185,9 @@ mod tests {
         known.found(typhas(&[2]), start + FORGET_AFTER, FORGET_AFTER);
         assert_eq!(order(&known, None, start, 0), [2]);
         assert_eq!((known.len(), known.is_empty()), (1, false));
-        // Time alone forgets nothing: that nobody looked does not mean that it is gone.
+        // Time alone does not forget a Typha: without a search, it may still be there.
         assert_eq!(order(&known, None, start + 100 * FORGET_AFTER, 0), [2]);
-        // What is found is not forgotten, whatever the limit.
+        // A Typha that was found is not forgotten, whatever the limit.
         known.found(typhas(&[2]), start + 2 * FORGET_AFTER, Duration::ZERO);
         assert_eq!(order(&known, None, start, 0), [2]);
     }
@@ -219,7 +218,7 @@ mod tests {
             let after = order_at(now + 60 * SECOND);
             assert_eq!((after[0], after[3]), (1, 2));
         }
-        // To be found again is not to be good again.
+        // A Typha that is found again stays bad.
         known.found(vec![on(2), address(3).into()], now + SECOND, FORGET_AFTER);
         assert_eq!(order(&known, Some("own"), now + SECOND, 0).last(), Some(&2));
     }

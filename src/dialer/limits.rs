@@ -1,10 +1,10 @@
-//! The bounds that a dialer keeps.
+//! The limits of a dialer.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-/// How long, how often and at what pace a [`FelixDialer`](super::FelixDialer) tries.
+/// The limits of a [`FelixDialer`](super::FelixDialer): how long, how often and at what pace it tries.
 ///
 /// ```
 /// use typha_tls::dialer::DialerLimits;
@@ -15,36 +15,34 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DialerLimits {
-    /// How long one Typha may take, from the start of the dial until it has accepted us: TCP, TLS and acceptance
-    /// together. A search for Typhas may take as long too. Any length; 10 s, which is what Calico allows for the dial
-    /// alone.
+    /// Timeout for one Typha, from the start of the dial until it has accepted us: TCP, TLS and acceptance together. It
+    /// also limits a search for Typhas. Any duration. Default 10 s, which Calico allows for the dial alone.
     pub attempt_timeout: Duration,
-    /// How long one `connect` may take in all. Any length; 2 min, after which an operator wants to read what is wrong
-    /// rather than wait on, and in which each of ten Typhas that do not answer has had its 10 s.
+    /// Timeout for one `connect` in total. Any duration. Default 2 min, enough for ten Typhas that use up their 10 s
+    /// each. After it, an operator should see an error.
     pub connect_timeout: Duration,
-    /// The first delay, jitter not included; each that follows is twice as long. At least 1 ms, and brought there if it
-    /// is not; 100 ms, as in Calico.
+    /// The first delay, without jitter; each later delay is twice as long. At least 1 ms; shorter values are raised.
+    /// Default 100 ms, as in Calico.
     pub backoff_first: Duration,
-    /// The longest delay, jitter included. At least 2 ms, and brought there if it is not; 10 s, so that a Felix finds a
-    /// Typha that has come back within that time, while thousands of Felixes that look for it bring it a few hundred
-    /// dials a second.
+    /// The longest delay, with jitter. At least 2 ms; shorter values are raised. Default 10 s: a Felix finds a
+    /// restarted Typha within that time, and thousands of Felixes cause only a few hundred dials a second.
     pub backoff_cap: Duration,
-    /// How long a Typha that is not found any more is kept, and tried when those that are found fail. Any length; 5
-    /// min, as in Calico: a Typha that restarts, or a DNS server that gives a part of the addresses each time, does not
-    /// make it unknown. While a connection lasts nothing is searched for, so that the first search after it may forget
-    /// what it does not find.
+    /// How long the dialer keeps a Typha that the source no longer returns. It tries such a Typha when the others fail.
+    /// Any duration. Default 5 min, as in Calico: a Typha stays known while it restarts, or while a DNS server returns
+    /// only some of the addresses. The dialer does not search while a connection lasts, so the first search after it
+    /// may forget Typhas.
     pub forget_after: Duration,
-    /// How long a Typha that has failed is tried after all the others. Any length, 0 for not at all; 60 s, about the
-    /// time that a Typha needs to be restarted.
+    /// How long a Typha that has failed is tried after all the others. Any duration; 0 turns this off. Default 60 s,
+    /// about the time that a Typha needs to restart.
     pub avoid_bad_for: Duration,
-    /// How often one `connect` tries at most, at least once. `None`, the default, is what Calico does: twice the number
-    /// of the Typhas known when it begins, or found at a time if that is more, or 6 if that is more.
+    /// Maximum number of attempts in one `connect`, at least 1. The default `None` is Calico's number: twice the number
+    /// of Typhas known at the start or found by one search, whichever is more, and at least 6.
     pub max_tries: Option<usize>,
-    /// How often one `connect` tries every Typha, at least once. `None`, the default, means that only `max_tries`
-    /// counts. `Some(1)` is for one who wants to be told at once.
+    /// Maximum number of rounds in one `connect`, at least 1; in a round every Typha is tried once. With the default
+    /// `None`, only `max_tries` applies. `Some(1)` returns the error of the first round without a back-off.
     pub max_rounds: Option<usize>,
-    /// How long a dial may take before the next Typha is dialled beside it. Any length; 250 ms, as RFC 8305 section 8
-    /// advises: longer than an honest round trip, shorter than anyone notices.
+    /// How long a dial may take before the dialer also dials the next Typha. Any duration. Default 250 ms, as RFC 8305
+    /// section 8 advises: longer than an honest round trip, too short to be noticed.
     pub head_start: Duration,
 }
 
@@ -64,30 +62,30 @@ impl Default for DialerLimits {
     }
 }
 
-/// What Calico takes a deployment for that has fewer Typhas.
+/// Calico assumes at least this number of Typhas.
 const FEWEST_TYPHAS: usize = 3;
 
 impl DialerLimits {
-    /// How often one `connect` may try where there are so many Typhas.
+    /// The maximum number of attempts in one `connect` if `known` Typhas are known.
     pub(super) fn tries(&self, known: usize) -> usize {
         self.max_tries.map_or_else(|| 2 * known.max(FEWEST_TYPHAS), |tries| tries.max(1))
     }
 }
 
-/// Delays that double from one to the next up to a cap, and are never the same for two Felixes.
+/// Delays that double up to a cap, with jitter so that two Felixes have different delays.
 pub(super) struct Backoff {
     limits: ExponentialBuilder,
     delays: ExponentialBackoff,
     cap: Duration,
 }
 
-/// Below it, a loop around a delay is a busy one.
+/// A loop with a shorter delay would be a busy loop.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Backoff {
     pub(super) fn new(limits: &DialerLimits) -> Self {
         let cap = limits.backoff_cap.max(2 * SHORTEST);
-        // backon adds up to as much again: half the cap leaves room for that.
+        // backon adds up to the same amount as jitter; half the cap leaves room for that.
         let longest = cap / 2;
         let limits = ExponentialBuilder::new()
             .with_min_delay(limits.backoff_first.clamp(SHORTEST, longest))
@@ -97,9 +95,9 @@ impl Backoff {
         Self { limits, delays: limits.build(), cap }
     }
 
-    /// The next delay: between the half and the whole of the cap when it has grown to its longest.
+    /// The next delay. At its longest, it is between half the cap and the cap.
     pub(super) fn next(&mut self) -> Duration {
-        // Without a number of times there is always a next one.
+        // Without a maximum number of delays, there is always a next one.
         self.delays.next().unwrap_or(self.cap).min(self.cap)
     }
 

@@ -1,4 +1,4 @@
-//! What a Felix needs to find a Typha and to stay connected to one: [`FelixDialer`].
+//! [`FelixDialer`]: finds a Typha and keeps a Felix connected to one.
 
 mod attempts;
 mod dns;
@@ -36,16 +36,16 @@ use attempts::{Attempts, Context, Progress, lock};
 use endpoint::AnySource;
 use known::Known;
 
-/// Connects a Felix to one of several Typhas: in which order, how often, at what pace, and who is left out for a while.
-/// Cheap to clone; clones share what is known of the Typhas.
+/// Connects a Felix to one of several Typhas. It decides the order, the number and the pace of the attempts, and which
+/// Typhas to avoid for a while. Cheap to clone; clones share their knowledge of the Typhas.
 ///
-/// - The order: Typhas of our own node first, the others in random order, and those that have failed lately last of
-///   all. Every Typha is tried once before any is tried twice, without a delay; between such rounds there is a
-///   back-off.
-/// - The source is asked before the first attempt and after each failure. What it finds is tried at once; what it finds
-///   no more is kept for some time as a last resort. That it fails does not matter while a Typha is known.
-/// - A Typha that does not answer a dial within a head start has the next one dialled beside it, as RFC 8305 has it for
-///   addresses. Only the first that answers is spoken to: one TLS handshake at a time.
+/// - Order: Typhas on our own node first, then the others in random order, then those that failed recently. The dialer
+///   tries every Typha once, without a delay, before it tries any of them twice. Between such rounds it backs off.
+/// - The dialer queries the source before the first attempt and after each failure. It tries new Typhas at once. It
+///   keeps Typhas that the source no longer returns for some time, as a last resort. A failed query does not matter
+///   while a Typha is known.
+/// - If a Typha does not answer within a head start, the dialer also dials the next one, as RFC 8305 does for
+///   addresses. It continues with the first Typha that answers: there is one TLS handshake at a time.
 ///
 /// ```no_run
 /// # async fn example(connector: typha_tls::FelixConnector) -> Result<(), Box<dyn std::error::Error>> {
@@ -67,16 +67,16 @@ pub struct FelixDialer {
     shared: Arc<Shared>,
 }
 
-/// What a dialer follows, from its first use on.
+/// The source of the configuration that a dialer follows from its first use.
 struct Following {
     start: Box<dyn Fn(&FelixConnector) -> Reloader + Send>,
     reloader: Option<Reloader>,
 }
 
-/// How long a connection still works after its owner was asked to close it, as on Typha's end.
+/// How long a connection still works after its owner was asked to close it: 1 s, as on Typha's end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What clones share.
+/// The part of a dialer that clones share.
 struct Shared {
     source: Arc<dyn AnySource>,
     known: Mutex<Known>,
@@ -84,9 +84,9 @@ struct Shared {
 }
 
 impl FelixDialer {
-    /// A dialer with [default limits](DialerLimits), which knows no node name and so prefers no Typha.
+    /// A dialer with [default limits](DialerLimits) and no node name, so it prefers no Typha.
     ///
-    /// The bound of the connector on a handshake holds beside [`DialerLimits::attempt_timeout`].
+    /// The handshake timeout of the connector applies in addition to [`DialerLimits::attempt_timeout`].
     pub fn new(connector: FelixConnector, source: impl EndpointSource + 'static) -> Self {
         let shared = Shared {
             source: Arc::new(source),
@@ -103,7 +103,7 @@ impl FelixDialer {
         }
     }
 
-    /// Sets the Kubernetes node that we are on, whose Typhas are tried first. It is compared exactly with
+    /// Sets the name of our own Kubernetes node, whose Typhas are tried first. It must be equal to
     /// [`TyphaEndpoint::node_name`].
     #[must_use]
     pub fn with_node_name(mut self, node_name: impl Into<String>) -> Self {
@@ -118,16 +118,16 @@ impl FelixDialer {
         self
     }
 
-    /// Sets what becomes of a connection whose Typha is trusted no longer, and how old it may get.
+    /// Sets what happens to a connection whose Typha is no longer trusted, and the maximum age of a connection.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Follows a `source` as [`FelixConnector::follow`] does, in place of an earlier one. It starts with the first
-    /// connect of this dialer or of a clone that is made later. It ends when these and their connections are dropped.
-    /// Call it before the first connect: a live connection keeps following what it began with.
+    /// Follows a `source` as [`FelixConnector::follow`] does, and replaces an earlier source. Following starts with the
+    /// first connect of this dialer, or of a clone that is made later. It ends when these dialers and their connections
+    /// are dropped. Call it before the first connect: a live connection keeps following the source it started with.
     ///
     /// [`FelixConfig::dialer`](crate::config::FelixConfig::dialer) sets this to the parameters and files of the
     /// configuration. Otherwise the dialer follows nothing.
@@ -148,13 +148,13 @@ impl FelixDialer {
         self
     }
 
-    /// The reloader of the source that the dialer [follows](Self::follow): its state, and looking at once. `None`
-    /// before the first connect. It follows as long as it is kept.
+    /// The reloader of the source that the dialer [follows](Self::follow). It shows the state and can check the source
+    /// at once. `None` before the first connect. Following continues while the reloader is kept.
     pub fn reloader(&self) -> Option<Reloader> {
         self.following().as_ref()?.reloader.clone()
     }
 
-    /// What connects.
+    /// The connector.
     pub fn connector(&self) -> &FelixConnector {
         &self.connector
     }
@@ -164,24 +164,24 @@ impl FelixDialer {
         &self.limits
     }
 
-    /// The Kubernetes node that we are on, if it was set.
+    /// The name of our own Kubernetes node, if it was set.
     pub fn node_name(&self) -> Option<&str> {
         self.node_name.as_deref()
     }
 
-    /// Connects to a Typha, which has accepted us when this returns, as far as the connector's
-    /// [`AcceptanceMode`](crate::AcceptanceMode) makes it wait for that.
+    /// Connects to a Typha. When this returns, Typha has accepted us, as far as the connector's
+    /// [`AcceptanceMode`](crate::AcceptanceMode) waits for that.
     ///
-    /// The future is bounded by [`DialerLimits::connect_timeout`], needs a tokio runtime with its timer and I/O, and
-    /// can be dropped at any point: that closes every connection that it has begun and leaves nothing behind.
+    /// The future ends within [`DialerLimits::connect_timeout`]. It needs a tokio runtime with timer and I/O. It can be
+    /// dropped at any point, which closes every connection that it has started.
     ///
     /// # Errors
     ///
-    /// [`DialError`], with every attempt. While no Typha is known, a search that finds none ends it at once. So does a
-    /// cause that is on our own side ([`DialError::is_own_fault`]).
+    /// [`DialError`], with every attempt. A search that finds no Typha ends it at once if none is known. So does a
+    /// cause on our own side ([`DialError::is_own_fault`]).
     pub fn connect(&self) -> impl Future<Output = Result<Connection, DialError>> + Send + use<> {
         let dialer = self.clone();
-        // Boxed, so that what it needs is given back when it ends, even if the future around it lives as long as the
+        // Boxed, so that its memory is freed when it ends, even if the future around it lives as long as the
         // connection.
         Box::pin(async move { dialer.connect_with_progress(&|_| {}).await.map(|(_, connection)| connection) })
     }
@@ -206,7 +206,8 @@ impl FelixDialer {
         let connections = Arc::new(Connections::new(generations, self.lifetime.clone(), GRACE, Box::new(())));
         let connection = Connection::new(stream, endpoint.address, connections.clone());
         let over = connections.clone();
-        // The connection is reviewed by what the dialer follows, even when the dialer is gone.
+        // Until the connection has ended, the reloader is kept and its peer is judged again, even when the dialer is
+        // gone.
         let over = async move {
             over.emptied().await;
             drop(reloader);
@@ -229,13 +230,13 @@ impl FelixDialer {
         self.following.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has a Typha tried after all others for [`DialerLimits::avoid_bad_for`]: because what it sends makes no sense,
-    /// say. It is tried all the same if no other can be connected to. A Typha that is not known is ignored.
+    /// Marks a Typha as bad, because it sends invalid data for example. It is tried after all others for
+    /// [`DialerLimits::avoid_bad_for`], and still used if no other accepts a connection. An unknown Typha is ignored.
     pub fn report_bad(&self, address: SocketAddr) {
         lock(&self.shared.known).avoid(address, deadline_in(self.limits.avoid_bad_for));
     }
 
-    /// What [`run`](Self::run) is doing, now and whenever that changes. A `connect` of one's own does not show in it.
+    /// The state of [`run`](Self::run), now and after each change. It does not show separate calls of `connect`.
     pub fn state(&self) -> watch::Receiver<DialerState> {
         self.shared.state.subscribe()
     }

@@ -1,4 +1,4 @@
-//! Keeping one connection to a Typha alive.
+//! Keeps one connection to a Typha alive.
 
 use std::error::Error;
 use std::io;
@@ -20,7 +20,7 @@ use crate::lifetime::{CloseReason, Connections, Entry};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
-/// How long a handler may take to end by itself once the dialer is to stop: enough to close its connection.
+/// How long a handler may take to end by itself after the dialer was cancelled: 1 s, enough to close its connection.
 const HANDLER_GRACE: Duration = Duration::from_secs(1);
 
 /// So many connections in a row that lasted no longer than the `backoff_cap` make a dialer prefer other Typhas.
@@ -29,26 +29,26 @@ const SHORT_LIVED_CONNECTIONS: u32 = 3;
 impl FelixDialer {
     /// Keeps one connection to a Typha alive until `cancel` is cancelled.
     ///
-    /// Connects, gives the connection to `handler`, and connects again when the handler has returned, or when it could
-    /// not connect: after a delay that is jittered, so that Felixes that have lost one Typha do not come back in step,
-    /// and that grows from [`backoff_first`](super::DialerLimits::backoff_first) to
-    /// [`backoff_cap`](super::DialerLimits::backoff_cap), beginning anew after a connection that has lived longer than
-    /// that cap.
+    /// The dialer connects and passes the connection to `handler`. It connects again when the handler has returned, or
+    /// when it could not connect. Before that it waits for a delay with jitter, so that Felixes that have lost one
+    /// Typha do not reconnect at the same moments. The delay grows from
+    /// [`backoff_first`](super::DialerLimits::backoff_first) to [`backoff_cap`](super::DialerLimits::backoff_cap). It
+    /// starts again at the first delay after a connection that has lived longer than the cap.
     ///
-    /// If the handler returns an error, the dialer avoids this Typha as after [`report_bad`](Self::report_bad). A Typha
-    /// that ended the connection is not to blame for the error that reading or writing then gives: the dialer does not
-    /// avoid it if it sent `close_notify`, or if the connection was lost after more than the `backoff_cap`. If the
-    /// handler returns `Ok`, any Typha may be next, also the same one. After three connections to one Typha in a row
-    /// that lasted no longer than the `backoff_cap`, other Typhas come first.
+    /// If the handler returns an error, the dialer avoids this Typha as after [`report_bad`](Self::report_bad). I/O
+    /// errors that only report the end of the connection are an exception. After them, the dialer does not avoid Typha
+    /// if it sent `close_notify`, or if the connection lasted longer than the `backoff_cap`. If the handler returns
+    /// `Ok`, the next connection may go to any Typha, also the same one. After three connections in a row to one Typha
+    /// that were no longer than the `backoff_cap`, the dialer tries the other Typhas first.
     ///
-    /// To spawn it, give it an `async fn`, or an `async move |connection|` closure that owns what it uses. An async
-    /// closure that borrows is not accepted by `tokio::spawn` ("implementation of `Send` is not general enough").
+    /// To spawn it, pass an `async fn`, or an `async move |connection|` closure that owns what it uses. `tokio::spawn`
+    /// does not accept an async closure that borrows ("implementation of `Send` is not general enough").
     ///
-    /// When `cancel` is cancelled, a handler has 1 s to return by itself, for which it may hold a clone of `cancel`;
-    /// then it is dropped. The same goes for a handler that holds on to a connection which was [ended on our
-    /// side](crate::lifetime). Dropping the future stops it too, at once, and so does a handler that panics.
-    /// [`state`](Self::state) says what it is doing; what goes wrong is logged. It is meant to run once at a time for a
-    /// dialer and its clones, since they share one state.
+    /// When `cancel` is cancelled, a handler has 1 s to return by itself; then it is dropped. It may hold a clone of
+    /// `cancel` to notice. The same applies to a handler that keeps a connection which was [closed on our
+    /// side](crate::lifetime). Dropping the future also stops the dialer, at once, and so does a handler that panics.
+    /// [`state`](Self::state) shows the current state; errors are logged. A dialer and its clones share one state, so
+    /// `run` should run only once at a time.
     ///
     /// ```no_run
     /// # async fn example(dialer: typha_tls::dialer::FelixDialer) {
@@ -90,7 +90,7 @@ impl FelixDialer {
             };
             let failed = match connected {
                 Err(error) => {
-                    warn!(reason = error.label(), error = %WithCauses(&error), "no Typha could be connected to");
+                    warn!(reason = error.label(), error = %WithCauses(&error), "could not connect to any Typha");
                     Some(DialerError::Dial(error))
                 }
                 Ok((endpoint, connection)) => {
@@ -103,10 +103,10 @@ impl FelixDialer {
                         biased;
                         ended = &mut handled => ended.map_err(Into::into),
                         () = overdue(&entry, &connections) => {
-                            Err("the handler held on to a connection that was ended on our side".into())
+                            Err("the handler kept a connection that was ended on our side".into())
                         }
                         () = cancel.cancelled() => {
-                            // Nobody waits for its result any more.
+                            // The result of the handler is no longer used.
                             let _ = timeout(HANDLER_GRACE, handled).await;
                             return;
                         }
@@ -166,8 +166,7 @@ impl FelixDialer {
     }
 }
 
-/// Ends when a handler should have dropped its connection, and has not. A handler that has dropped it may take its
-/// time.
+/// Returns when a handler has not dropped its connection in time. A handler that has dropped it may continue.
 async fn overdue(entry: &Arc<Entry>, connections: &Connections) {
     entry.close_requested().cancelled().await;
     sleep(GRACE + HANDLER_GRACE).await;
@@ -176,8 +175,8 @@ async fn overdue(entry: &Arc<Entry>, connections: &Connections) {
     }
 }
 
-/// Whether the error of a handler only says that Typha, or the network, has ended the connection: in order, or after it
-/// was used for long. A Typha that breaks off new connections is to be avoided.
+/// Whether the error of a handler only means that Typha or the network has ended the connection: in order, or after
+/// long use. A Typha that ends new connections without `close_notify` must be avoided.
 fn is_end(error: &(dyn Error + 'static), entry: &Entry, was_long: bool) -> bool {
     let mut next = Some(error);
     let io = loop {

@@ -1,4 +1,4 @@
-//! What a dialer that runs is doing.
+//! The state of a running dialer.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,47 +12,47 @@ use super::endpoint::TyphaEndpoint;
 use super::error::{AttemptError, DialError, FailedAttempt};
 use crate::identity::PeerIdentity;
 
-/// What [`FelixDialer::run`](super::FelixDialer::run) is doing.
+/// The state of [`FelixDialer::run`](super::FelixDialer::run).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DialerState {
-    /// What it does now.
+    /// The current phase.
     pub phase: DialerPhase,
-    /// Since when it does that.
+    /// When the phase began.
     pub since: Instant,
-    /// What went wrong last: each failed attempt, then the `connect` as a whole, then what the handler returned. It is
-    /// kept when a connection comes about after it.
+    /// The latest error: each failed attempt, then the `connect` as a whole, then the error of the handler. A later
+    /// connection does not clear it.
     pub last_error: Option<Arc<DialerError>>,
 }
 
-/// What a dialer does.
+/// A phase of a dialer.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DialerPhase {
-    /// It waits before it tries again.
+    /// The dialer waits before it tries again.
     BackingOff {
-        /// Until when.
+        /// The end of the wait.
         until: Instant,
     },
     /// The handler has a connection.
     Connected {
-        /// To this Typha.
+        /// The Typha that it is connected to.
         endpoint: TyphaEndpoint,
-        /// Who Typha is, as the verifier accepted it.
+        /// The identity of Typha that the verifier accepted.
         peer: PeerIdentity,
     },
-    /// It tries to connect.
+    /// The dialer tries to connect.
     Connecting {
         /// The Typha that is being tried; `None` while none is known.
         endpoint: Option<TyphaEndpoint>,
     },
-    /// It does not run yet.
+    /// The dialer does not run yet.
     Idle,
-    /// It runs no more.
+    /// The dialer no longer runs.
     Stopped,
 }
 
-/// What keeps a dialer that runs from being connected.
+/// Why a running dialer is not connected.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DialerError {
@@ -64,7 +64,7 @@ pub enum DialerError {
         /// Why it failed.
         source: Arc<AttemptError>,
     },
-    /// No Typha could be connected to.
+    /// The dialer could not connect to any Typha.
     #[error(transparent)]
     Dial(DialError),
     /// The handler of a connection returned an error.
@@ -82,13 +82,13 @@ impl DialerState {
         Self { phase: DialerPhase::Idle, since: Instant::now(), last_error: None }
     }
 
-    /// Whether the handler has a connection: what a readiness probe asks.
+    /// Whether the handler has a connection. Suitable for a readiness probe.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase, DialerPhase::Connected { .. })
     }
 }
 
-/// Writes the state, and leaves [`Stopped`](DialerPhase::Stopped) behind however it ends.
+/// Writes the state. When dropped, it writes [`Stopped`](DialerPhase::Stopped).
 pub(super) struct Reporter<'a>(pub(super) &'a watch::Sender<DialerState>);
 
 impl Reporter<'_> {
@@ -103,13 +103,13 @@ impl Reporter<'_> {
         });
     }
 
-    /// What it does stays the same.
+    /// Records a failed attempt. The phase stays the same.
     pub(super) fn attempt_failed(&self, attempt: FailedAttempt) {
         let error = DialerError::Attempt { endpoint: attempt.endpoint, source: attempt.error };
         self.0.send_modify(|state| state.last_error = Some(Arc::new(error)));
     }
 
-    /// The error arrives together with the phase that it leads to.
+    /// Records an error together with the phase that follows it.
     pub(super) fn failed(&self, error: DialerError, phase: DialerPhase) {
         let last_error = Some(Arc::new(error));
         self.0.send_replace(DialerState { phase, since: Instant::now(), last_error });

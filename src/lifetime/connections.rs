@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{CloseReason, ConnectionLifetime, LostTrust, TrustState};
 
-/// What happens to live connections, for those who count it. A dialer counts nothing.
+/// Receives the events of live connections, to count them. A dialer counts nothing.
 pub(crate) trait Observer: Send + Sync {
-    /// A connection was added or removed; so many there are.
+    /// A connection was added or removed. `connections` is the new number.
     fn active(&self, connections: usize);
-    /// The owners of so many connections were asked to close them.
+    /// The owners of `connections` connections were asked to close them.
     fn close_requested(&self, reason: CloseReason, connections: usize);
     fn lost_trust(&self, lost: LostTrust);
 }
@@ -41,7 +41,7 @@ pub(crate) struct Connections {
     /// How long a connection still works after its owner was asked to close it.
     grace: Duration,
     pub(super) observer: Box<dyn Observer>,
-    /// Where the grace is waited out: owners may be asked from outside of any runtime.
+    /// The runtime that waits for the end of the grace: owners may be asked from outside of any runtime.
     runtime: Handle,
 }
 
@@ -54,16 +54,16 @@ struct Lists {
 
 /// One live connection.
 pub(crate) struct Entry {
-    /// Where it is in its list; changed only with the lists locked.
+    /// The position in its list. It changes only while the lists are locked.
     index: AtomicUsize,
     pub(crate) peer_address: SocketAddr,
     pub(crate) trust: TrustState,
-    /// When it is too old.
+    /// When the connection reaches its maximum age.
     pub(super) retires_at: Option<Instant>,
     close_requested: CancellationToken,
     reason: OnceLock<CloseReason>,
     is_force_closed: AtomicBool,
-    /// The tasks that read from it and write to it.
+    /// The tasks that read from the connection and write to it.
     pub(crate) reader: AtomicWaker,
     pub(crate) writer: AtomicWaker,
     /// Whether the peer has sent `close_notify`.
@@ -84,19 +84,19 @@ impl Entry {
         self.is_force_closed.load(Ordering::Acquire)
     }
 
-    /// Has `waiting` woken when the connection is force-closed; `true` if it is already.
+    /// Registers `waker` to be woken when the connection is force-closed. Returns `true` if it is already.
     pub(crate) fn is_force_closed_or_wakes(&self, waiting: &AtomicWaker, waker: &Waker) -> bool {
         waiting.register(waker);
         self.is_force_closed()
     }
 
-    /// The first reason stays.
+    /// Asks the owner to close the connection. The first reason stays.
     fn request_close(&self, reason: CloseReason) {
         let _ = self.reason.set(reason);
         self.close_requested.cancel();
     }
 
-    /// Ends the use: tasks that read or write are woken to learn of it.
+    /// Ends the use of the connection, and wakes the tasks that read or write so that they notice.
     fn force_close(&self) {
         self.is_force_closed.store(true, Ordering::Release);
         self.reader.wake();
@@ -107,7 +107,7 @@ impl Entry {
 impl Connections {
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub(crate) fn new(
         generations: watch::Receiver<u64>,
         lifetime: ConnectionLifetime,
@@ -127,7 +127,7 @@ impl Connections {
         }
     }
 
-    /// How many connections there are, for a reader that has only this.
+    /// The number of connections, as a shared counter.
     pub(crate) fn active(&self) -> &Arc<AtomicUsize> {
         &self.active
     }
@@ -187,8 +187,8 @@ impl Connections {
         }
     }
 
-    /// Asks the owners of so many connections, chosen at random, to close them, and force-closes them after `grace`.
-    /// Returns how many were asked.
+    /// Asks the owners of `count` connections, chosen at random, to close them. Force-closes the connections after
+    /// `grace`. Returns the number of owners that were asked.
     pub(crate) fn close_random(&self, count: usize, reason: CloseReason, grace: Duration) -> usize {
         let mut lists = self.lists();
         let mut chosen = Vec::with_capacity(count.min(lists.staying.len()));
@@ -202,8 +202,8 @@ impl Connections {
         self.close(chosen, reason, grace)
     }
 
-    /// Asks the owners of these connections to close them, apart from those that have ended or were asked already, and
-    /// force-closes them after the grace.
+    /// Asks the owners of these connections to close them, and force-closes the connections after the grace. Skips
+    /// connections that have ended or whose owners were already asked.
     pub(super) fn close_these(&self, mut entries: Vec<Arc<Entry>>, reason: CloseReason) {
         let mut lists = self.lists();
         entries.retain(|entry| lists.begin_closing(entry));
@@ -230,7 +230,7 @@ impl Connections {
         closing.iter().for_each(|entry| entry.force_close());
     }
 
-    /// Waits until there is none.
+    /// Waits until there are no connections.
     pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -253,7 +253,7 @@ impl Connections {
 }
 
 impl Lists {
-    /// Whether it was staying.
+    /// Returns whether the connection was staying.
     fn begin_closing(&mut self, entry: &Arc<Entry>) -> bool {
         let stayed = take(&mut self.staying, entry);
         if stayed {
@@ -274,7 +274,7 @@ fn push(list: &mut Vec<Arc<Entry>>, entry: Arc<Entry>) {
     list.push(entry);
 }
 
-/// Whether it was in this list.
+/// Removes the connection from the list. Returns whether it was there.
 fn take(list: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) -> bool {
     if !entry.is_in(list) {
         return false;
@@ -284,7 +284,7 @@ fn take(list: &mut Vec<Arc<Entry>>, entry: &Arc<Entry>) -> bool {
     if let Some(moved) = list.get(index) {
         moved.index.store(index, Ordering::Relaxed);
     }
-    // What grew in a storm does not stay that large.
+    // A list that grew in a connection storm shrinks again.
     if list.len() < list.capacity() / 4 {
         list.shrink_to(list.capacity() / 2);
     }

@@ -1,9 +1,9 @@
-//! How long a connection lives: what happens when its peer is no longer trusted, when a certificate expires, or when it
-//! has been connected for long.
+//! The lifetime of a connection: what happens when its peer is no longer trusted, when a certificate expires, or when
+//! the connection gets too old.
 //!
-//! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) judge the peers of their live
-//! connections again, by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify), whenever another
-//! configuration is in force, and when a certificate of the peer's chain expires.
+//! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) verify the peers of their live
+//! connections again by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify). They do so when another
+//! configuration comes into force, and when a certificate of the peer's chain expires.
 
 mod connections;
 mod review;
@@ -24,10 +24,10 @@ pub(crate) use connections::{Connections, Entry, Observer};
 pub(crate) use review::review;
 pub(crate) use trust::TrustState;
 
-/// What happens to a live connection whose peer would no longer be accepted, and how old a connection may get.
+/// What happens to a live connection whose peer would no longer be accepted, and the maximum age of a connection.
 ///
-/// Calico never closes a connection for any of this. Here a removed CA, a revoked certificate and a changed required
-/// identity also count for peers that are already connected.
+/// Calico never closes a connection for these reasons. Here a removed CA, a revoked certificate and a changed required
+/// identity also affect peers that are already connected.
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,25 +40,26 @@ pub(crate) use trust::TrustState;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ConnectionLifetime {
-    /// For a peer that a new configuration does not accept: its CA was removed, its certificate was revoked, another
-    /// identity is required. Default: closed within 60 s, so that the peers do not all come back at the same time.
+    /// Policy for a peer that a new configuration does not accept: its CA was removed, its certificate was revoked, or
+    /// another identity is required. Default: closed within 60 s, so that the peers do not all reconnect at the same
+    /// time.
     pub on_lost_trust: ClosePolicy,
-    /// For a peer whose chain has expired since it connected, and nothing else is wrong. Default: only reported, since
-    /// the peer was good when it connected, and a late renewal must not take a cluster's networking down.
+    /// Policy for a peer whose chain has expired since it connected, if nothing else is wrong. Default: only reported.
+    /// The peer was trusted when it connected, and a late renewal must not interrupt a cluster's networking.
     pub on_expiry: ClosePolicy,
-    /// Closes a connection at this age, or up to a tenth earlier, at random, so that connections that came together do
-    /// not end together. Default: no limit. It bounds how long keys are used, and spreads Felixes over Typhas that were
-    /// added later.
+    /// Maximum age of a connection. The connection is closed at this age or, at random, up to a tenth earlier. So
+    /// connections of the same age do not end together. Default: no limit. A limit bounds how long keys are used, and
+    /// spreads Felixes over Typhas that were added later.
     pub max_age: Option<Duration>,
 }
 
-/// What happens to a live connection whose peer would no longer be accepted. It is reported in any case.
+/// What happens to a live connection whose peer would no longer be accepted. It is always reported.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ClosePolicy {
-    /// Closed within this time; zero closes at once. A listener spreads its connections evenly over the time, the first
-    /// at once; a dialer picks a random moment in it. A peer that is trusted again before its turn stays connected.
-    /// Expiry is noticed within 5 s.
+    /// Closed within this time; zero closes at once. A listener spreads its connections evenly over the time and closes
+    /// the first at once. A dialer picks a random moment in it. A peer that is trusted again before its turn stays
+    /// connected. Expiry is noticed within 5 s.
     CloseWithin(Duration),
     /// Never closed, as in Calico. The peer is refused when it connects again.
     ReportOnly,
@@ -75,7 +76,7 @@ impl Default for ConnectionLifetime {
 }
 
 impl ConnectionLifetime {
-    /// How old a connection may get that begins now.
+    /// The maximum age of a connection that begins now.
     fn age_limit(&self) -> Option<Duration> {
         self.max_age.map(|limit| limit.min(FAR).mul_f64(1.0 - fastrand::f64() / 10.0))
     }
@@ -85,22 +86,24 @@ impl ConnectionLifetime {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// A certificate of the peer's chain has expired, and [`ConnectionLifetime::on_expiry`] says to close.
+    /// A certificate of the peer's chain has expired, and [`ConnectionLifetime::on_expiry`] requires closing. Label:
+    /// `expired`.
     Expired,
-    /// The peer is no longer trusted, and [`ConnectionLifetime::on_lost_trust`] says to close.
+    /// The peer is no longer trusted, and [`ConnectionLifetime::on_lost_trust`] requires closing. Label: `lost_trust`.
     LostTrust,
-    /// The connection has reached its [maximum age](ConnectionLifetime::max_age).
+    /// The connection has reached its [maximum age](ConnectionLifetime::max_age). Label: `max_age`.
     MaxAge,
-    /// Another Typha is to serve the peer.
+    /// The listener has more connections than its [target](crate::listener::ListenerHandle::rebalance). Label:
+    /// `rebalance`.
     Rebalance,
-    /// [`drop_random`](crate::listener::ListenerHandle::drop_random) was called.
+    /// [`drop_random`](crate::listener::ListenerHandle::drop_random) was called. Label: `requested`.
     Requested,
-    /// The listener shuts down.
+    /// The listener shuts down. Label: `shutdown`.
     Shutdown,
 }
 
 impl CloseReason {
-    /// A stable label for logs and metrics, such as `rebalance`.
+    /// The stable label for logs and metrics, such as `rebalance`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -127,10 +130,10 @@ pub struct LostTrust {
     pub peer_address: SocketAddr,
     /// The peer, as it was last accepted.
     pub peer: VerifiedPeer,
-    /// Why it would not be accepted now.
+    /// Why the peer would not be accepted now.
     pub rejection: Rejection,
     /// The generation of the configuration that does not accept it.
     pub generation: u64,
-    /// Whether the connection will be [closed](ConnectionLifetime) for it.
+    /// Whether the connection will be [closed](ConnectionLifetime) for this reason.
     pub closes: bool,
 }

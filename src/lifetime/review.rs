@@ -1,4 +1,4 @@
-//! Judges the peers of live connections again: by a new configuration, and when a certificate has expired.
+//! Judges the peers of live connections again: when the configuration changes, and when a certificate has expired.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::pending;
@@ -18,10 +18,10 @@ use crate::time::FAR;
 use crate::tls_context::{End, InForce};
 use crate::verifier::VerifiedPeer;
 
-/// How often to look for expired certificates. A look costs 20 ns for each connection.
+/// How often to check for expired certificates. A check costs 20 ns for each connection.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Chains to judge, some 0.1 ms each, before other tasks get a turn on the thread.
+/// Number of chains to judge, at about 0.1 ms each, before other tasks get a turn on the thread.
 const JUDGED_AT_A_TIME: usize = 16;
 
 /// Reviews `connections` until `over` ends.
@@ -37,9 +37,10 @@ pub(crate) async fn review<C: End>(
             generations.mark_unchanged();
             let losses = judge_due(&in_force, &connections).await;
             schedule.add(losses, &connections, C::LOCAL);
-            let next_look = Instant::now() + EXPIRY_INTERVAL;
+            let next_check = Instant::now() + EXPIRY_INTERVAL;
             let closing = async {
-                // Going over all connections for each one that is closed would cost more than judging them.
+                // This loop does not judge: judging all connections again for each one that is closed would cost too
+                // much.
                 loop {
                     schedule.close_due(&connections);
                     let next = [schedule.next(), retire(&connections)].into_iter().flatten().min();
@@ -50,7 +51,7 @@ pub(crate) async fn review<C: End>(
             tokio::select! {
                 _ = generations.changed() => {}
                 () = connections.outdated.notified() => {}
-                () = sleep_until(next_look) => {}
+                () = sleep_until(next_check) => {}
                 () = closing => {}
             }
         }
@@ -61,11 +62,11 @@ pub(crate) async fn review<C: End>(
     }
 }
 
-/// Judges the peers that are due, each chain once. Returns and reports the losses that were not known before.
+/// Judges the peers that are due, each chain once. Reports and returns new losses.
 async fn judge_due<C: End>(in_force: &InForce<C>, connections: &Connections) -> Vec<(Arc<Entry>, TrustLoss)> {
     let context = in_force.current();
     let generation = context.generation;
-    // Without a time, no peer can be judged.
+    // Without the current time, no peer can be judged.
     let Some(now) = context.now() else { return Vec::new() };
     let mut due = connections.staying();
     due.retain(|entry| entry.trust.is_due(generation, now));
@@ -95,7 +96,7 @@ fn report(connections: &Connections, generation: u64, losses: &[(Arc<Entry>, Tru
         let (peer_address, peer, rejection) =
             (entry.peer_address, entry.trust.peer(), (*loss.rejection).clone());
         let (reason, closing) = (rejection.label(), closing(loss, &connections.lifetime));
-        // For one reason, such as an expired CA, some peers may be distrusted, and of others only the time is over.
+        // With one reason, such as an expired CA, some peers may be distrusted while for others only the time is over.
         reasons.entry((reason, closing.map(|(_, within)| within))).or_insert((0, entry, loss)).0 += 1;
         let closes = closing.is_some();
         debug!(%peer_address, reason, detail = %rejection, generation, closes, "no longer trusted");
@@ -103,7 +104,7 @@ fn report(connections: &Connections, generation: u64, losses: &[(Arc<Entry>, Tru
     }
     for ((reason, within), (count, entry, loss)) in reasons {
         let next = match within {
-            None => "they stay connected, and will be refused when they come back".to_owned(),
+            None => "they stay connected, and will be refused when they reconnect".to_owned(),
             Some(Duration::ZERO) => "they are closed at once".to_owned(),
             Some(within) => format!("they are closed within {within:?}"),
         };
@@ -113,17 +114,17 @@ fn report(connections: &Connections, generation: u64, losses: &[(Arc<Entry>, Tru
             reason,
             peer_address = %entry.peer_address,
             example = %loss.rejection,
-            "live connections are no longer trusted: {next}; if it is not meant, put back what was trusted before"
+            "live connections are no longer trusted: {next}; if this is not intended, restore what was trusted before"
         );
     }
 }
 
-/// Whether a connection is closed for this loss: for which reason, and within which time.
+/// The reason and the time limit for closing a connection after this loss. `None` if it is not closed.
 fn closing(loss: &TrustLoss, lifetime: &ConnectionLifetime) -> Option<(CloseReason, Duration)> {
     let (reason, policy) = match loss.kind {
         LossKind::Distrusted => (CloseReason::LostTrust, lifetime.on_lost_trust),
         LossKind::Expired => (CloseReason::Expired, lifetime.on_expiry),
-        // A clock that was turned back will be right again.
+        // A clock that was turned back will be corrected.
         LossKind::NotYetValid => return None,
     };
     match policy {
@@ -132,7 +133,7 @@ fn closing(loss: &TrustLoss, lifetime: &ConnectionLifetime) -> Option<(CloseReas
     }
 }
 
-/// The connections that will be closed, the next one last.
+/// The connections that will be closed, sorted so that the next one is the last.
 #[derive(Default)]
 struct Schedule(Vec<(Instant, CloseReason, Arc<Entry>)>);
 
@@ -149,8 +150,8 @@ impl Schedule {
             .collect();
         fastrand::shuffle(&mut closing);
         let (now, count) = (Instant::now(), closing.len() as f64);
-        // A Typha spreads its many connections, the first at once. The one of a Felix must not end at the same moment
-        // as those of all other Felixes.
+        // A Typha spreads its connections and closes the first at once. A Felix has only one connection; a random
+        // moment keeps it from ending together with those of all other Felixes.
         let first = if local == Role::Felix { fastrand::f64() } else { 0.0 };
         self.0.extend(closing.into_iter().enumerate().map(|(index, ((reason, within), entry))| {
             (now + within.mul_f64((first + index as f64) / count), reason, entry)
@@ -176,7 +177,7 @@ impl Schedule {
     }
 }
 
-/// For which reason a connection is to be closed, by the latest verdict on its peer.
+/// The reason for which a connection must be closed, by the latest verdict on its peer.
 fn reason_to_close(entry: &Entry, connections: &Connections) -> Option<CloseReason> {
     if entry.close_reason().is_some() {
         return None;
@@ -184,7 +185,7 @@ fn reason_to_close(entry: &Entry, connections: &Connections) -> Option<CloseReas
     closing(&entry.trust.loss()?, &connections.lifetime).map(|(reason, _)| reason)
 }
 
-/// Closes the connections that are too old. Returns when the next one may be.
+/// Closes the connections that are too old. Returns when the next one may reach its maximum age.
 fn retire(connections: &Connections) -> Option<Instant> {
     let max_age = connections.lifetime.max_age?.min(FAR);
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! The review on a clock that stands still, with connections that are only counted.
+//! The review with a paused clock and connections without a socket.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -83,7 +83,7 @@ impl<C: End> Site<C> {
         }
     }
 
-    /// Puts a configuration in force that trusts these CAs only.
+    /// Replaces the configuration by one that trusts only these CAs.
     fn trust(&self, cas: &[usize]) -> u64 {
         self.require(cas, "peer")
     }
@@ -99,7 +99,7 @@ impl<C: End> Site<C> {
         self.cas[ca].issue(spec).unwrap()
     }
 
-    /// Of a connection that the configuration in force has accepted.
+    /// The trust state of a connection that the configuration in force has accepted.
     fn trust_state(&self, leaf: &TestLeaf) -> TrustState {
         let context = self.in_force.current();
         let chain = context.verifier.verify(leaf.chain(), C::LOCAL.peer(), self.clock.now()).unwrap();
@@ -128,7 +128,7 @@ impl<C: End> Site<C> {
         tokio::spawn(review(self.in_force.clone(), self.connections.clone(), over))
     }
 
-    /// The reasons reported since it was last asked.
+    /// The reasons reported since the last call.
     fn reported(&self) -> Vec<(&'static str, bool)> {
         let reported = std::mem::take(&mut *self.seen.reported.lock().unwrap());
         reported.iter().map(|lost| (lost.rejection.label(), lost.closes)).collect()
@@ -154,11 +154,11 @@ fn lifetime(on_lost_trust: ClosePolicy, on_expiry: ClosePolicy) -> ConnectionLif
     ConnectionLifetime { on_lost_trust, on_expiry, ..ConnectionLifetime::default() }
 }
 
-fn told(entries: &[Arc<Entry>]) -> usize {
+fn asked(entries: &[Arc<Entry>]) -> usize {
     entries.iter().filter(|entry| entry.close_reason().is_some()).count()
 }
 
-/// The clock stands still otherwise: lets everything happen that happens at once.
+/// The clock is paused: lets everything happen that happens at once.
 async fn settle() {
     sleep(Duration::from_millis(1)).await;
 }
@@ -170,7 +170,7 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
     let [stay, go] = [site.many(&stay, 20), site.many(&go, 100)];
     site.start();
     settle().await;
-    assert_eq!((told(&stay), told(&go)), (0, 0));
+    assert_eq!((asked(&stay), asked(&go)), (0, 0));
 
     let generation = site.trust(&[0]);
     let began = Instant::now();
@@ -182,7 +182,7 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
     assert_eq!(site.reported(), [("unknown_ca", true); 100]);
     // 100 in 60 s: one each 600 ms, the first at once.
     for number in 1..=100 {
-        assert_eq!(told(&go), number, "after {:?}", began.elapsed());
+        assert_eq!(asked(&go), number, "after {:?}", began.elapsed());
         if number == 100 {
             assert_eq!(began.elapsed().as_millis(), 99 * 600 + 1);
         }
@@ -190,7 +190,7 @@ async fn lost_trust_is_closed_evenly_within_a_minute() {
     }
     assert!(go.iter().all(|entry| entry.close_reason() == Some(CloseReason::LostTrust)));
     sleep(HOUR).await;
-    assert_eq!(told(&stay), 0);
+    assert_eq!(asked(&stay), 0);
     assert_eq!(site.lost_trust(), BTreeMap::from([("unknown_ca", 100)]));
     assert_eq!(site.dropped(), BTreeMap::from([("lost_trust", 100)]));
     assert!(site.reported().is_empty());
@@ -245,16 +245,16 @@ async fn who_is_trusted_again_before_its_turn_stays() {
     site.start();
     site.trust(&[0]);
     sleep(13 * Duration::from_secs(1)).await;
-    assert_eq!(told(&go), 3, "at 0, 6 and 12 s");
+    assert_eq!(asked(&go), 3, "at 0, 6 and 12 s");
     site.trust(&[0, 1]);
     sleep(5 * MINUTE).await;
-    assert_eq!(told(&go), 3);
+    assert_eq!(asked(&go), 3);
     assert_eq!(go.iter().filter(|entry| entry.trust.loss().is_none()).count(), 7);
     // And anew.
     site.reported();
     site.trust(&[0]);
     sleep(MINUTE).await;
-    assert_eq!(told(&go), 10);
+    assert_eq!(asked(&go), 10);
     assert_eq!(site.reported(), [("unknown_ca", true); 7]);
 }
 
@@ -267,11 +267,11 @@ async fn who_loses_it_again_gets_another_turn() {
         site.trust(cas);
         sleep(Duration::from_secs(1)).await;
     }
-    // One at 0 s, then nine from 2 s on, each 6.67 s. Of the first turns, the next would have been at 6 s.
+    // One at 0 s, then nine from 2 s on, one every 6.67 s. In the first schedule, the next would have been at 6 s.
     sleep(Duration::from_millis(5600)).await;
-    assert_eq!(told(&go), 2);
+    assert_eq!(asked(&go), 2);
     sleep(Duration::from_millis(100)).await;
-    assert_eq!(told(&go), 3);
+    assert_eq!(asked(&go), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,7 +300,7 @@ async fn a_clock_that_goes_back_and_forth() {
     let entry = site.connect(&site.leaf(0, HOUR));
     let now = site.clock.now();
     site.start();
-    // Before everything was valid, and a new configuration.
+    // A time before everything was valid, and a new configuration.
     site.clock.set(UnixTime::since_unix_epoch(HOUR));
     site.trust(&[0]);
     sleep(MINUTE).await;
@@ -309,7 +309,7 @@ async fn a_clock_that_goes_back_and_forth() {
     sleep(MINUTE).await;
     assert_eq!((entry.trust.loss(), entry.close_reason()), (None, None));
 
-    // Far ahead: without closing, it would be trusted again.
+    // Far in the future. If the connection were not closed, it would be trusted again.
     let site = Site::new(ConnectionLifetime::default());
     let entry = site.connect(&site.leaf(0, HOUR));
     site.start();
@@ -347,7 +347,7 @@ async fn expiry_does_not_hide_that_the_ca_is_gone() {
     assert_eq!(entry.close_reason(), Some(CloseReason::LostTrust));
 }
 
-/// A handshake that began with the old configuration and ends when the review has gone over the others.
+/// A handshake that began with the old configuration and ends after the review of the others.
 #[tokio::test(start_paused = true)]
 async fn who_comes_late_is_judged_at_once() {
     let site = Site::new(ConnectionLifetime::default());
@@ -388,8 +388,8 @@ async fn closing_ten_thousand_takes_less_than_a_second_of_processor_time() {
     let began = processor_time();
     sleep(61 * Duration::from_secs(1)).await;
     let took = processor_time() - began;
-    assert_eq!(told(&entries), 10_000);
-    println!("10,000 are told within 60 s: {took:?}");
+    assert_eq!(asked(&entries), 10_000);
+    println!("10,000 are asked within 60 s: {took:?}");
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
@@ -403,10 +403,10 @@ async fn connections_retire_at_their_age() {
     sleep(45 * MINUTE).await;
     let young = site.connect(&site.leaf(0, HOUR));
     sleep(45 * MINUTE - Duration::from_secs(1)).await;
-    assert_eq!(told(&old), 0);
+    assert_eq!(asked(&old), 0);
     // The last tenth of the age, at random.
     sleep(5 * MINUTE).await;
-    let half = told(&old);
+    let half = asked(&old);
     assert!((50..150).contains(&half), "{half}");
     sleep(5 * MINUTE + Duration::from_secs(1)).await;
     assert!(old.iter().all(|entry| entry.close_reason() == Some(CloseReason::MaxAge)));
@@ -471,7 +471,7 @@ async fn a_short_maximum_age_is_kept() {
     assert_eq!(entry.close_reason(), Some(CloseReason::MaxAge));
 }
 
-/// The end of Felix, which has one connection.
+/// Felix's end, which has one connection.
 fn felix(lifetime: ConnectionLifetime) -> (Site<ClientConfig>, Arc<Entry>) {
     let site = Site::of_end(lifetime);
     let entry = site.connect(&site.leaf(0, HOUR));
@@ -489,7 +489,7 @@ async fn felix_closes_at_its_moment_within_the_minute_whatever_else_changes() {
         let began = Instant::now();
         while entry.close_reason().is_none() {
             sleep(SECOND).await;
-            // One that trusts it no more than the one before.
+            // Another configuration that does not trust it either.
             site.trust(&[1]);
             assert!(began.elapsed() <= 62 * SECOND, "it has put it off");
         }
@@ -549,7 +549,7 @@ fn processor_time() -> Duration {
     Duration::new(spent.tv_sec.unsigned_abs(), spent.tv_nsec.unsigned_abs() as u32)
 }
 
-/// What the documentation says of the cost: `cargo test --release --lib -- --ignored --nocapture judged_again`.
+/// The cost that the documentation states: `cargo test --release --lib -- --ignored --nocapture judged_again`.
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
 #[ignore = "it measures, and is slow unless optimised"]

@@ -14,7 +14,7 @@ pub(crate) struct TrustState {
 }
 
 struct Latest {
-    /// Of the configuration by which the peer was last judged.
+    /// The generation of the configuration that last judged the peer.
     generation: u64,
     /// The peer, as it was last accepted.
     peer: VerifiedPeer,
@@ -30,16 +30,16 @@ pub(crate) struct TrustLoss {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum LossKind {
-    /// Not only the time is against the peer.
+    /// The peer is rejected for a reason other than the time.
     Distrusted,
     /// A certificate has expired, and nothing else is wrong.
     Expired,
-    /// A clock was turned back, and nothing else is wrong.
+    /// A certificate is not valid yet, because a clock was turned back. Nothing else is wrong.
     NotYetValid,
 }
 
 impl TrustState {
-    /// Of a peer that was accepted by the configuration of this generation.
+    /// The state of a peer that the configuration of this generation has accepted.
     pub(crate) fn new(peer: VerifiedPeer, chain: &[CertificateDer<'static>], generation: u64) -> Self {
         Self { chain: chain.into(), latest: Mutex::new(Latest { generation, peer, loss: None }) }
     }
@@ -53,16 +53,16 @@ impl TrustState {
         self.latest().generation
     }
 
-    /// Why the peer would not be accepted, by the latest verdict.
+    /// Why the latest verdict rejects the peer, if it does.
     pub(crate) fn loss(&self) -> Option<TrustLoss> {
         self.latest().loss.clone()
     }
 
-    /// Whether the latest verdict may not hold for this generation at this time.
+    /// Whether the peer must be judged again for this generation at this time.
     pub(super) fn is_due(&self, generation: u64, now: UnixTime) -> bool {
         let latest = self.latest();
         let in_time = now <= latest.peer.trusted_until();
-        // A peer that was judged by a newer configuration already is not due for an older one.
+        // A peer that a newer configuration has already judged is not due for an older one.
         latest.generation < generation
             || latest.generation == generation
                 && match latest.loss.as_ref().map(|loss| loss.kind) {
@@ -73,7 +73,7 @@ impl TrustState {
                 }
     }
 
-    /// Records a verdict. `Some` if it is a loss that was not known before.
+    /// Records a verdict. Returns the loss if it is of another kind than the previous one.
     pub(super) fn record(
         &self,
         generation: u64,
@@ -98,7 +98,7 @@ impl TrustState {
     }
 }
 
-/// Judges a `chain` as a handshake would, whose `peer` was accepted before.
+/// Judges a `chain` as a handshake would. Its `peer` was accepted before.
 pub(super) fn judge(
     verifier: &PeerVerifier,
     chain: &[CertificateDer<'_>],
@@ -114,17 +114,17 @@ pub(super) fn judge(
         return loss(LossKind::Distrusted, rejection);
     }
     let last_good = peer.trusted_until();
-    // An expired certificate must not hide that the CA is gone, or that the peer is revoked. There may be no time at
-    // which all of it is valid: the CA may have been renewed after the leaf expired.
+    // An expired certificate must not hide a removed CA or a revoked peer. There may be no time at which the whole
+    // chain is valid: the CA may have been renewed after the leaf expired.
     let without_time = verifier.verify_but_for_time(chain, peer.role(), last_good);
     let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
     match without_time {
-        // The certificates that the peer was accepted by are still valid: the time has not changed, but the trust has.
+        // The certificates that the peer was accepted by are still valid: the trust has changed, not the time.
         Ok(()) if has_expired && now <= last_good => loss(LossKind::Distrusted, rejection),
         Ok(()) if has_expired => loss(LossKind::Expired, rejection),
         Ok(()) => loss(LossKind::NotYetValid, rejection),
-        // The certificates that the peer was accepted by were valid then: they are no longer trusted, and no others
-        // were valid.
+        // The certificates that the peer was accepted by were valid at that time. They are no longer trusted, and no
+        // others were valid then.
         Err(other) if other.is_of_time() => loss(LossKind::Distrusted, rejection),
         Err(other) => loss(LossKind::Distrusted, other),
     }

@@ -1,4 +1,4 @@
-//! What a judgement says when several things are wrong at a time: what time alone does must not hide the rest.
+//! Verdicts on peers with several problems: an expired certificate must not hide the others.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -20,16 +20,16 @@ struct Site {
     ca: TestCa,
     felix: TestLeaf,
     began: SystemTime,
-    /// As it was accepted.
+    /// The peer as it was accepted.
     peer: VerifiedPeer,
 }
 
-/// What another configuration has.
+/// The differences of another configuration.
 struct Changed<'a> {
     cas: &'a [CertificateDer<'static>],
     required: &'a str,
     revoked: &'a [&'a TestLeaf],
-    /// From the begin.
+    /// Time after the start.
     lists_last: Duration,
     policy: RevocationPolicy,
 }
@@ -46,7 +46,7 @@ impl Site {
         Self { ca, felix, began, peer }
     }
 
-    /// The CA made anew, with its name and key.
+    /// The CA with a new certificate of the same name and key.
     fn renewed(&self, from: Duration, until: Duration) -> CertificateDer<'static> {
         let key = rcgen::KeyPair::from_pem(&self.ca.key_pem()).unwrap();
         let mut params = rcgen::CertificateParams::default();
@@ -59,7 +59,7 @@ impl Site {
         params.self_signed(&key).unwrap().der().clone()
     }
 
-    /// The judgement so long after the begin: what kind of loss, for which reason.
+    /// The verdict this long after the start: the kind of loss and the reason.
     fn judged(&self, after: Duration, changed: &Changed<'_>) -> (&'static str, &'static str) {
         let verifier = verifier(&self.ca, changed, self.began);
         match judge(&verifier, self.felix.chain(), &self.peer, at(self.began + after)) {
@@ -100,7 +100,7 @@ fn at(time: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap())
 }
 
-/// After a renewal the old certificate of a CA is left in the file, most often.
+/// After a renewal, the old certificate of a CA often stays in the file.
 #[test]
 fn an_expired_certificate_of_the_same_ca_does_not_hide_that_a_peer_is_revoked() {
     let site = Site::new();
@@ -131,29 +131,29 @@ fn a_ca_that_was_renewed_after_the_leaf_had_expired_hides_nothing() {
     assert_eq!(site.judged(later, &somebody_else), ("trust", "identity_mismatch"));
     let revoking = Changed { revoked: &revoked, ..Changed::nothing(&cas) };
     assert_eq!(site.judged(later, &revoking), ("trust", "revoked"));
-    // Nor does one that is not valid yet, whatever the clock.
+    // A certificate that is not valid yet does not help either, whatever the clock.
     assert_eq!(site.judged(Duration::ZERO, &nothing), ("not yet valid", "not_yet_valid"));
     assert_eq!(site.judged(Duration::ZERO, &somebody_else), ("trust", "identity_mismatch"));
     assert_eq!(site.judged(Duration::ZERO, &revoking), ("trust", "revoked"));
 }
 
-/// Of those whom a CA is taken from, the ones whose own certificate has expired are no better than the rest.
+/// When a CA is removed, peers whose own certificate has expired are treated like the rest.
 #[test]
 fn a_dead_certificate_of_a_ca_that_was_removed_keeps_nobody() {
     let site = Site::new();
-    // What the peer was accepted by is gone, and what is left had expired even then.
+    // The certificate that accepted the peer is gone, and the remaining one had expired even then.
     let cas = [site.renewed(Duration::ZERO, 99 * HOUR)];
     for after in [Duration::ZERO, 2 * HOUR] {
         assert_eq!(site.judged(after, &Changed::nothing(&cas)), ("trust", "expired"), "after {after:?}");
     }
-    // The successor that is not for the time of the peer does not make it worse.
+    // A successor that was not valid at the time of the peer makes no difference.
     let late = site.renewed(102 * HOUR, 200 * HOUR);
     for cas in [[cas[0].clone(), late.clone()], [late, cas[0].clone()]] {
         assert_eq!(site.judged(3 * HOUR, &Changed::nothing(&cas)), ("expired", "expired"));
     }
 }
 
-/// What was is looked at to find out about the loss, and not to be remembered.
+/// The earlier time is used to find the kind of the loss, and does not enter the cache.
 #[test]
 fn who_has_expired_takes_no_place_among_those_who_are_remembered() {
     let site = Site::new();
@@ -170,7 +170,8 @@ fn a_list_that_has_expired_hides_nothing() {
     let revoked = [&site.felix];
     let strict =
         || Changed { policy: RevocationPolicy::strict(), lists_last: 9 * HOUR, ..Changed::nothing(&cas) };
-    // What had expired before the peer's own time was over is a matter of what is asked for now, not of time.
+    // The list had expired before the peer's own time was over. To require a current one is new, and not a matter of
+    // time.
     for (after, loss) in [(Duration::ZERO, "trust"), (2 * HOUR, "expired")] {
         assert_eq!(site.judged(after, &strict()).0, loss, "after {after:?}");
         let somebody_else = Changed { required: "somebody else", ..strict() };

@@ -1,7 +1,7 @@
-//! Which connection gets a handshake and when: the cap, the queue behind it, the share of each address, and what is
-//! shed.
+//! Decides which connection gets a handshake and when: the cap, the queue behind it, the share of each address, and
+//! shedding.
 //!
-//! Free handshakes go to the addresses in turn, so that a long line from one does not hold up the others.
+//! Free handshakes go to the addresses in turn, so that many connections from one address do not delay the others.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -17,19 +17,19 @@ use super::failures::Failures;
 use super::limits::{ListenerLimits, ShedCause};
 use super::peer_wait::PeerWait;
 
-/// A handshake that has waited for its peer for so long, in all, makes room if others wait. An honest peer needs two
-/// round trips, and perhaps one retransmission.
+/// A handshake that has waited for its peer for this time in total is ended if other connections wait. An honest peer
+/// needs two round trips, and perhaps one retransmission.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// A connection is silent after so long without its first message: a round trip within a cluster takes less.
+/// A connection counts as silent after this time without its first message. A round trip within a cluster takes less.
 const SILENT: Duration = Duration::from_millis(100);
 
-/// Looking for stalled handshakes is a walk through all of them. It is done when a connection lines up, but not more
-/// often than the pause, and every interval while a connection is in line.
-const LOOK_PAUSE: Duration = Duration::from_millis(20);
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A search for stalled handshakes goes through all of them. It runs when a connection lines up, at most once per
+/// pause, and every interval while a connection is in line.
+const SCAN_PAUSE: Duration = Duration::from_millis(20);
+const SCAN_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Addresses that are remembered for their failures alone.
+/// Addresses without a connection that are kept because of their failures.
 const MAX_IDLE_ADDRESSES: usize = 4096;
 
 pub(super) struct Admission {
@@ -37,19 +37,19 @@ pub(super) struct Admission {
     limits: ListenerLimits,
     /// Connections in service.
     active: Arc<AtomicUsize>,
-    /// Told of each change, in order.
+    /// Called with each change, in order.
     observer: Box<dyn Fn(Occupancy) + Send + Sync>,
     lined_up: Notify,
 }
 
-/// How many connections wait, and how many perform their handshake.
+/// The number of connections that wait, and of those that perform their handshake.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Occupancy {
     pub(super) queued: usize,
     pub(super) handshakes: usize,
 }
 
-/// How far a connection has come.
+/// The phase of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// It is in the queue; its first message has not arrived.
@@ -58,9 +58,9 @@ pub(super) enum Phase {
     InLine,
     /// It may perform its handshake.
     Handshake,
-    /// It is to give up its handshake, and has not yet.
+    /// It must end its handshake, and has not yet.
     Stopping(ShedCause),
-    /// It is to give up, and takes no place any more.
+    /// It must close, and takes no place any more.
     Shed(ShedCause),
 }
 
@@ -79,19 +79,19 @@ struct State {
     next_id: u64,
     connections: HashMap<u64, Waiting>,
     addresses: HashMap<IpAddr, Address>,
-    /// How many addresses had to stay when that was looked for.
+    /// The number of addresses that the latest scan for idle ones kept.
     kept_addresses: usize,
-    /// The silent connections, in the order in which they came.
+    /// The silent connections, oldest first.
     silent: BTreeSet<u64>,
     in_line: usize,
-    /// The connections that perform a handshake or give it up.
+    /// The connections that perform a handshake or are ending it.
     handshakes: HashSet<u64>,
-    /// Addresses that have a connection in line and may start it.
+    /// Addresses that have a connection in line and may start its handshake.
     turns: VecDeque<IpAddr>,
-    looked_for_stalled: Option<Instant>,
-    /// The address that had the longest line when that was looked for.
+    stalled_scan: Option<Instant>,
+    /// The address with the longest line at the last search.
     longest: Option<IpAddr>,
-    looked_for_longest: Option<Instant>,
+    longest_scan: Option<Instant>,
 }
 
 /// One connection.
@@ -108,7 +108,7 @@ struct Address {
     silent: BTreeSet<u64>,
     line: VecDeque<u64>,
     has_turn: bool,
-    /// Handshakes, and pauses after failed ones.
+    /// Handshakes, and pauses after failed handshakes.
     busy: usize,
     failures: Failures,
 }
@@ -122,7 +122,7 @@ impl Address {
         self.queued() == 0 && self.busy == 0
     }
 
-    /// How many handshakes and pauses it may have.
+    /// How many handshakes and pauses the address may have.
     fn share(&self, limits: &ListenerLimits, now: Instant) -> usize {
         if self.failures.slowed(now) { 1 } else { limits.handshakes_per_address }
     }
@@ -137,11 +137,11 @@ impl Admission {
         Self { state: Mutex::default(), limits, active, observer, lined_up: Notify::new() }
     }
 
-    /// Enters a connection into the queue, and returns its number.
+    /// Enters a connection into the queue and returns its ID.
     ///
     /// # Errors
     ///
-    /// It is to be shed.
+    /// The cause, if the connection must be shed.
     pub(super) fn enter(
         &self,
         address: IpAddr,
@@ -180,7 +180,8 @@ impl Admission {
         })
     }
 
-    /// The first message of a connection has arrived: it starts if a handshake is free, and waits in line if not.
+    /// Records that the first message of a connection has arrived. Its handshake starts if one is free; otherwise it
+    /// waits in line.
     pub(super) fn line_up(&self, id: u64, now: Instant) {
         self.change(|state| {
             if state.phase(id) != Some(Phase::Silent) {
@@ -190,31 +191,31 @@ impl Admission {
             if let Some(waiting) = state.connections.get(&id) {
                 state.give_turn(waiting.address, &self.limits, now);
             }
-            self.look_for_room(state, now);
+            self.make_room(state, now);
             if state.in_line > 0 {
                 self.lined_up.notify_one();
             }
         });
     }
 
-    /// Starts handshakes and ends stalled ones while connections are in line: one in service may have ended, or a
-    /// handshake may have stalled. Runs for ever.
+    /// Starts handshakes and ends stalled ones while connections are in line: a connection in service may have ended,
+    /// or a handshake may have stalled. Never returns.
     pub(super) async fn keep_moving(&self) {
         loop {
             self.lined_up.notified().await;
             while self.change(|state| state.in_line) > 0 {
-                sleep(LOOK_INTERVAL).await;
-                self.change(|state| self.look_for_room(state, Instant::now()));
+                sleep(SCAN_INTERVAL).await;
+                self.change(|state| self.make_room(state, Instant::now()));
             }
         }
     }
 
-    fn look_for_room(&self, state: &mut State, now: Instant) {
+    fn make_room(&self, state: &mut State, now: Instant) {
         self.start_next(state, now);
         self.end_stalled(state, now);
     }
 
-    /// The handshake of a connection has succeeded.
+    /// Records that the handshake of a connection has succeeded.
     pub(super) fn succeeded(&self, id: u64) {
         self.change(|state| {
             if let Some(address) = state.address_in_handshake(id) {
@@ -223,8 +224,8 @@ impl Admission {
         });
     }
 
-    /// The handshake of a connection has failed: gives it up. The address stays busy until [`resume`](Self::resume),
-    /// which is due after the pause that is returned. `None` if it had no handshake.
+    /// Records that the handshake of a connection has failed, and removes the connection. Returns the pause after which
+    /// [`resume`](Self::resume) is due; the address stays busy until then. `None` if the connection had no handshake.
     pub(super) fn failed(&self, id: u64, now: Instant) -> Option<Duration> {
         self.change(|state| {
             let address = state.address_in_handshake(id)?;
@@ -236,7 +237,7 @@ impl Admission {
         })
     }
 
-    /// The pause of an address is over.
+    /// Ends the pause of an address.
     pub(super) fn resume(&self, address: IpAddr, now: Instant) {
         self.change(|state| {
             if let Some(address) = state.addresses.get_mut(&address) {
@@ -246,7 +247,7 @@ impl Admission {
         });
     }
 
-    /// Gives up the place that a connection has, if it has one.
+    /// Gives up the place of a connection, if it has one.
     pub(super) fn leave(&self, id: u64, now: Instant) {
         self.change(|state| {
             if let Some(address) = state.remove(id) {
@@ -255,7 +256,7 @@ impl Admission {
         });
     }
 
-    /// An address may start another handshake, or has left the queue.
+    /// Handles a place that an address has freed: it may start another handshake, or has no connection any more.
     fn freed(&self, state: &mut State, address: IpAddr, now: Instant) {
         state.give_turn(address, &self.limits, now);
         self.start_next(state, now);
@@ -268,7 +269,7 @@ impl Admission {
         }
     }
 
-    /// Sheds so many of the connections that have been silent for longest.
+    /// Sheds the `count` connections that have been silent for longest.
     pub(super) fn shed_silent(&self, count: usize) {
         self.change(|state| {
             let oldest: Vec<u64> = state.silent.iter().take(count).copied().collect();
@@ -278,7 +279,7 @@ impl Admission {
         });
     }
 
-    /// Sheds all connections, and those that come from now on.
+    /// Sheds all connections, and all later ones.
     pub(super) fn close(&self) {
         self.change(|state| {
             state.is_closed = true;
@@ -299,12 +300,12 @@ impl Admission {
         self.change(|state| state.occupancy())
     }
 
-    /// A connection that has left is shed.
+    /// The phase of a connection. A connection that has left counts as shed.
     pub(super) fn phase(&self, id: u64) -> Phase {
         self.change(|state| state.phase(id)).unwrap_or(Phase::Shed(ShedCause::ShuttingDown))
     }
 
-    /// Reads or changes the state, and reports how many there are then.
+    /// Reads or changes the state, and reports the occupancy if it has changed.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let before = state.occupancy();
@@ -315,14 +316,13 @@ impl Admission {
         outcome
     }
 
-    /// How many more connections may be in service. So many handshakes at most may be in progress, too; connections
-    /// that would exceed it wait and are not shed, since peers that are not authenticated must not use up the room of
-    /// connections.
+    /// How many more connections may be in service. This also caps the handshakes in progress. Connections beyond that
+    /// cap wait and are not shed, because unauthenticated peers must not use up the room of connections.
     fn room(&self) -> usize {
         self.limits.connections.saturating_sub(self.active.load(Ordering::Acquire))
     }
 
-    /// Starts handshakes while there are free ones and addresses that wait for one.
+    /// Starts handshakes while some are free and addresses wait for one.
     fn start_next(&self, state: &mut State, now: Instant) {
         loop {
             let room = self.room();
@@ -342,10 +342,10 @@ impl Admission {
         }
     }
 
-    /// Ends the handshakes that have waited for their peers for longest, if connections in line need their places.
+    /// If connections in line need a place, ends the handshakes that have waited for their peers for longest.
     fn end_stalled(&self, state: &mut State, now: Instant) {
-        let looked = state.looked_for_stalled;
-        if state.in_line == 0 || looked.is_some_and(|looked| now < looked + LOOK_PAUSE) {
+        let scanned = state.stalled_scan;
+        if state.in_line == 0 || scanned.is_some_and(|scanned| now < scanned + SCAN_PAUSE) {
             return;
         }
         let is_stopping = |id: &&u64| matches!(state.phase(**id), Some(Phase::Stopping(_)));
@@ -367,7 +367,7 @@ impl Admission {
                 *waited >= STALLED && (are_all_busy || is_waited_for())
             })
             .collect();
-        state.looked_for_stalled = Some(now);
+        state.stalled_scan = Some(now);
         stalled.sort_unstable_by(|a, b| b.cmp(a));
         for (_, id, _) in stalled.into_iter().take(wanted) {
             state.set(id, Phase::Stopping(ShedCause::Stalled));
@@ -427,7 +427,7 @@ impl State {
             }
             Phase::Shed(_) => {}
         }
-        // Otherwise turns would pile up while no handshake is free.
+        // Otherwise unused turns would pile up while no handshake is free.
         if former == Phase::InLine && address.line.is_empty() && std::mem::take(&mut address.has_turn) {
             let address = waiting.address;
             self.turns.retain(|turn| *turn != address);
@@ -446,7 +446,7 @@ impl State {
         self.addresses.get_mut(&waiting.address)
     }
 
-    /// Gives a turn to the address, if it can use one.
+    /// Gives the address a turn, if it can use one.
     fn give_turn(&mut self, address: IpAddr, limits: &ListenerLimits, now: Instant) {
         let Some(of_address) = self.addresses.get_mut(&address) else { return };
         let may_start = !of_address.line.is_empty() && of_address.busy < of_address.share(limits, now);
@@ -460,19 +460,19 @@ impl State {
         self.connections.get(&id).is_some_and(|waiting| now >= waiting.came + SILENT)
     }
 
-    /// Sheds the last connection of the longest line, if that is longer than so: a few addresses must not fill the
-    /// queue for all others.
+    /// Sheds the last connection of the longest line, if that line is longer than `longer_than`. So a few addresses can
+    /// not fill the queue for all others. Returns whether it shed one.
     fn shorten_longest_line(&mut self, longer_than: usize, now: Instant) -> bool {
         let last_of_long_line =
             |address: &Address| address.line.back().copied().filter(|_| address.line.len() > longer_than);
         let known = self.longest.and_then(|longest| self.addresses.get(&longest));
         let mut last = known.and_then(last_of_long_line);
         if last.is_none() {
-            // A walk through all addresses, which comes to nothing when all lines are short.
-            if self.looked_for_longest.is_some_and(|looked| now < looked + LOOK_PAUSE) {
+            // This goes through all addresses, and finds nothing when all lines are short.
+            if self.longest_scan.is_some_and(|scanned| now < scanned + SCAN_PAUSE) {
                 return false;
             }
-            self.looked_for_longest = Some(now);
+            self.longest_scan = Some(now);
             let longest = self.addresses.iter().max_by_key(|(_, address)| address.line.len());
             self.longest = longest.map(|(address, _)| *address);
             last = longest.and_then(|(_, address)| last_of_long_line(address));
@@ -482,7 +482,7 @@ impl State {
         true
     }
 
-    /// Addresses without a connection are kept for their failures, and not for ever.
+    /// Removes addresses without a connection once there are too many of them.
     fn forget_idle(&mut self, now: Instant) {
         let limit = MAX_IDLE_ADDRESSES + self.queued() + self.handshakes.len();
         // A walk through all addresses, which may all have to stay: not again before there are twice as many.

@@ -30,7 +30,7 @@ fn enter(admission: &Arc<Admission>, address: IpAddr) -> Permit {
     Permit::enter(admission, address, Instant::now()).unwrap()
 }
 
-/// Enters and gets in line.
+/// Enters a connection and lines it up.
 fn line_up(admission: &Arc<Admission>, address: IpAddr) -> Permit {
     let place = enter(admission, address);
     place.line_up();
@@ -45,7 +45,7 @@ fn lock(admission: &Admission) -> std::sync::MutexGuard<'_, State> {
     admission.state.lock().unwrap()
 }
 
-/// What the task of a connection sees.
+/// The phase as the task of a connection sees it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Stage {
     Queued,
@@ -148,7 +148,7 @@ async fn a_few_addresses_do_not_fill_the_queue_for_the_others() {
     let others: Vec<_> = (3..6).map(|number| line_up(&admission, IpAddr::from([10, 0, 0, number]))).collect();
     let newcomer = enter(&admission, B);
     assert_eq!(phases([&first, &second, &last, &newcomer]), [Queued, Queued, Shed(QueueFull), Queued]);
-    // Now no line is longer than that of one more.
+    // Now no line is longer than the line of the new connection would be.
     newcomer.line_up();
     assert_eq!(Permit::enter(&admission, B, Instant::now()).unwrap_err(), QueueFull);
     assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), QueueFull);
@@ -169,7 +169,7 @@ async fn an_address_fills_its_share_of_the_queue_only() {
     let _busy = line_up(&admission, B);
     second.line_up();
     third.line_up();
-    // One of the two lines up for the free handshake of its own address; there is none.
+    // One of the two lines up. Its address could have another handshake, but none is free.
     assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), ShareFull);
     enter(&admission, B);
 }
@@ -187,10 +187,10 @@ fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
     assert_eq!(waiting.stage(), Queued, "handshakes may fail, and are no connections yet");
     // Another connection ends.
     active.store(6, Ordering::Release);
-    admission.change(|state| admission.look_for_room(state, Instant::now()));
+    admission.change(|state| admission.make_room(state, Instant::now()));
     assert_eq!(waiting.stage(), Started);
     let last = line_up(&admission, B);
-    // One of them leads to a connection, and so do the others before they fail.
+    // One handshake leads to a connection before the others fail.
     active.store(9, Ordering::Release);
     first.succeeded();
     assert_eq!(last.stage(), Shed(ConnectionLimit));
@@ -221,9 +221,9 @@ async fn the_stalled_make_room_for_those_who_wait() {
     admission.change(|state| admission.end_stalled(state, Instant::now()));
     assert_eq!(slow.stage(), Started, "nobody waits for it");
     let ready = line_up(&admission, B);
-    // The other one has not waited for its peer, however long it has been under way.
+    // The other one has not waited for its peer, although it is older.
     assert_eq!(phases([&slow, &busy, &ready]), [Shed(Stalled), Started, Queued]);
-    // One is enough for one.
+    // One ended handshake is enough for one connection in line.
     let mut other = place_timed(&busy);
     poll_once(&mut other).await;
     advance(STALLED).await;
@@ -258,7 +258,7 @@ async fn what_has_been_woken_does_not_wait_for_its_peer() {
     let mut handshake = place.measured(Box::pin(receiver));
     poll_once(&mut handshake).await;
     advance(STALLED - Duration::from_millis(1)).await;
-    // The peer has answered; that the task does not run yet is Typha's own slowness.
+    // The peer has answered. The task does not run yet, which is Typha's own delay.
     sender.send(()).unwrap();
     advance(STALLED * 10).await;
     let _ready = line_up(&admission, B);
@@ -266,7 +266,7 @@ async fn what_has_been_woken_does_not_wait_for_its_peer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_somebody_waits_it_is_looked_for_room() {
+async fn room_is_made_while_a_connection_waits() {
     let admission = admission(limits(1, 1, 10, 10));
     let moving = admission.clone();
     let moving = tokio::spawn(async move { moving.keep_moving().await });
@@ -313,7 +313,7 @@ async fn an_address_that_keeps_failing_gets_one_at_a_time_with_pauses() {
     assert_eq!(began.elapsed().as_millis(), 300);
     assert_eq!(last.stage(), Started);
     last.succeeded();
-    // All is forgotten.
+    // All failures are forgotten.
     let [first, second] = std::array::from_fn(|_| line_up(&admission, A));
     assert_eq!(phases([&first, &second]), [Started, Started]);
 }
@@ -430,7 +430,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens, the bounds hold, no handshake is free while somebody could take it, and all is given back.
+    /// In any sequence of events, the bounds hold, no handshake is free while a connection could use it, and all places
+    /// are given back.
     #[test]
     fn bounds_hold_whatever_happens(steps in vec(step(), 0..120)) {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();

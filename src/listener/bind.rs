@@ -9,11 +9,10 @@ use tokio::net::{TcpListener, ToSocketAddrs, lookup_host};
 
 use crate::tcp;
 
-/// Connections that the system keeps until they are accepted; it takes less if it is set so.
+/// Connections that the system keeps until they are accepted. A system setting may reduce it.
 const BACKLOG: i32 = 4096;
 
-/// Listens on the first of the addresses that can be listened on. All of IPv6 (`::`) includes IPv4, and is IPv4 alone
-/// where there is no IPv6.
+/// Listens on the first of the addresses that works. `::` includes IPv4, and means IPv4 only on a system without IPv6.
 pub(super) async fn bind(
     address: impl ToSocketAddrs,
     keepalive: Option<Duration>,
@@ -37,10 +36,10 @@ pub(super) async fn bind(
     Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address")))
 }
 
-/// Takes over a socket that is bound.
+/// Takes over a bound socket.
 pub(super) fn adopt(listener: std::net::TcpListener, keepalive: Option<Duration>) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
-    // Bound is not yet listening; for one that is it sets the backlog.
+    // A bound socket may not listen yet. If it does, this sets the backlog.
     SockRef::from(&listener).listen(BACKLOG)?;
     tcp::configure_listening(&SockRef::from(&listener), keepalive)?;
     TcpListener::from_std(listener)
@@ -48,8 +47,8 @@ pub(super) fn adopt(listener: std::net::TcpListener, keepalive: Option<Duration>
 
 fn socket_at(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A Typha that is started again does not wait for the connections of the one before. Elsewhere it would take over a
-    // live one's port.
+    // A restarted Typha can bind while connections of the previous one linger. On other systems the option would take
+    // over the port of a live process.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     if let SocketAddr::V6(v6) = address {
@@ -64,7 +63,7 @@ fn is_no_ipv6(error: &io::Error) -> bool {
         || is_family_not_supported(error)
 }
 
-/// The standard library has no kind for it.
+/// The standard library has no error kind for this.
 #[cfg(unix)]
 fn is_family_not_supported(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::AFNOSUPPORT)

@@ -4,26 +4,26 @@ use std::io;
 
 use tokio::net::TcpStream;
 
-/// What a peer began with.
+/// The first thing that a peer did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Beginning {
-    /// Its first TLS record, whole; or what is none, which the handshake will say.
+    /// It sent its whole first TLS record, or bytes that are not TLS. The handshake reports the latter.
     Message,
     /// It closed the connection without having sent a byte.
     Nothing,
 }
 
-/// Waits until the peer's first record is there, without taking it. Half a ClientHello (RFC 8446 section 4.1.2) thus
-/// costs a socket and no handshake. `begun` becomes true when there is a first byte.
+/// Waits until the peer's first record has arrived, without consuming it. So half a ClientHello (RFC 8446 section
+/// 4.1.2) costs a socket and no handshake. `begun` becomes true when the first byte has arrived.
 #[cfg(unix)]
 pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
     use tokio::io::Interest;
 
     loop {
         let ready = tcp.ready(Interest::READABLE).await?;
-        match tcp.try_io(Interest::READABLE, || look(tcp, ready.is_read_closed(), begun)) {
+        match tcp.try_io(Interest::READABLE, || peek(tcp, ready.is_read_closed(), begun)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // As load balancers end their probes.
+            // Load balancers end their probes with a reset.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !*begun => {
                 return Ok(Beginning::Nothing);
             }
@@ -32,10 +32,10 @@ pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beg
     }
 }
 
-/// What is there already.
+/// Whether the peer's first record has already arrived.
 #[cfg(unix)]
 pub(super) fn has_arrived(tcp: &TcpStream) -> bool {
-    matches!(look(tcp, false, &mut false), Ok(Beginning::Message))
+    matches!(peek(tcp, false, &mut false), Ok(Beginning::Message))
 }
 
 #[cfg(not(unix))]
@@ -43,22 +43,22 @@ pub(super) fn has_arrived(_: &TcpStream) -> bool {
     false
 }
 
-/// Elsewhere the first bytes must do.
+/// On other systems the first byte must suffice.
 #[cfg(not(unix))]
 pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
     *begun = tcp.peek(&mut [0]).await? > 0;
     Ok(if *begun { Beginning::Message } else { Beginning::Nothing })
 }
 
-/// More than any ClientHello has; of a longer record so much will do.
+/// Larger than any ClientHello. Of a longer record, this many bytes suffice.
 #[cfg(unix)]
-const LOOK_AHEAD: usize = 4096;
+const PEEK_LENGTH: usize = 4096;
 
 #[cfg(unix)]
-fn look(tcp: &TcpStream, closed: bool, begun: &mut bool) -> io::Result<Beginning> {
+fn peek(tcp: &TcpStream, closed: bool, begun: &mut bool) -> io::Result<Beginning> {
     use rustix::net::{RecvFlags, recv};
 
-    let mut buffer = [0; LOOK_AHEAD];
+    let mut buffer = [0; PEEK_LENGTH];
     let (_, received) = recv(tcp, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
     *begun |= received > 0;
     match buffer.get(..received) {
@@ -77,7 +77,7 @@ fn is_message(bytes: &[u8]) -> bool {
         [HANDSHAKE] | [HANDSHAKE, 3] | [HANDSHAKE, 3, _] | [HANDSHAKE, 3, _, _] => false,
         [HANDSHAKE, 3, _, high, low, ref payload @ ..] => {
             let length = usize::from(u16::from_be_bytes([high, low]));
-            payload.len() >= length || length > MAX_LENGTH || bytes.len() >= LOOK_AHEAD
+            payload.len() >= length || length > MAX_LENGTH || bytes.len() >= PEEK_LENGTH
         }
         _ => true,
     }
@@ -107,9 +107,9 @@ mod tests {
 
     #[test]
     fn of_a_long_record_a_part_will_do() {
-        let mut long = vec![0; LOOK_AHEAD];
+        let mut long = vec![0; PEEK_LENGTH];
         long[..5].copy_from_slice(&[22, 3, 1, 0x3f, 0xff]);
         assert!(is_message(&long));
-        assert!(!is_message(&long[..LOOK_AHEAD - 1]));
+        assert!(!is_message(&long[..PEEK_LENGTH - 1]));
     }
 }

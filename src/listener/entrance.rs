@@ -1,4 +1,4 @@
-//! The way of each connection, from `accept()` to its owner.
+//! The path of each connection, from `accept()` to its owner.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,19 +27,19 @@ use crate::role::Role;
 use crate::tcp;
 use crate::time::deadline_in;
 
-/// What lets connections in.
+/// Accepts connections and performs their handshakes.
 pub(super) struct Entrance {
     pub(super) acceptor: TyphaAcceptor,
     pub(super) admission: Arc<Admission>,
     pub(super) counters: Arc<Counters>,
     pub(super) observer: Option<Observer<FailedHandshake>>,
-    /// Where accepted connections go.
+    /// The accepted connections.
     pub(super) connections: Arc<Connections>,
     /// Connections that wait to be taken by `accept()` of the listener.
     pub(super) untaken: Mutex<mpsc::Receiver<Connection>>,
-    /// The tasks that accept, perform handshakes and rebalance; all end at once after `stop`.
+    /// The tasks that accept, perform handshakes and rebalance. All end at once after `stop`.
     pub(super) tasks: TaskTracker,
-    /// No connection is accepted any more.
+    /// Cancelled when no further connection is accepted.
     pub(super) stop: CancellationToken,
 }
 
@@ -55,7 +55,7 @@ pub struct FailedHandshake {
     pub took: Duration,
 }
 
-/// A function of the program that is called with each event. Its panic harms nothing else.
+/// A function of the program that is called with each event. If it panics, only this call fails.
 pub(super) struct Observer<T>(pub(super) Box<dyn Fn(T) + Send + Sync>);
 
 impl<T> Observer<T> {
@@ -66,20 +66,20 @@ impl<T> Observer<T> {
     }
 }
 
-/// The pause after an error that lasts, running out of descriptors most often. It grows to the longest, which is short
-/// enough to be back within a second and long enough to cost nothing.
+/// Pauses between tries while `accept()` keeps failing, most often because descriptors ran out. They double up to 500
+/// ms: short enough to recover within a second, long enough to cost nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-const TOLD_INTERVAL: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Errors about single connections in a row that are taken for what they seem.
+/// Consecutive errors about single connections that cause no pause. More of them count as an error of the listener.
 const PATIENCE: u32 = 64;
 
-/// Silent connections that make room for others when there are no descriptors left.
+/// Silent connections that are shed at a time when there are no descriptors left.
 const SHED_AT_A_TIME: usize = 16;
 
-/// The part of the bound on a handshake that may pass in line: enough of it must be left for the handshake.
+/// A connection may wait in line for the handshake timeout divided by this; the rest is left for the handshake.
 const LONGEST_LINE: u32 = 4;
 
 impl Entrance {
@@ -100,7 +100,7 @@ impl Entrance {
         while untaken.try_recv().is_ok() {}
     }
 
-    /// Accepts connections until the listener is stopped, and closes the socket.
+    /// Accepts connections until the listener is stopped, then closes the socket.
     pub(super) async fn accept_all(self: Arc<Self>, listener: TcpListener, owners: mpsc::Sender<Connection>) {
         let mut stopped = std::pin::pin!(self.stop.cancelled());
         let mut trouble = Trouble::default();
@@ -120,7 +120,8 @@ impl Entrance {
                 Err(error) => {
                     self.counters.accept_error();
                     let pause = trouble.pause(&error);
-                    // Those that have just come have not been looked at: in the first pause they are.
+                    // New connections may not be read yet. The first pause gives them time; so none are shed at the
+                    // first error.
                     if is_out_of_descriptors(&error) && trouble.in_a_row > 1 {
                         self.admission.shed_silent(SHED_AT_A_TIME);
                     }
@@ -153,12 +154,12 @@ impl Entrance {
             }
         };
         if let Err(error) = tcp::configure_accepted(&tcp, self.acceptor.keepalive()) {
-            // It is gone already.
+            // The connection has already ended.
             debug!(%peer_address, %error, "a connection can not be set up");
             return None;
         }
-        // A peer that has waited in the system's queue has sent its message meanwhile, and must not be taken for silent
-        // until its task runs.
+        // A peer that waited in the system's queue has already sent its message. It must not count as silent until its
+        // task runs.
         let has_arrived = client_hello::has_arrived(&tcp);
         if has_arrived {
             permit.line_up();
@@ -170,7 +171,7 @@ impl Entrance {
         None
     }
 
-    /// Takes a connection to its owner, or closes it. Its permit is given up in any case.
+    /// Passes a connection to its owner, or closes it. In both cases it gives up the permit.
     async fn serve(
         &self,
         tcp: TcpStream,
@@ -187,7 +188,7 @@ impl Entrance {
             let arrival = tokio::select! {
                 biased;
                 cause = permit.shed() => {
-                    // It is reported when its place is free, as what follows.
+                    // Its place is free before it is counted; so it is below.
                     drop(permit);
                     return self.reset(tcp, peer_address, cause);
                 }
@@ -228,10 +229,11 @@ impl Entrance {
         };
         let pause = match outcome {
             Ok(Ok(stream)) => {
-                // The permit is kept meanwhile: a program that takes no connections gets no more handshakes.
+                // The permit is kept while the connection waits: a program that takes no connections gets no further
+                // handshakes.
                 let owner = tokio::select! {
                     biased;
-                    // Not for having stalled: now it is complete.
+                    // A complete handshake is not shed for having stalled.
                     cause = permit.shut_down() => return self.shed(peer_address, cause),
                     owner = owners.reserve() => owner,
                 };
@@ -260,7 +262,7 @@ impl Entrance {
         }
     }
 
-    /// Closes a connection that gets no handshake. The peer learns it at once, by a reset, and nothing of it remains.
+    /// Closes a connection that gets no handshake. A reset informs the peer at once, and the system keeps no state.
     fn reset(&self, tcp: TcpStream, peer_address: SocketAddr, cause: ShedCause) {
         tcp::reset_on_close(&tcp);
         drop(tcp);
@@ -280,13 +282,13 @@ impl Entrance {
     }
 }
 
-/// Shedding costs an eighth of a handshake. With twice as many connections as can be served, that would be a tenth of
-/// what can be: so some are left in the system's queue, which costs nothing. There they wait for 4 s at most, since a
-/// full queue of 4096 is shed in that time.
+/// Shedding costs an eighth of a handshake. With twice as many connections as the listener can serve, shedding would
+/// take a tenth of its capacity. So some stay in the system's queue, which costs nothing. They wait there for 4 s at
+/// most, since a full queue of 4096 is shed in that time.
 const SHED_IN_A_WINDOW: u32 = 10;
 const WINDOW: Duration = Duration::from_millis(10);
 
-/// How fast connections are shed that find the queue full.
+/// Limits the pace of shedding when the queue is full.
 #[derive(Default)]
 struct Shedding {
     window: Option<Instant>,
@@ -294,8 +296,8 @@ struct Shedding {
 }
 
 impl Shedding {
-    /// One was shed. How long to accept none, if it was one too many. Those that have gone beyond the share of their
-    /// address do not count: one address must not slow down what comes from the others.
+    /// Counts a shed connection. Returns how long to accept none, if too many were shed. Connections beyond the share
+    /// of their address do not count: one address must not delay the connections of the others.
     fn pause(&mut self, cause: ShedCause, now: Instant) -> Option<Duration> {
         if cause == ShedCause::ShareFull {
             return None;
@@ -312,25 +314,25 @@ impl Shedding {
     }
 }
 
-/// Errors of `accept()` in a row.
+/// Consecutive errors of `accept()`.
 #[derive(Default)]
 struct Trouble {
-    /// When it was logged last. At the limit of descriptors, trouble comes and goes.
-    told: Option<Instant>,
+    /// When an error was last logged. It survives a success, because errors come and go at the limit of descriptors.
+    logged: Option<Instant>,
     pause: Duration,
     in_a_row: u32,
 }
 
 impl Trouble {
-    /// How long to wait before the next try. `None` if the error is about a connection that is gone.
+    /// How long to wait before the next try. `None` if the error is about a single connection that has ended.
     fn pause(&mut self, error: &io::Error) -> Option<Duration> {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if is_about_one_connection(error) && self.in_a_row <= PATIENCE {
             return None;
         }
         let now = Instant::now();
-        if self.told.is_none_or(|told| now >= told + TOLD_INTERVAL) {
-            self.told = Some(now);
+        if self.logged.is_none_or(|logged| now >= logged + LOG_INTERVAL) {
+            self.logged = Some(now);
             warn!(%error, "connections can not be accepted; trying again");
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
@@ -338,11 +340,11 @@ impl Trouble {
     }
 
     fn over(&mut self) {
-        *self = Self { told: self.told, ..Self::default() };
+        *self = Self { logged: self.logged, ..Self::default() };
     }
 }
 
-/// What Linux reports of a connection that failed before it was accepted; accept(2) says to go on.
+/// Whether the error is about one connection that failed before it was accepted. accept(2) advises to try again.
 fn is_about_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind;
 
@@ -381,7 +383,7 @@ mod tests {
         let at = |millis| began + Duration::from_millis(millis);
         assert!((0..9).all(|millis| pause(at(millis)).is_none()));
         assert_eq!(pause(at(9)), Some(Duration::from_millis(1)));
-        // Another window, from when it is needed.
+        // The next window begins with the next shed connection.
         assert!((10..19).all(|millis| pause(at(millis)).is_none()));
         assert_eq!(pause(at(19)), Some(Duration::from_millis(1)));
         assert!((0..9).all(|_| pause(at(100)).is_none()));

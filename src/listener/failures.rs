@@ -1,4 +1,4 @@
-//! How an address that keeps failing is slowed down.
+//! Slows down addresses whose handshakes keep failing.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ pub(super) struct Failures {
     last: Option<Instant>,
 }
 
-/// So many in a row are let pass: a Felix that is being set up, several behind one address.
+/// Failures in a row that have no effect: a Felix may not be fully set up yet, or several share an address.
 const LENIENCY: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// A Felix that has been put right waits no longer than this.
+/// A Felix that has been repaired waits no longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Afterwards all is forgotten.
+/// After this time without a failure, all failures are forgotten.
 const MEMORY: Duration = Duration::from_secs(60);
 
 impl Failures {
@@ -24,7 +24,7 @@ impl Failures {
         *self = Self::default();
     }
 
-    /// How long the address has to pause before its next handshake.
+    /// Records a failure. Returns how long the address must pause before its next handshake.
     pub(super) fn failed(&mut self, now: Instant) -> Duration {
         if !self.remembered(now) {
             self.count = 0;

@@ -1,4 +1,4 @@
-//! What can be done with a listener from elsewhere: read its counts, rebalance it and shut it down.
+//! The handle of a listener: reads its counts, rebalances it and shuts it down.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +19,7 @@ use super::stats::ListenerStats;
 use crate::lifetime::{CloseReason, Connections};
 use crate::time::{FAR, deadline_in};
 
-/// A listener seen from elsewhere: its counts, rebalancing and shutdown. Cheap to clone; it does not keep the listener
-/// alive.
+/// Handle of a listener: its counts, rebalancing and shutdown. Cheap to clone. It does not keep the listener alive.
 #[derive(Clone)]
 pub struct ListenerHandle(Arc<Inner>);
 
@@ -29,20 +28,20 @@ struct Inner {
     limits: ListenerLimits,
     entrance: Arc<Entrance>,
     connections: Arc<Connections>,
-    /// How many connections rebalancing leaves.
+    /// The number of connections that rebalancing leaves.
     target: watch::Sender<usize>,
     shutdown: OnceLock<Shared<BoxFuture<'static, ShutdownReport>>>,
-    /// The listener's own: a handle may be used outside of any.
+    /// The runtime of the listener: a handle may be used outside of a runtime.
     runtime: Handle,
 }
 
-/// What a graceful shutdown did.
+/// The outcome of a graceful shutdown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Connections whose owner was asked to close them. The others had ended by themselves.
+    /// Connections whose owner was asked to close them. The others had already ended.
     pub dropped: usize,
-    /// Connections whose owner still had them when the time was over; reading and writing fails for them.
+    /// Connections whose owner still held them at the timeout. Reading and writing fails on them.
     pub left: usize,
 }
 
@@ -64,12 +63,12 @@ impl ListenerHandle {
         }))
     }
 
-    /// The address that it listens on.
+    /// The address that the listener listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.0.local_addr
     }
 
-    /// What it has counted.
+    /// The counts of the listener.
     pub fn stats(&self) -> ListenerStats {
         self.0.entrance.counters.read(self.active(), self.0.entrance.admission.occupancy())
     }
@@ -79,9 +78,9 @@ impl ListenerHandle {
         self.0.connections.count()
     }
 
-    /// The number of connections in service by the [CA](crate::verifier::VerifiedChain::ca) that accepted their peer,
-    /// at the handshake or at a later review. Connections whose owner was asked to close them do not count. While a CA
-    /// is among them, removing it ends connections.
+    /// The number of connections in service for each [CA](crate::verifier::VerifiedChain::ca) that accepted their
+    /// peers, at the handshake or at a later review. Connections whose owner was asked to close them do not count.
+    /// While a CA is listed here, removing it ends connections.
     pub fn active_by_ca(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for entry in self.0.connections.staying() {
@@ -90,19 +89,20 @@ impl ListenerHandle {
         counts
     }
 
-    /// Asks the owners of so many connections, chosen at random, to close them, all at once; for more than a few,
-    /// spread the calls. Each owner has the [`drop_grace`](ListenerLimits::drop_grace) to close in order; the reason is
-    /// [`CloseReason::Requested`]. Returns how many were asked.
+    /// Asks the owners of `count` connections, chosen at random, to close them, all at once. To drop many, spread the
+    /// calls. Each owner has [`drop_grace`](ListenerLimits::drop_grace) to close in order. The reason is
+    /// [`CloseReason::Requested`]. Returns the number of owners that were asked.
     pub fn drop_random(&self, count: usize) -> usize {
         self.0.connections.close_random(count, CloseReason::Requested, self.0.limits.drop_grace)
     }
 
-    /// Brings the number of connections down to a target: every [`drop_interval`](ListenerLimits::drop_interval) the
-    /// owner of one, chosen at random, is asked to close it, while there are more. The target holds until the next
-    /// call, also for later connections. A target below [`connections_lower`](ListenerLimits::connections_lower) or
-    /// above [`connections`](ListenerLimits::connections) counts as that bound. Returns the target that counts.
+    /// Reduces the number of connections to a target. Every [`drop_interval`](ListenerLimits::drop_interval), while
+    /// there are more, the listener asks the owner of one connection to close it; the connection is chosen at random.
+    /// The target stays in effect until the next call, also for later connections. It is limited to the range from
+    /// [`connections_lower`](ListenerLimits::connections_lower) to [`connections`](ListenerLimits::connections).
+    /// Returns the target in effect.
     ///
-    /// Calico's Typha computes it from the number of its instances and nodes.
+    /// Calico's Typha computes the target from the number of its instances and nodes.
     pub fn rebalance(&self, target: usize) -> usize {
         let limits = &self.0.limits;
         let bounded = target.max(limits.connections_lower).min(limits.connections);
@@ -113,15 +113,15 @@ impl ListenerHandle {
         bounded
     }
 
-    /// Shuts down gracefully: stops listening, gives up the handshakes in progress, and asks the owners of the
-    /// connections to close them one by one, spread over 95 % of the
-    /// [`shutdown_timeout`](ListenerLimits::shutdown_timeout) but never slower than
-    /// [`shutdown_drop_interval_max`](ListenerLimits::shutdown_drop_interval_max), so that not all Felixes look for
-    /// another Typha at once. Ends when the last connection has ended, and at the timeout at the latest, whatever peers
-    /// and owners do.
+    /// Shuts down gracefully. The listener stops listening, ends the handshakes in progress, and asks the owners of the
+    /// connections, one by one, to close them. These requests are spread over 95 % of the
+    /// [`shutdown_timeout`](ListenerLimits::shutdown_timeout), with at most
+    /// [`shutdown_drop_interval_max`](ListenerLimits::shutdown_drop_interval_max) between two. So not all Felixes
+    /// search for another Typha at once. The shutdown ends when the last connection has ended, and at the timeout at
+    /// the latest.
     ///
-    /// It goes on if the future is dropped; a second call waits for the same shutdown. It also ends when the listener's
-    /// runtime ends.
+    /// The shutdown continues if the future is dropped; a second call waits for the same shutdown. It also ends when
+    /// the listener's runtime ends.
     pub async fn shutdown(&self) -> ShutdownReport {
         let shutdown = self.0.shutdown.get_or_init(|| {
             let task = self.0.runtime.spawn(self.clone().shut_down());
@@ -139,12 +139,12 @@ impl ListenerHandle {
         entrance.stop();
         let timeout = limits.shutdown_timeout.min(FAR);
         let (began, deadline) = (Instant::now(), deadline_in(timeout));
-        // The tasks that accept and perform handshakes end at once. Only then are no more connections added.
+        // The tasks that accept and perform handshakes end at once. After that, no connection is added.
         entrance.tasks.close();
         let _ = timeout_at(began + timeout / 100, entrance.tasks.wait()).await;
         let count = connections.staying_count();
         let interval = drop_interval(timeout, limits.shutdown_drop_interval_max, count);
-        // The time that is left after the owner of the last one was asked.
+        // The time that remains after the last owner was asked.
         let grace = limits.drop_grace.min(timeout / 25);
         info!(connections = count, ?timeout, ?interval, "shutting down");
         let mut dropped = 0;
@@ -166,7 +166,7 @@ impl ListenerHandle {
             }
             connections.emptied().await;
         };
-        // The last ones send their alert before the time is over.
+        // The last connections send their alert before the timeout.
         let last_call = began + timeout.mul_f64(0.99);
         if timeout_at(last_call, dropping).await.is_err() {
             dropped += connections.close_random(usize::MAX, CloseReason::Shutdown, Duration::ZERO);
@@ -181,20 +181,20 @@ impl ListenerHandle {
         report
     }
 
-    /// Closes one connection every now and then while there are more than the target, until the listener is stopped.
+    /// Closes one connection every `drop_interval` while there are more than the target, until the listener is stopped.
     pub(super) async fn keep_balanced(self) {
         let Inner { limits, connections, .. } = &*self.0;
         let balancing = async {
             let mut targets = self.0.target.subscribe();
             loop {
-                // There are never more connections than the limit: only a lower target needs looking after.
+                // There are never more connections than the limit, so only a lower target needs work.
                 if *targets.borrow_and_update() >= limits.connections {
                     if targets.changed().await.is_err() {
                         return;
                     }
                     continue;
                 }
-                // Up to a tenth longer, so that several Typhas do not drop in step.
+                // Up to a tenth longer, so that several Typhas do not drop connections at the same moments.
                 sleep(limits.drop_interval.min(FAR).mul_f64(1.0 + fastrand::f64() / 10.0)).await;
                 let target = *targets.borrow_and_update();
                 if connections.staying_count() > target {
@@ -211,13 +211,13 @@ impl ListenerHandle {
     }
 }
 
-/// Spread over 95 % of the timeout, but not slower than `at_most`.
+/// The time between two requests to close: spread over 95 % of the timeout, but at most `at_most`.
 fn drop_interval(timeout: Duration, at_most: Duration, connections: usize) -> Duration {
     let connections = u32::try_from(connections.max(1)).unwrap_or(u32::MAX);
     (timeout.mul_f64(0.95) / connections).min(at_most)
 }
 
-/// How many owners are to be asked after so long; the first one at once.
+/// How many owners should have been asked after `elapsed`. The first is asked at once.
 fn due(elapsed: Duration, interval: Duration, count: usize) -> usize {
     match elapsed.as_nanos().checked_div(interval.as_nanos()) {
         Some(intervals) => usize::try_from(intervals).unwrap_or(usize::MAX).saturating_add(1).min(count),

@@ -1,14 +1,14 @@
-//! How much a listener takes on.
+//! The limits of a listener.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How much a [`TyphaListener`](crate::TyphaListener) takes on, and at what pace it lets go. A number below 1 counts as
-/// 1.
+/// The limits of a [`TyphaListener`](crate::TyphaListener): how many connections it accepts, and how fast it drops
+/// them. Numbers below 1 count as 1.
 ///
-/// The process needs a descriptor for each connection, queued or in service: raise `RLIMIT_NOFILE` beyond
-/// the sum of `connections` and `queue`. Where it has too few, silent connections are shed for new ones, and what can
-/// not be accepted waits in the system's queue.
+/// The process needs one file descriptor for each connection, queued or in service. Set `RLIMIT_NOFILE` above the sum
+/// of `connections` and `queue`. If descriptors run out, the listener sheds silent connections to make room.
+/// Connections that it can not accept yet wait in the system's queue.
 ///
 /// ```
 /// let mut limits = typha_tls::listener::ListenerLimits::default();
@@ -17,33 +17,33 @@ use std::time::Duration;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerLimits {
-    /// Handshakes under way at a time. Default 256: enough to keep the processor busy while peers 20 ms away answer,
-    /// and few enough that each still ends within its bound on a machine that does 50 a second.
+    /// Concurrent handshakes. Default 256: enough to keep the processor busy while peers 20 ms away answer. Few enough
+    /// that each handshake ends within its timeout on a machine that does 50 handshakes a second.
     pub handshakes: usize,
-    /// Of them, those from one address. Default 64, a quarter of all, so that no single peer can hold up the others;
-    /// many Felixes behind one address are served all the same, one after the other.
+    /// Concurrent handshakes from one address. Default 64, a quarter of all, so that no single peer holds up the
+    /// others. Many Felixes behind one address are all served, one after the other.
     pub handshakes_per_address: usize,
-    /// Connections that wait for their handshake: their first message has not arrived yet, or no handshake is free for
-    /// them. Default 4096, what the system keeps at most in the queue before this one.
+    /// Connections that wait for their handshake: either their first message has not arrived, or no handshake is free.
+    /// Default 4096, the most that the system keeps in its own queue.
     pub queue: usize,
-    /// Of them, those from one address. Default 1024, a quarter of all.
+    /// Waiting connections from one address. Default 1024, a quarter of all.
     pub queue_per_address: usize,
-    /// Connections in service, at most; beyond it new ones are shed. Calico's `MaxConnectionsUpperLimit`; default
-    /// 10,000, as there.
+    /// Maximum number of connections in service; the listener sheds new ones beyond it. Default 10,000, as Calico's
+    /// `MaxConnectionsUpperLimit`.
     pub connections: usize,
-    /// Rebalancing never goes below this. Calico's `MaxConnectionsLowerLimit`; default 400, as there.
+    /// Rebalancing never goes below this number of connections. Default 400, as Calico's `MaxConnectionsLowerLimit`.
     pub connections_lower: usize,
-    /// The pace at which rebalancing drops connections; up to a tenth is added at random. Calico's
-    /// `ConnectionDropIntervalSecs`; default 1 s, as there.
+    /// Time between two connections that rebalancing drops; up to a tenth is added at random. Default 1 s, as Calico's
+    /// `ConnectionDropIntervalSecs`.
     pub drop_interval: Duration,
-    /// For how long a connection that is to be dropped still works, so that its owner can end it in order. Default 1 s:
-    /// time to finish a message. A peer that has [lost our trust](crate::lifetime) has as long, and is not judged again
-    /// in it: keep it short.
+    /// How long a connection still works after its owner was asked to close it, so that the owner can close it in
+    /// order. Default 1 s, time to finish a message. It also holds for a peer that has [lost our
+    /// trust](crate::lifetime), and that peer is not judged again meanwhile: keep it short.
     pub drop_grace: Duration,
-    /// How long a graceful shutdown may take. Calico's `ShutdownTimeoutSecs`; default 300 s, as there.
+    /// Maximum duration of a graceful shutdown. Default 300 s, as Calico's `ShutdownTimeoutSecs`.
     pub shutdown_timeout: Duration,
-    /// The slowest pace at which a graceful shutdown drops connections. Calico's
-    /// `ShutdownConnectionDropIntervalMaxSecs`; default 1 s, as there.
+    /// Maximum time between two connections that a graceful shutdown drops. Default 1 s, as Calico's
+    /// `ShutdownConnectionDropIntervalMaxSecs`.
     pub shutdown_drop_interval_max: Duration,
 }
 
@@ -80,30 +80,32 @@ impl ListenerLimits {
     }
 }
 
-/// Why the listener gave up a connection before its peer was judged.
+/// Why the listener shed a connection before it judged the peer.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum ShedCause {
-    /// As many connections are in service as [`ListenerLimits::connections`] allows.
+    /// [`ListenerLimits::connections`] connections are in service. Label: `connection_limit`.
     ConnectionLimit,
-    /// The process had no descriptors left. The connections that had been silent for longest were shed.
+    /// The process had no file descriptors left. The longest-silent connections were shed. Label: `out_of_descriptors`.
     OutOfDescriptors,
-    /// The connection was ready for its handshake, but too many others were before it: it would have timed out.
+    /// The connection was ready for its handshake, but too many others were ahead of it: it would have timed out.
+    /// Label: `overload`.
     Overload,
-    /// The [queue](ListenerLimits::queue) is full. Shed first: the connection that has been silent for longest; else
-    /// the newest of the address with the most connections in line; else the new arrival.
+    /// The [queue](ListenerLimits::queue) is full. Shed first: the longest-silent connection; else the newest from the
+    /// address with the most waiting; else the new arrival. Label: `queue_full`.
     QueueFull,
-    /// The [share](ListenerLimits::queue_per_address) of its address is full. Shed first: the connection of this
-    /// address that has been silent for longest, and for at least 100 ms; else the new arrival.
+    /// The [share](ListenerLimits::queue_per_address) of the address is full. Shed first: its longest-silent
+    /// connection, if it has been silent for at least 100 ms; else the new arrival. Label: `share_full`.
     ShareFull,
-    /// The listener shuts down.
+    /// The listener shuts down. Label: `shutting_down`.
     ShuttingDown,
-    /// Other connections waited for a handshake, and this one's peer had kept its own waiting for longest.
+    /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest. Label:
+    /// `stalled`.
     Stalled,
 }
 
 impl ShedCause {
-    /// A stable label for logs and metrics, such as `queue_full`.
+    /// The stable label for logs and metrics, such as `queue_full`.
     pub fn label(self) -> &'static str {
         match self {
             Self::ConnectionLimit => "connection_limit",

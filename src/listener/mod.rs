@@ -1,4 +1,4 @@
-//! What a Typha needs around its [`TyphaAcceptor`]: accepting at scale.
+//! [`TyphaListener`]: a [`TyphaAcceptor`] with everything that many connections need around it.
 
 mod admission;
 mod bind;
@@ -40,16 +40,17 @@ use admission::Admission;
 use entrance::{Entrance, Observer};
 use stats::Counters;
 
-/// Accepts Felixes at scale: yields authenticated connections, and nothing else.
+/// A listener for many Felixes. It yields authenticated connections, and nothing else.
 ///
-/// Each connection waits in a bounded queue until its first message is there whole, then performs its handshake beside
-/// the others, under a cap. A peer that sends nothing, or half of it, costs a socket and holds up nobody. What can not
-/// be served is shed before TLS costs anything: at the bounds of the queue the connection that has been silent for
-/// longest, else the newest. Addresses get their handshakes in turn and in shares; one that fails ten times in a row
-/// gets one at a time, with pauses of up to 2 s. See [`ListenerLimits`].
+/// Each connection waits in a bounded queue until its whole first message has arrived. It then performs its handshake;
+/// the number of concurrent handshakes is capped. A peer that sends nothing, or half a message, costs one socket and
+/// delays no other peer. When the queue is full, the listener sheds the longest-silent connection, or else the newest,
+/// before it spends anything on TLS. Free handshakes go to the addresses in turn, and each address has a share. After
+/// ten failed handshakes in a row, an address gets one handshake at a time, with pauses of up to 2 s. See
+/// [`ListenerLimits`].
 ///
-/// It works in tasks of its own, as long as it is not dropped. Errors of `accept()` are counted and waited out.
-/// Connections that were handed out outlive it.
+/// The listener runs in its own tasks until it is dropped. It counts errors of `accept()`, and waits before it tries
+/// again. Connections that it has yielded outlive it.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -71,11 +72,12 @@ pub struct TyphaListener {
     reloader: Option<Reloader>,
 }
 
-/// Connections that wait to be taken; then their handshakes wait with them.
+/// Accepted connections that may wait for the program to take them. When the limit is reached, further handshakes wait
+/// too.
 const WAITING_CONNECTIONS: usize = 256;
 
 impl TyphaListener {
-    /// A listener whose peers this acceptor judges, with its timeouts and keep-alive.
+    /// Builder of a listener that performs handshakes with this acceptor, its timeouts and its keep-alive.
     pub fn builder(acceptor: TyphaAcceptor) -> TyphaListenerBuilder {
         TyphaListenerBuilder {
             acceptor,
@@ -87,33 +89,32 @@ impl TyphaListener {
         }
     }
 
-    /// The next connection; `None` as soon as the listener [shuts down](ListenerHandle::shutdown) and no connection waits
-    /// to be taken. The shutdown goes on then: a program that waits for its connections awaits `shutdown()` before it
-    /// ends.
+    /// The next connection. `None` as soon as the listener [shuts down](ListenerHandle::shutdown) and no connection is
+    /// left to take. The shutdown then goes on: await `shutdown()` before the program ends.
     ///
-    /// Cancel-safe: no connection is lost when the future is dropped.
+    /// Cancel-safe: no connection is lost if the future is dropped.
     pub async fn accept(&mut self) -> Option<Connection> {
         poll_fn(|cx| self.entrance.untaken().poll_recv(cx)).await
     }
 
-    /// Where it listens.
+    /// The address that the listener listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
     }
 
-    /// The reloader of what the listener [follows](TyphaListenerBuilder::follow): its state, and looking at once. A
-    /// clone keeps the reloader alive.
+    /// The reloader of the source that the listener [follows](TyphaListenerBuilder::follow). It shows the state and can
+    /// check the source at once. A clone keeps the reloader alive.
     pub fn reloader(&self) -> Option<&Reloader> {
         self.reloader.as_ref()
     }
 
-    /// Counts and reins, to be used from elsewhere.
+    /// A handle that reads the counts, rebalances and shuts down the listener from other tasks.
     pub fn handle(&self) -> ListenerHandle {
         self.handle.clone()
     }
 }
 
-/// As [`accept`](TyphaListener::accept).
+/// Yields the same connections as [`accept`](TyphaListener::accept).
 impl Stream for TyphaListener {
     type Item = Connection;
 
@@ -135,7 +136,7 @@ impl fmt::Debug for TyphaListener {
     }
 }
 
-/// What a [`TyphaListener`] is made of.
+/// Builder of a [`TyphaListener`].
 #[must_use]
 pub struct TyphaListenerBuilder {
     acceptor: TyphaAcceptor,
@@ -146,32 +147,32 @@ pub struct TyphaListenerBuilder {
     follow: Option<Follow>,
 }
 
-/// Starts to follow what the builder was given.
+/// Starts to follow the source that the builder was given.
 type Follow = Box<dyn FnOnce(&TyphaAcceptor) -> Reloader + Send>;
 
 impl TyphaListenerBuilder {
-    /// The acceptor, by which the configuration in force is [replaced](TyphaAcceptor::replace).
+    /// The acceptor. Its [`replace`](TyphaAcceptor::replace) replaces the configuration in force.
     pub fn acceptor(&self) -> &TyphaAcceptor {
         &self.acceptor
     }
 
-    /// Sets how much it takes on.
+    /// Sets the limits.
     pub fn limits(mut self, limits: ListenerLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Sets what becomes of connections whose peer is trusted no longer, and how old they may get.
+    /// Sets what happens to connections whose peer is no longer trusted, and the maximum age of a connection.
     pub fn lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// Follows a `source` as [`TyphaAcceptor::follow`] does, in place of what was to be followed before. The listener
-    /// starts when it begins to listen. It ends when the listener is dropped and its last connection is gone.
+    /// Follows a `source` as [`TyphaAcceptor::follow`] does, and replaces an earlier source. Following starts when the
+    /// listener begins to listen. It ends when the listener is dropped and its last connection has ended.
     ///
     /// [`TyphaConfig::listener`](crate::config::TyphaConfig::listener) sets this to the parameters and files of the
-    /// configuration; else nothing is followed.
+    /// configuration. Otherwise the listener follows nothing.
     pub fn follow(mut self, source: impl TlsConfigSource + 'static, options: ReloadOptions) -> Self {
         self.follow = Some(Box::new(move |acceptor| acceptor.follow(source, options)));
         self
@@ -184,37 +185,37 @@ impl TyphaListenerBuilder {
         self
     }
 
-    /// Calls this with every live connection whose peer would not be accepted any more. It runs within the listener's
-    /// tasks, so that it must not block.
+    /// Sets a function that is called for every live connection whose peer would no longer be accepted. It runs in the
+    /// listener's tasks, so it must not block.
     pub fn on_lost_trust(mut self, observer: impl Fn(LostTrust) + Send + Sync + 'static) -> Self {
         self.on_lost_trust = Some(Observer(Box::new(observer)));
         self
     }
 
-    /// Calls this with every handshake that does not lead to a connection. It runs within the listener's tasks, so that
-    /// it must not block. Connections that are shed are counted only, and probes too.
+    /// Sets a function that is called for every handshake that does not lead to a connection. It runs in the listener's
+    /// tasks, so it must not block. Shed connections and probes are only counted.
     pub fn on_failed_handshake(mut self, observer: impl Fn(FailedHandshake) + Send + Sync + 'static) -> Self {
         self.on_failed_handshake = Some(Observer(Box::new(observer)));
         self
     }
 
-    /// Listens, on the first of the addresses that can be listened on; port 0 takes a free one. `::` is all addresses
-    /// of both families, and of IPv4 where there is no IPv6.
+    /// Listens on the first of the addresses that works. Port 0 selects a free port. `::` means all addresses of both
+    /// families, or all IPv4 addresses on a system without IPv6.
     ///
-    /// The listener uses the tokio runtime that this is called within.
+    /// The listener runs in the current tokio runtime.
     ///
     /// # Errors
     ///
-    /// With the address in its text, if there is none that can be listened on.
+    /// No address can be listened on. The text names the last address that was tried.
     pub async fn bind(self, address: impl ToSocketAddrs) -> io::Result<TyphaListener> {
         let listener = bind::bind(address, self.acceptor.keepalive()).await?;
         self.start(listener)
     }
 
-    /// Listens on a socket that was bound elsewhere, such as one that the daemon inherited. One of tokio becomes one of
-    /// the standard library by `into_std`.
+    /// Listens on a socket that is already bound, such as one that the daemon inherited. `into_std` converts a tokio
+    /// listener to one of the standard library.
     ///
-    /// The listener uses the tokio runtime that this is called within.
+    /// The listener runs in the current tokio runtime.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl TyphaListenerBuilder {
     ///
     /// # Panics
     ///
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn listen_on(self, listener: std::net::TcpListener) -> io::Result<TyphaListener> {
         let listener = bind::adopt(listener, self.acceptor.keepalive())?;
         self.start(listener)
@@ -243,7 +244,7 @@ impl TyphaListenerBuilder {
         Ok(TyphaListener { handle, entrance, reloader })
     }
 
-    /// Everything but the tasks that end with the listener.
+    /// Builds everything except the tasks that end with the listener.
     fn build(
         self,
         local_addr: SocketAddr,
@@ -272,7 +273,8 @@ impl TyphaListenerBuilder {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
-        // Connections outlive their listener, and are reviewed by what it follows as long as they live.
+        // Connections outlive the listener. Until the last one has ended, the reloader is kept and their peers are
+        // judged again.
         let (stop, emptied, followed) = (entrance.stop.clone(), connections.clone(), reloader.clone());
         let over = async move {
             stop.cancelled().await;

@@ -1,4 +1,4 @@
-//! Shutdown and rebalancing on a clock that stands still, with connections that are only counted.
+//! Shutdown and rebalancing with a paused clock and connections without a socket.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -38,27 +38,27 @@ static FELIX: LazyLock<(VerifiedPeer, TestLeaf)> = LazyLock::new(|| {
     (VerifiedPeer::proven(chain), pki.felix)
 });
 
-/// One that is only counted.
+/// A connection without a socket.
 fn enter(site: &Site) -> Arc<Entry> {
     let (peer, felix) = &*FELIX;
     let trust = TrustState::new(peer.clone(), felix.chain(), 1);
     site.entrance.connections.add(([127, 0, 0, 1], 1).into(), trust)
 }
 
-/// An owner that takes so long to let go. Returns when it was told.
+/// An owner that keeps its connection for `takes` after it was asked. Returns when it was asked.
 fn connection(site: &Site, takes: Duration) -> JoinHandle<Instant> {
     let (connections, entry) = (site.entrance.connections.clone(), enter(site));
     tokio::spawn(async move {
         entry.close_requested().cancelled().await;
-        let told = Instant::now();
+        let asked = Instant::now();
         sleep(takes).await;
         connections.remove(&entry);
-        told
+        asked
     })
 }
 
-/// When each was told, in order, in milliseconds after the begin.
-async fn told(began: Instant, owners: Vec<JoinHandle<Instant>>) -> Vec<u128> {
+/// When each owner was asked, in order, in milliseconds after the start.
+async fn asked(began: Instant, owners: Vec<JoinHandle<Instant>>) -> Vec<u128> {
     let mut times = Vec::new();
     for owner in owners {
         times.push((owner.await.unwrap() - began).as_millis());
@@ -75,9 +75,9 @@ async fn ten_thousand_connections_take_95_percent_of_the_timeout() {
     let report = site.handle.clone().shut_down().await;
     assert_eq!(report, ShutdownReport { dropped: 10_000, left: 0 });
     // 300 s * 95 % / 10,000 = 28.5 ms for each; the first one at once. The timer has steps of 1 ms.
-    for (number, millis) in told(began, owners).await.into_iter().enumerate() {
+    for (number, millis) in asked(began, owners).await.into_iter().enumerate() {
         let due = number as u128 * 28_500 / 1000;
-        assert!((due..=due + 2).contains(&millis), "number {number} was told after {millis} ms");
+        assert!((due..=due + 2).contains(&millis), "number {number} was asked after {millis} ms");
     }
 }
 
@@ -88,7 +88,7 @@ async fn few_connections_do_not_take_longer_than_the_interval_allows() {
     let began = Instant::now();
     site.handle.shut_down().await;
     assert_eq!(began.elapsed().as_secs(), 3);
-    assert_eq!(told(began, owners).await, [0, 1000, 2000, 3000]);
+    assert_eq!(asked(began, owners).await, [0, 1000, 2000, 3000]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,7 +99,7 @@ async fn more_than_one_may_be_due_at_a_time() {
     let began = Instant::now();
     let report = site.handle.shut_down().await;
     assert_eq!(report, ShutdownReport { dropped: 1000, left: 0 });
-    assert!(told(began, owners).await.iter().all(|millis| *millis <= 96));
+    assert!(asked(began, owners).await.iter().all(|millis| *millis <= 96));
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,9 +140,9 @@ async fn rebalancing_keeps_its_pace_and_its_target() {
     site.handle.rebalance(0);
     sleep(Duration::from_secs(3600)).await;
     assert_eq!(site.handle.drop_random(2), 1, "the lower limit holds");
-    let times = told(began, owners).await;
+    let times = asked(began, owners).await;
     let pauses: Vec<_> = times.windows(2).take(39).map(|pair| pair[1] - pair[0]).collect();
-    // A second, and up to a tenth of one; not always the same.
+    // One second plus up to a tenth; not always the same.
     assert!(pauses.iter().all(|pause| (999..=1102).contains(pause)), "{pauses:?}");
     assert!(pauses.iter().any(|pause| *pause != pauses[0]));
     site.entrance.stop();

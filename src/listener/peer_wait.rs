@@ -1,4 +1,4 @@
-//! Measures for how long a handshake waits for its peer.
+//! Measures how long a handshake waits for its peer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For how long one handshake has waited for its peer, in all.
+/// How long one handshake has waited for its peer in total.
 #[derive(Debug)]
 pub(super) struct PeerWait {
     began: Instant,
     /// Nanoseconds.
     waited: AtomicU64,
-    /// Since when the handshake waits for the peer, in nanoseconds after one before `began`; 0 while it does not.
+    /// When the current wait began, in nanoseconds since `began` plus 1; 0 while the handshake does not wait.
     waits_since: AtomicU64,
 }
 
@@ -49,8 +49,8 @@ impl PeerWait {
     }
 }
 
-/// A handshake whose waiting is measured: from the end of a poll until its task is woken, not until the task runs
-/// again. On a busy processor, the difference tells a slow peer from a slow Typha.
+/// A handshake whose waiting is measured. A wait lasts from the end of a poll until the task is woken, not until the
+/// task runs again. So on a busy processor, the measurement tells a slow peer from a slow Typha.
 pub(super) struct Measured<F> {
     handshake: F,
     wait: Arc<PeerWait>,
@@ -75,7 +75,7 @@ impl<F: Future + Unpin> Future for Measured<F> {
             (task, ours.into())
         });
         let (_, ours) = this.wakers.insert(wakers);
-        // Before the poll: the wake may come before it returns.
+        // The wait begins before the poll: the wake-up may come before the poll returns.
         this.wait.begin();
         let outcome = Pin::new(&mut this.handshake).poll(&mut Context::from_waker(ours));
         if outcome.is_ready() {

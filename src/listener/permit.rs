@@ -1,4 +1,4 @@
-//! The permit of one connection: to wait in the queue, then to perform its handshake.
+//! The permit of one connection to wait in the queue, then to perform its handshake.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::admission::{Admission, Phase};
 use super::limits::ShedCause;
 use super::peer_wait::{Measured, PeerWait};
 
-/// One connection in the [`Admission`]; dropping it gives up the connection's place there.
+/// The permit of one connection. Dropping it gives up the place in the [`Admission`].
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<Admission>,
@@ -26,7 +26,7 @@ impl Permit {
     ///
     /// # Errors
     ///
-    /// It is to be shed.
+    /// The cause, if the connection must be shed.
     pub(super) fn enter(
         admission: &Arc<Admission>,
         address: IpAddr,
@@ -37,16 +37,16 @@ impl Permit {
         Ok(Self { admission: admission.clone(), id, address, changed, wait })
     }
 
-    /// Its first message has arrived: it lines up for a handshake.
+    /// Lines the connection up for a handshake: its first message has arrived.
     pub(super) fn line_up(&self) {
         self.admission.line_up(self.id, Instant::now());
     }
 
-    /// Waits for its handshake, until `at_latest`.
+    /// Waits until the handshake may start, up to `at_latest`.
     ///
     /// # Errors
     ///
-    /// It is to be shed.
+    /// The cause, if the connection must be shed.
     pub(super) async fn started(&self, at_latest: Instant) -> Result<(), ShedCause> {
         let started = self.until(|phase| match phase {
             Phase::Silent | Phase::InLine => None,
@@ -55,18 +55,18 @@ impl Permit {
         });
         match timeout_at(at_latest, started).await {
             Ok(outcome) => outcome,
-            // Started at the last moment is started.
+            // It was started at the last moment.
             Err(_) if self.phase() == Phase::Handshake => Ok(()),
             Err(_) => Err(ShedCause::Overload),
         }
     }
 
-    /// Waits until it is to be shed, from the queue or out of its handshake.
+    /// Waits until the connection must be shed, from the queue or during its handshake.
     pub(super) async fn shed(&self) -> ShedCause {
         self.until(Phase::shed_cause).await
     }
 
-    /// Waits until it is to be shed because the listener shuts down.
+    /// Waits until the connection must be shed because the listener shuts down.
     pub(super) async fn shut_down(&self) -> ShedCause {
         self.until(|phase| phase.shed_cause().filter(|cause| *cause == ShedCause::ShuttingDown)).await
     }
@@ -76,19 +76,19 @@ impl Permit {
         Measured::new(handshake, self.wait.clone())
     }
 
-    /// The handshake has led to a connection.
+    /// Reports that the handshake has led to a connection.
     pub(super) fn succeeded(self) {
         self.admission.succeeded(self.id);
     }
 
-    /// The handshake has failed: gives it up, and makes the address pause if it keeps failing. The pause lasts as long
-    /// as the returned future lives.
+    /// Reports that the handshake has failed and gives up the permit. If the address keeps failing, it must pause. The
+    /// pause lasts as long as the returned future lives.
     pub(super) fn failed(self) -> impl Future<Output = ()> + use<> {
         let pause = self
             .admission
             .failed(self.id, Instant::now())
             .map(|duration| (duration, Pause { admission: self.admission.clone(), address: self.address }));
-        // The connection has nothing left to give up.
+        // The place was already given up above.
         drop(self);
         async move {
             if let Some((duration, _pause)) = pause
@@ -108,7 +108,7 @@ impl Permit {
             if let Some(found) = wanted(self.phase()) {
                 return found;
             }
-            // A notification is kept if the task does not wait at the moment: there is only one.
+            // `Notify` keeps one notification for a task that is not waiting; one task waits here.
             self.changed.notified().await;
         }
     }
@@ -120,7 +120,7 @@ impl Drop for Permit {
     }
 }
 
-/// An address that may not start another handshake yet.
+/// The pause of an address. Until it is dropped, it counts as one of the handshakes of the address.
 struct Pause {
     admission: Arc<Admission>,
     address: IpAddr,

@@ -1,4 +1,4 @@
-//! What a listener counts, for its program and for the recorder of the `metrics` crate.
+//! The counts of a listener, for its program and for the recorder of the `metrics` crate.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -14,10 +14,10 @@ use crate::error::HandshakeError;
 use crate::identity::MatchedBy;
 use crate::lifetime::CloseReason;
 
-/// What a listener has counted since it started, and how much there is at the moment of the call.
+/// The counts of a listener since it started, and the current numbers of connections and handshakes.
 ///
-/// The recorder of the `metrics` crate that is installed when the listener starts gets the same, under the names that
-/// are given with each field.
+/// The recorder of the `metrics` crate that is installed when the listener starts gets the same counts. Each field
+/// names its metric.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ListenerStats {
@@ -36,15 +36,16 @@ pub struct ListenerStats {
     pub matched: BTreeMap<&'static str, u64>,
     /// Peers that we refused, by [reason](crate::verifier::Rejection::label). `typha_handshakes_refused{reason}`.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Handshakes that failed otherwise, by [reason](HandshakeError::label). `typha_handshakes_failed{reason}`.
+    /// Handshakes that failed for another reason, by [reason](HandshakeError::label).
+    /// `typha_handshakes_failed{reason}`.
     pub failed: BTreeMap<&'static str, u64>,
     /// Handshakes that timed out, by [phase](crate::error::HandshakePhase::label).
     /// `typha_handshakes_timed_out{phase}`.
     pub timed_out: BTreeMap<&'static str, u64>,
-    /// Connections that were given up before their peer was judged, by [cause](ShedCause::label).
+    /// Connections that were shed before their peer was judged, by [cause](ShedCause::label).
     /// `typha_connections_shed{cause}`.
     pub shed: BTreeMap<&'static str, u64>,
-    /// Connections that ended without having sent a byte, as those of probes do. `typha_connections_probed`.
+    /// Connections that ended before the peer sent a byte, such as probes. `typha_connections_probed`.
     pub probed: u64,
     /// Errors of `accept()`. `typha_accept_errors`.
     pub accept_errors: u64,
@@ -52,12 +53,12 @@ pub struct ListenerStats {
     pub queued: usize,
     /// Handshakes in progress. `typha_handshakes_in_progress`.
     pub in_handshake: usize,
-    /// Time from `accept()` to the accepted connection, the queue included. `typha_handshake_seconds`.
+    /// Time from `accept()` to the accepted connection, including the queue. `typha_handshake_seconds`.
     pub handshake_seconds: DurationHistogram,
 }
 
 impl ListenerStats {
-    /// All connections that were refused, failed or timed out.
+    /// The number of connections that were refused, failed or timed out.
     pub fn not_accepted(&self) -> u64 {
         [&self.refused, &self.failed, &self.timed_out].into_iter().flat_map(BTreeMap::values).sum()
     }
@@ -67,8 +68,7 @@ impl ListenerStats {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DurationHistogram {
-    /// For each upper bound in seconds, the number of durations up to it, as Prometheus counts. The last bound is
-    /// infinite.
+    /// For each upper bound in seconds, the number of durations up to it, as in Prometheus. The last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
     /// The sum of all durations.
     pub sum: Duration,
@@ -281,11 +281,11 @@ impl LabelledCount {
     }
 }
 
-/// Upper bounds of the buckets, in seconds: from what a handshake takes on the same machine to Calico's bound.
+/// Upper bounds of the buckets, in seconds: from a handshake on the same machine to Calico's timeout.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 struct Durations {
-    /// The last one is for durations beyond all bounds.
+    /// The last bucket is for durations beyond all bounds.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_nanos: AtomicU64,
     metric: Histogram,

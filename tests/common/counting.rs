@@ -29,7 +29,7 @@ impl SignatureVerificationAlgorithm for Counting {
     }
 }
 
-/// How many signatures were checked since it was last asked.
+/// The number of signatures checked since the last call.
 pub(crate) struct Checks(Arc<AtomicUsize>);
 
 impl Checks {

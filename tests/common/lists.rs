@@ -13,7 +13,7 @@ use typha_tls::testing::TestCa;
 
 pub const HOUR: Duration = Duration::from_secs(3600);
 
-/// A list of a CA whose Common Name is all of its name; current and empty unless said otherwise.
+/// A list of a CA whose name is only a Common Name. It is current and empty by default.
 pub struct List {
     params: CertificateRevocationListParams,
 }

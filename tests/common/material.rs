@@ -41,7 +41,7 @@ impl Dir {
     }
 }
 
-/// Where a parameter can be set.
+/// The places where a parameter can be set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Place {
     Environment,
@@ -75,7 +75,7 @@ impl Place {
         self.set(Sources::none(), dir, prefix, settings)
     }
 
-    /// What an error says about a parameter that is set here.
+    /// The text of an error about a parameter that is set here.
     pub fn source(self, dir: &Dir, prefix: &str, name: &str) -> String {
         match self {
             Self::Environment => format!("environment variable {}", variable(prefix, name)),

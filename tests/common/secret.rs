@@ -1,11 +1,11 @@
-//! Finds private keys in texts, and keeps logs to be looked through.
+//! Finds private keys in texts, and keeps logs for that.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use typha_tls::testing::TestLeaf;
 
-/// Looks for a P-256 key in a text: in decimal, hexadecimal and base64.
+/// Searches a text for a P-256 key: in decimal, hexadecimal and base64.
 pub struct Secret {
     traces: Vec<String>,
 }

@@ -6,8 +6,9 @@ use tracing::Dispatch;
 
 /// To be called before a test sets a subscriber for its thread.
 ///
-/// As long as a process has had one subscriber, tracing asks only the thread that comes to an event first whether it is
-/// wanted, and a thread without a subscriber says no for all. With two, it asks every subscriber.
+/// As long as a process has had one subscriber, tracing asks only the first thread that reaches an event whether the
+/// event is wanted. If that thread has no subscriber, the event is off for all threads. With two, tracing asks every
+/// subscriber.
 pub fn let_all_be_asked() {
     static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
     LazyLock::force(&ANOTHER);

@@ -1,5 +1,5 @@
-//! The dialer on real sockets: every kind of Typha that fails, what is said of it, and that nothing is left behind.
-//! Whom it tries and when is tested beside its code, by a clock that stands still.
+//! The dialer on real sockets: every kind of failing Typha, the error that reports it, and that no connection is left
+//! behind. The order and the times of the attempts are tested beside its code, with a paused clock.
 
 use std::collections::BTreeMap;
 use std::future::{Future as _, poll_fn};
@@ -94,7 +94,7 @@ impl Failing {
         [self.closed.1, self.silent.1, self.plain, self.refusing.address, self.impostor.address]
     }
 
-    /// What the Typhas have seen of the one attempt on each.
+    /// The outcomes at the Typhas, with one attempt on each.
     async fn assert_outcomes(&self) {
         assert_eq!(self.refusing.outcomes(1).await, ["identity_mismatch"]);
         assert_eq!(self.impostor.outcomes(1).await, ["refused_by_peer"]);
@@ -141,7 +141,7 @@ async fn every_typha_is_in_the_error_with_its_reason() {
     failing.assert_outcomes().await;
 }
 
-/// Knows of a Typha only after it has been asked so often.
+/// Returns a Typha only after this number of queries.
 struct Late(Vec<SocketAddr>, SocketAddr, AtomicUsize);
 
 impl EndpointSource for Late {
@@ -166,7 +166,7 @@ async fn all_that_fail_are_passed_over() {
     let mut connection = dialer.connect().await.unwrap();
     assert_eq!(greeting(&mut connection).await, good.address.port());
     failing.assert_outcomes().await;
-    // The others have failed, and are not asked again.
+    // The others have failed, and are not tried again.
     assert_eq!(dialer.connect().await.unwrap().peer_address(), good.address);
     assert_eq!(good.outcomes(2).await, ["accepted", "accepted"]);
     failing.assert_outcomes().await;

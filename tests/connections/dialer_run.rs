@@ -328,7 +328,7 @@ async fn stops_in_every_phase() {
             DialerPhase::Connecting { endpoint } => wanted == "Connecting" && endpoint.is_some(),
             phase => format!("{phase:?}").starts_with(wanted),
         };
-        // A handler that ends when it is told to is not dropped.
+        // A handler that ends when it is asked to is not dropped.
         let mut ended = false;
         let handler = async |_| {
             cancel.cancelled().await;

@@ -15,7 +15,7 @@ use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, TyphaAcceptor}
 /// A Typha that greets with its port and then echoes. Dropping it closes its port and its connections, in order.
 pub(crate) struct Typha {
     pub(crate) address: SocketAddr,
-    /// What its handshakes have come to: the reason, or `accepted`.
+    /// The outcomes of its handshakes: the reason, or `accepted`.
     outcomes: Arc<Mutex<Vec<&'static str>>>,
     crashed: CancellationToken,
     task: JoinHandle<()>,
@@ -96,7 +96,7 @@ impl Drop for Typha {
     }
 }
 
-/// A port that nobody listens on, and that nobody else gets as long as the socket lives.
+/// A port that no process listens on, and that no other process gets as long as the socket lives.
 pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -104,7 +104,7 @@ pub(crate) fn closed() -> (TcpSocket, SocketAddr) {
     (socket, address)
 }
 
-/// A Typha that takes connections and says nothing; as long as the listener lives.
+/// A Typha that accepts connections and sends nothing, as long as the listener lives.
 pub(crate) async fn silent() -> (TcpListener, SocketAddr) {
     // The system takes them.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -112,7 +112,7 @@ pub(crate) async fn silent() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A Typha that requires somebody else.
+/// A Typha that requires another identity.
 pub(crate) fn refusing(pki: &TestPki) -> TyphaAcceptor {
     acceptor(&pki.ca, &pki.typha, RequiredIdentity::common_name("somebody-else").unwrap()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Trust that lists and CA certificates take away from peers that are connected.
+//! Revocation lists and CA certificates that end the trust in connected peers.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::lists::{List, list_pem, renewed};
 
 const CA: &str = "calico-typha-ca";
 
-/// What Typha judges Felix by.
+/// The rules by which Typha judges Felix.
 struct Rules<'a> {
     cas: &'a [&'a CertificateDer<'static>],
     lists: String,
@@ -44,7 +44,7 @@ fn rules<'a>(cas: &'a [&'a CertificateDer<'static>], lists: &str) -> Rules<'a> {
     Rules { cas, lists: lists.to_owned(), policy: RevocationPolicy::default() }
 }
 
-/// What is told of a Felix that came under the one and lives to see the other.
+/// The loss that is reported for a Felix that connected under the first rules when the second come into force.
 async fn lost(pki: &TestPki, before: &Rules<'_>, after: &Rules<'_>) -> LostTrust {
     let acceptor = TyphaAcceptor::new(before.config(pki));
     let (sender, mut lost) = mpsc::unbounded_channel();
@@ -75,7 +75,7 @@ async fn who_is_revoked_is_closed_whatever_of_its_ca_has_expired() {
     }
 }
 
-/// It had expired before the Felix came, and did not matter then: it is not the time that has changed.
+/// It had expired before the Felix connected, and did not matter then. So the loss is not a matter of time.
 #[tokio::test]
 async fn who_is_left_with_what_had_expired_before_is_closed() {
     let pki = TestPki::new().unwrap();

@@ -1,4 +1,4 @@
-//! Trust that is taken away from peers that are connected, on both ends of real connections.
+//! Connected peers that lose our trust, on both ends of real connections.
 
 use std::io;
 use std::time::Duration;
@@ -83,7 +83,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     assert_eq!((loss.peer_address, loss.generation, loss.closes), (typha.peer_address(), 2, true));
     assert_eq!(&loss.peer, typha.peer());
     assert_eq!(loss.rejection.label(), "unknown_ca");
-    // The owner has the grace to say something; then it is over for it, and Felix gets a clean end.
+    // During the grace, the owner can still send. Then its use ends, and Felix gets a clean end.
     typha.write_all(b"bye").await.unwrap();
     let error = bounded(typha.read_u8()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
@@ -116,7 +116,7 @@ async fn equal_chains_are_judged_once() {
     for (ca, expected) in [(&pki.ca, None), (&other, Some("ca_key_mismatch")), (&pki.ca, None)] {
         checks.take();
         let generation = acceptor.replace(typha_config(ca, &pki.typha, &policy));
-        // Who has been told to go is not judged any more.
+        // A peer whose connection is being closed is not judged any more.
         let all_are = |expected: Option<&str>| {
             let mut staying = connections.iter().filter(|(typha, _)| typha.close_reason().is_none());
             staying.all(|(typha, _)| typha.lost_trust().map(|rejection| rejection.label()) == expected)
@@ -128,17 +128,17 @@ async fn equal_chains_are_judged_once() {
         })
         .await;
         if expected.is_some() {
-            // A bad signature, looked at twice: by the time that it is now, and by the one at which it was good.
+            // A bad signature, checked twice: at the present time, and at the time at which it was good.
             assert!(checks.take() <= 2, "generation {generation}");
             assert!(connections.iter().all(|(typha, _)| typha.lost_trust().is_some()));
         }
     }
-    // They are told to go over the minute; those that have not been told are trusted again.
+    // The requests to close are spread over the minute. Peers whose connection is not closing yet are trusted again.
     let staying = connections.iter().filter(|(typha, _)| typha.close_reason().is_none());
     assert_eq!(staying.filter(|(typha, _)| typha.lost_trust().is_none()).count(), 19);
 }
 
-/// In a migration it shows who still depends on the old CA, of the same name here.
+/// In a migration, it shows which peers still depend on the old CA, which has the same name here.
 #[tokio::test]
 async fn connections_are_counted_by_the_ca_that_vouches_for_them() {
     let (pki, policy) = (TestPki::new().unwrap(), TlsPolicy::builder().build().unwrap());
@@ -170,7 +170,7 @@ async fn connections_are_counted_by_the_ca_that_vouches_for_them() {
     assert_eq!(handle.active_by_ca(), [(new_ca, 2)].into());
 }
 
-/// Typhas of an old and a new CA; a Felix that gives up the old one goes over to the new one.
+/// Typhas of an old and a new CA. A Felix that no longer trusts the old CA connects to the Typha of the new one.
 #[tokio::test]
 async fn a_dialer_leaves_a_typha_that_it_trusts_no_longer() {
     let pki = TestPki::new().unwrap();
@@ -251,7 +251,7 @@ async fn a_dialer_renews_its_connection_at_its_age_and_holds_nothing_against_typ
     assert!(state.borrow().last_error.is_none(), "{:?}", state.borrow().last_error);
 }
 
-/// One that neither reads nor writes does not keep the dialer from another connection.
+/// A handler that neither reads nor writes does not keep the dialer from another connection.
 #[tokio::test]
 async fn a_handler_that_holds_on_is_dropped() {
     let pki = TestPki::new().unwrap();
@@ -287,7 +287,7 @@ async fn a_stream_of_a_connector_is_judged_by_its_owner() {
     assert_eq!(verdict.unwrap_err().label(), "unknown_ca");
 }
 
-/// It has let go of the connection, and has something of its own to finish.
+/// A handler that has dropped the connection and has something of its own to finish.
 #[tokio::test]
 async fn a_handler_that_has_let_go_is_not_dropped() {
     let pki = TestPki::new().unwrap();

@@ -1,5 +1,5 @@
-//! HTTP/2 over the connections of a listener and of a dialer. Both ends are configured as Calico's daemons are, and
-//! agree on the application protocol `h2`.
+//! HTTP/2 over the connections of a listener and of a dialer. Both ends are configured like Calico's daemons. They
+//! negotiate the application protocol `h2`.
 //!
 //! ```text
 //! cargo run -p typha-tls-http2 -- typha   # answers all requests of each Felix
@@ -46,8 +46,8 @@ async fn typha() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Answers the requests of one Felix. With axum or tonic the service is `TowerToHyperService::new(router)` of
-/// hyper-util, where `router` is an `axum::Router`, or a `tonic::service::Routes`: see `tests/http2/frameworks.rs`.
+/// Answers the requests of one Felix. With axum or tonic, the service is `TowerToHyperService::new(router)` of
+/// hyper-util. There `router` is an `axum::Router` or a `tonic::service::Routes`: see `tests/http2/frameworks.rs`.
 async fn serve(connection: Connection) {
     let felix = connection.peer().identity().to_string();
     let close_requested = connection.close_requested().clone();

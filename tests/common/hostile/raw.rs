@@ -104,7 +104,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> RawPeer<IO> {
         }
     }
 
-    /// Goes on until the other end says why it refuses, or closes without (which is an error of I/O).
+    /// Continues until the other end sends the reason for its refusal, or closes without one (which is an I/O error).
     pub(crate) async fn refusal(&mut self) -> Result<Error, io::Error> {
         loop {
             // What can not be sent any more may have been answered before.

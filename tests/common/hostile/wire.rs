@@ -76,7 +76,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Scripted<IO> {
                 *byte ^= bits;
             }
             transcript.extend_from_slice(&received);
-            // `take` hands out the unfilled part, but does not tell the whole of it.
+            // `take` hands out the unfilled part without the size of the whole buffer.
             buf.put_slice(&received);
             return Poll::Ready(Ok(()));
         }

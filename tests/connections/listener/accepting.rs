@@ -1,4 +1,4 @@
-//! What is yielded, and what is not.
+//! The connections that the listener yields, and those that it does not.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -153,7 +153,7 @@ async fn giving_up_accept_loses_no_connection() {
     let felixes: Vec<_> = (0..20).map(|_| tokio::spawn(connect(address))).collect();
     let mut accepted = Vec::new();
     while accepted.len() < 20 {
-        // Given up after one poll, again and again.
+        // The future is dropped after one poll, again and again.
         tokio::select! {
             biased;
             connection = listener.accept() => accepted.push(connection.unwrap()),

@@ -1,4 +1,4 @@
-//! Where it listens, and how its sockets are set.
+//! The address that the listener listens on, and the options of its sockets.
 
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
-//! Connections that are told to go.
+//! Connections whose owners are asked to close them.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -31,7 +31,7 @@ async fn so_many_are_told_and_the_others_stay() {
     let mut pairs = pairs(&mut listener, 5).await;
     assert_eq!(handle.drop_random(2), 2);
     assert_eq!(told(&pairs), 2);
-    // Those are still there, and are not told again.
+    // Those are still there, and their owners are not asked again.
     assert_eq!(handle.active(), 5);
     assert_eq!(handle.drop_random(10), 3);
     assert_eq!(told(&pairs), 5);

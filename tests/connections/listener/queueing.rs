@@ -1,4 +1,4 @@
-//! The cap on handshakes, the queue behind it, shares, and who is shed.
+//! The cap on handshakes, the queue behind it, shares, and shedding.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ async fn beyond_the_queue_the_longest_silent_is_shed_by_a_reset() {
         silent.push(tcp(address).await);
         until(&handle, |stats| stats.queued == count).await;
     }
-    // Silent is who has had time to speak.
+    // A connection counts as silent only after it has had time to send its message.
     tokio::time::sleep(Duration::from_millis(150)).await;
     let (_typha, _felix) = pair(&mut listener).await;
     let oldest = silent.remove(0);

@@ -12,7 +12,7 @@ use typha_tls::lifetime::CloseReason;
 
 use super::rig::*;
 
-/// An owner who closes when it is told to; it returns when that was.
+/// An owner that closes its connection when it is asked to. Returns when it was asked.
 fn owner(typha: Connection) -> tokio::task::JoinHandle<Instant> {
     tokio::spawn(async move {
         typha.close_requested().clone().cancelled().await;
@@ -23,7 +23,7 @@ fn owner(typha: Connection) -> tokio::task::JoinHandle<Instant> {
     })
 }
 
-/// Felixes that leave when they are told to.
+/// Felixes whose owners close when they are asked to.
 async fn felixes(listener: &mut TyphaListener, count: usize) -> Vec<tokio::task::JoinHandle<Instant>> {
     let mut owners = Vec::new();
     for _ in 0..count {
@@ -61,7 +61,7 @@ async fn connections_are_dropped_one_by_one() {
         told.push(owner.await.unwrap());
     }
     told.sort();
-    // Never before its time; that they come after it is up to the machine.
+    // Never before its time; the machine may delay it.
     for (number, told) in (0..).zip(told) {
         assert!(told >= began + interval * number, "number {number}: {:?}", told - began);
     }
@@ -79,7 +79,7 @@ async fn nothing_new_is_begun() {
     assert_eq!(ending(in_queue).await, Err(ErrorKind::ConnectionReset));
     let mut rest = Vec::new();
     let mut in_handshake = in_handshake;
-    // What Typha had said before, and the end.
+    // The data that Typha had sent before, and the end.
     let _ = bounded(in_handshake.read_to_end(&mut rest)).await;
     assert!(listener.accept().await.is_none());
     assert_eq!(listener.handle().stats().shed, BTreeMap::from([("shutting_down", 2)]));
@@ -126,7 +126,7 @@ async fn it_ends_in_time_whatever_owners_do() {
     assert_eq!((report.dropped, report.left), (2, 1));
     assert_eq!(reading.await.unwrap(), ErrorKind::ConnectionAborted);
     assert_eq!(last_words(&mut told).await.unwrap(), "");
-    // Who does nothing with its connection can only let go of it.
+    // An owner that does not use its connection can only drop it.
     assert!(keeps.close_requested().is_cancelled());
     drop(keeps);
     assert_eq!(last_words(&mut not_told).await.unwrap(), "");

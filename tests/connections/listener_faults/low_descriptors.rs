@@ -62,7 +62,7 @@ async fn a_lack_of_descriptors_is_survived() {
     for _ in 0..DESCRIPTORS {
         holders.push(bounded("a connection", served.recv()).await.unwrap());
     }
-    // Every 500 ms by then; whoever finds a gap is in.
+    // Every 500 ms by then. A connection that finds a gap is accepted.
     let before = until("it lacks descriptors", &mut typha, |report| report.accept_errors >= 8).await;
     while let Ok(stream) = served.try_recv() {
         holders.push(stream);

@@ -32,7 +32,7 @@ pub(crate) struct OtherProcess {
     _files: TempDir,
 }
 
-/// What the process says of itself.
+/// The state that the process reports.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) accepted: u64,
@@ -131,7 +131,7 @@ fn is_a_listener() {
         .with_value("ClientCN", FELIX_COMMON_NAME);
     // What follows files has descriptors of its own, which come and go.
     let builder = TyphaConfig::load(&sources).unwrap().listener().unwrap().without_reload();
-    // One thread, so that those who load it have the other processors.
+    // One thread, so that the processes that load it have the other processors.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(builder.bind("127.0.0.1:0")).unwrap();
     let handle = listener.handle();

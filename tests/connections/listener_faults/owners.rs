@@ -1,4 +1,4 @@
-//! Owners that take nothing, observers that panic, and reins that are pulled from anywhere.
+//! Owners that take nothing, observers that panic, and handles that are used from anywhere.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -123,7 +123,7 @@ async fn a_panicking_observer_harms_nobody() {
         let error = stranger.connect_tcp(site.tcp(LOOPBACK).await).await.unwrap_err();
         assert_eq!(error.label(), "refused_by_peer");
     }
-    // One that never says a word, and one that is cut short before its handshake.
+    // One that never sends a byte, and one that ends before its handshake.
     let mut peer = site.raw(LOOPBACK, &TLS13).await;
     let hello = peer.outgoing();
     tokio::io::AsyncWriteExt::write_all(&mut peer.io, &hello[..9]).await.unwrap();

@@ -20,7 +20,7 @@ enum Step {
     Connected,
     HalfHello,
     WholeHello,
-    /// It has received all that Typha says first.
+    /// It has received Typha's first messages.
     TyphasFlight,
     /// Typha has accepted it.
     Accepted,
@@ -36,7 +36,7 @@ enum Ending {
     Reset,
 }
 
-/// The bound on handshakes: longer than any wait here, so that nobody is saved by it.
+/// The timeout of handshakes: longer than any wait here, so that it does not end any of them.
 const BOUND: Duration = Duration::from_secs(40);
 
 const PEERS: u8 = 12;

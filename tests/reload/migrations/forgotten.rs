@@ -41,7 +41,7 @@ async fn mend(mut site: Site, new: &TestCa, reason: &str, expected: &str) {
     site.all_can_connect().await;
 }
 
-const REFUSAL: &str = "no Typha could be connected to: TYPHA: the peer refused us: unknown_ca (the peer does not \
+const REFUSAL: &str = "could not connect to any Typha: TYPHA: the peer refused us: unknown_ca (the peer does not \
                        trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or \
                        add its CA there)";
 
@@ -53,8 +53,8 @@ async fn a_forgotten_felix_is_named_ended_and_told_why() {
                    add its CA there, or have the peer send its intermediate certificates";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
-        "WARN live connections are no longer trusted: they are closed at once; if it is not meant, put back what was \
-         trusted before generation=4 connections=1 reason=unknown_ca example={problem}"
+        "WARN live connections are no longer trusted: they are closed at once; if this is not intended, restore what \
+         was trusted before generation=4 connections=1 reason=unknown_ca example={problem}"
     );
     assert_eq!(warnings, [warning]);
     mend(site, &new, "unknown_ca", problem).await;

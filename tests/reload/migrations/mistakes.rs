@@ -21,7 +21,7 @@ fn unknown_ca(leaf: &str, ca: &str) -> String {
 }
 
 fn undialled(why: &str) -> String {
-    format!("no Typha could be connected to: TYPHA: {why}")
+    format!("could not connect to any Typha: TYPHA: {why}")
 }
 
 fn cas() -> (TestCa, TestCa) {
@@ -47,8 +47,8 @@ async fn the_old_ca_is_removed_too_early_on_typha() {
          generation=2"
             .to_owned(),
         format!(
-            "WARN live connections are no longer trusted: they are closed within 60s; if it is not meant, put back \
-             what was trusted before generation=2 connections=4 reason=unknown_ca example={problem}"
+            "WARN live connections are no longer trusted: they are closed within 60s; if this is not intended, \
+             restore what was trusted before generation=2 connections=4 reason=unknown_ca example={problem}"
         ),
     ];
     assert_eq!(site.log.warnings(), warnings);
@@ -91,8 +91,8 @@ async fn the_old_ca_is_removed_too_early_on_felix() {
         assert_eq!(typha.failed().await, [REFUSED]);
     }
     let lost = format!(
-        "WARN live connections are no longer trusted: they are closed within {year:?}; if it is not meant, put back \
-         what was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
+        "WARN live connections are no longer trusted: they are closed within {year:?}; if this is not intended, \
+         restore what was trusted before generation=2 connections=1 reason=unknown_ca example={problem}"
     );
     let own = "WARN the CA file no longer holds CN=\"old-ca\", the issuer of our own certificate: peers with the same \
                CA file will refuse us; have a remaining CA issue our certificate, or put that CA back until then \
@@ -244,8 +244,8 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
          file will refuse us; have a remaining CA issue our certificate, or put that CA back until then generation=2"
     );
     let lost = format!(
-        "WARN live connections are no longer trusted: they are closed within 60s; if it is not meant, put back what \
-         was trusted before generation=2 connections=1 reason=ca_key_mismatch example={problem}"
+        "WARN live connections are no longer trusted: they are closed within 60s; if this is not intended, restore \
+         what was trusted before generation=2 connections=1 reason=ca_key_mismatch example={problem}"
     );
     assert_eq!(site.log.warnings(), [gone, lost]);
     felix.files.cas(&[&new, &old]);

@@ -111,14 +111,14 @@ async fn a_felix_that_was_not_moved_is_told_what_it_lacks() {
         "peer certificate does not have required URI SAN: required URI SAN \"{FELIX_SPIFFE_ID}\"; presented CN \
          \"typha-client\", no URI SAN"
     );
-    let refusal = "no Typha could be connected to: TYPHA: the peer refused us: access_denied (our certificate is \
+    let refusal = "could not connect to any Typha: TYPHA: the peer refused us: access_denied (our certificate is \
                    good, but has neither the Common Name nor the URI SAN that the peer requires)";
     assert_eq!(site.felixes[1].links[0].trouble().await, refusal);
     assert_eq!(typha.lost(), [("CN \"typha-client\", no URI SAN".to_owned(), problem.clone(), true)]);
     assert_eq!(typha.failed().await, [&*problem]);
     let warning = format!(
-        "WARN live connections are no longer trusted: they are closed at once; if it is not meant, put back what was \
-         trusted before generation=4 connections=1 reason=identity_mismatch example={problem}"
+        "WARN live connections are no longer trusted: they are closed at once; if this is not intended, restore what \
+         was trusted before generation=4 connections=1 reason=identity_mismatch example={problem}"
     );
     assert_eq!(site.log.warnings(), [warning]);
     // Put back, it is as it was.

@@ -263,7 +263,7 @@ fn felix_says_what_came_of_every_typha() {
     assert_eq!((&outcome["event"], &outcome["peer"]), (&json!("refused"), &json!(refusing.address)));
     assert_eq!((&outcome["reason"], &outcome["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
     let detail = outcome["detail"].as_str().unwrap();
-    assert!(detail.starts_with("no Typha could be connected to: "), "{detail}");
+    assert!(detail.starts_with("could not connect to any Typha: "), "{detail}");
     assert!(detail.contains(&format!("{closed}: no TCP connection: ")), "{detail}");
     assert!(
         detail.contains(&format!("{}: the peer refused us: access_denied", refusing.address)),

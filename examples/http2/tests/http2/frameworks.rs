@@ -1,5 +1,5 @@
-//! The few lines that axum and tonic need: an axum router over a listener, and a tonic channel over a connector. A
-//! router of tonic's services becomes an axum router by `tonic::service::Routes::into_axum_router`.
+//! The code that axum and tonic need: an axum router over a listener, and a tonic channel over a connector.
+//! `tonic::service::Routes::into_axum_router` converts a router of tonic's services.
 
 use std::io;
 
@@ -39,7 +39,7 @@ async fn a_tonic_channel_calls_an_axum_router() {
         }
     });
 
-    // Not https: the connector brings its own TLS, and its own address.
+    // Not https: the connector has its own TLS and its own address.
     let channel = Endpoint::from_static("http://typha")
         .connect_with_connector(service_fn(move |_| {
             let connector = connector.clone();

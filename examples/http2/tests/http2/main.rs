@@ -1,4 +1,4 @@
-//! HTTP/2 between the ends, by the example and by what other programs use.
+//! HTTP/2 between both ends, with the example and with other frameworks.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 

@@ -1,4 +1,4 @@
-//! The example, as processes, and curl as another client of it.
+//! The example as processes, and curl as another client.
 
 use std::env;
 use std::fs;
@@ -27,7 +27,7 @@ impl Typha {
             write(&format!("{name}.pem"), leaf.chain_pem());
             write(&format!("{name}.key"), leaf.key_pem());
         }
-        // Someone else may take the port before Typha does.
+        // Another process may take the port before Typha does.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut process = Command::new(env!("CARGO_BIN_EXE_typha-tls-http2"))
             .arg("typha")
@@ -55,7 +55,7 @@ impl Typha {
         self.directory.path().join(name)
     }
 
-    /// Calls it by curl.
+    /// Sends a request with curl.
     fn curl(&self, arguments: &[&str]) -> Output {
         let address = format!("{TYPHA_COMMON_NAME}:{}", self.port);
         Command::new("curl")
@@ -74,7 +74,7 @@ impl Typha {
             .unwrap()
     }
 
-    /// Ends it, and returns what it has complained about.
+    /// Ends it and returns its error output.
     fn complaints(mut self) -> String {
         let _ = self.process.kill();
         let mut complaints = String::new();
@@ -160,7 +160,7 @@ fn curl_is_installed() -> bool {
             env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref() != Ok("1"),
             "`curl --version` does not run, but TYPHA_TLS_REQUIRE_INTEROP=1 requires it"
         );
-        // Not by a macro, whose output the test harness keeps back when a test passes.
+        // The harness hides the output of macros when a test passes, so this writes to stderr directly.
         let _ = writeln!(io::stderr(), "skipped: no curl");
     }
     installed
