@@ -120,8 +120,8 @@ impl FelixDialer {
                     } else {
                         short_lived = (Some(endpoint.address), 1);
                     }
-                    // It may be healthy, but it does not keep us: a Felix must not stay with the Typha of its own node for
-                    // ever that closes each connection.
+                    // It may be healthy, but it does not keep us: a Felix must not stay with the Typha of its own node
+                    // for ever that closes each connection.
                     if short_lived.1 >= SHORT_LIVED_CONNECTIONS {
                         info!(%endpoint, "the connections to this Typha are short: other Typhas come first");
                         self.report_bad(endpoint.address);

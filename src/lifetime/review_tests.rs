@@ -439,13 +439,13 @@ async fn another_loss_has_its_own_time() {
     site.clock.advance(2 * HOUR);
     site.trust(&[0]);
     settle().await;
-    assert_eq!(told(&go), 1, "the first at once");
+    assert_eq!(asked(&go), 1, "the first at once");
     site.trust(&[0, 1]);
     sleep(2 * MINUTE).await;
-    assert_eq!(told(&go), 2, "the first of those that have expired at once");
+    assert_eq!(asked(&go), 2, "the first of those that have expired at once");
     sleep(10 * HOUR).await;
     let expired = go.iter().filter(|entry| entry.close_reason() == Some(CloseReason::Expired)).count();
-    assert_eq!((told(&go), expired), (100, 99));
+    assert_eq!((asked(&go), expired), (100, 99));
 }
 
 #[tokio::test(start_paused = true)]
