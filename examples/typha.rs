@@ -47,7 +47,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
     });
     while let Some(connection) = listener.accept().await {
         // Each connection has its own task, so that a slow Felix does not delay the others.
-        tokio::spawn(greet(connection));
+        tokio::spawn(serve(connection));
     }
     if let Some(report) = shutdown.await?? {
         println!("shut down; {} connections were dropped", report.dropped);
@@ -55,11 +55,27 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn greet(mut connection: Connection) {
-    println!("{}: accepted {}", connection.peer_address(), connection.peer());
+/// Greets Felix, and keeps the connection until one end closes it.
+async fn serve(mut connection: Connection) {
+    let (address, close_requested) = (connection.peer_address(), connection.close_requested().clone());
+    println!("{address}: accepted {}", connection.peer());
     let greeting = format!("hello, {}\n", connection.peer().identity());
-    if connection.write_all(greeting.as_bytes()).await.is_ok() {
-        // Without `close`, Felix could not tell a complete end from a broken connection.
-        let _ = connection.close().await;
+    let served = async {
+        connection.write_all(greeting.as_bytes()).await?;
+        connection.flush().await?;
+        // Until Felix closes the connection.
+        tokio::io::copy(&mut connection, &mut tokio::io::sink()).await
+    };
+    tokio::select! {
+        served = served => {
+            if let Err(error) = served {
+                println!("{address}: {}", WithCauses(&error));
+            }
+        }
+        () = close_requested.cancelled() => {}
     }
+    let reason = connection.close_reason().map_or("felix_closed", |reason| reason.label());
+    println!("{address}: closed ({reason})");
+    // Without this, Felix could not tell a finished stream from a truncated one.
+    let _ = connection.close().await;
 }

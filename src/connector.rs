@@ -139,7 +139,8 @@ impl FelixConnector {
 
     /// Sets how long a read may wait for data; `None` for no limit. A read that waits longer fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: a Typha is never silent for so long.
+    /// was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: Calico's Typha is never silent for so
+    /// long. A protocol of your own that can be silent needs a longer time or `None`.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;

@@ -90,7 +90,8 @@ impl FelixDialer {
             };
             let failed = match connected {
                 Err(error) => {
-                    warn!(reason = error.label(), error = %WithCauses(&error), "could not connect to any Typha");
+                    let text = WithCauses(&error);
+                    warn!(reason = error.label(), error = %text, "connecting failed; the dialer goes on trying");
                     Some(DialerError::Dial(error))
                 }
                 Ok((endpoint, connection)) => {

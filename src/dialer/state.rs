@@ -20,8 +20,8 @@ pub struct DialerState {
     pub phase: DialerPhase,
     /// When the phase began.
     pub since: Instant,
-    /// The latest error: each failed attempt, then the `connect` as a whole, then the error of the handler. A later
-    /// connection does not clear it.
+    /// The latest error: each failed attempt, then the `connect` as a whole, then the error of the handler, unless
+    /// it only reports that Typha has ended the connection. A later connection does not clear it.
     pub last_error: Option<Arc<DialerError>>,
 }
 

@@ -97,7 +97,8 @@ pub enum ShedCause {
     /// The [share](ListenerLimits::queue_per_address) of the address is full. Shed first: its longest-silent
     /// connection, if it has been silent for at least 100 ms; else the new arrival. Label: `share_full`.
     ShareFull,
-    /// The listener shuts down. Label: `shutting_down`.
+    /// The listener shuts down. This includes connections whose peer was accepted and that could not be handed out any
+    /// more. Label: `shutting_down`.
     ShuttingDown,
     /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest. Label:
     /// `stalled`.

@@ -125,7 +125,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
 
     /// Closes the connection in order: sends the data that is buffered and `close_notify`, then reads until the peer
     /// has closed, too. It takes at most 1 s. Closing with unread data would reset the connection, and could destroy
-    /// the data that was sent last.
+    /// the data that was sent last. [`shutdown`](tokio::io::AsyncWriteExt::shutdown) only sends, and leaves the reading
+    /// to the caller.
+    ///
+    /// With a codec, flush its `Framed` and close the stream in it: `framed.into_inner().close().await`.
     ///
     /// # Errors
     ///

@@ -32,6 +32,11 @@
 //! # }
 //! ```
 //!
+//! A function that takes a [`Connection`](crate::Connection) needs a listener on loopback: bind a
+//! [`TyphaListener`](crate::TyphaListener) to `127.0.0.1:0`, and connect with
+//! [`connect_tcp`](crate::FelixConnector::connect_tcp). The counts and observers of a listener may come shortly after
+//! the peer has seen the result.
+//!
 //! # Security
 //!
 //! For tests only: the keys are in memory and can be read freely.

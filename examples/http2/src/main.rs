@@ -71,6 +71,7 @@ async fn felix() -> Result<(), Box<dyn Error>> {
     let mut config = FelixConfig::load(&Sources::felix())?;
     let tls = config.tls.as_mut().ok_or("TLS is not configured")?;
     tls.policy = tls.policy.clone().with_alpn(["h2"])?;
+    config.read_timeout = None; // Calico's 30 s are for its own protocol; HTTP/2 may be silent for longer
     let dialer = config.dialer()?;
     let connection = dialer.connect().await?;
     println!("connected to {} over {}", connection.peer(), connection.tls());
