@@ -36,9 +36,7 @@ static VERIFIERS: LazyLock<Vec<PeerVerifier>> = LazyLock::new(|| {
         .map(|required| required.expect("it requires something"))
         .flat_map(|required| [(required.clone(), RevocationLists::none()), (required, lists.clone())])
         .chain([(fixtures::required_felix(), strict)])
-        .map(|(required, lists)| {
-            PeerVerifier::new(fixtures::trust_bundle(), lists, required, &POLICY)
-        })
+        .map(|(required, lists)| PeerVerifier::new(fixtures::trust_bundle(), lists, required, &POLICY))
         .collect()
 });
 
