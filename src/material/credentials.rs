@@ -47,8 +47,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported kind
-    /// or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
+    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported
+    /// kind or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -241,7 +241,7 @@ impl Credentials {
 /// The size of the message with this chain in TLS 1.3, without its header (RFC 8446 section 4.4.2). In TLS 1.2 it is
 /// smaller.
 fn certificate_message(chain: &[CertificateDer<'_>]) -> usize {
-    // The length of the context, the length of the list, and for each certificate its length and that of its extensions.
+    // The lengths of the context and of the list, and for each certificate its length and that of its extensions.
     1 + 3 + chain.iter().map(|der| 3 + der.len() + 2).sum::<usize>()
 }
 

@@ -13,8 +13,9 @@ const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
 const NEW_KEY: &str = "make another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
                        ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 8192 bits work, too)";
 
-const NAME_THE_CURVE: &str = "its curve is written as explicit parameters; write the name of the curve: openssl ec -in KEY -param_enc \
-     named_curve -out NEW; if the certificate has explicit parameters, too, have it issued anew for that key";
+const EXPLICIT_CURVE: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY -param_enc \
+                              named_curve -out NEW; if the certificate has explicit parameters, too, have it issued \
+                              anew for that key";
 
 // Contents of object identifiers.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
@@ -117,7 +118,7 @@ fn ec(parameters: Option<(u8, &[u8])>) -> Result<String, DerError> {
                 Ok(format!("it is an EC key on the curve {curve}, which is not supported; {NEW_KEY}"))
             }
         },
-        Some((SEQUENCE, _)) => Ok(format!("it is an EC key, but {NAME_THE_CURVE}")),
+        Some((SEQUENCE, _)) => Ok(format!("it is an EC key, but {EXPLICIT_CURVE}")),
         Some(_) => Err(DerError::Tag),
         None => {
             Ok("it is an EC key that does not name its curve; export it again: openssl pkey -in KEY -out NEW"
@@ -140,5 +141,6 @@ pub(super) fn explicit_curve(certified: &[u8], key: &[u8]) -> Option<String> {
     let ((algorithm, point), (_, own_point)) = (split(certified).ok()?, split(key).ok()?);
     let mut identifier = DerReader::new(algorithm);
     let is_explicit = identifier.expect(OBJECT_IDENTIFIER) == Ok(EC) && identifier.expect(SEQUENCE).is_ok();
-    (is_explicit && point == own_point).then(|| format!("in its certificate, {NAME_THE_CURVE}"))
+    (is_explicit && point == own_point)
+        .then(|| format!("it is the key of the certificate, but there {EXPLICIT_CURVE}"))
 }

@@ -188,8 +188,8 @@ impl TrustBundle {
         self.entries.iter().map(|entry| &*entry.subject)
     }
 
-    /// Reports probable mistakes: entries that are no CA, CAs that are not valid `now` or expire soon, and a private key
-    /// in the file that others can access.
+    /// Reports probable mistakes: entries that are no CA, CAs that are not valid `now` or expire soon, and a private
+    /// key in the file that others can access.
     ///
     /// A CA is not reported if its renewal is in the bundle too and is valid: a certificate of the same name and key.
     /// What the CA issued is accepted by the renewal.
