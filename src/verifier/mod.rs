@@ -21,6 +21,7 @@ mod cache;
 mod chain;
 mod classify;
 mod key;
+mod own;
 mod presented;
 mod rejected;
 mod rejection;
@@ -35,6 +36,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
+pub(crate) use own::own_chain;
 pub use rejected::RejectedPeer;
 pub use rejection::{ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;
