@@ -19,7 +19,6 @@ use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
 use crate::file::{Permissions, ReadFile};
 use crate::identity::PeerIdentity;
-use crate::role::Role;
 
 /// Our own certificate chain, leaf first, and the private key that belongs to the leaf.
 ///
@@ -199,28 +198,6 @@ impl Credentials {
         }
         warnings
             .extend(self.chain_permissions.as_ref().and_then(MaterialWarning::of_key_in_certificate_file));
-        warnings
-    }
-
-    pub(crate) fn leaf_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
-        let mut warnings = Vec::new();
-        if let Some(Ok(leaf)) = self.chain().first().map(|leaf| Certificate::parse(leaf)) {
-            let subject = leaf.subject_text();
-            let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-            if now > not_after {
-                warnings.push(MaterialWarning::LeafExpired { subject: subject.clone(), not_after });
-            }
-            if now < not_before {
-                warnings.push(MaterialWarning::LeafNotYetValid { subject: subject.clone(), not_before });
-            }
-            if !leaf.allows(local.key_purpose()) {
-                let purpose = local.key_purpose_name();
-                warnings.push(MaterialWarning::LeafLacksPurpose { subject: subject.clone(), purpose });
-            }
-            if leaf.is_ca() {
-                warnings.push(MaterialWarning::LeafIsCa { subject });
-            }
-        }
         warnings
     }
 
