@@ -166,7 +166,11 @@ fn binary_files() {
         (sequence(&[&pkcs7_type, &filler]), "a PKCS#7 file in DER", put(&of_pkcs7, &of_pkcs7, PUT_KEY)),
         (request.der().to_vec(), "a certificate request (CSR) in DER", put(sign, sign, PUT_KEY)),
         (key.secret_der().to_vec(), "a private key in DER", put(PUT_CAS, PUT_CHAIN, &of_key)),
-        (key_pair.subject_public_key_info(), "a public key in DER", put(PUT_CAS, PUT_CHAIN, PUT_KEY)),
+        (
+            rcgen::PublicKeyData::subject_public_key_info(&key_pair),
+            "a public key in DER",
+            put(PUT_CAS, PUT_CHAIN, PUT_KEY),
+        ),
         (
             sequence(&[&sequence(&[&[6, 1, 0x2a]]), &filler]),
             "an encrypted private key in DER",
