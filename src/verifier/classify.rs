@@ -3,11 +3,12 @@
 use rustls_pki_types::UnixTime;
 use webpki::Error;
 
-use super::key::{RSA_KEY_BITS, check_rsa_size};
+use super::key::check_rsa_size;
 use super::presented::PresentedChain;
 use super::rejection::{ChainPosition, Rejection};
 use crate::certificate::{
-    Certificate, MalformedCertificate, NO_CA_FLAG, UNREADABLE, key_text, signature_text, subject_text,
+    Certificate, MalformedCertificate, NO_CA_FLAG, RSA_KEY_BITS, UNREADABLE, key_text, signature_text,
+    subject_text,
 };
 use crate::material::{BundleEntry, TrustBundle};
 use crate::text::identifier_text;

@@ -15,7 +15,7 @@ use crate::role::Role;
 ///
 /// # Errors
 ///
-/// - [`Rejection::UnknownCa`] and [`Rejection::CaKeyMismatch`]: the chain leads to none of our CAs. It need not, because
+/// - [`Rejection::UnknownCa`] and [`Rejection::CaKeyMismatch`]: the chain leads to none of our CAs. It need not, as
 ///   the other end may have others. As far as that can be known without its CA, it is good.
 /// - Any other [`Rejection`]: no peer accepts it at this time.
 pub(crate) fn own_chain(

@@ -193,8 +193,8 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
     assert_eq!(
         rig.log.take()[1..],
         [
-            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer has: \
-          peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
+            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer \
+          has: peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
         ]
     );
     // An intermediate that was not there before.
@@ -203,9 +203,9 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
     assert_eq!(
         rig.log.take()[1..],
         [
-            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the same \
-          CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; otherwise add \
-          it to the CA file of every end, or put the certificate of before back until then generation=2"
+            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the \
+          same CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; \
+          otherwise add it to the CA file of every end, or put the certificate of before back until then generation=2"
         ]
     );
 }
