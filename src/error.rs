@@ -215,8 +215,8 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
             " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
         }
         AlertDescription::BadCertificate => {
-            " (our certificate is malformed or has a bad signature; a peer written in Go sends this alert for any \
-             certificate that it does not accept: check the identity that it requires first, then CA, validity and \
+            " (our certificate is malformed or has a bad signature; a peer written in Go sends this alert for most \
+             certificates that it does not accept: check the identity that it requires first, then CA, validity and \
              extended key usage)"
         }
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
@@ -227,21 +227,22 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
              length, a critical extension, or a missing or expired revocation list; see the peer's log)"
         }
         AlertDescription::DecryptError => {
-            " (our signature does not fit our certificate: see whether the certificate and the private key belong \
-             together)"
+            " (the peer could not verify our signature in the handshake, although our key belongs to our certificate: \
+             look for a proxy between both ends, and see the peer's log)"
         }
         AlertDescription::NoApplicationProtocol => {
             " (the peer has none of the application protocols that we offer: see the ALPN list in the TLS policy of \
              both ends)"
         }
         AlertDescription::UnknownCA => {
-            " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of \
-             the peer, or, if you made its CA, add that there; if it is there, see whether it has expired)"
+            " (the peer does not trust the CA of our certificate. If an intermediate CA issued it, append that CA's \
+             certificate to our certificate file. Otherwise see whether the CA file of the peer has its CA, with the \
+             same key and not expired)"
         }
         AlertDescription::UnsupportedCertificate => {
-            " (our certificate can not be used in this role. It must be X.509 version 3, must not be marked as a CA, \
-             and needs the right extended key usage, with a key and a signature that the peer supports; typha-tls \
-             check names the reason)"
+            " (our certificate can not be used in this role. It must be X.509 version 3 and not marked as a CA. Its \
+             extended key usage, if it has one, must have clientAuth for Felix, serverAuth for Typha. The peer must \
+             support its key and its signature. typha-tls check names the reason)"
         }
         AlertDescription::HandshakeFailure => {
             " (no TLS version, cipher suite or group in common; or the peer requires an application protocol, and our \
@@ -273,9 +274,9 @@ mod tests {
     #[test]
     fn an_unknown_ca_comes_with_a_remedy() {
         let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
-        let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
-                    issued by a CA that is in the CA file of the peer, or, if you made its CA, add that there; if it \
-                    is there, see whether it has expired)";
+        let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate. If an \
+        intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise see whether the \
+        CA file of the peer has its CA, with the same key and not expired)";
         assert_eq!(error.to_string(), text);
     }
 }

@@ -10,7 +10,7 @@ use crate::material::{Material, MaterialError, MaterialWarning, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
 use crate::time::Timestamp;
-use crate::verifier::{ChainPosition, Rejection, own_chain};
+use crate::verifier::{ChainPosition, Rejection, depends_on_cas, own_chain};
 
 /// The configuration of one end of the connection: CAs, chain and key, the identity that the peer must have, and the
 /// TLS policy. It is cheap to clone.
@@ -99,12 +99,14 @@ impl TlsConfig {
 
     /// The reasons why every peer would refuse our own chain at the time `now`.
     pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
-        let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
+        let identity = self.material.credentials.identity();
+        let uri_san = identity.uri_sans().find(|uri| RequiredIdentity::uri_san(uri).is_ok());
+        let Ok(required) = RequiredIdentity::new(identity.common_name(), uri_san) else {
+            return vec![MaterialWarning::LeafHasNoIdentity(identity.clone())];
+        };
         let verdict_at = |time| {
-            // The chain need not lead to a CA of our bundle.
-            own_chain(credentials, trust_bundle, revocation_lists, &self.policy, local, time).err().filter(
-                |verdict| !matches!(verdict, Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }),
-            )
+            let verdict = own_chain(&self.material, &required, &self.policy, local, time);
+            verdict.err().filter(|rejection| !depends_on_cas(rejection))
         };
         let Some(verdict) = verdict_at(now) else { return Vec::new() };
         // A leaf out of date may have another problem, too, which the new one should not repeat.
@@ -149,10 +151,16 @@ fn own_chain_warning(verdict: Rejection) -> MaterialWarning {
 fn lasting_text(rejection: &Rejection) -> String {
     match rejection {
         Rejection::Expired { position, subject, not_after, .. } => {
-            format!("the {position} certificate {subject} expired at {}", Timestamp(*not_after))
+            format!(
+                "the {position} certificate {subject} expired at {}; put its successor into the certificate file",
+                Timestamp(*not_after)
+            )
         }
         Rejection::NotYetValid { position, subject, not_before, .. } => {
-            format!("the {position} certificate {subject} is not valid before {}", Timestamp(*not_before))
+            format!(
+                "the {position} certificate {subject} is not valid before {}; check the clock",
+                Timestamp(*not_before)
+            )
         }
         other => other.to_string(),
     }

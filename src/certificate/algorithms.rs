@@ -12,7 +12,7 @@ pub(crate) const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// A signature algorithm, such as `SHA-1 with RSA`, by the contents of its AlgorithmIdentifier.
 pub(crate) fn signature_text(algorithm: &[u8]) -> String {
-    let Some((oid, _)) = identifier(algorithm) else { return UNREADABLE.to_owned() };
+    let Some((oid, _)) = identifier(algorithm) else { return UNREADABLE_ALGORITHM.to_owned() };
     let name = match &*oid {
         "1.2.840.113549.1.1.2" => "MD2 with RSA",
         "1.2.840.113549.1.1.4" => "MD5 with RSA",
@@ -39,7 +39,7 @@ pub(crate) fn signature_text(algorithm: &[u8]) -> String {
 
 /// A kind of key, such as `EC key on the curve secp256k1`, by the contents of its AlgorithmIdentifier.
 pub(crate) fn key_text(algorithm: &[u8]) -> String {
-    let Some((oid, parameters)) = identifier(algorithm) else { return UNREADABLE.to_owned() };
+    let Some((oid, parameters)) = identifier(algorithm) else { return UNREADABLE_ALGORITHM.to_owned() };
     let name = match &*oid {
         "1.2.840.113549.1.1.1" => "RSA key",
         "1.2.840.113549.1.1.10" => "RSASSA-PSS key",
@@ -59,7 +59,7 @@ pub(crate) fn key_text(algorithm: &[u8]) -> String {
     name.to_owned()
 }
 
-const UNREADABLE: &str = "an unreadable algorithm";
+pub(crate) const UNREADABLE_ALGORITHM: &str = "an unreadable algorithm";
 
 /// The object identifier at the beginning as text, and what follows it.
 fn identifier(algorithm: &[u8]) -> Option<(String, &[u8])> {

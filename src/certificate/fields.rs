@@ -15,18 +15,18 @@ pub(super) fn check(der: &[u8]) -> Result<(), Option<&'static str>> {
     let fields = Fields::read(der).map_err(|_| None)?;
     let problem = match fields.serial {
         // Go has refused the first two since version 1.23; the third is no DER.
-        [] => Some("its serial number is empty (RFC 5280 section 4.1.2.2)"),
+        [] => Some("its serial number is empty (RFC 5280 section 4.1.2.2); issue it again"),
         [0x80..=0xff, ..] => Some("its serial number is negative (RFC 5280 section 4.1.2.2); issue it again"),
         serial if shortest_integer(serial) != serial => {
             Some("its serial number is not in its shortest form, as DER demands; issue it again")
         }
         _ if fields.times.iter().any(|(tag, time)| !is_time(*tag, time)) => Some(
-            "a time of its validity has no seconds or is not in UTC with a `Z` (RFC 5280 section 4.1.2.5); issue it \
-             again",
+            "a time of its validity has not the form YYMMDDHHMMSSZ or YYYYMMDDHHMMSSZ (RFC 5280 section 4.1.2.5); \
+             issue it again",
         ),
         // webpki does not support them. RFC 5280 section 4.1.2.8 forbids CAs to use them.
         _ if fields.has_unique_identifier => Some(
-            "it has a unique identifier (RFC 5280 section 4.1.2.8), which is not supported; issue it again",
+            "it has a unique identifier (RFC 5280 section 4.1.2.8), which is not supported; issue it again without one",
         ),
         _ => None,
     };

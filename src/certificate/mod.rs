@@ -20,7 +20,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
-pub(crate) use algorithms::{RSA_KEY_BITS, key_text, signature_text};
+pub(crate) use algorithms::{RSA_KEY_BITS, UNREADABLE_ALGORITHM, key_text, signature_text};
 pub(crate) use names::name_text;
 use names::{COMMON_NAME, oid_text, read_name};
 
@@ -28,20 +28,27 @@ use crate::der::{DerError, DerReader, OBJECT_IDENTIFIER, SEQUENCE, check_nested,
 
 /// A certificate is not strictly valid DER, or a name or an extension in it is not valid in its type.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("malformed certificate: {0}")]
-pub struct MalformedCertificate(Cow<'static, str>);
+#[error("malformed certificate{}: {problem}", position.map(position_text).unwrap_or_default())]
+pub struct MalformedCertificate {
+    problem: Cow<'static, str>,
+    position: Option<usize>,
+}
 
 impl MalformedCertificate {
     pub(crate) fn new(problem: impl Into<Cow<'static, str>>) -> Self {
-        Self(problem.into())
+        Self { problem: problem.into(), position: None }
     }
 
     /// The same problem, of the certificate at this position of a peer's chain, counted from 1.
     pub(crate) fn in_chain(self, position: usize) -> Self {
-        match position {
-            1 => Self(format!("the leaf: {}", self.0).into()),
-            _ => Self(format!("certificate {position} of the chain: {}", self.0).into()),
-        }
+        Self { position: Some(position), ..self }
+    }
+}
+
+fn position_text(position: usize) -> String {
+    match position {
+        1 => " (the leaf)".to_owned(),
+        _ => format!(" (certificate {position} of the chain)"),
     }
 }
 

@@ -182,7 +182,7 @@ fn check_uri_san(uri: &str) -> Result<(), InvalidIdentity> {
 
 /// A reason why a required name is probably not the one that was meant; see [`RequiredIdentity::doubts`].
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("the required {kind} {} {problem}, so a peer must present that too; {remedy}", Quoted(value))]
+#[error("the required {kind} {} {problem}, and a peer must have exactly this name; {remedy}", Quoted(value))]
 #[non_exhaustive]
 pub struct IdentityDoubt {
     /// `Common Name` or `URI SAN`.
@@ -214,16 +214,14 @@ fn doubt(name: &str) -> Option<(&'static str, &'static str)> {
     } else if name.contains(is_invisible) {
         Some(("has an invisible character", "if that is not meant, type the value again"))
     } else if name.contains("\\n") || name.contains("\\r") {
-        Some(("has a line break written as a backslash and a letter", "if that is not meant, remove it"))
+        Some(("has \\n or \\r in it, as two characters", "if that is not meant, remove both"))
     } else {
         None
     }
 }
 
-const ATTRIBUTE_TYPE: (&str, &str) = (
-    "has the prefix CN=",
-    "if that is not meant, give the Common Name alone, without CN= and other attributes",
-);
+const ATTRIBUTE_TYPE: (&str, &str) =
+    ("has CN= in it", "if that is not meant, give the Common Name alone, without CN= and other attributes");
 
 /// Whether it is a whole subject, such as `CN=typha-client` or `/O=example/CN=typha-client`.
 fn has_attribute_type(name: &str) -> bool {

@@ -16,7 +16,7 @@ use super::pem::{self, Blocks};
 use super::private_key;
 use super::trust_bundle::certificates;
 use super::warning::MaterialWarning;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, MalformedCertificate};
 use crate::file::{Permissions, ReadFile};
 use crate::identity::PeerIdentity;
 
@@ -150,10 +150,13 @@ impl Credentials {
             match certificates.iter().position(|known| *known.public_key_info() == *public_key) {
                 Some(0) => {}
                 Some(index) => return Err(MaterialError::LeafNotFirst { chain, key, position: index + 1 }),
-                None => {
-                    let problem = private_key::explicit_curve(leaf.public_key_info(), &public_key);
-                    return Err(problem.map_or(MaterialError::KeyMismatch { chain, key }, unusable));
+                None if private_key::is_explicit_curve_of(leaf.public_key_info(), &public_key) => {
+                    let problem = "it writes the curve of its key as explicit parameters, which is not supported; have \
+                                   it issued again for the same key, with a new request: openssl req -new -key KEY \
+                                   -out CSR";
+                    return Err(malformed(0)(MalformedCertificate::new(problem)));
                 }
+                None => return Err(MaterialError::KeyMismatch { chain, key }),
             }
         }
         let certified_key = Arc::new(CertifiedKey::new(chain, key));

@@ -30,8 +30,17 @@ pub(super) struct Diagnosis {
 impl Diagnosis {
     /// The form of a file without a usable PEM block; `None` if it is no known one.
     pub(super) fn of(bytes: &[u8], kind: FileKind) -> Option<Self> {
-        let found =
-            |form: &str, remedy: &str| Some(Self { form: form.to_owned(), remedy: remedy.to_owned() });
+        let found = |form: &str, remedy: &str| {
+            // The shell makes NEW, and only the owner may read a key.
+            let only_for_owner = if kind == FileKind::Key { "umask 077; " } else { "" };
+            let remedy = match remedy.split_once(": ") {
+                Some((what, command)) if remedy.contains(" > NEW") => {
+                    format!("{what}: {only_for_owner}{command}")
+                }
+                _ => remedy.to_owned(),
+            };
+            Some(Self { form: form.to_owned(), remedy })
+        };
         if let Some(encoding) = utf16(bytes) {
             let remedy = format!("convert it: iconv -f {encoding} -t UTF-8 FILE > NEW");
             return found("it is text in UTF-16", &remedy);
@@ -48,13 +57,10 @@ impl Diagnosis {
                 FileKind::Lists => "ca\\.crl",
             };
             let remedy = format!(
-                "extract the entry from the cluster: kubectl get secret NAME -o jsonpath='{{.data.{entry}}}' | base64 \
-                 -d > NEW"
+                "put only the PEM here. Of a Secret, often: kubectl get secret NAME -n NAMESPACE -o \
+                 jsonpath='{{.data.{entry}}}' | base64 -d > NEW (of a ConfigMap, without base64 -d)"
             );
-            return found(
-                "it is JSON or YAML, such as a manifest of a Kubernetes Secret, and not PEM",
-                &remedy,
-            );
+            return found("it is JSON or YAML, and not PEM", &remedy);
         }
         if has("-----\\n") || has("-----\\r\\n") {
             return found(
@@ -91,12 +97,12 @@ impl FileKind {
     /// The blocks that are allowed in such a file.
     pub(super) fn expected(self) -> &'static str {
         match self {
-            Self::Bundle => "only CERTIFICATE blocks (the trusted CAs) are allowed",
-            Self::Chain => "only CERTIFICATE blocks (the chain, leaf first) are allowed",
-            Self::Key => "only one private key is allowed",
+            Self::Bundle => "only CERTIFICATE blocks (the trusted CAs) are read",
+            Self::Chain => "only CERTIFICATE blocks (the chain, leaf first) are read",
+            Self::Key => "only a block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY is read",
             Self::Lists => {
                 "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) are \
-                 allowed"
+                 read"
             }
         }
     }
@@ -241,7 +247,8 @@ impl Binary {
             _ => return kind.put_here().to_owned(),
         };
         let input = if decoder.is_empty() { " -in FILE" } else { "" };
-        format!("convert it: {decoder}{command}{input} -out NEW")
+        let legacy = if self == Self::Pkcs12 { " (with -legacy, if it is of an old program)" } else { "" };
+        format!("convert it: {decoder}{command}{input} -out NEW{legacy}")
     }
 }
 

@@ -141,7 +141,11 @@ impl ReadFiles {
         revocation: RevocationPolicy,
         provider: &CryptoProvider,
     ) -> Result<Material, MaterialError> {
-        let trust_bundle = TrustBundle::of_file(self.ca)?;
+        let is_key_file = self.ca.is_same_file_as(&self.key);
+        let mut trust_bundle = TrustBundle::of_file(self.ca)?;
+        if is_key_file {
+            trust_bundle.expect_private_key();
+        }
         let credentials = Credentials::of_files(self.cert, self.key, provider)?;
         let revocation_lists =
             RevocationLists::of_files(self.lists, &trust_bundle, provider)?.with_policy(revocation);

@@ -66,10 +66,10 @@ fn found_instead(bytes: &[u8], labels: &[String], kind: FileKind) -> String {
     let (what, remedy) = match kind {
         _ if bytes.trim_ascii().is_empty() => ("it is empty", kind.put_here()),
         FileKind::Key if has("CERTIFICATE") => {
-            ("it has a certificate, so the two files may be swapped", kind.put_here())
+            ("it has a certificate, so this file and the certificate file may be swapped", kind.put_here())
         }
         FileKind::Bundle | FileKind::Chain if has("PRIVATE KEY") => {
-            ("it has a private key, so the two files may be swapped", kind.put_here())
+            ("it has a private key, so this file and the key file may be swapped", kind.put_here())
         }
         FileKind::Bundle | FileKind::Chain if has("CERTIFICATE REQUEST") => {
             ("it has a certificate request (CSR)", SIGN_REQUEST)
@@ -98,12 +98,11 @@ impl Use {
             (FileKind::Bundle | FileKind::Chain | FileKind::Lists, "CERTIFICATE") => Self::Decode,
             (FileKind::Lists, "X509 CRL") => Self::Decode,
             (FileKind::Lists, _) => Self::Refuse("remove it"),
-            (FileKind::Key, "OPENSSH PRIVATE KEY") => {
-                Self::Refuse("convert a copy of the key: ssh-keygen -p -N '' -m PKCS8 -f COPY")
-            }
-            (FileKind::Key, "DSA PRIVATE KEY") => Self::Refuse(
-                "TLS does not use DSA keys; make another key, and have a certificate issued for it: openssl genpkey \
-                 -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW",
+            // ssh-keygen does not convert Ed25519 keys, but says that it did.
+            (FileKind::Key, "OPENSSH PRIVATE KEY") => Self::Refuse(
+                "convert a copy of an RSA or ECDSA key: ssh-keygen -p -N '' -m PKCS8 -f COPY; for an Ed25519 key, make \
+                 another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
+                 ec_paramgen_curve:P-256 -out NEW",
             ),
             (FileKind::Key, "CERTIFICATE") => Self::Skip,
             (FileKind::Bundle | FileKind::Chain, label) if is_private_key(label) => Self::Skip,
@@ -118,14 +117,23 @@ impl Use {
                 | "RSA PUBLIC KEY"
                 | "X9.42 DH PARAMETERS",
             ) => Self::Skip,
-            (FileKind::Bundle | FileKind::Chain, "CMS" | "PKCS7") => {
+            (FileKind::Key, label) if is_private_key(label) => Self::Refuse(
+                "this kind of key is not supported: make another key, and have a certificate issued for it: openssl \
+                 genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW",
+            ),
+            (FileKind::Bundle | FileKind::Chain, "PKCS7") => {
                 Self::Refuse("make certificates of it: openssl pkcs7 -print_certs -in FILE -out NEW")
             }
-            (FileKind::Bundle | FileKind::Chain, "TRUSTED CERTIFICATE" | "X509 CERTIFICATE") => {
-                Self::Refuse("make a plain certificate of it: openssl x509 -in FILE -out NEW")
-            }
+            (FileKind::Bundle | FileKind::Chain, "CMS") => Self::Refuse(
+                "make certificates of it: sed 's/ CMS-----/ PKCS7-----/' FILE | openssl pkcs7 -print_certs -out NEW",
+            ),
+            // openssl reads only the first block of a file.
+            (FileKind::Bundle | FileKind::Chain, "TRUSTED CERTIFICATE" | "X509 CERTIFICATE") => Self::Refuse(
+                "make a plain certificate of each such block, one by one: openssl x509 -in BLOCK -out NEW",
+            ),
             (FileKind::Bundle | FileKind::Chain, "X509 CRL") => Self::Refuse(
-                "revocation lists are files of their own; move it into one: openssl crl -in FILE -out NEW",
+                "revocation lists are files of their own: move each X509 CRL block, with its BEGIN and END lines, into \
+                 one",
             ),
             _ => Self::Refuse("remove it"),
         }
@@ -165,7 +173,7 @@ fn read(bytes: &[u8], origin: &str, kind: FileKind) -> Result<(Blocks, Vec<Strin
                 return Err(without_end(open));
             }
             let label = rest.strip_suffix("-----").filter(|label| is_label(label));
-            let label = label.ok_or_else(|| bad(damaged(line, number)))?.to_owned();
+            let label = label.ok_or_else(|| bad(damaged(line, number, kind)))?.to_owned();
             if kind == FileKind::Key && label == "ENCRYPTED PRIVATE KEY" {
                 return Err(MaterialError::EncryptedKey(origin.to_owned()));
             }
@@ -181,7 +189,7 @@ fn read(bytes: &[u8], origin: &str, kind: FileKind) -> Result<(Blocks, Vec<Strin
         } else if let Some(rest) = line.strip_prefix("-----END ") {
             let open = match open.take() {
                 Some(open) if rest.strip_suffix("-----") == Some(&*open.label) => open,
-                _ => return Err(bad(damaged(line, number))),
+                _ => return Err(bad(damaged(line, number, kind))),
             };
             if open.is_decoded {
                 // The decoder's error may show the contents, such as a key.
@@ -199,7 +207,7 @@ fn read(bytes: &[u8], origin: &str, kind: FileKind) -> Result<(Blocks, Vec<Strin
             }
             labels.push(open.label);
         } else if line.contains("-----BEGIN") || line.contains("-----END") {
-            return Err(bad(damaged(line, number)));
+            return Err(bad(damaged(line, number, kind)));
         } else if kind == FileKind::Key
             && open.as_ref().is_some_and(|open| open.is_decoded)
             && line.starts_with("Proc-Type:")
@@ -215,24 +223,26 @@ fn read(bytes: &[u8], origin: &str, kind: FileKind) -> Result<(Blocks, Vec<Strin
 }
 
 /// What is wrong with a line that has BEGIN or END, and the remedy.
-fn damaged(line: &str, number: usize) -> String {
+fn damaged(line: &str, number: usize, kind: FileKind) -> String {
+    // The shell makes NEW, and only the owner may read a key.
+    let umask = if kind == FileKind::Key { "umask 077; " } else { "" };
     const BYTE_ORDER_MARK: char = '\u{feff}';
     let begin = line.find("-----BEGIN");
     let ends_before = |end: usize| begin.is_some_and(|begin| end < begin);
     match line.find("-----END") {
         Some(end) if ends_before(end) => format!(
-            "line {number} has the END of a block and the BEGIN of the next one; put a line break between them: sed \
-             's/-----BEGIN/\\n&/' FILE > NEW"
+            "line {number} has the END of a block and the BEGIN of the next one; put a line break between them: \
+             {umask}sed 's/-----BEGIN/\\n&/' FILE > NEW"
         ),
         Some(_) if begin.is_some() => format!(
             "line {number} has the BEGIN and the END of a block, so its line breaks are lost; copy the file again (in \
              a shell, put quotes around the variable: echo \"$PEM\")"
         ),
         _ if line.starts_with(BYTE_ORDER_MARK) => format!(
-            "line {number} begins with a byte order mark (BOM); remove it: sed 's/^\\xEF\\xBB\\xBF//' FILE > NEW"
+            "line {number} begins with a byte order mark (BOM); remove it: {umask}sed 's/^\\xEF\\xBB\\xBF//' FILE > NEW"
         ),
         _ if line.trim_start().starts_with("-----") && !line.starts_with("-----") => format!(
-            "the BEGIN or END in line {number} is not at the start of its line; remove the white space: sed \
+            "the BEGIN or END in line {number} is not at the start of its line; remove the white space: {umask}sed \
              's/^[ \\t]*//' FILE > NEW"
         ),
         Some(0) => format!("line {number} is an END line without its BEGIN line"),

@@ -2,15 +2,11 @@
 
 use rustls_pki_types::PrivateKeyDer;
 
-use crate::certificate::{RSA_KEY_BITS, key_text};
+use crate::certificate::{UNREADABLE_ALGORITHM, key_text};
 use crate::der::{DerError, DerReader, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
 
 const NEW_KEY: &str = "make another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
-                       ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 8192 bits work, too)";
-
-const EXPLICIT_CURVE: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY \
-                              -param_enc named_curve -out NEW; if the certificate has explicit parameters, too, have \
-                              it issued anew for that key";
+                       ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 4096 bits work, too)";
 
 // Object identifiers with their headers.
 const RSA: &[u8] = &[OBJECT_IDENTIFIER, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
@@ -25,7 +21,11 @@ pub(super) fn problem(key: &PrivateKeyDer<'_>) -> String {
         PrivateKeyDer::Sec1(key) => sec1(key.secret_sec1_der()),
         _ => Err(DerError::Tag),
     };
-    problem.unwrap_or_else(|_| "it is damaged: it is not valid DER; copy it again".to_owned())
+    problem.unwrap_or_else(|_| {
+        "it does not have the form that its BEGIN line names, so it is damaged, or that line is wrong; copy it \
+         again, or write it anew: openssl pkey -in KEY -out NEW"
+            .to_owned()
+    })
 }
 
 /// PrivateKeyInfo or OneAsymmetricKey (RFC 5958 section 2).
@@ -44,10 +44,7 @@ fn sec1(der: &[u8]) -> Result<String, DerError> {
     let key = fields.expect(OCTET_STRING)?;
     match fields.next_element()? {
         Some((PARAMETERS, parameters)) => of_algorithm(&[EC, parameters].concat(), key),
-        _ => {
-            Ok("it is an EC key without the name of its curve; make another one with openssl genpkey"
-                .to_owned())
-        }
+        _ => Ok(format!("it is an EC key without the name of its curve; {NEW_KEY}")),
     }
 }
 
@@ -59,17 +56,30 @@ fn of_algorithm(algorithm: &[u8], key: &[u8]) -> Result<String, DerError> {
         format!("it is {article} {kind}, but damaged: its parts do not fit together; copy it again")
     };
     let unsupported = |kind: &str| format!("it is {article} {kind}, which is not supported; {NEW_KEY}");
+    // Some providers support it.
+    let doubtful = |kind: &str| {
+        format!("it is {article} {kind}, which this crypto provider does not support, or damaged; {NEW_KEY}")
+    };
     if algorithm.starts_with(RSA) || algorithm.starts_with(RSASSA_PSS) {
         let bits = modulus_bits(key)?;
         let kind = format!("{kind} of {bits} bits");
-        let is_usable = algorithm.starts_with(RSA) && RSA_KEY_BITS.contains(&bits);
-        return Ok(if is_usable { damaged(&kind) } else { unsupported(&kind) });
+        return Ok(match bits {
+            2048..=4096 if algorithm.starts_with(RSA) => damaged(&kind),
+            4097..=8192 if algorithm.starts_with(RSA) => doubtful(&kind),
+            _ => unsupported(&kind),
+        });
     }
     if has_explicit_curve(algorithm) {
-        return Ok(format!("it is an EC key, but {EXPLICIT_CURVE}"));
+        return Ok(
+            "the curve is written as explicit parameters; write its name: openssl ec -in KEY -param_enc \
+                   named_curve -out NEW"
+                .to_owned(),
+        );
     }
     Ok(match &*kind {
         "EC key on the curve P-256" | "EC key on the curve P-384" | "Ed25519 key" => damaged(&kind),
+        "EC key on the curve P-521" => doubtful(&kind),
+        UNREADABLE_ALGORITHM => "its algorithm can not be read, so it is damaged; copy it again".to_owned(),
         _ => unsupported(&kind),
     })
 }
@@ -88,14 +98,15 @@ fn has_explicit_curve(algorithm: &[u8]) -> bool {
     algorithm.strip_prefix(EC).is_some_and(|parameters| parameters.first() == Some(&SEQUENCE))
 }
 
-/// The problem of a key whose certificate has the same key, but writes its curve as explicit parameters. Both are given
-/// as SubjectPublicKeyInfo.
-pub(super) fn explicit_curve(certified: &[u8], key: &[u8]) -> Option<String> {
+/// Whether the certificate has this key, but writes its curve as explicit parameters. Both are given as
+/// SubjectPublicKeyInfo.
+pub(super) fn is_explicit_curve_of(certified: &[u8], key: &[u8]) -> bool {
     let split = |info| -> Result<_, DerError> {
         let mut fields = DerReader::new(DerReader::single(info, SEQUENCE)?);
         Ok((fields.expect(SEQUENCE)?, fields.octets_of_bit_string()?))
     };
-    let ((algorithm, point), (_, own_point)) = (split(certified).ok()?, split(key).ok()?);
-    (has_explicit_curve(algorithm) && point == own_point)
-        .then(|| format!("it is the key of the certificate, but there {EXPLICIT_CURVE}"))
+    match (split(certified), split(key)) {
+        (Ok((algorithm, point)), Ok((_, own_point))) => has_explicit_curve(algorithm) && point == own_point,
+        _ => false,
+    }
 }

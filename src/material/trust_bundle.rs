@@ -103,6 +103,11 @@ impl TrustBundle {
         Ok(Self { permissions: permissions.filter(|_| has_private_key), ..bundle })
     }
 
+    /// The file is that of our own private key, too.
+    pub(super) fn expect_private_key(&mut self) {
+        self.permissions = None;
+    }
+
     /// Reads a PEM bundle from memory.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use crate::file::Permissions;
-use crate::identity::IdentityDoubt;
+use crate::identity::{IdentityDoubt, PeerIdentity};
 use crate::time::Timestamp;
 
 /// A probable mistake in usable material. The text states the consequence and, after a semicolon, the remedy.
@@ -56,7 +56,8 @@ pub enum MaterialWarning {
         "the private key {} is accessible by every user (mode {mode:04o}); {}",
         path.display(),
         if *on_kubernetes_volume {
-            "set defaultMode: 0400 in the Secret volume of the pod, where chmod is not possible"
+            "chmod is not possible there: set defaultMode: 0400 for that volume in the manifest of the pod, and, if \
+             the process does not run as root, fsGroup in its securityContext"
         } else {
             "chmod 600 it"
         }
@@ -73,10 +74,11 @@ pub enum MaterialWarning {
     /// Kubernetes Secret, only access by every user counts. Label: `key_in_certificate_file`.
     #[error(
         "the certificate file {} also has a private key, and others than its owner can access it (mode {mode:04o}); \
-         remove the private key from it, or {}",
+         if it is not the key file of this end, move the private key to a safe place; otherwise {}",
         path.display(),
         if *on_kubernetes_volume {
-            "set defaultMode: 0400 in the Secret volume of the pod"
+            "set defaultMode: 0400 for that volume in the manifest of the pod, and, if the process does not run as \
+             root, fsGroup in its securityContext"
         } else {
             "chmod 600 it"
         }
@@ -113,6 +115,11 @@ pub enum MaterialWarning {
         /// The end of its validity.
         not_after: UnixTime,
     },
+    /// Our own leaf has neither a Common Name nor a URI SAN that a peer could require. Label: `no_identity`.
+    #[error(
+        "our certificate has no name that a peer could require ({0}); issue one with a Common Name or a URI SAN"
+    )]
+    LeafHasNoIdentity(PeerIdentity),
     /// Our own leaf is marked as a CA. Label: `leaf_is_ca`.
     #[error(
         "our certificate {subject} is marked as a CA: peers will refuse it as a leaf; issue one without the cA flag"
@@ -152,8 +159,8 @@ pub enum MaterialWarning {
     NoRevocationList,
     /// An entry of the bundle is no CA. Label: `not_a_ca`.
     #[error(
-        "{subject} in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
-         certificate; if that is not intended, put the CA that issued it into the bundle"
+        "{subject} in the CA file is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
+         certificate; if that is not intended, put the CA that issued it into the CA file"
     )]
     NotACa {
         /// Its subject.
@@ -162,7 +169,7 @@ pub enum MaterialWarning {
         why: &'static str,
     },
     /// The verifier of this crate refuses our own chain, whatever CAs the peer trusts. Label: `own_chain_refused`.
-    #[error("every peer of this kind will refuse our own certificate ({reason}): {detail}")]
+    #[error("every peer that uses this library will refuse our own certificate ({reason}): {detail}")]
     OwnChainRefused {
         /// The label of the [`Rejection`](crate::verifier::Rejection).
         reason: &'static str,
@@ -171,7 +178,7 @@ pub enum MaterialWarning {
     },
     /// An entry of the bundle that is no CA has expired, so a peer that presents it is refused. Label: `pin_expired`.
     #[error(
-        "{subject} in the CA bundle is no CA, and expired at {}: it is not even accepted as a peer's own certificate; \
+        "{subject} in the CA file is no CA, and expired at {}: it is not even accepted as a peer's own certificate; \
          remove it, or replace it by its successor",
         Timestamp(*not_after)
     )]
@@ -229,8 +236,8 @@ pub enum MaterialWarning {
     /// A CA of the bundle is on a revocation list. Entries of the bundle are not looked up, so the CA stays trusted.
     /// Label: `revoked_ca_in_bundle`.
     #[error(
-        "the CA {subject} was revoked by {issuer}, but is itself in the CA bundle: certificates that it issued are \
-         still accepted; remove it from the bundle"
+        "the CA {subject} was revoked by {issuer}, but is itself in the CA file: certificates that it issued are \
+         still accepted; remove it from the CA file"
     )]
     RevokedCaInBundle {
         /// Its subject.
@@ -260,6 +267,7 @@ impl MaterialWarning {
             Self::KeyInCertificateFile { .. } => "key_in_certificate_file",
             Self::LeafExpired { .. } => "leaf_expired",
             Self::LeafExpiresSoon { .. } => "leaf_expires_soon",
+            Self::LeafHasNoIdentity(_) => "no_identity",
             Self::LeafIsCa { .. } => "leaf_is_ca",
             Self::LeafLacksPurpose { .. } => "leaf_lacks_purpose",
             Self::LeafNotYetValid { .. } => "leaf_not_yet_valid",

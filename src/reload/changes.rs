@@ -65,7 +65,8 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
     if let Some(intermediate) = lost_intermediate(old.credentials.chain(), new.credentials.chain()) {
         return Some(format!(
             "our own certificate is issued by the intermediate CA {intermediate}, which {cert_file} no longer has: \
-             peers will refuse us; append its certificate to {cert_file}, after the leaf"
+             peers will refuse us; append the certificate of the CA that issued the new leaf to {cert_file}, after \
+             the leaf"
         ));
     }
     Some(match missing(&new.credentials, &old.trust_bundle) {
@@ -76,7 +77,7 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
         Some(_) => format!(
             "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA \
              file will refuse us; if it is an intermediate CA, append its certificate to {cert_file}; otherwise add it \
-             to the CA file of every end, or put the certificate of before back until then"
+             to the CA file of every end, or put the previous certificate back until then"
         ),
     })
 }

@@ -116,7 +116,7 @@ fn text(
         _ if is_pinned => (
             "the peer certificate in the CA file",
             "it is not accepted",
-            "replace it by its successor, or remove it",
+            "add its successor, and remove this one when the peer presents the successor",
         ),
         _ => (
             "the CA",

@@ -39,11 +39,14 @@ pub(super) fn classify(
         | Error::MaximumPathBuildCallsExceeded
         | Error::MaximumSignatureChecksExceeded => Rejection::TooComplex { subject },
         Error::MaximumPathDepthExceeded => {
-            Rejection::PathTooLong { subject, limit: "at most 6 are supported".to_owned() }
+            let limit =
+                "at most 6 are supported; have it issued by a CA closer to the trusted one".to_owned();
+            Rejection::PathTooLong { subject, limit }
         }
         Error::PathLenConstraintViolated => {
-            let exceeded = presented.parsed().skip(1).find_map(|ca| {
-                let permitted = ca.path_length().filter(|permitted| *permitted < MAX_INTERMEDIATES)?;
+            // In the order of the chain, this many CAs stand below it.
+            let exceeded = presented.parsed().skip(1).zip(0..).find_map(|(ca, below)| {
+                let permitted = ca.path_length().filter(|permitted| *permitted < below)?;
                 Some(path_length_text(&ca.subject_text(), permitted))
             });
             let limit = exceeded.unwrap_or_else(|| "a CA among them permits fewer (pathlen)".to_owned());
@@ -74,7 +77,7 @@ pub(super) fn classify(
             let algorithm = &*context.signature_algorithm_id;
             let (position, subject) = find(presented, |c| c.signature_algorithm() == Some(algorithm));
             let algorithm = format!("its signature by {}", signature_text(algorithm));
-            Rejection::UnsupportedAlgorithm { position, subject, algorithm }
+            Rejection::UnsupportedAlgorithm { position, subject, algorithm, remedy: SIGN_AGAIN }
         }
         Error::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
             let algorithm = &*context.signature_algorithm_id;
@@ -82,7 +85,9 @@ pub(super) fn classify(
             let key = key_text(&context.public_key_algorithm_id);
             let algorithm =
                 format!("its signature by {} and the {key} of its issuer", signature_text(algorithm));
-            Rejection::UnsupportedAlgorithm { position, subject, algorithm }
+            let remedy =
+                "the CA needs an ECDSA P-256 key, or an RSA key of 2048 to 8192 bits, so make another CA";
+            Rejection::UnsupportedAlgorithm { position, subject, algorithm, remedy }
         }
         other => classify_malformed(&other, presented).into(),
     }
@@ -99,41 +104,51 @@ fn classify_malformed(error: &Error, presented: &PresentedChain<'_>) -> Malforme
                 !certificate.allows(KeyPurpose::ClientAuth) && !certificate.allows(KeyPurpose::ServerAuth)
             }
             Error::InvalidCertValidity => certificate.not_before() > certificate.not_after(),
-            _ => EndEntityCert::try_from(der).is_err(),
+            _ => EndEntityCert::try_from(der).is_err_and(|found| found == *error),
         };
         is_it.then(|| MalformedCertificate::new(malformed_text(error)))
     };
     let found = presented.certificates().zip(1..).find_map(|(der, at)| Some(problem_of(der)?.in_chain(at)));
     found.unwrap_or_else(|| {
         let subject = subject_text(presented.leaf);
-        MalformedCertificate::new(format!("a certificate for {subject}: {}", malformed_text(error)))
+        MalformedCertificate::new(format!(
+            "a certificate in the chain of {subject}: {}",
+            malformed_text(error)
+        ))
     })
 }
 
 /// The errors of webpki in words.
 fn malformed_text(error: &Error) -> &'static str {
     match error {
-        Error::BadDer | Error::TrailingData(_) => "it is not valid DER",
-        Error::BadDerTime => "a time in it is malformed",
-        Error::EmptyEkuExtension => "its extended key usage is empty",
-        Error::ExtensionValueInvalid | Error::MalformedExtensions => "an extension of it is malformed",
-        Error::InvalidCertValidity => "its validity ends before it begins",
-        Error::InvalidNetworkMaskConstraint | Error::MalformedNameConstraint => {
-            "its name constraints are malformed"
+        Error::BadDer | Error::TrailingData(_) => "it is not valid DER; issue it again",
+        Error::BadDerTime => "a time in it is malformed; issue it again",
+        Error::EmptyEkuExtension => "its extended key usage is empty; issue it again",
+        Error::ExtensionValueInvalid | Error::MalformedExtensions => {
+            "an extension of it is malformed; issue it again"
         }
-        Error::InvalidSerialNumber => "its serial number is malformed",
-        Error::MalformedDnsIdentifier => "a DNS name in it is malformed",
-        Error::SignatureAlgorithmMismatch => "it names two different signature algorithms",
-        _ => "it has something that is not supported",
+        Error::InvalidCertValidity => "its validity ends before it begins; issue it again",
+        Error::InvalidNetworkMaskConstraint | Error::MalformedNameConstraint => {
+            "its name constraints are malformed; issue it again"
+        }
+        Error::InvalidSerialNumber => "its serial number is malformed; issue it again",
+        Error::MalformedDnsIdentifier => "a DNS name in it is malformed; issue it again",
+        Error::SignatureAlgorithmMismatch => "it names two different signature algorithms; issue it again",
+        _ => {
+            "it has a field or an extension that is not supported; issue it again with common extensions only"
+        }
     }
 }
 
-/// The most CA certificates between the leaf and the trusted CA that webpki permits.
-const MAX_INTERMEDIATES: u32 = 6;
+/// The remedy for a signature by an algorithm that is not supported.
+pub(super) const SIGN_AGAIN: &str = "have its CA issue it again with SHA-256";
 
 /// The limit of a [`Rejection::PathTooLong`].
 pub(super) fn path_length_text(ca: &str, permitted: u32) -> String {
-    format!("the CA {ca} permits {permitted} below it (pathlen)")
+    format!(
+        "the CA {ca} permits {permitted} below it (pathlen); have it issued by a CA closer to the trusted one, \
+         or issue {ca} again with a larger pathlen"
+    )
 }
 
 /// The rejection for a name that the constraints of a CA of the path do not permit.
@@ -163,9 +178,16 @@ fn classify_name_constraint(
 /// signature.
 fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> Rejection {
     let chain: Vec<_> = presented.parsed().collect();
+    if let Some(rejection) = chain.iter().find_map(|certificate| check_rsa_size(certificate).err()) {
+        return rejection;
+    }
     let issued_by_ca = chain.iter().find_map(|certificate| {
-        let ca = bundle.entries().iter().find(|entry| entry.is_named(certificate.issuer_der()))?;
-        Some((certificate, ca))
+        let mut named = bundle.entries().iter().filter(|entry| entry.is_named(certificate.issuer_der()));
+        let first = named.clone().next()?;
+        // Of several CAs of that name, the one whose key the certificate names.
+        let key = certificate.authority_key_identifier();
+        let ca = named.find(|entry| key.is_some() && key == entry.subject_key_identifier.as_deref());
+        Some((certificate, ca.unwrap_or(first)))
     });
     if let Some((certificate, ca)) = issued_by_ca {
         if let Some(bits) = ca.rsa_key_bits.filter(|bits| !RSA_KEY_BITS.contains(bits)) {
@@ -184,9 +206,6 @@ fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> R
                 trusted: ca.subject_key_identifier.as_deref().map(identifier_text),
             }
         };
-    }
-    if let Some(rejection) = chain.iter().find_map(|certificate| check_rsa_size(certificate).err()) {
-        return rejection;
     }
     let (subject, issuer) = match chain.first() {
         Some(leaf) => (leaf.subject_text(), leaf.issuer_text()),

@@ -19,6 +19,7 @@ pub(super) fn check(
         position: ChainPosition::Leaf,
         subject: leaf.subject_text(),
         algorithm: format!("its {}", key_text(algorithm.unwrap_or_default())),
+        remedy: "issue it again for an ECDSA P-256 key, or an RSA key of 2048 to 8192 bits",
     })
 }
 

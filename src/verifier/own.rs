@@ -4,31 +4,31 @@ use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls_pki_types::UnixTime;
 
 use super::PeerVerifier;
+use super::classify::SIGN_AGAIN;
 use super::rejection::{ChainPosition, Rejection};
 use crate::certificate::{Certificate, MalformedCertificate, signature_text};
 use crate::identity::RequiredIdentity;
-use crate::material::{Credentials, MaterialError, RevocationLists, RevocationPolicy, TrustBundle};
+use crate::material::{Material, MaterialError, RevocationPolicy, TrustBundle};
 use crate::policy::{TlsPolicy, default_provider};
 use crate::role::Role;
 
-/// Verifies our own chain as a peer with our CAs would that requires the identity of our leaf.
+/// Verifies our own chain as a peer with our CAs would that requires the name `required`, which our leaf has.
 ///
 /// # Errors
 ///
-/// - [`Rejection::UnknownCa`] and [`Rejection::CaKeyMismatch`]: the chain leads to none of our CAs. It need not, as
-///   the other end may have others. As far as that can be known without its CA, it is good.
+/// - A [`Rejection`] that [depends on the CAs](depends_on_cas): the chain leads to none of our CAs, or to one that is
+///   not valid now. It need not, as the other end may have others. As far as that can be known without its CA, it is
+///   good.
 /// - Any other [`Rejection`]: no peer accepts it at this time.
 pub(crate) fn own_chain(
-    credentials: &Credentials,
-    trust_bundle: &TrustBundle,
-    lists: &RevocationLists,
+    material: &Material,
+    required: &RequiredIdentity,
     policy: &TlsPolicy,
     local: Role,
     now: UnixTime,
 ) -> Result<(), Rejection> {
     let by_algorithms_of = |provider: &CryptoProvider| {
-        let algorithms = provider.signature_verification_algorithms;
-        own_chain_by(algorithms, credentials, trust_bundle, lists, policy, local, now)
+        own_chain_by(provider.signature_verification_algorithms, material, required, policy, local, now)
     };
     match (by_algorithms_of(policy.provider()), default_provider()) {
         // A peer need not have our provider, which may be one with fewer algorithms.
@@ -37,28 +37,35 @@ pub(crate) fn own_chain(
     }
 }
 
+/// Whether a peer with other CAs than ours may accept the chain.
+pub(crate) fn depends_on_cas(rejection: &Rejection) -> bool {
+    matches!(
+        rejection,
+        Rejection::UnknownCa { .. }
+            | Rejection::CaKeyMismatch { .. }
+            | Rejection::Expired { position: ChainPosition::Ca, .. }
+            | Rejection::NotYetValid { position: ChainPosition::Ca, .. }
+    )
+}
+
 fn own_chain_by(
     algorithms: WebPkiSupportedAlgorithms,
-    credentials: &Credentials,
-    trust_bundle: &TrustBundle,
-    lists: &RevocationLists,
+    material: &Material,
+    required: &RequiredIdentity,
     policy: &TlsPolicy,
     local: Role,
     now: UnixTime,
 ) -> Result<(), Rejection> {
-    let (chain, identity) = (credentials.chain(), credentials.identity());
-    let uri_san = identity.uri_sans().find(|uri| RequiredIdentity::uri_san(uri).is_ok());
-    let required = RequiredIdentity::new(identity.common_name(), uri_san)
-        .map_err(|_| MalformedCertificate::new(format!("{NO_IDENTITY}: it has {identity}")))?;
+    let chain = material.credentials.chain();
     // The lists are for the other end's certificates. If they have ours, they prove its revocation; an unknown status
     // is for the other end to judge.
-    let lists = lists.clone().with_policy(RevocationPolicy::default());
+    let lists = material.revocation_lists.clone().with_policy(RevocationPolicy::default());
     let judge = |bundle: TrustBundle, chain| {
         let verifier = PeerVerifier::new(bundle, lists.clone(), required.clone(), policy);
         PeerVerifier { algorithms, ..verifier }.verify(chain, local, now).map(drop)
     };
-    let elsewhere = match judge(trust_bundle.clone(), chain) {
-        Err(elsewhere @ (Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })) => elsewhere,
+    let elsewhere = match judge(material.trust_bundle.clone(), chain) {
+        Err(elsewhere) if depends_on_cas(&elsewhere) => elsewhere,
         verdict => return verdict,
     };
     // Without the CA, the rest of the chain is judged: as if its last certificate were the CA, or the leaf were in the
@@ -84,8 +91,6 @@ fn own_chain_by(
         position: if chain.len() == 1 { ChainPosition::Leaf } else { ChainPosition::Intermediate },
         subject: top.subject_text(),
         algorithm: format!("its signature by {}", signature_text(algorithm)),
+        remedy: SIGN_AGAIN,
     })
 }
-
-const NO_IDENTITY: &str =
-    "it has neither a Common Name nor a URI SAN that a peer could require; issue one that has";

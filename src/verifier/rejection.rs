@@ -22,8 +22,9 @@ pub enum Rejection {
     /// Label: `ca_key_mismatch`.
     #[error(
         "the certificate of {subject} names the trusted CA {issuer} as its issuer, but that CA's key did not sign it\
-         {}; if it is of another cluster whose CA has the same name, issue it again by a CA of this cluster; if you \
-         made that CA anew, keep its old and its new certificate in the CA file; never add a CA that you did not make",
+         {}; if you made that CA anew, put its old and its new certificate into the CA file; otherwise the certificate \
+         is probably of another cluster whose CA has the same name: issue one by a CA of this cluster; never add a CA \
+         that you did not make",
         keys(signed_by.as_deref(), trusted.as_deref())
     )]
     CaKeyMismatch {
@@ -94,7 +95,10 @@ pub enum Rejection {
     #[error(transparent)]
     MalformedCertificate(#[from] MalformedCertificate),
     /// A CA of the chain does not allow the names in a certificate below it. Label: `name_constraint_violation`.
-    #[error("{name} in the certificate of {subject} is outside what the name constraints of {ca} permit")]
+    #[error(
+        "{name} in the certificate of {subject} is outside what the name constraints of {ca} permit; issue it again \
+         without that name, or by a CA that permits it"
+    )]
     NameConstraintViolation {
         /// The leaf.
         subject: String,
@@ -183,8 +187,9 @@ pub enum Rejection {
     },
     /// No trusted CA has the name of the certificate's issuer. Label: `unknown_ca`.
     #[error(
-        "the certificate of {subject} is issued by {issuer}, which is not in the CA file; if you made that CA, add it \
-         there; if it is an intermediate CA, have the peer send its certificate"
+        "the certificate of {subject} is issued by {issuer}, which is not in the CA file; if that is an intermediate \
+         CA, append its certificate to the certificate file of the peer; otherwise add it to the CA file, if it is a \
+         CA of this cluster"
     )]
     UnknownCa {
         /// The leaf.
@@ -193,10 +198,7 @@ pub enum Rejection {
         issuer: String,
     },
     /// A signature or key algorithm is not supported. Label: `unsupported_algorithm`.
-    #[error(
-        "the {position} certificate {subject} can not be used: {algorithm} is not supported; issue it again with an \
-         ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256"
-    )]
+    #[error("the {position} certificate {subject} can not be used: {algorithm} is not supported; {remedy}")]
     UnsupportedAlgorithm {
         /// Its place in the chain.
         position: ChainPosition,
@@ -204,6 +206,8 @@ pub enum Rejection {
         subject: String,
         /// What is not supported, such as `its signature by SHA-1 with RSA` or `its DSA key`.
         algorithm: String,
+        /// What to do.
+        remedy: &'static str,
     },
     /// An RSA key is shorter than 2048 or longer than 8192 bits. Label: `unsupported_key_size`.
     #[error(
@@ -218,8 +222,8 @@ pub enum Rejection {
     /// A certificate is not X.509 version 3. Label: `unsupported_version`.
     #[error(
         "the {position} certificate {subject} is X.509 version {version}, but only version 3 has the extensions that \
-         are needed; issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile \
-         EXT with the line {} in EXT",
+         are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
+         -extfile EXT -out NEW, where the file EXT has the line {}",
         extension_line(*position, *role)
     )]
     UnsupportedVersion {
@@ -236,7 +240,8 @@ pub enum Rejection {
     /// webpki supports neither, and refuses. Label: `uri_name_constraint`.
     #[error(
         "{ca}, a CA of {subject}, has name constraints on URIs, which are not supported: \
-         no leaf with a URI SAN below that CA can be accepted, even one inside the constraint"
+         no leaf with a URI SAN below that CA can be accepted, even one inside the constraint; issue it by a CA \
+         without such constraints, or without a URI SAN, and require its Common Name"
     )]
     UriNameConstraint {
         /// The leaf.
@@ -268,9 +273,9 @@ fn keys(signed_by: Option<&str>, trusted: Option<&str>) -> String {
     };
     match (key(signed_by), key(trusted)) {
         (Some(signed_by), Some(trusted)) => {
-            format!(" (key {signed_by} did, and the CA file has key {trusted})")
+            format!(" (it says key {signed_by}, and the CA file has key {trusted})")
         }
-        (Some(signed_by), None) => format!(" (key {signed_by} did)"),
+        (Some(signed_by), None) => format!(" (it says key {signed_by})"),
         (None, Some(trusted)) => format!(" (the CA file has key {trusted})"),
         (None, None) => String::new(),
     }

@@ -151,12 +151,21 @@ fn blocks_that_do_not_belong_into_a_certificate_file() {
     for (label, remedy) in [
         (
             "X509 CRL",
-            "revocation lists are files of their own; move it into one: openssl crl -in FILE -out NEW",
+            "revocation lists are files of their own: move each X509 CRL block, with its BEGIN and END lines, into one",
         ),
-        ("TRUSTED CERTIFICATE", "make a plain certificate of it: openssl x509 -in FILE -out NEW"),
-        ("X509 CERTIFICATE", "make a plain certificate of it: openssl x509 -in FILE -out NEW"),
+        (
+            "TRUSTED CERTIFICATE",
+            "make a plain certificate of each such block, one by one: openssl x509 -in BLOCK -out NEW",
+        ),
+        (
+            "X509 CERTIFICATE",
+            "make a plain certificate of each such block, one by one: openssl x509 -in BLOCK -out NEW",
+        ),
         ("PKCS7", "make certificates of it: openssl pkcs7 -print_certs -in FILE -out NEW"),
-        ("CMS", "make certificates of it: openssl pkcs7 -print_certs -in FILE -out NEW"),
+        (
+            "CMS",
+            "make certificates of it: sed 's/ CMS-----/ PKCS7-----/' FILE | openssl pkcs7 -print_certs -out NEW",
+        ),
         ("ATTRIBUTE CERTIFICATE", "remove it"),
         ("", "remove it"),
     ] {
@@ -168,7 +177,7 @@ fn blocks_that_do_not_belong_into_a_certificate_file() {
             assert_eq!(
                 problem,
                 format!(
-                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) are allowed here; \
+                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) are read here; \
                      {remedy}"
                 )
             );

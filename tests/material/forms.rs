@@ -87,7 +87,14 @@ fn text_in_other_encodings() {
              base64 -d FILE > NEW",
         ),
     ] {
-        assert_eq!(problems(&bytes), [expected; 5], "{expected}");
+        let mut all = [(); 5].map(|()| expected.to_owned());
+        // The new file with the key is for its owner only.
+        let (problem, (what, command)) = expected
+            .split_once("; ")
+            .map(|(problem, rest)| (problem, rest.split_once(": ").unwrap()))
+            .unwrap();
+        all[3] = format!("{problem}; {what}: umask 077; {command}");
+        assert_eq!(problems(&bytes), all);
     }
 }
 
@@ -106,9 +113,11 @@ fn manifests() {
     );
     for manifest in [yaml, literal, json] {
         let expected = ["ca\\.crt", "tls\\.crt", "tls\\.crt", "tls\\.key", "ca\\.crl"].map(|entry| {
+            let umask = if entry.contains("key") { "umask 077; " } else { "" };
             format!(
-                "it is JSON or YAML, such as a manifest of a Kubernetes Secret, and not PEM; extract the entry from \
-                 the cluster: kubectl get secret NAME -o jsonpath='{{.data.{entry}}}' | base64 -d > NEW"
+                "it is JSON or YAML, and not PEM; put only the PEM here. Of a Secret, often: {umask}kubectl get secret \
+                 NAME -n NAMESPACE -o jsonpath='{{.data.{entry}}}' | base64 -d > NEW (of a ConfigMap, without base64 \
+                 -d)"
             )
         });
         assert_eq!(problems(manifest.as_bytes()), expected, "{manifest}");
@@ -150,9 +159,13 @@ fn binary_files() {
         PUT_LISTS.to_owned(),
     ];
     let of_pkcs12 = [
-        convert("openssl pkcs12 -nokeys -cacerts -in FILE -out NEW"),
-        convert("openssl pkcs12 -nokeys -in FILE -out NEW"),
-        convert("openssl pkcs12 -nocerts -nodes -in FILE -out NEW"),
+        convert(
+            "openssl pkcs12 -nokeys -cacerts -in FILE -out NEW (with -legacy, if it is of an old program)",
+        ),
+        convert("openssl pkcs12 -nokeys -in FILE -out NEW (with -legacy, if it is of an old program)"),
+        convert(
+            "openssl pkcs12 -nocerts -nodes -in FILE -out NEW (with -legacy, if it is of an old program)",
+        ),
         PUT_LISTS.to_owned(),
     ];
     let of_pkcs7 = convert("openssl pkcs7 -inform DER -print_certs -in FILE -out NEW");
@@ -259,10 +272,14 @@ fn files_of_other_blocks() {
     let none = "there is no certificate (a PEM block CERTIFICATE) in it";
     let sign = "have the CA sign the request, and put the certificate here";
     for (text, found, [bundle, chain]) in [
-        (pki.typha.key_pem(), "it has a private key, so the two files may be swapped", [PUT_CAS, PUT_CHAIN]),
+        (
+            pki.typha.key_pem(),
+            "it has a private key, so this file and the key file may be swapped",
+            [PUT_CAS, PUT_CHAIN],
+        ),
         (
             ENCRYPTED_SEC1.to_owned(),
-            "it has a private key, so the two files may be swapped",
+            "it has a private key, so this file and the key file may be swapped",
             [PUT_CAS, PUT_CHAIN],
         ),
         (pem("CERTIFICATE REQUEST", b"\x30\x00"), "it has a certificate request (CSR)", [sign, sign]),

@@ -75,7 +75,7 @@ fn a_key_file_without_exactly_one_usable_key() {
         ("", "it is empty"),
         ("no key\n", "it has no PEM block"),
         (parameters, "it has the parameters of a key"),
-        (&chain, "it has a certificate, so the two files may be swapped"),
+        (&chain, "it has a certificate, so this file and the certificate file may be swapped"),
         (&pem("PUBLIC KEY", b"\x30\x00"), "it has a public key"),
         (&pem("CERTIFICATE REQUEST", b"\x30\x00"), "it has a certificate request (CSR)"),
     ] {
@@ -100,7 +100,8 @@ fn a_key_file_without_exactly_one_usable_key() {
     for label in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"] {
         for der in [&b""[..], b"\x30\x00", &pki.typha.key().secret_der()[1..]] {
             let error = load(&pem(label, der));
-            let problem = "it is damaged: it is not valid DER; copy it again";
+            let problem = "it does not have the form that its BEGIN line names, so it is damaged, or that line is \
+            wrong; copy it again, or write it anew: openssl pkey -in KEY -out NEW";
             assert_eq!(error.to_string(), format!("{file}: the private key can not be used: {problem}"));
             assert!(matches!(error, MaterialError::UnusableKey { .. }), "{error:?}");
         }

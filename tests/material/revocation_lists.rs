@@ -131,7 +131,7 @@ fn damaged_lists() {
     assert_eq!(
         error.to_string(),
         "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE \
-         blocks (intermediate CAs that signed them) are allowed here; remove it"
+         blocks (intermediate CAs that signed them) are read here; remove it"
     );
     let text = format!("{first}{}", a.root_pem());
     for length in 0..text.trim_end().len() {
@@ -182,8 +182,8 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     );
     assert_eq!(
         problem(&list, &bundle(&[&ca("a")])),
-        "it is signed with another key than that of the CA CN=\"a\" in the CA file, or was altered: if that CA was \
-         made anew under its name, put its other certificate into the CA file, too; otherwise leave this list out"
+        "it is signed with another key than that of the CA CN=\"a\" in the CA file, or was altered; if that CA was \
+         made anew under its name, put its other certificate into the CA file, too, otherwise leave this list out"
     );
     let not_for_lists = TestCa::new(spec("a").without_crl_sign()).unwrap();
     assert_eq!(
@@ -205,8 +205,8 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     let error = RevocationLists::from_pem(list.as_bytes(), &bundle(&[&a]), &rsa_only).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the given bytes: revocation list 1 is unusable: its signature algorithm SHA-256 with ECDSA is not supported \
-         with the key of its issuer CN=\"a\""
+        "the given bytes: revocation list 1 is unusable: its signature by SHA-256 with ECDSA is not supported with the \
+         key of its issuer CN=\"a\"; have the CA sign its lists with SHA-256"
     );
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 
+use typha_tls::error::WithCauses;
+
 macro_rules! fixture {
     ($name:literal) => {
         include_str!(concat!("../fixtures/keys/", $name, ".pem"))
@@ -9,11 +11,7 @@ macro_rules! fixture {
 }
 
 const NEW_KEY: &str = "make another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
-                       ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 8192 bits work, too)";
-
-const EXPLICIT: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY -param_enc \
-                        named_curve -out NEW; if the certificate has explicit parameters, too, have it issued anew for \
-                        that key";
+                       ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 4096 bits work, too)";
 
 /// The text of the error, after the file.
 fn problem(chain: &str, key: &str) -> String {
@@ -51,20 +49,29 @@ fn keys_in_the_formats_of_other_programs() {
         (
             fixture!("dsa-openssl").to_owned(),
             "DSA PRIVATE KEY",
-            "TLS does not use DSA keys; make another key, and have a certificate issued for it: openssl genpkey \
-             -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW",
+            "this kind of key is not supported: make another key, and have a certificate issued for it: openssl \
+             genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW",
         ),
         (
             pki.typha.key_pem().replace("PRIVATE KEY", "OPENSSH PRIVATE KEY"),
             "OPENSSH PRIVATE KEY",
-            "convert a copy of the key: ssh-keygen -p -N '' -m PKCS8 -f COPY",
+            "convert a copy of an RSA or ECDSA key: ssh-keygen -p -N '' -m PKCS8 -f COPY; for an Ed25519 key, make \
+             another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
+             ec_paramgen_curve:P-256 -out NEW",
+        ),
+        (
+            pem("TSS2 PRIVATE KEY", b"\x30\x00"),
+            "TSS2 PRIVATE KEY",
+            "this kind of key is not supported: make another key, and have a certificate issued for it: openssl \
+             genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW",
         ),
     ] {
         let error = load_key(&dir, &pki.typha.chain_pem(), &key).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
-                "{}: found a PEM block \"{label}\", but only one private key is allowed here; {remedy}",
+                "{}: found a PEM block \"{label}\", but only a block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY \
+                 is read here; {remedy}",
                 dir.text("key.pem")
             )
         );
@@ -74,17 +81,25 @@ fn keys_in_the_formats_of_other_programs() {
 /// The key belongs to the certificate, so nothing else is said.
 #[test]
 fn a_curve_with_explicit_parameters() {
-    let chain = fixture!("explicit-curve-certificate");
+    const IN_KEY: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY -param_enc \
+                          named_curve -out NEW";
+    let certificate = fixture!("explicit-curve-certificate");
     for key in [fixture!("explicit-curve"), fixture!("explicit-curve-sec1")] {
-        let text = problem(chain, key);
-        assert!(
-            [
-                format!("it is an EC key, but {EXPLICIT}"),
-                format!("it is the key of the certificate, but there {EXPLICIT}")
-            ]
-            .contains(&text),
-            "{text}"
-        );
+        let dir = Dir::new();
+        match load_key(&dir, certificate, key).unwrap_err() {
+            // This provider does not read such a key.
+            MaterialError::UnusableKey { problem, .. } => assert_eq!(problem, IN_KEY),
+            error @ MaterialError::Certificate { position: 1, .. } => assert_eq!(
+                WithCauses(&error).to_string(),
+                format!(
+                    "{}: certificate 1 is unusable: malformed certificate: it writes the curve of its key as explicit \
+                     parameters, which is not supported; have it issued again for the same key, with a new request: \
+                     openssl req -new -key KEY -out CSR",
+                    dir.text("cert.pem")
+                )
+            ),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -104,7 +119,8 @@ fn a_damaged_key() {
     for cut in [&der[..der.len() - 1], &der[1..], b"", b"\x30\x00"] {
         assert_eq!(
             problem(&chain, &pem("PRIVATE KEY", cut)),
-            "it is damaged: it is not valid DER; copy it again"
+            "it does not have the form that its BEGIN line names, so it is damaged, or that line is wrong; copy it \
+             again, or write it anew: openssl pkey -in KEY -out NEW"
         );
     }
 }

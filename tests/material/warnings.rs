@@ -99,10 +99,10 @@ fn a_version_1_leaf_is_no_leaf_that_peers_accept() {
         for (role, purpose) in [(Role::Felix, "clientAuth"), (Role::Typha, "serverAuth")] {
             let texts: Vec<_> = config.warnings(role, now).iter().map(ToString::to_string).collect();
             let expected = format!(
-                "every peer of this kind will refuse our own certificate (unsupported_version): the leaf certificate \
-                 CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that are needed; \
-                 issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT \
-                 with the line extendedKeyUsage = {purpose} in EXT"
+                "every peer that uses this library will refuse our own certificate (unsupported_version): the leaf \
+                 certificate CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that are \
+                 needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
+                 -extfile EXT -out NEW, where the file EXT has the line extendedKeyUsage = {purpose}"
             );
             assert_eq!(texts, [expected]);
         }
@@ -124,8 +124,8 @@ fn warnings_about_entries_of_the_bundle() {
     let texts = |now| bundle.warnings(unix_time(now)).iter().map(ToString::to_string).collect::<Vec<_>>();
     let not_a_ca = |name: &str, why: &str| {
         format!(
-            "CN=\"{name}\" in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
-             certificate; if that is not intended, put the CA that issued it into the bundle"
+            "CN=\"{name}\" in the CA file is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
+             certificate; if that is not intended, put the CA that issued it into the CA file"
         )
     };
     let no_cas = [
@@ -153,7 +153,7 @@ fn warnings_about_entries_of_the_bundle() {
     };
     let pin_expired = ["leaf", "no flag", "no usage"].map(|name| {
         format!(
-            "CN=\"{name}\" in the CA bundle is no CA, and expired at 2026-01-01T00:00:00Z: it is not even accepted as \
+            "CN=\"{name}\" in the CA file is no CA, and expired at 2026-01-01T00:00:00Z: it is not even accepted as \
              a peer's own certificate; remove it, or replace it by its successor"
         )
     });

@@ -67,7 +67,6 @@ async fn a_new_leaf_that_the_verifier_refuses_is_held_back() {
         (old_leaf("version1"), "unsupported_version"),
         (old_leaf("sha1"), "unsupported_algorithm"),
         (issued(critical), "unhandled_critical_extension"),
-        (issued(CertificateSpec::unnamed().purpose(Purpose::ServerAuth)), "malformed_certificate"),
     ] {
         let found = refused(&rig, Act::Give(config.clone())).await;
         let MaterialWarning::OwnChainRefused { reason: found_reason, .. } = &found else {
@@ -79,10 +78,23 @@ async fn a_new_leaf_that_the_verifier_refuses_is_held_back() {
         let _started = TyphaAcceptor::new(config);
         assert_eq!(findings(&rig.log), [format!("WARN {found} finding=own_chain_refused")]);
     }
+    let unnamed = CertificateSpec::unnamed().dns_san("typha").purpose(Purpose::ServerAuth);
+    let found = refused(&rig, Act::Give(issued(unnamed))).await;
+    assert_eq!(
+        found.to_string(),
+        "our certificate has no name that a peer could require (no CN, no URI SAN (its DNS name \"typha\" does not \
+         count)); issue one with a Common Name or a URI SAN"
+    );
     // Together with a new bundle, too: nothing is half put in force.
     let leaf = pki.a.issue(typha_spec().extension(&[1, 3, 6, 1, 4, 1, 1], true, &[5, 0])).unwrap();
     refused(&rig, Act::Give(pki.config(&[&pki.a, &pki.b], &leaf))).await;
     assert_eq!(rig.state().generation, 1);
+    // If our CA file has only an expired certificate of its CA, peers may have the renewed one.
+    let now = pki.clock.system_time();
+    let expired = TestCa::new(CertificateSpec::ca("old").valid(now - 2 * DAY, now - DAY)).unwrap();
+    let renewed = expired.issue(typha_spec()).unwrap();
+    rig.source.set(Act::Give(pki.config(&[&pki.a, &expired], &renewed)));
+    assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
     // One that is in force already may stay.
     let rig = Rig::start(
         pki.config(&[&pki.a], &leaf),
@@ -196,7 +208,8 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
         rig.log.take()[1..],
         [
             "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer \
-          has: peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
+             has: peers will refuse us; append the certificate of the CA that issued the new leaf to ServerCertFile, \
+             after the leaf generation=2"
         ]
     );
     // An intermediate that was not there before.
@@ -207,7 +220,7 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
         [
             "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the \
           same CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; \
-          otherwise add it to the CA file of every end, or put the certificate of before back until then generation=2"
+          otherwise add it to the CA file of every end, or put the previous certificate back until then generation=2"
         ]
     );
 }

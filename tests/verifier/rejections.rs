@@ -84,17 +84,17 @@ fn problems_that_only_webpki_finds() {
     for (lower, problem) in [
         (
             extension(&[2, 5, 29, 37], &[0x30, 0]),
-            "certificate 2 of the chain: its extended key usage is empty",
+            "(certificate 2 of the chain): its extended key usage is empty; issue it again",
         ),
         (
             extension(NAME_CONSTRAINTS, &[0x30, 2, 0xa2, 0]),
-            "a certificate for CN=\"typha-client\": it is not valid DER",
+            ": a certificate in the chain of CN=\"typha-client\": it is not valid DER; issue it again",
         ),
-        (reversed, "certificate 2 of the chain: its validity ends before it begins"),
+        (reversed, "(certificate 2 of the chain): its validity ends before it begins; issue it again"),
     ] {
         let ca = ca();
         let leaf = ca.intermediate(lower).unwrap().issue(leaf_spec()).unwrap();
-        let expected = format!("malformed certificate: {problem}");
+        let expected = format!("malformed certificate {problem}").replace(" :", ":");
         assert_refused(judge(&ca, leaf.chain()), "malformed_certificate", &expected);
     }
 }
@@ -107,7 +107,7 @@ fn one_bad_name_spoils_the_leaf_even_if_the_other_matches() {
     assert_refused(
         outcome,
         "malformed_certificate",
-        "malformed certificate: the leaf: a URI SAN is empty or has white space, a control character or a byte \
+        "malformed certificate (the leaf): a URI SAN is empty or has white space, a control character or a byte \
          outside ASCII",
     );
 }
@@ -119,8 +119,9 @@ fn unknown_ca() {
     assert_refused(
         judge(&ours, leaf.chain()),
         "unknown_ca",
-        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file; if you \
-         made that CA, add it there; if it is an intermediate CA, have the peer send its certificate",
+        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file; if that \
+         is an intermediate CA, append its certificate to the certificate file of the peer; otherwise add it to the \
+         CA file, if it is a CA of this cluster",
     );
     // With an intermediate, the issuer to look for is that one's.
     let intermediate = other.intermediate(CertificateSpec::ca("intermediate")).unwrap();
@@ -152,9 +153,9 @@ fn a_ca_made_anew_under_the_same_name() {
         "ca_key_mismatch",
         &format!(
             "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but that CA's key \
-             did not sign it (key {} did, and the CA file has key {}); if it is of another cluster whose CA has the \
-             same name, issue it again by a CA of this cluster; if you made that CA anew, keep its old and its new \
-             certificate in the CA file; never add a CA that you did not make",
+             did not sign it (it says key {}, and the CA file has key {}); if you made that CA anew, put its old and \
+             its new certificate into the CA file; otherwise the certificate is probably of another cluster whose CA \
+             has the same name: issue one by a CA of this cluster; never add a CA that you did not make",
             key(&new),
             key(&old)
         ),
@@ -330,12 +331,22 @@ fn path_lengths() {
                     "path_too_long",
                     &format!(
                         "too many CA certificates stand between the certificate of CN=\"typha-client\" and a trusted \
-                         CA: the CA CN=\"{ca}\" permits {permitted} below it (pathlen)"
+                         CA: the CA CN=\"{ca}\" permits {permitted} below it (pathlen); have it issued by a CA \
+                         closer to the trusted one, or issue CN=\"{ca}\" again with a larger pathlen"
                     ),
                 );
             }
         }
     }
+}
+
+#[test]
+fn the_ca_that_permits_too_few_is_named() {
+    let root = ca();
+    let upper = root.intermediate(CertificateSpec::ca("upper").path_length(0)).unwrap();
+    let lower = upper.intermediate(CertificateSpec::ca("lower").path_length(0)).unwrap();
+    let rejection = judge(&root, lower.issue(leaf_spec()).unwrap().chain()).unwrap_err().to_string();
+    assert!(rejection.contains("the CA CN=\"upper\" permits 0 below it (pathlen)"), "{rejection}");
 }
 
 #[test]
@@ -382,7 +393,7 @@ fn name_constraints() {
         judge(&ca, ca.issue(leaf_spec().dns_san("outside.example")).unwrap().chain()),
         "name_constraint_violation",
         "the DNS name \"outside.example\" in the certificate of CN=\"typha-client\" is outside what the name \
-         constraints of CN=\"ca\" permit",
+         constraints of CN=\"ca\" permit; issue it again without that name, or by a CA that permits it",
     );
 }
 
@@ -396,7 +407,8 @@ fn name_constraints_on_uris_are_told_apart() {
         judge(&ca, ca.issue(leaf_spec().uri_san("spiffe://cluster.local/a")).unwrap().chain()),
         "uri_name_constraint",
         "CN=\"ca\", a CA of CN=\"typha-client\", has name constraints on URIs, which are not supported: no leaf with \
-         a URI SAN below that CA can be accepted, even one inside the constraint",
+         a URI SAN below that CA can be accepted, even one inside the constraint; issue it by a CA without such \
+         constraints, or without a URI SAN, and require its Common Name",
     );
 }
 
@@ -536,26 +548,26 @@ fn certificates_of_another_age() {
             "dsa",
             "unsupported_algorithm",
             "the leaf certificate CN=\"typha-client\" can not be used: its DSA key is not supported; issue it again \
-             with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
+             for an ECDSA P-256 key, or an RSA key of 2048 to 8192 bits",
         ),
         (
             "p224",
             "unsupported_algorithm",
-            "the leaf certificate CN=\"typha-client\" can not be used: its EC key on the curve P-224 is not supported; \
-             issue it again with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
+            "the leaf certificate CN=\"typha-client\" can not be used: its EC key on the curve P-224 is not \
+             supported; issue it again for an ECDSA P-256 key, or an RSA key of 2048 to 8192 bits",
         ),
         (
             "sha1",
             "unsupported_algorithm",
             "the leaf certificate CN=\"typha-client\" can not be used: its signature by SHA-1 with ECDSA is not \
-             supported; issue it again with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
+             supported; have its CA issue it again with SHA-256",
         ),
         (
             "version1",
             "unsupported_version",
             "the leaf certificate CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that \
-             are needed; issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY \
-             -extfile EXT with the line extendedKeyUsage = clientAuth in EXT",
+             are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
+             -extfile EXT -out NEW, where the file EXT has the line extendedKeyUsage = clientAuth",
         ),
     ] {
         let outcome = verdict(&verifier, &[fixture(name)], Role::Felix, seconds(at(900_000_000)));

@@ -140,13 +140,14 @@ impl<'a> Issuers<'a> {
                  file, or, if peers send it as an intermediate, into this file"
             ),
             Some(SignatureProblem::Unsupported) => format!(
-                "its signature algorithm {} is not supported with the key of its issuer {issuer}",
+                "its signature by {} is not supported with the key of its issuer {issuer}; have the CA sign its \
+                 lists with SHA-256",
                 signature_text(list.algorithm)
             ),
             Some(SignatureProblem::NotChecked) => TOO_MANY_CHECKS.to_owned(),
             Some(SignatureProblem::Invalid) => format!(
-                "it is signed with another key than that of the CA {issuer} in the CA file, or was altered: if that CA \
-                 was made anew under its name, put its other certificate into the CA file, too; otherwise leave this \
+                "it is signed with another key than that of the CA {issuer} in the CA file, or was altered; if that CA \
+                 was made anew under its name, put its other certificate into the CA file, too, otherwise leave this \
                  list out"
             ),
         })

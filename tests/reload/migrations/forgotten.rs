@@ -43,15 +43,16 @@ async fn mend(mut site: Site, new: &TestCa, reason: &str, expected: &str) {
 }
 
 const REFUSAL: &str = "could not connect to any Typha: TYPHA: the peer refused us: unknown_ca (the peer does not \
-                       trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or, \
-                       if you made its CA, add that there; if it is there, see whether it has expired)";
+trust the CA of our certificate. If an intermediate CA issued it, append that CA's certificate to our certificate \
+file. Otherwise see whether the CA file of the peer has its CA, with the same key and not expired)";
 
 #[tokio::test]
 async fn a_forgotten_felix_is_named_ended_and_told_why() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));
     let (site, refusal, warnings) = forget_one(&old, &new).await;
     let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file; \
-                   if you made that CA, add it there; if it is an intermediate CA, have the peer send its certificate";
+    if that is an intermediate CA, append its certificate to the certificate file of the peer; otherwise add it to \
+    the CA file, if it is a CA of this cluster";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
         "WARN live connections are no longer trusted: they are closed at once; if this is not intended, restore what \

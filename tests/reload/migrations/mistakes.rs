@@ -11,14 +11,15 @@ use super::names::{By, ca, issue};
 use super::problems::ca_key_mismatch;
 use super::site::{Manner, Site, at_once, replaced};
 
-const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
-                       issued by a CA that is in the CA file of the peer, or, if you made its CA, add that there; if \
-                       it is there, see whether it has expired)";
+const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate. If an \
+intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise see whether the CA file \
+of the peer has its CA, with the same key and not expired)";
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(
-        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file; if you made that CA, \
-         add it there; if it is an intermediate CA, have the peer send its certificate"
+        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file; if that is an \
+         intermediate CA, append its certificate to the certificate file of the peer; otherwise add it to the CA \
+         file, if it is a CA of this cluster"
     )
 }
 
@@ -167,7 +168,7 @@ fn own_issuer_is(ca: &str, cert_file: &str, generation: u64) -> String {
     format!(
         "WARN our own certificate is now issued by {ca}, which the CA file does not hold: peers with the same CA file \
          will refuse us; if it is an intermediate CA, append its certificate to {cert_file}; otherwise add it to the \
-         CA file of every end, or put the certificate of before back until then generation={generation}"
+         CA file of every end, or put the previous certificate back until then generation={generation}"
     )
 }
 

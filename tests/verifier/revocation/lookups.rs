@@ -201,8 +201,8 @@ fn a_revoked_ca_that_stands_in_the_bundle_is_told_of() {
     assert_eq!(
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         [
-            "the CA CN=\"issuer\" was revoked by CN=\"root\", but is itself in the CA bundle: certificates that it \
-             issued are still accepted; remove it from the bundle"
+            "the CA CN=\"issuer\" was revoked by CN=\"root\", but is itself in the CA file: certificates that it \
+             issued are still accepted; remove it from the CA file"
         ]
     );
     assert_eq!(warnings[0].label(), "revoked_ca_in_bundle");
