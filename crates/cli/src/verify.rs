@@ -20,7 +20,7 @@ use typha_tls::verifier::PeerVerifier;
 use typha_tls::{HandshakeError, Role};
 
 use crate::options::RevocationOptions;
-use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
+use crate::output::{self, FOUND, Format, SUCCESS, UNUSABLE};
 
 /// Judges a certificate chain as a handshake would
 ///
@@ -49,8 +49,11 @@ pub(crate) struct Arguments {
     /// The time at which to judge, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
-    /// Print one JSON line instead of text
-    #[arg(long)]
+    /// The form of the output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
@@ -72,9 +75,10 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         Peer::Felix => Role::Felix,
         Peer::Typha => Role::Typha,
     };
+    let format = if arguments.json { Format::Json } else { arguments.format };
     let verdict = verifier.verify(&chain, role, arguments.at.unwrap_or_else(UnixTime::now));
     match verdict {
-        Ok(peer) if arguments.json => {
+        Ok(peer) if format == Format::Json => {
             output::print(&output::merge(json!({ "verdict": "accepted" }), output::peer(&peer)));
             SUCCESS
         }
@@ -85,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         Err(rejection) => {
             let reason = rejection.label();
             let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
-            if arguments.json {
+            if format == Format::Json {
                 output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
             } else {
                 output::print_text(&format!("refused ({reason}): {detail}"));

@@ -4,7 +4,7 @@ use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use serde_json::{Value, json};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
 
-use super::site::{DAY, Site, felix, spec};
+use super::site::{DAY, Site, detail, felix, names, spec};
 use crate::lists::{List, certificate_pem, pem};
 
 /// The certificate of the CA `subject` made anew by the CA `issuer`, under the names that are given.
@@ -141,6 +141,7 @@ fn every_file_gets_its_line() {
                  CA file: add its CA there, or have the peer send its intermediate \
                  certificates; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
             ),
+            "fix": format!("re-issue it by a CA of {new} first, or keep the old CA in {new} until then"),
         }),
         skipped("pipe", "it is a pipe, a socket or a device"),
         skipped("request.pem", "there is no PEM block CERTIFICATE in it"),
@@ -149,6 +150,7 @@ fn every_file_gets_its_line() {
             "common_name": "typha-client", "uri_sans": [],
             "detail": "would be cut off: the leaf certificate CN=\"typha-client\" has been revoked by its issuer: give \
                        its owner a new one; if that is not meant, take it off the list; otherwise do so first",
+            "fix": "if that is not meant, take it off the list; otherwise do so first",
         }),
         unusable("second-begin-line.pem", DAMAGED),
         accepted("several.pem"),
@@ -156,6 +158,7 @@ fn every_file_gets_its_line() {
             "level": "warning", "finding": "several_leaves", "file": "several.pem",
             "detail": "not judged, since it stands after the first and is no CA: 1 certificate; put each chain into a \
                        file of its own",
+            "fix": "put each chain into a file of its own",
         }),
         accepted("tls.crt"),
         json!({
@@ -166,7 +169,7 @@ fn every_file_gets_its_line() {
         }),
         json!({
             "level": "info", "fact": "summary", "accepted": 5, "cut_off": 2, "newly_accepted": 1, "refused": 2,
-            "skipped": 9, "unusable": 8, "detail": "2 of 10 would be cut off",
+            "skipped": 9, "unusable": 8, "detail": "2 of 10 would be cut off; 2 are refused today, and by the plan",
         }),
     ];
     for (line, expected) in lines[first..].iter().zip(&expected) {
@@ -200,9 +203,44 @@ fn nobody_cut_off_is_clean() {
         "skipped": 0, "unusable": 0, "detail": "0 of 2 would be cut off",
     });
     assert_eq!((code, lines.last()), (Some(0), Some(&summary)));
-    // A plan that changes nothing.
+}
+
+#[test]
+fn without_a_plan_who_is_refused_today_is_an_error() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.old).chain_pem());
     let (code, lines) = site.check_peers(&[]);
-    assert_eq!(code, Some(0));
-    assert_eq!((&lines[0]["fact"], &lines[0]["file"]), (&json!("accepted"), &json!("a.pem")));
-    assert_eq!((&lines[1]["fact"], &lines[1]["reason"]), (&json!("refused"), &json!("unknown_ca")));
+    assert_eq!((code, names(&lines)), (Some(0), vec![("info", "accepted"), ("info", "summary")]));
+    assert_eq!(
+        (detail(&lines, "accepted"), detail(&lines, "summary")),
+        ("accepted", "of 1 peers, 0 are refused today")
+    );
+    site.peer("b.pem", felix(&site.new).chain_pem());
+    let (code, lines) = site.check_peers(&[]);
+    let expected = [("info", "accepted"), ("error", "refused"), ("info", "summary")];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    let fix = format!(
+        "add the CA that issued it to CAFile {}; or, if an intermediate issued it, append that to TyphaCertFile of the \
+         peer",
+        site.path("ca.pem")
+    );
+    assert_eq!(
+        lines[1],
+        json!({
+            "level": "error", "finding": "refused", "file": "b.pem", "reason": "unknown_ca",
+            "reason_now": "unknown_ca",
+            "detail": format!(
+                "refused today: the certificate of CN=\"typha-client\" is issued by CN=\"new\", which is not in the CA \
+                 file: add its CA there, or have the peer send its intermediate certificates; {fix}"
+            ),
+            "fix": fix,
+        })
+    );
+    assert_eq!(
+        lines[2],
+        json!({
+            "level": "info", "fact": "summary", "accepted": 1, "cut_off": 0, "newly_accepted": 0, "refused": 1,
+            "skipped": 0, "unusable": 0, "detail": "of 2 peers, 1 is refused today",
+        })
+    );
 }

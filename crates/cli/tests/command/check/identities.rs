@@ -31,7 +31,7 @@ fn what_is_not_named_stays() {
     let expect = |more: &[&str], code, expected: [&str; 3]| {
         assert_eq!(verdicts(&site, more), (Some(code), expected.map(str::to_owned).to_vec()), "{more:?}");
     };
-    expect(&[], 0, ["accepted", "accepted", "refused"]);
+    expect(&[], 1, ["accepted", "accepted", "refused"]);
     expect(&["--with-uri-san", ID], 0, ["accepted", "accepted", "newly_accepted"]);
     expect(&["--with-uri-san", ID, "--with-cn", "None"], 1, ["accepted", "cut_off", "newly_accepted"]);
     expect(&["--with-cn", "felix"], 1, ["cut_off", "cut_off", "newly_accepted"]);
@@ -56,6 +56,8 @@ fn the_lines_say_which_name() {
                        \"spiffe://td/felix\"; presented CN \"typha-client\", no URI SAN; re-issue it with the new \
                        name first, or require the old name, too, until then: of a Common Name and a URI SAN, either \
                        suffices",
+            "fix": "re-issue it with the new name first, or require the old name, too, until then: of a Common Name \
+                    and a URI SAN, either suffices",
         })
     );
 }

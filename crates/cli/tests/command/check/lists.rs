@@ -27,7 +27,7 @@ fn the_new_lists_stand_in_place_of_the_old() {
     let expect = |more: &[&str], code, expected: [&str; 2]| {
         assert_eq!(verdicts(more), (Some(code), expected.map(str::to_owned).to_vec()), "{more:?}");
     };
-    expect(&["--crl-file", &of_a], 0, ["refused", "accepted"]);
+    expect(&["--crl-file", &of_a], 1, ["refused", "accepted"]);
     expect(&["--with-crl-file", &of_a], 1, ["cut_off", "accepted"]);
     expect(&["--crl-file", &of_a, "--with-crl-file", &of_b], 1, ["newly_accepted", "cut_off"]);
     expect(&["--crl-file", &of_a, "--with-crl-file", "none"], 0, ["newly_accepted", "accepted"]);
@@ -94,7 +94,7 @@ fn a_list_of_a_ca_that_goes_must_go_with_it() {
              (--with-crl-file)"
         )
     );
-    assert_eq!(detail(&lines, "peers"), "no peer was judged: fix the errors above first");
+    assert_eq!(detail(&lines, "peers"), "no peer was judged; fix the errors above first");
     let (code, lines) = site.check_peers(&[&base[..], &["--with-crl-file", "none"]].concat());
     assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(1)));
 }

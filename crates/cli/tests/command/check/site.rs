@@ -92,7 +92,7 @@ impl Site {
 /// All lines of a check. What blocks on a file fails.
 pub(crate) fn check(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls"));
-    command.arg("check").args(arguments).env_clear().stdin(Stdio::null());
+    command.args(["check", "--format", "json"]).args(arguments).env_clear().stdin(Stdio::null());
     let (done, output) = mpsc::channel();
     std::thread::spawn(move || done.send(command.output().unwrap()));
     let output = output.recv_timeout(Duration::from_secs(120)).unwrap();

@@ -38,6 +38,7 @@ fn who_will_have_expired_is_cut_off() {
             "common_name": "typha-client", "uri_sans": [],
             "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it \
                        is 2100-01-01T00:00:00Z now; renew it first",
+            "fix": "renew it first",
         })
     );
     assert_eq!(only(&lines, "accepted")["file"], "long.pem");
@@ -53,7 +54,7 @@ fn what_else_will_have_expired_is_said_once() {
     let due = TestCa::new(CertificateSpec::ca("due").valid(at(-36_000), at(-1))).unwrap();
     site.write("ca.pem", site.kept.root_pem() + &past.root_pem() + &due.root_pem());
     let (code, lines) = site.check(&["--at", "2100-01-01T00:00:00Z"]);
-    let expected = [("warning", "ca_expired"), ("warning", "leaf_expired"), ("warning", "planned_own_chain")];
+    let expected = [("warning", "ca_expired"), ("error", "leaf_expired")];
     assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
     assert_eq!(
         lines[0]["detail"],

@@ -1,0 +1,83 @@
+//! The text for people.
+
+use std::process::Command;
+
+use typha_tls::testing::Purpose;
+
+use super::site::{Site, ca, felix, spec};
+use crate::lists::certificate_pem;
+
+/// The exit code and the text of a check of this site's Typha.
+fn text(site: &Site, more: &[&str]) -> (Option<i32>, String) {
+    let config = site.path("typha.cfg");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls"));
+    command.args(["check", "typha", "--config", &config]).args(more).env_clear();
+    let output = command.output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
+}
+
+/// The text without what differs from run to run: the digits of keys, the directory, and the day that has begun.
+fn stable(site: &Site, text: &str) -> String {
+    let mut parts = text.split("(key ");
+    let first = parts.next().unwrap().to_owned();
+    let rest = parts.map(|part| part.split_once(')').unwrap().1);
+    let text = rest.fold(first, |text, part| text + "(key ...)" + part);
+    text.replace(site.path("").trim_end_matches('/'), "DIR").replace("in 60 days", "in 59 days")
+}
+
+#[test]
+fn facts_then_the_numbers() {
+    let site = Site::new();
+    let (code, text) = text(&site, &[]);
+    let expected = "- required_peer: Felix must present CN \"typha-client\"\n\
+                    - trusted_ca: CN=\"old\" (key ...)\n\
+                    - trusted_ca: CN=\"kept\" (key ...)\n\
+                    - days_left: our certificate expires in 59 days\n\
+                    - own_identity: Felix would have to require one of what we present: CN \"typha-server\", no URI SAN\n\
+                    - own_chain: our chain leads to a CA of our own CA file\n\
+                    \n\
+                    no errors, no warnings\n";
+    assert_eq!((code, &*stable(&site, &text)), (Some(0), expected));
+}
+
+#[test]
+fn errors_come_first_and_each_has_its_fix() {
+    let site = Site::new();
+    // The CA file has a CA of the same name.
+    site.own_chain(&ca("kept"));
+    site.peer("a.pem", felix(&site.kept).chain_pem());
+    site.peer("b.pem", site.kept.issue(spec("b", Purpose::ClientAuth)).unwrap().chain_pem());
+    let (code, text) = text(&site, &["--peers", &site.path("peers")]);
+    let expected = "✗ refused: b.pem: refused today: peer certificate does not have required CN: required CN \
+                    \"typha-client\"; presented CN \"b\", no URI SAN\n    \
+                    fix: re-issue it with a name that is required, or set ClientCN or ClientURISAN to a name that it \
+                    has\n\
+                    ! own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: the CA \
+                    CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with the \
+                    same CA file refuses us\n    \
+                    fix: have our certificate issued by the CA in CAFile DIR/ca.pem; or add the CA that issued it to \
+                    TyphaCAFile of Felix, beside the other\n\
+                    - required_peer: ";
+    let stable = stable(&site, &text);
+    assert!(stable.starts_with(expected), "{stable}");
+    assert!(stable.ends_with("\n\n1 error, 1 warning: refused, own_chain\n"), "{stable}");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn a_forgotten_intermediate_is_named() {
+    let site = Site::new();
+    let intermediate = site.kept.intermediate(typha_tls::testing::CertificateSpec::ca("middle")).unwrap();
+    let own = intermediate.issue(spec("typha-server", Purpose::ServerAuth)).unwrap();
+    site.write("own.pem", certificate_pem(&own.chain()[0]));
+    site.write("own.key", own.key_pem());
+    let (code, text) = text(&site, &[]);
+    let expected = "- own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: CN=\"middle\", \
+                    which issued its last certificate, is not in it\n    \
+                    fix: if CN=\"middle\" is an intermediate, append its certificate to ServerCertFile; if it is a CA, \
+                    the CA file of Felix (TyphaCAFile) needs it\n";
+    let stable = stable(&site, &text);
+    assert!(stable.starts_with(expected), "{stable}");
+    assert_eq!(code, Some(0));
+}
