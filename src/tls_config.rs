@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use crate::identity::RequiredIdentity;
-use crate::material::{Material, MaterialError, TlsFiles};
+use crate::material::{Material, MaterialError, MaterialWarning, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
 
@@ -82,12 +82,28 @@ impl TlsConfig {
         self.policy.time_provider().current_time().unwrap_or_else(UnixTime::now)
     }
 
-    /// Logs a warning for each part that is probably a mistake: an expired leaf, an entry of the CA file that is no CA.
+    /// Reports everything in this configuration that is usable but probably not intended, for this end in the role
+    /// `local`: reasons why every peer would refuse us at the time `now`, certificates and lists that are out of date
+    /// or soon will be, private keys that others can access, and doubts about the required identity.
+    pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+        let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
+        let mut warnings = self.own_chain_warnings(local, now);
+        warnings.extend(credentials.warnings(now));
+        warnings.extend(trust_bundle.warnings(now));
+        warnings.extend(revocation_lists.warnings(now));
+        warnings.extend(self.required_peer.doubts().into_iter().map(MaterialWarning::DoubtfulIdentity));
+        warnings
+    }
+
+    /// The reasons why every peer would refuse our own chain.
+    pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+        self.material.credentials.leaf_warnings(local, now)
+    }
+
+    /// Logs all [`warnings`](Self::warnings).
     pub(crate) fn log_warnings(&self, local: Role) {
         let Some(now) = self.policy.time_provider().current_time() else { return };
-        let own = self.material.credentials.warnings(local, now);
-        let lists = self.material.revocation_lists.warnings(now);
-        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)).chain(&lists) {
+        for warning in self.warnings(local, now) {
             warn!(finding = warning.label(), "{warning}");
         }
     }

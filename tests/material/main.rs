@@ -35,10 +35,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use typha_tls::material::{
-    Credentials, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TlsFiles, TrustBundle,
+    Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TlsFiles,
+    TrustBundle,
 };
+use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf, TestPki};
-use typha_tls::{RequiredIdentity, Role};
+use typha_tls::{RequiredIdentity, Role, TlsConfig};
 
 /// `openssl ecparam -name prime256v1 -genkey`
 const SEC1: &str = "\

@@ -1,12 +1,14 @@
 //! The current configuration: its files, and our own certificate.
 
 use rustls_pki_types::UnixTime;
-use typha_tls::Role;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::error::QuotedList;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::material::{
+    Credentials, Material, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
+};
 use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::{Role, TlsConfig};
 use webpki::EndEntityCert;
 
 use super::parameters::Parameters;
@@ -22,15 +24,15 @@ pub(super) struct Current {
     pub(super) credentials: Option<Credentials>,
 }
 
-/// A certificate with fewer days left is reported. It gives people time to act, even over a holiday.
-const RENEWAL_DAYS: u64 = 14;
-
 impl Current {
     /// Checks all files, even if one of them can not be used.
     pub(super) fn check(report: &mut Report, local: Role, settings: TlsSettings, now: UnixTime) -> Self {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
+        for doubt in settings.required_peer.doubts() {
+            report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), ""));
+        }
 
         let bundle = report.usable(TrustBundle::from_file(&files.ca_file), "ca_file");
         let lists = bundle.as_ref().and_then(|bundle| {
@@ -48,28 +50,23 @@ impl Current {
         let credentials = report.usable(credentials, "cert_file_and_key_file");
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
-            for warning in current.own_warnings(current.bundle.as_ref(), now) {
-                report.add(warnings::line(&warning, "").about(current.about(&warning)));
+            let own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
+            for warning in &own_warnings {
+                report.add(warnings::line(warning, "").about(current.about_own(warning)));
             }
             current.own_leaf(report, credentials, now);
-            current.own_chain(report, now);
+            current.own_chain(report, &own_warnings, now);
         }
         current
     }
 
     fn own_leaf(&self, report: &mut Report, credentials: &Credentials, now: UnixTime) {
         if let Some(left) = credentials.not_after().as_secs().checked_sub(now.as_secs()) {
-            let days = left / 86_400;
-            let left = match days {
+            let left = match left / 86_400 {
                 0 | 1 => format!("{} hours", left / 3600),
                 days => format!("{days} days"),
             };
-            let detail = format!("our certificate expires in {left}");
-            if days < RENEWAL_DAYS {
-                let line = Line::warning("leaf_expires_soon", &*detail).about(self.about_cert_file());
-                report.add(line.fix("issue a new one"));
-            }
-            report.add(Line::info("days_left", detail));
+            report.add(Line::info("days_left", format!("our certificate expires in {left}")));
         }
         let peer = self.local.peer();
         if own_identity(credentials).is_some() {
@@ -97,7 +94,7 @@ impl Current {
     }
 
     /// Whether our own chain leads to our own CA file. It need not, but most clusters have one CA.
-    fn own_chain(&self, report: &mut Report, now: UnixTime) {
+    fn own_chain(&self, report: &mut Report, own_warnings: &[MaterialWarning], now: UnixTime) {
         let Some(bundle) = &self.bundle else { return };
         let peer = self.local.peer();
         let (ours, theirs) = (Parameters::of(self.local), Parameters::of(peer));
@@ -129,8 +126,8 @@ impl Current {
                     theirs.ca_file
                 )));
             }
-            // The warnings about our leaf have said it.
-            Some(Err(_)) if self.own_warnings(Some(bundle), now).iter().any(warnings::is_of_own_chain) => {}
+            // The warnings about our own chain have said it.
+            Some(Err(_)) if own_warnings.iter().any(warnings::is_of_own_chain) => {}
             Some(Err(rejection)) => {
                 let detail = format!("our own chain would be refused: {rejection}");
                 report.add(Line::error("own_chain", detail).about(self.about_cert_file()));
@@ -138,9 +135,24 @@ impl Current {
         }
     }
 
-    /// Warnings about our own chain and key.
-    pub(super) fn own_warnings(&self, _bundle: Option<&TrustBundle>, at: UnixTime) -> Vec<MaterialWarning> {
-        self.credentials.as_ref().map(|credentials| credentials.warnings(self.local, at)).unwrap_or_default()
+    /// The warnings about our own chain and key, if we had this CA file and these lists.
+    pub(super) fn own_warnings(
+        &self,
+        bundle: Option<&TrustBundle>,
+        lists: &RevocationLists,
+        at: UnixTime,
+    ) -> Vec<MaterialWarning> {
+        let Some(credentials) = &self.credentials else { return Vec::new() };
+        let Some(bundle) = bundle else { return credentials.warnings(at) };
+        let mut material = Material::new(bundle.clone(), credentials.clone());
+        material.revocation_lists = for_own_chain(lists);
+        let others = [bundle.warnings(at), material.revocation_lists.warnings(at)].concat();
+        let (required, policy) = (self.settings.required_peer.clone(), self.settings.policy.clone());
+        let mut warnings = TlsConfig::new(material, required, policy).warnings(self.local, at);
+        warnings.retain(|warning| {
+            !others.contains(warning) && !matches!(warning, MaterialWarning::DoubtfulIdentity(_))
+        });
+        warnings
     }
 
     /// How a peer with this CA file judges our chain; `None` if there is no usable chain.
@@ -184,7 +196,7 @@ impl Current {
     }
 
     /// What a warning about our own chain and key is about.
-    pub(super) fn about(&self, warning: &MaterialWarning) -> String {
+    pub(super) fn about_own(&self, warning: &MaterialWarning) -> String {
         match warning {
             MaterialWarning::KeyAccessibleByOthers { .. } => Parameters::of(self.local).key_file.to_owned(),
             _ => self.about_cert_file(),

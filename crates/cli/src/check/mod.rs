@@ -98,11 +98,10 @@ fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now
     let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
     let bundle = plan.bundle(report);
     let lists = bundle.as_ref().and_then(|bundle| plan.lists(report, bundle));
-    if options.changes_material() {
-        plan.own_leaf(report);
-        if let (Some(bundle), Some(lists)) = (&bundle, &lists) {
-            plan.own_chain(report, bundle, lists);
-        }
+    if options.changes_material()
+        && let (Some(bundle), Some(lists)) = (&bundle, &lists)
+    {
+        plan.own_chain(report, bundle, lists);
     }
     let Some(dir) = &options.peers else { return };
     let required = plan.required(report);

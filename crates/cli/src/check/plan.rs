@@ -158,17 +158,21 @@ impl Plan<'_> {
         let planned = report.usable(planned, "with_identity")?;
         let detail = format!("{} will have to present {planned}", self.current.local.peer());
         report.add(Line::info("planned_peer", detail));
+        for doubt in planned.doubts() {
+            report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), ""));
+        }
         Some(planned)
-    }
-
-    pub(super) fn own_leaf(&self, report: &mut Report) {
-        let warnings = |at| self.current.own_warnings(self.current.bundle.as_ref(), at);
-        self.new_warnings(report, &warnings(self.now), warnings(self.at));
     }
 
     /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.
     pub(super) fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
         let current = self.current;
+        let before = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), self.now);
+        let mut after = current.own_warnings(Some(bundle), lists, self.at);
+        // The verdict below says it with the plan in mind.
+        after.retain(|warning| !matches!(warning, MaterialWarning::OwnChainRefused { .. }));
+        let is_reported = after.iter().any(warnings::is_of_own_chain);
+        self.new_warnings(report, &before, after);
         let Some(after) = current.own_verdict(bundle, lists, self.at) else { return };
         let before = current.bundle.as_ref();
         let before = before.and_then(|bundle| current.own_verdict(bundle, &current.own_lists(), self.now));
@@ -177,8 +181,7 @@ impl Plan<'_> {
             (_, Ok(())) => {
                 Line::info("planned_own_chain", "our chain leads to a CA of our CA file as it will be")
             }
-            // It was reported as a warning about our leaf.
-            (_, Err(_)) if current.own_warnings(Some(bundle), self.at).iter().any(warnings::is_of_own_chain) => return,
+            (_, Err(_)) if is_reported => return,
             (Some(Ok(())), Err(rejection)) => Line::warning(
                 "planned_own_chain",
                 format!(

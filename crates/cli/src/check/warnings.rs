@@ -9,6 +9,9 @@ use super::report::Line;
 pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
     let text = format!("{prefix}{warning}");
     let level = match warning {
+        // Kubernetes' own default; who can read it there is in the same container.
+        MaterialWarning::KeyAccessibleByOthers { on_kubernetes_volume: true, .. }
+        | MaterialWarning::KeyInCertificateFile { on_kubernetes_volume: true, .. } => Line::info,
         MaterialWarning::NoRevocationList => Line::error,
         warning if is_of_own_chain(warning) => Line::error,
         _ => Line::warning,
@@ -27,6 +30,7 @@ pub(super) fn is_of_own_chain(warning: &MaterialWarning) -> bool {
             | MaterialWarning::LeafIsCa { .. }
             | MaterialWarning::LeafLacksPurpose { .. }
             | MaterialWarning::LeafNotYetValid { .. }
+            | MaterialWarning::OwnChainRefused { .. }
     )
 }
 
