@@ -36,7 +36,7 @@ pub(super) fn today(rejection: &Rejection, current: &Current) -> String {
             format!("renew that intermediate in {} of the peer", theirs.cert_file)
         }
         Rejection::Expired { .. } => "renew it".to_owned(),
-        _ => "re-issue it".to_owned(),
+        other => reissue(other),
     }
 }
 
@@ -65,6 +65,23 @@ pub(super) fn planned(rejection: &Rejection, ca_file: Option<&Path>) -> String {
             "renew that intermediate first, and have the peer send the new one".to_owned()
         }
         (Rejection::Expired { .. }, _) => "renew it first".to_owned(),
-        _ => "re-issue it first".to_owned(),
+        _ => format!("{} first", reissue(rejection)),
+    }
+}
+
+/// The property that a new certificate must have.
+fn reissue(rejection: &Rejection) -> String {
+    match rejection {
+        Rejection::CaUsedAsLeaf { .. } => "re-issue it with basicConstraints=CA:FALSE".to_owned(),
+        Rejection::UnhandledCriticalExtension { .. } => "re-issue it without that extension".to_owned(),
+        Rejection::UnsupportedAlgorithm { .. } | Rejection::UnsupportedKeySize { .. } => {
+            "re-issue it for another key, such as ECDSA on P-256, signed with SHA-256".to_owned()
+        }
+        Rejection::UnsupportedVersion { .. } => {
+            "re-issue it as version 3 (openssl x509 -req -extfile FILE, with its extensions in FILE)"
+                .to_owned()
+        }
+        Rejection::WrongKeyUsage { purpose, .. } => format!("re-issue it with extendedKeyUsage={purpose}"),
+        _ => "re-issue it".to_owned(),
     }
 }

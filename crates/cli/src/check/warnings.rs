@@ -16,9 +16,13 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
         warning if is_of_own_chain(warning) => Line::error,
         _ => Line::warning,
     };
-    match remedy(&text) {
-        Some((problem, remedy)) => level(warning.label(), problem).fix(remedy),
-        None => level(warning.label(), &text),
+    match (remedy(&text), warning) {
+        // Alone, the library's remedy does not say which one.
+        (Some((problem, _)), MaterialWarning::LeafLacksPurpose { purpose, .. }) => {
+            level(warning.label(), problem).fix(format!("issue one with extendedKeyUsage={purpose}"))
+        }
+        (Some((problem, remedy)), _) => level(warning.label(), problem).fix(remedy),
+        (None, _) => level(warning.label(), &text),
     }
 }
 
