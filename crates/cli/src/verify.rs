@@ -1,20 +1,17 @@
 //! `typha-tls verify`: judges a chain without a connection.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{RevocationLists, TrustBundle};
+use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::PeerVerifier;
 use typha_tls::{HandshakeError, Role};
@@ -105,8 +102,11 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
     let policy = TlsPolicy::builder().build()?;
     let bundle = TrustBundle::from_file(&arguments.ca_file)?;
-    let chain =
-        read_chain(&arguments.chain).map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
+    let chain = match read_chain(&arguments.chain) {
+        // A peer may send no certificate.
+        Err(MaterialError::NoCertificate { .. }) if is_blank(&arguments.chain) => Vec::new(),
+        chain => chain?,
+    };
     let revocation = &arguments.revocation;
     let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
     let lists = lists.with_policy(revocation.policy());
@@ -114,25 +114,9 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     Ok((verifier, chain))
 }
 
-/// Much larger than any chain in a handshake.
-const MAX_CHAIN_FILE: u64 = 1024 * 1024;
-
-/// Reads a chain as a peer may send it, which is less strict than for our own files. The certificates are not checked,
-/// and an empty chain is allowed.
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    // The kind of file is checked first: opening a pipe without a writer blocks for ever.
-    if !path.metadata()?.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    let mut pem = Vec::new();
-    File::open(path)?.take(MAX_CHAIN_FILE).read_to_end(&mut pem)?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "a PEM block in it is cut off or not valid base64")?;
-    if chain.is_empty() && !pem.trim_ascii().is_empty() {
-        return Err("there is no PEM block CERTIFICATE in it".into());
-    }
-    Ok(chain)
+/// Whether a small file has nothing in it.
+fn is_blank(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| bytes.trim_ascii().is_empty())
 }
 
 pub(crate) fn parse_time(text: &str) -> Result<UnixTime, String> {

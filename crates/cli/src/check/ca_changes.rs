@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use typha_tls::material::TrustBundle;
+use typha_tls::error::WithCauses;
+use typha_tls::material::{TrustBundle, read_chain};
 
-use super::regular_file::{self, Contents};
 use super::report::{Line, Report};
 
 /// A certificate of a CA file.
@@ -17,9 +16,6 @@ struct Authority {
     name: Vec<u8>,
     key: Vec<u8>,
 }
-
-/// The largest CA file that the library reads.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// Reports the differences between two valid CA files; the new one is judged at the time `at`.
 pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
@@ -77,20 +73,10 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
 }
 
 fn authorities(path: &Path) -> Result<Vec<Authority>, String> {
-    let unusable = |problem: &str| format!("{}: {problem}", path.display());
-    let bytes = match regular_file::read(path, MAX_SIZE).map_err(|error| unusable(&error.to_string()))? {
-        Contents::Whole(bytes) => bytes,
-        Contents::Beginning(_) => return Err(unusable("it is larger than 16 MiB")),
-    };
     let mut seen = HashSet::new();
-    let mut authorities = Vec::new();
-    for der in CertificateDer::pem_slice_iter(&bytes) {
-        let der = der.map_err(|_| unusable("a PEM block in it is damaged"))?;
-        if seen.insert(der.clone()) {
-            authorities.push(Authority::new(der).map_err(|problem| unusable(&problem))?);
-        }
-    }
-    Ok(authorities)
+    let certificates = read_chain(path).map_err(|error| WithCauses(&error).to_string())?;
+    let new = certificates.into_iter().filter(|der| seen.insert(der.clone()));
+    new.map(|der| Authority::new(der).map_err(|problem| format!("{}: {problem}", path.display()))).collect()
 }
 
 impl Authority {

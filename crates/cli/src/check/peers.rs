@@ -54,7 +54,8 @@ pub(super) fn judge(
             }
             ChainFile::Unusable(why) => {
                 tally.unusable += 1;
-                report.add(Line::error("peer_file", why).file(&file));
+                let line = Line::error("peer_file", why).file(&file);
+                report.add(line.split().or_fix("copy the file again"));
             }
         }
     }
@@ -99,7 +100,8 @@ impl Tally {
                 Err(rejection @ Rejection::MalformedCertificate(_)),
             ) => {
                 self.unusable += 1;
-                Line::error("peer_file", WithCauses(&rejection).to_string()).file(file)
+                let line = Line::error("peer_file", WithCauses(&rejection).to_string()).file(file);
+                line.split().or_fix("copy the file again, or issue the certificate again")
             }
             (Err(before), Err(after)) => {
                 self.refused += 1;

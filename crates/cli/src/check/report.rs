@@ -56,6 +56,20 @@ impl Line {
         self
     }
 
+    /// As [`fix`](Self::fix), if there is no other remedy.
+    pub(super) fn or_fix(mut self, fix: &str) -> Self {
+        self.fix.get_or_insert_with(|| fix.to_owned());
+        self
+    }
+
+    /// Makes the remedy, with which many texts of the library end, the remedy of the line: `problem; remedy`.
+    pub(super) fn split(mut self) -> Self {
+        if let Some((problem, remedy)) = split_remedy(&self.problem) {
+            (self.fix, self.problem) = (Some(remedy.to_owned()), problem.to_owned());
+        }
+        self
+    }
+
     /// Adds members to the JSON.
     pub(super) fn members(mut self, members: Value) -> Self {
         self.members = output::merge(self.members, members);
@@ -121,7 +135,7 @@ impl Report {
 
     /// Returns the value of a result. Reports an error as a finding.
     pub(super) fn usable<T, E: Error>(&mut self, result: Result<T, E>, finding: &'static str) -> Option<T> {
-        result.map_err(|error| self.add(Line::error(finding, WithCauses(&error).to_string()))).ok()
+        result.map_err(|error| self.add(Line::error(finding, WithCauses(&error).to_string()).split())).ok()
     }
 
     /// Prints the text, and returns the exit code.
@@ -154,9 +168,32 @@ impl Report {
     }
 }
 
+/// The first semicolon outside of quotes that does not go on about the problem or the remedy before it.
+fn split_remedy(text: &str) -> Option<(&str, &str)> {
+    let semicolons = text.match_indices("; ").map(|(at, _)| text.split_at(at));
+    let mut parts = semicolons.map(|(before, after)| (before, after.trim_start_matches("; ")));
+    parts.find(|(before, after)| {
+        let quotes = before.replace("\\\\", "").replace("\\\"", "").matches('"').count();
+        quotes % 2 == 0 && !["or", "or,", "it"].contains(&after.split(' ').next().unwrap_or_default())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_remedy_is_split_off_outside_of_quotes() {
+        assert_eq!(split_remedy("it expired: x; renew it"), Some(("it expired: x", "renew it")));
+        assert_eq!(
+            split_remedy(r#"CN="a\"; b" is old; renew it"#),
+            Some((r#"CN="a\"; b" is old"#, "renew it"))
+        );
+        assert_eq!(split_remedy(r#"CN="a\\"; renew it"#), Some((r#"CN="a\\""#, "renew it")));
+        assert_eq!(split_remedy(r#"CN="a; b" expired"#), None);
+        assert_eq!(split_remedy("it expired at 9; it is 10 now"), None);
+        assert_eq!(split_remedy("the file has no CA: put one there; or remove it"), None);
+    }
 
     #[test]
     fn colours_are_around_the_label_only() {

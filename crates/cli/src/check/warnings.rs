@@ -16,13 +16,13 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
         warning if is_of_own_chain(warning) => Line::error,
         _ => Line::warning,
     };
-    match (remedy(&text), warning) {
+    let line = level(warning.label(), &text);
+    match warning {
         // Alone, the library's remedy does not say which one.
-        (Some((problem, _)), MaterialWarning::LeafLacksPurpose { purpose, .. }) => {
-            level(warning.label(), problem).fix(format!("issue one with extendedKeyUsage={purpose}"))
+        MaterialWarning::LeafLacksPurpose { purpose, .. } => {
+            line.split().fix(format!("issue one with extendedKeyUsage={purpose}"))
         }
-        (Some((problem, remedy)), _) => level(warning.label(), problem).fix(remedy),
-        (None, _) => level(warning.label(), &text),
+        _ => line.split(),
     }
 }
 
@@ -36,21 +36,4 @@ pub(super) fn is_of_own_chain(warning: &MaterialWarning) -> bool {
             | MaterialWarning::LeafNotYetValid { .. }
             | MaterialWarning::OwnChainRefused { .. }
     )
-}
-
-/// Splits the remedy off, with which the library's warnings end. A name in quotes is never split.
-fn remedy(text: &str) -> Option<(&str, &str)> {
-    text.rsplit_once("; ").filter(|(_, remedy)| !remedy.contains('"'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::remedy;
-
-    #[test]
-    fn the_last_statement_is_the_remedy() {
-        assert_eq!(remedy("it expired: x; y; renew it"), Some(("it expired: x; y", "renew it")));
-        assert_eq!(remedy("CN=\"a; b\" expired"), None);
-        assert_eq!(remedy("it expired"), None);
-    }
 }

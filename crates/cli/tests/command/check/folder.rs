@@ -32,8 +32,9 @@ fn skipped(file: &str, why: &str) -> Value {
     json!({ "level": "info", "fact": "skipped", "file": file, "detail": why })
 }
 
-fn unusable(file: &str, why: &str) -> Value {
-    json!({ "level": "error", "finding": "peer_file", "file": file, "detail": why })
+fn unusable(file: &str, why: &str, fix: &str) -> Value {
+    let detail = format!("{why}; {fix}");
+    json!({ "level": "error", "finding": "peer_file", "file": file, "detail": detail, "fix": fix })
 }
 
 #[cfg(unix)]
@@ -104,13 +105,26 @@ fn every_file_gets_its_line() {
     let expected = vec![
         skipped("..2026_11_21", "it is a directory, which is not followed"),
         skipped("..data", "it is a directory, which is not followed"),
-        unusable("begin-line.pem", DAMAGED),
-        unusable("cut.pem", DAMAGED),
-        unusable("damaged.pem", DAMAGED),
-        unusable("dangling.pem", "it is a symbolic link to a file that does not exist"),
+        unusable(
+            "begin-line.pem",
+            "this peer was not judged: line 10 is an END line without its BEGIN line",
+            AGAIN,
+        ),
+        unusable(
+            "cut.pem",
+            "this peer was not judged: the block CERTIFICATE that begins in line 1 has no END line",
+            AGAIN,
+        ),
+        unusable(
+            "damaged.pem",
+            "this peer was not judged: the block CERTIFICATE that begins in line 1 is not valid base64",
+            "copy it again",
+        ),
+        unusable("dangling.pem", "it is a symbolic link to a file that does not exist", AGAIN),
         unusable(
             "der.cer",
-            "it is a certificate in DER: make PEM of it by openssl x509 -inform DER -in FILE -out FILE.pem",
+            "this peer was not judged: it is a certificate in DER, and not PEM",
+            "convert it: openssl x509 -inform DER -in FILE -out NEW",
         ),
         skipped("directory", "it is a directory, which is not followed"),
         skipped("empty", "it is empty"),
@@ -121,10 +135,11 @@ fn every_file_gets_its_line() {
         accepted("good.pem"),
         skipped("key.pem", "there is no PEM block CERTIFICATE in it"),
         skipped("large.log", "it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE"),
-        unusable("large.pem", "it is larger than 1 MiB: leave only one chain in it"),
+        unusable("large.pem", "it is larger than 1 MiB", "leave only one chain in it"),
         unusable(
             "no-certificate.pem",
             "malformed certificate: the chain of (unreadable) is not valid (TrailingData(SignedData))",
+            "copy the file again, or issue the certificate again",
         ),
         skipped("notes.txt", "there is no PEM block CERTIFICATE in it"),
         accepted("of-both.pem"),
@@ -152,7 +167,11 @@ fn every_file_gets_its_line() {
                        its owner a new one; if that is not meant, take it off the list; otherwise do so first",
             "fix": "if that is not meant, take it off the list; otherwise do so first",
         }),
-        unusable("second-begin-line.pem", DAMAGED),
+        unusable(
+            "second-begin-line.pem",
+            "this peer was not judged: line 20 is an END line without its BEGIN line",
+            AGAIN,
+        ),
         accepted("several.pem"),
         json!({
             "level": "warning", "finding": "several_leaves", "file": "several.pem",
@@ -189,7 +208,7 @@ fn every_file_gets_its_line() {
     assert_eq!((code, lines.len() - first), (Some(1), expected.len()));
 }
 
-const DAMAGED: &str = "a PEM block in it is damaged, so this peer was not judged; copy the file again";
+const AGAIN: &str = "copy the file again";
 
 #[test]
 fn nobody_cut_off_is_clean() {
