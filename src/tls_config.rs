@@ -9,6 +9,8 @@ use crate::identity::RequiredIdentity;
 use crate::material::{Material, MaterialError, MaterialWarning, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
+use crate::time::Timestamp;
+use crate::verifier::{ChainPosition, Rejection, own_chain};
 
 /// The configuration of one end of the connection: CAs, chain and key, the identity that the peer must have, and the
 /// TLS policy. It is cheap to clone.
@@ -87,7 +89,7 @@ impl TlsConfig {
     /// or soon will be, private keys that others can access, and doubts about the required identity.
     pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
-        let mut warnings = self.own_chain_warnings(local, now);
+        let mut warnings: Vec<_> = self.own_chain_warning(local, now).into_iter().collect();
         warnings.extend(credentials.warnings(now));
         warnings.extend(trust_bundle.warnings(now));
         warnings.extend(revocation_lists.warnings(now));
@@ -95,9 +97,25 @@ impl TlsConfig {
         warnings
     }
 
-    /// The reasons why every peer would refuse our own chain.
-    pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
-        self.material.credentials.leaf_warnings(local, now)
+    /// The reason why every peer would refuse our own chain at the time `now`.
+    pub(crate) fn own_chain_warning(&self, local: Role, now: UnixTime) -> Option<MaterialWarning> {
+        let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
+        let verdict = own_chain(credentials, trust_bundle, revocation_lists, &self.policy, local, now);
+        Some(match verdict.err()? {
+            // The chain need not lead to a CA of our bundle.
+            Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. } => return None,
+            Rejection::CaUsedAsLeaf { subject } => MaterialWarning::LeafIsCa { subject },
+            Rejection::Expired { position: ChainPosition::Leaf, subject, not_after, .. } => {
+                MaterialWarning::LeafExpired { subject, not_after }
+            }
+            Rejection::NotYetValid { position: ChainPosition::Leaf, subject, not_before, .. } => {
+                MaterialWarning::LeafNotYetValid { subject, not_before }
+            }
+            Rejection::WrongKeyUsage { position: ChainPosition::Leaf, subject, purpose, .. } => {
+                MaterialWarning::LeafLacksPurpose { subject, purpose }
+            }
+            other => MaterialWarning::OwnChainRefused { reason: other.label(), detail: lasting_text(&other) },
+        })
     }
 
     /// Logs all [`warnings`](Self::warnings).
@@ -106,5 +124,18 @@ impl TlsConfig {
         for warning in self.warnings(local, now) {
             warn!(finding = warning.label(), "{warning}");
         }
+    }
+}
+
+/// The text of a rejection without the time of the check, so that a reload recognises a problem that it has reported.
+fn lasting_text(rejection: &Rejection) -> String {
+    match rejection {
+        Rejection::Expired { position, subject, not_after, .. } => {
+            format!("the {position} certificate {subject} expired at {}", Timestamp(*not_after))
+        }
+        Rejection::NotYetValid { position, subject, not_before, .. } => {
+            format!("the {position} certificate {subject} is not valid before {}", Timestamp(*not_before))
+        }
+        other => other.to_string(),
     }
 }

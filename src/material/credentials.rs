@@ -19,7 +19,6 @@ use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
 use crate::file::{Permissions, ReadFile};
 use crate::identity::PeerIdentity;
-use crate::role::Role;
 
 /// Our own certificate chain, leaf first, and the private key that belongs to the leaf.
 ///
@@ -47,8 +46,8 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported kind
-    /// or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
+    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported
+    /// kind or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -202,28 +201,6 @@ impl Credentials {
         warnings
     }
 
-    pub(crate) fn leaf_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
-        let mut warnings = Vec::new();
-        if let Some(Ok(leaf)) = self.chain().first().map(|leaf| Certificate::parse(leaf)) {
-            let subject = leaf.subject_text();
-            let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-            if now > not_after {
-                warnings.push(MaterialWarning::LeafExpired { subject: subject.clone(), not_after });
-            }
-            if now < not_before {
-                warnings.push(MaterialWarning::LeafNotYetValid { subject: subject.clone(), not_before });
-            }
-            if !leaf.allows(local.key_purpose()) {
-                let purpose = local.key_purpose_name();
-                warnings.push(MaterialWarning::LeafLacksPurpose { subject: subject.clone(), purpose });
-            }
-            if leaf.is_ca() {
-                warnings.push(MaterialWarning::LeafIsCa { subject });
-            }
-        }
-        warnings
-    }
-
     /// The subject of our leaf, as text for people.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
@@ -241,7 +218,7 @@ impl Credentials {
 /// The size of the message with this chain in TLS 1.3, without its header (RFC 8446 section 4.4.2). In TLS 1.2 it is
 /// smaller.
 fn certificate_message(chain: &[CertificateDer<'_>]) -> usize {
-    // The length of the context, the length of the list, and for each certificate its length and that of its extensions.
+    // The lengths of the context and of the list, and for each certificate its length and that of its extensions.
     1 + 3 + chain.iter().map(|der| 3 + der.len() + 2).sum::<usize>()
 }
 

@@ -10,7 +10,6 @@ mod expiry;
 mod pem;
 mod private_key;
 mod revocation;
-mod signed;
 mod trust_bundle;
 mod warning;
 

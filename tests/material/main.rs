@@ -14,6 +14,7 @@ mod common_lists;
 #[path = "../common/material.rs"]
 mod common_material;
 mod crafted_lists;
+mod forms;
 mod keys;
 mod leaf_identity;
 mod revocation_lists;
@@ -22,6 +23,7 @@ mod secrecy;
 #[path = "../common/subscribers.rs"]
 mod subscribers;
 mod unreadable;
+mod unusable_keys;
 mod warnings;
 
 use std::error::Error as _;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use typha_tls::material::MaterialWarning;
+use typha_tls::material::{Credentials, Material, MaterialWarning};
 use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded};
-use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
-use typha_tls::{FelixConnector, TyphaAcceptor};
+use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 use crate::rig::*;
 
@@ -128,6 +128,41 @@ async fn a_ca_that_goes_before_our_leaf_does_is_told() {
     assert!(
         lines[0].contains("changes=own certificate renewed: CN \"typha\", no URI SAN, valid until 2"),
         "{lines:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intermediate_that_the_new_chain_lacks_is_named() {
+    let pki = Pki::new();
+    let [lower, other] =
+        ["lower", "other"].map(|name| pki.a.intermediate(CertificateSpec::ca(name)).unwrap());
+    let [before, renewed] = [lower.issue(typha_spec()).unwrap(), lower.issue(typha_spec()).unwrap()];
+    let leaf_only = |leaf: &TestLeaf| {
+        let policy = pki.policy();
+        let chain = leaf.chain()[..1].to_vec();
+        let credentials = Credentials::from_der(chain, leaf.key(), policy.provider()).unwrap();
+        let material = Material::new(pki.a.trust_bundle().unwrap(), credentials);
+        TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
+    };
+    let first = pki.config(&[&pki.a], &before);
+    let rig = Rig::start(first.clone(), Source::at_once(Act::Give(leaf_only(&renewed)))).await;
+    assert_eq!(
+        rig.log.take()[1..],
+        [
+            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer has: \
+          peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
+        ]
+    );
+    // An intermediate that was not there before.
+    let elsewhere = other.issue(typha_spec()).unwrap();
+    let rig = Rig::start(first, Source::at_once(Act::Give(leaf_only(&elsewhere)))).await;
+    assert_eq!(
+        rig.log.take()[1..],
+        [
+            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the same \
+          CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; otherwise add \
+          it to the CA file of every end, or put the certificate of before back until then generation=2"
+        ]
     );
 }
 

@@ -515,7 +515,6 @@ fn verify_judges_a_chain() {
             &["--peer", "felix", "--cn", "x", "--at", "1999-01-01T00:00:00Z"],
             "not_yet_valid",
         ),
-        ("ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"], "ca_used_as_leaf"),
     ] {
         let (code, outcome) = verify(&pki, chain, arguments);
         assert_eq!(
@@ -523,6 +522,17 @@ fn verify_judges_a_chain() {
             (Some(1), &json!("refused"), &json!(reason))
         );
     }
+    // A certificate of the CA file is accepted as itself, as in Go; another CA is not.
+    let (code, outcome) = verify(&pki, "ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"]);
+    assert_eq!((code, &outcome["verdict"]), (Some(0), &json!("accepted")));
+    let root = TestCa::new(CertificateSpec::ca("root")).unwrap();
+    let below = root.intermediate(CertificateSpec::ca("below")).unwrap();
+    let chain = below.issue(CertificateSpec::leaf("x")).unwrap().chain_pem();
+    let below = &chain[chain.rfind("-----BEGIN").unwrap()..];
+    let (root, below) = (pki.write("root.pem", &root.root_pem()), pki.write("below.pem", below));
+    let output =
+        run(&["verify", "--json", "--peer", "felix", "--ca-file", &root, "--chain", &below, "--cn", "below"]);
+    assert_eq!((output.status.code(), &line(&output.stdout)["reason"]), (Some(1), &json!("ca_used_as_leaf")));
     // A malformed certificate is what a peer may send: it is judged, not an error of usage.
     pki.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let (code, outcome) = verify(&pki, "broken.pem", &["--peer", "felix", "--cn", "x"]);
@@ -702,7 +712,6 @@ fn check_reports_each_finding() {
     let expected = [
         ("warning", "not_a_ca"),
         ("error", "leaf_expired"),
-        ("error", "leaf_lacks_purpose"),
         ("warning", "key_accessible_by_others"),
         ("error", "against"),
     ];

@@ -213,7 +213,7 @@ fn check_with_lists() {
     assert_eq!(check(&["--crl-file", &empty, "--crl-strict"]), (Some(0), found(&[list])));
 
     let revoking = site.list("revoking.crl", &List::new().revoking(&site.pki.felix.chain()[0]));
-    let expected = found(&[list, ("error", "own_chain")]);
+    let expected = found(&[list, ("error", "own_chain_refused")]);
     assert_eq!(check(&["--crl-file", &revoking]), (Some(1), expected));
 
     let expired = site.list("expired.crl", &List::expired());
@@ -266,7 +266,10 @@ impl Drop for Typha {
 fn felix(site: &Site, typha: &Typha, more: &[&str]) -> (Option<i32>, Value) {
     let config = site.path("felix.cfg");
     let output = run(&[&["felix", "--connect", &typha.address, "--config", &config], more].concat());
-    (output.status.code(), lines(&output.stderr).remove(0))
+    // The log has no JSON.
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let outcome = stderr.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{stderr}"));
+    (output.status.code(), serde_json::from_str(outcome).unwrap())
 }
 
 #[test]
