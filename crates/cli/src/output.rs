@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::lifetime::LostTrust;
-use typha_tls::verifier::VerifiedChain;
+use typha_tls::verifier::{RejectedPeer, VerifiedChain};
 use typha_tls::{Connection, HandshakeError};
 
 /// Success.
@@ -104,6 +104,11 @@ pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     })
 }
 
+/// What tells the leaf of a refused peer from others of the same name: `serial`, `authority_key_id`.
+pub(crate) fn leaf(peer: &RejectedPeer) -> Value {
+    json!({ "serial": peer.serial(), "authority_key_id": peer.authority_key_id() })
+}
+
 /// The line of an accepted connection.
 pub(crate) fn accepted(connection: &Connection) -> Value {
     let tls = connection.tls();
@@ -149,6 +154,10 @@ pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
         "reason": reason,
         "detail": WithCauses(error).to_string(),
     });
+    let line = match error {
+        HandshakeError::Rejected(peer) => merge(line, leaf(peer)),
+        _ => line,
+    };
     match error.alert() {
         Some(alert) => merge(line, json!({ "alert": alert_name(alert) })),
         None => line,

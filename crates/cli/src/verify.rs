@@ -13,7 +13,7 @@ use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::verifier::PeerVerifier;
+use typha_tls::verifier::{PeerVerifier, RejectedPeer};
 use typha_tls::{HandshakeError, Role};
 
 use crate::options::RevocationOptions;
@@ -84,10 +84,12 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             SUCCESS
         }
         Err(rejection) => {
-            let reason = rejection.label();
+            let (reason, leaf) =
+                (rejection.label(), output::leaf(&RejectedPeer::new(rejection.clone(), chain.first())));
             let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
             if format == Format::Json {
-                output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
+                let line = json!({ "verdict": "refused", "reason": reason, "detail": detail });
+                output::print(&output::merge(line, leaf));
             } else {
                 output::print_text(&format!("refused ({reason}): {detail}"));
             }

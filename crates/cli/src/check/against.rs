@@ -6,7 +6,7 @@ use rustls_pki_types::UnixTime;
 use typha_tls::config::{ConfigError, Sources, TlsSettings};
 use typha_tls::error::WithCauses;
 use typha_tls::material::TrustBundle;
-use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection};
 
 use super::advice;
 use super::chain_file::ChainFile;
@@ -47,8 +47,8 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
         Err(rejection) => {
             let detail =
                 format!("{peer} would refuse us ({}): {}", rejection.label(), WithCauses(&rejection));
-            let fix = fix(&rejection, current, &theirs, file);
-            report.add(Line::error("against", detail).about(file.display().to_string()).fix(fix));
+            let line = Line::error("against", detail).about(file.display().to_string());
+            report.add(advise(line, &rejection, current, &theirs, file));
         }
     }
 }
@@ -68,27 +68,24 @@ fn judge_theirs(report: &mut Report, current: &Current, theirs: &TlsSettings, no
             let detail =
                 format!("we would refuse {peer} ({}): {}", rejection.label(), WithCauses(&rejection));
             let file = format!("{} {}", Parameters::of(peer).cert_file, theirs.files.cert_file.display());
-            let fix = advice::today(&rejection, current);
-            report.add(Line::error("against", detail).about(file).fix(fix));
+            report.add(advice::today(Line::error("against", detail).about(file), &rejection, current));
         }
     }
 }
 
-/// What to change on our end or on the other.
-fn fix(rejection: &Rejection, current: &Current, theirs: &TlsSettings, file: &Path) -> String {
+/// Adds what to change on our end or on the other.
+fn advise(line: Line, rejection: &Rejection, current: &Current, theirs: &TlsSettings, file: &Path) -> Line {
     let (here, there) = (Parameters::of(current.local), Parameters::of(current.local.peer()));
-    match rejection {
+    let their_ca_file = format!("{} {}", there.ca_file, theirs.files.ca_file.display());
+    let our_chain = format!("{} {}", here.cert_file, current.settings.files.cert_file.display());
+    let advice = match rejection {
         Rejection::UnknownCa { issuer, .. } => format!(
-            "add {issuer} to {} {}; or, if {issuer} is an intermediate, append its certificate to {} {}",
-            there.ca_file,
-            theirs.files.ca_file.display(),
-            here.cert_file,
-            current.settings.files.cert_file.display()
+            "if {issuer} is a CA that you made, add it to {their_ca_file}; if it is an intermediate, append its \
+             certificate to {our_chain}"
         ),
         Rejection::CaKeyMismatch { .. } => format!(
-            "add the CA that issued our certificate to {} {}, or have our certificate issued by the CA that is there",
-            there.ca_file,
-            theirs.files.ca_file.display()
+            "have our certificate issued by the CA in {their_ca_file}; or, if you made that CA anew, put its old and \
+             its new certificate there"
         ),
         Rejection::IdentityMismatch(_) => format!(
             "correct {} or {} in {}, or issue our certificate with a name that is required there",
@@ -96,6 +93,11 @@ fn fix(rejection: &Rejection, current: &Current, theirs: &TlsSettings, file: &Pa
             there.uri_san,
             file.display()
         ),
-        other => advice::today(other, current),
-    }
+        Rejection::Expired { position: ChainPosition::Ca, .. } => format!("renew that CA in {their_ca_file}"),
+        Rejection::Expired { position: ChainPosition::Intermediate, .. } => {
+            format!("renew that intermediate in {our_chain}")
+        }
+        other => return advice::today(line, other, current),
+    };
+    line.split().fix(advice)
 }

@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, TrustBundle};
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
+use typha_tls::verifier::{PeerVerifier, RejectedPeer, Rejection, VerifiedChain};
 
 use super::advice;
 use super::chain_file::{self, ChainFile};
@@ -45,7 +45,7 @@ pub(super) fn judge(
                 let role = plan.current.local.peer();
                 let before = before.verify(&chain, role, plan.now);
                 let after = after.verify(&chain, role, plan.at);
-                tally.verdict(report, plan, &file, before, after);
+                tally.verdict(report, plan, &file, &chain, before, after);
                 check_one_leaf(report, plan, &file, &chain);
             }
             ChainFile::Other(why) => {
@@ -68,10 +68,12 @@ impl Tally {
         report: &mut Report,
         plan: &Plan<'_>,
         file: &str,
+        chain: &[CertificateDer<'static>],
         before: Result<VerifiedChain, Rejection>,
         after: Result<VerifiedChain, Rejection>,
     ) {
         let planned = plan.options.plans_something();
+        let leaf = |rejection| output::leaf(&RejectedPeer::new(rejection, chain.first()));
         let line = match (before, after) {
             (Ok(_), Ok(peer)) => {
                 self.accepted += 1;
@@ -80,15 +82,16 @@ impl Tally {
             }
             (Ok(peer), Err(rejection)) => {
                 self.cut_off += 1;
+                let line = Line::error("cut_off", format!("would be cut off: {}", WithCauses(&rejection)));
                 let identity = peer.identity();
-                Line::error("cut_off", format!("would be cut off: {}", WithCauses(&rejection)))
+                plan.advise(line, &rejection)
                     .file(file)
                     .members(json!({
                         "reason": rejection.label(),
                         "common_name": identity.common_name(),
                         "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
                     }))
-                    .fix(plan.advice(&rejection))
+                    .members(leaf(rejection))
             }
             (Err(rejection), Ok(peer)) => {
                 self.newly_accepted += 1;
@@ -105,16 +108,18 @@ impl Tally {
             }
             (Err(before), Err(after)) => {
                 self.refused += 1;
-                let reason = json!({ "reason": after.label(), "reason_now": before.label() });
+                let members = json!({ "reason": after.label(), "reason_now": before.label() });
                 let line = match planned {
                     // The plan changes nothing for this peer.
                     true => {
                         Line::info("refused", format!("refused now and by the plan: {}", WithCauses(&after)))
                     }
-                    false => Line::error("refused", format!("refused today: {}", WithCauses(&after)))
-                        .fix(advice::today(&after, plan.current)),
+                    false => {
+                        let line = Line::error("refused", format!("refused today: {}", WithCauses(&after)));
+                        advice::today(line, &after, plan.current)
+                    }
                 };
-                line.file(file).members(reason)
+                line.file(file).members(members).members(leaf(after))
             }
         };
         report.add(line);

@@ -182,17 +182,18 @@ impl Plan<'_> {
                 Line::info("planned_own_chain", "our chain leads to a CA of our CA file as it will be")
             }
             (_, Err(_)) if is_reported => return,
-            (Some(Ok(())), Err(rejection)) => Line::warning(
-                "planned_own_chain",
-                format!(
+            (Some(Ok(())), Err(rejection)) => {
+                let detail = format!(
                     "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}",
                     rejection.label()
-                ),
-            )
-            .fix(self.advice(&rejection)),
+                );
+                self.advise(Line::warning("planned_own_chain", detail), &rejection)
+            }
             (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => Line::info(
                 "planned_own_chain",
-                format!("our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"),
+                format!(
+                    "our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"
+                ),
             ),
             (_, Err(rejection)) => {
                 Line::info("planned_own_chain", format!("our own chain would be refused: {rejection}"))
@@ -213,9 +214,9 @@ impl Plan<'_> {
         if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
     }
 
-    /// The remedy for a certificate that would be refused.
-    pub(super) fn advice(&self, rejection: &Rejection) -> String {
-        advice::planned(rejection, self.options.ca_file())
+    /// Adds the remedy for a certificate that would be refused.
+    pub(super) fn advise(&self, line: Line, rejection: &Rejection) -> Line {
+        advice::planned(line, rejection, self.options.ca_file())
     }
 }
 

@@ -62,7 +62,7 @@ impl Line {
         self
     }
 
-    /// Makes the remedy, with which many texts of the library end, the remedy of the line: `problem; remedy`.
+    /// Makes the remedy with which a text of the library ends the remedy of the line.
     pub(super) fn split(mut self) -> Self {
         if let Some((problem, remedy)) = split_remedy(&self.problem) {
             (self.fix, self.problem) = (Some(remedy.to_owned()), problem.to_owned());
@@ -168,13 +168,47 @@ impl Report {
     }
 }
 
-/// The first semicolon outside of quotes that does not go on about the problem or the remedy before it.
+/// The words with which the remedies in the library's texts begin.
+const REMEDIES: [&str; 28] = [
+    "add",
+    "check",
+    "chmod",
+    "convert",
+    "copy",
+    "correct",
+    "decode",
+    "either",
+    "extract",
+    "give",
+    "have",
+    "if",
+    "install",
+    "issue",
+    "leave",
+    "make",
+    "move",
+    "put",
+    "remove",
+    "renew",
+    "replace",
+    "send",
+    "set",
+    "store",
+    "the leaf must",
+    "unset",
+    "use",
+    "write",
+];
+
+/// Splits `problem; remedy` or `problem: remedy`. A name in quotes is never split. A remedy that begins with another
+/// word stays with the problem.
 fn split_remedy(text: &str) -> Option<(&str, &str)> {
-    let semicolons = text.match_indices("; ").map(|(at, _)| text.split_at(at));
-    let mut parts = semicolons.map(|(before, after)| (before, after.trim_start_matches("; ")));
+    let ends = text.match_indices([';', ':']).map(|(at, end)| (at, at + end.len()));
+    let mut parts = ends.filter_map(|(at, end)| Some((text.get(..at)?, text.get(end..)?.strip_prefix(' ')?)));
     parts.find(|(before, after)| {
         let quotes = before.replace("\\\\", "").replace("\\\"", "").matches('"').count();
-        quotes % 2 == 0 && !["or", "or,", "it"].contains(&after.split(' ').next().unwrap_or_default())
+        let begins = |word: &&str| after.strip_prefix(*word).is_some_and(|rest| rest.starts_with(' '));
+        quotes % 2 == 0 && REMEDIES.iter().any(begins)
     })
 }
 
@@ -184,15 +218,17 @@ mod tests {
 
     #[test]
     fn a_remedy_is_split_off_outside_of_quotes() {
-        assert_eq!(split_remedy("it expired: x; renew it"), Some(("it expired: x", "renew it")));
-        assert_eq!(
-            split_remedy(r#"CN="a\"; b" is old; renew it"#),
-            Some((r#"CN="a\"; b" is old"#, "renew it"))
-        );
-        assert_eq!(split_remedy(r#"CN="a\\"; renew it"#), Some((r#"CN="a\\""#, "renew it")));
-        assert_eq!(split_remedy(r#"CN="a; b" expired"#), None);
-        assert_eq!(split_remedy("it expired at 9; it is 10 now"), None);
-        assert_eq!(split_remedy("the file has no CA: put one there; or remove it"), None);
+        let split = |text| split_remedy(text).unwrap();
+        assert_eq!(split("it expired: x; issue a new one"), ("it expired: x", "issue a new one"));
+        assert_eq!(split("it is of 9; it is 8 now: check both clocks").1, "check both clocks");
+        assert_eq!(split("in DER; convert it: openssl x509").1, "convert it: openssl x509");
+        assert_eq!(split(r#"CN="a\"; add b" is old: add c"#), (r#"CN="a\"; add b" is old"#, "add c"));
+        assert_eq!(split(r#"CN="a\\"; add b"#), (r#"CN="a\\""#, "add b"));
+        for text in
+            [r#"CN="a; add b" expired"#, "it expired at 9; it is 10 now", "required a; presented b", "a: b"]
+        {
+            assert_eq!(split_remedy(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
     };
     let line = level(warning.label(), &text);
     match warning {
+        // It is our own.
+        MaterialWarning::OwnChainRefused { reason: "revoked", .. } => {
+            line.split().fix("issue a new one; if that is not meant, take it off the list")
+        }
         // Alone, the library's remedy does not say which one.
         MaterialWarning::LeafLacksPurpose { purpose, .. } => {
             line.split().fix(format!("issue one with extendedKeyUsage={purpose}"))

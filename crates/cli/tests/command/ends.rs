@@ -190,6 +190,11 @@ fn flags_win_and_each_end_says_who_refused_whom() {
     assert_eq!((&refused["reason"], &refused["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
     let refused = typha.next_line();
     assert_eq!((&refused["event"], &refused["reason"]), (&json!("refused"), &json!("identity_mismatch")));
+    let (_, leaf) = verify(&pki, "typha-client.pem", &["--peer", "felix", "--cn", "someone-else"]);
+    assert_eq!(
+        (&refused["serial"], &refused["authority_key_id"]),
+        (&leaf["serial"], &leaf["authority_key_id"])
+    );
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.starts_with("peer certificate does not have required CN or URI SAN"), "{detail}");
 
@@ -499,6 +504,7 @@ fn verify_judges_a_chain() {
     let pki = Pki::new();
     let (code, accepted) = verify(&pki, "typha-client.pem", &["--peer", "felix", "--cn", "typha-client"]);
     assert_eq!(code, Some(0));
+    let serial = accepted["serial"].clone();
     assert_eq!(
         without_ca(accepted),
         json!({
@@ -518,9 +524,10 @@ fn verify_judges_a_chain() {
     ] {
         let (code, outcome) = verify(&pki, chain, arguments);
         assert_eq!(
-            (code, &outcome["verdict"], &outcome["reason"]),
-            (Some(1), &json!("refused"), &json!(reason))
+            (code, &outcome["verdict"], &outcome["reason"], &outcome["serial"]),
+            (Some(1), &json!("refused"), &json!(reason), &serial)
         );
+        assert_eq!(outcome["authority_key_id"].as_str().map(str::len), Some(40), "{outcome}");
     }
     // A certificate of the CA file is accepted as itself, as in Go; another CA is not.
     let (code, outcome) = verify(&pki, "ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"]);
@@ -545,7 +552,10 @@ fn verify_judges_a_chain() {
     }
     pki.write("empty.pem", "");
     let (code, outcome) = verify(&pki, "empty.pem", &["--peer", "felix", "--cn", "x"]);
-    assert_eq!((code, &outcome["reason"]), (Some(1), &json!("no_certificate")));
+    assert_eq!(
+        (code, &outcome["reason"], &outcome["serial"]),
+        (Some(1), &json!("no_certificate"), &Value::Null)
+    );
 
     let output = run(&[
         "verify",

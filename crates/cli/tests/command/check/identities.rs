@@ -49,7 +49,7 @@ fn the_lines_say_which_name() {
     assert_eq!(detail(&lines, "planned_peer"), "Felix will have to present URI SAN \"spiffe://td/felix\"");
     assert_eq!(
         *only(&lines, "cut_off"),
-        json!({
+        site.with_leaf(json!({
             "level": "error", "finding": "cut_off", "file": "cn.pem", "reason": "identity_mismatch",
             "common_name": "typha-client", "uri_sans": [],
             "detail": "would be cut off: peer certificate does not have required URI SAN: required URI SAN \
@@ -58,7 +58,7 @@ fn the_lines_say_which_name() {
                        suffices",
             "fix": "re-issue it with the new name first, or require the old name, too, until then: of a Common Name \
                     and a URI SAN, either suffices",
-        })
+        }))
     );
 }
 

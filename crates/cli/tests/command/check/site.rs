@@ -5,9 +5,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tempfile::TempDir;
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::verifier::{RejectedPeer, Rejection};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -72,6 +75,15 @@ impl Site {
 
     pub(crate) fn peer(&self, name: &str, contents: impl AsRef<[u8]>) {
         self.write(&format!("peers/{name}"), contents);
+    }
+
+    /// The line of a refused peer with what tells its leaf from others.
+    pub(crate) fn with_leaf(&self, mut line: Value) -> Value {
+        let file = self.path(&format!("peers/{}", line["file"].as_str().unwrap()));
+        let leaf = CertificateDer::from_pem_file(file).unwrap();
+        let leaf = RejectedPeer::new(Rejection::NoCertificate, Some(&leaf));
+        (line["serial"], line["authority_key_id"]) = (leaf.serial().into(), leaf.authority_key_id().into());
+        line
     }
 
     /// The exit code, and what follows the lines on the configuration as it is.

@@ -56,8 +56,8 @@ fn errors_come_first_and_each_has_its_fix() {
                     ! own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: the CA \
                     CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with the \
                     same CA file refuses us\n    \
-                    fix: have our certificate issued by the CA in CAFile DIR/ca.pem; or add the CA that issued it to \
-                    TyphaCAFile of Felix, beside the other\n\
+                    fix: have our certificate issued by the CA in CAFile DIR/ca.pem; or, if you made that CA \
+                    anew, put its old and its new certificate there and into TyphaCAFile of Felix\n\
                     - required_peer: ";
     let stable = stable(&site, &text);
     assert!(stable.starts_with(expected), "{stable}");

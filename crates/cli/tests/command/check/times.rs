@@ -33,13 +33,13 @@ fn who_will_have_expired_is_cut_off() {
     assert_eq!(code, Some(1));
     assert_eq!(
         *only(&lines, "cut_off"),
-        json!({
+        site.with_leaf(json!({
             "level": "error", "finding": "cut_off", "file": "short.pem", "reason": "expired",
             "common_name": "typha-client", "uri_sans": [],
             "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it \
                        is 2100-01-01T00:00:00Z now; renew it first",
             "fix": "renew it first",
-        })
+        }))
     );
     assert_eq!(only(&lines, "accepted")["file"], "long.pem");
     let (code, lines) = site.check_peers(&["--at", "2099-12-30T00:00:00+01:00"]);
