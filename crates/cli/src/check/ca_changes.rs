@@ -12,7 +12,8 @@ use super::report::{Line, Report};
 /// A certificate of a CA file.
 struct Authority {
     der: CertificateDer<'static>,
-    subject: String,
+    /// The name for people, with a part of the key.
+    label: String,
     name: Vec<u8>,
     key: Vec<u8>,
 }
@@ -31,40 +32,40 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
         report.add(Line::info("cas_unchanged", detail));
     }
     for authority in gone {
-        let subject = &authority.subject;
+        let label = &authority.label;
         let same_name = || new.iter().filter(|other| other.name == authority.name);
         let mut same_key = same_name().filter(|other| other.key == authority.key).peekable();
         report.add(if same_key.peek().is_some() && !same_key.any(|other| other.is_usable(at)) {
             let detail = format!(
-                "of {subject} only a certificate is left that is no CA or not valid: what it issued will be refused"
+                "of {label} only a certificate is left that is no CA or not valid: what it issued will be refused"
             );
             let fix = format!("keep the one of now in {}", new_file.display());
             Line::warning("ca_unusable", detail).fix(fix)
         } else if same_name().any(|other| other.key == authority.key) {
             let detail =
-                format!("{subject} gets another certificate of the same name and key: what it issued stays good");
+                format!("{label} gets another certificate of the same name and key: what it issued stays good");
             Line::info("ca_renewed", detail)
         } else if same_name().next().is_some() {
             let detail = format!(
-                "{subject} is replaced by a CA of the same name and another key: what the old one issued will be \
+                "{label} is replaced by a CA of the same name and another key: what the old one issued will be \
                  refused"
             );
             let fix = format!("keep both in {} until everything is issued anew", new_file.display());
             Line::warning("ca_replaced", detail).fix(fix)
         } else {
-            let detail = format!("{subject}: what it issued will be refused, unless another CA vouches for it");
+            let detail = format!("{label}: what it issued will be refused, unless another CA vouches for it");
             Line::info("ca_removed", detail)
         });
     }
     for authority in come {
-        let subject = &authority.subject;
+        let label = &authority.label;
         let same_name = || old.iter().filter(|other| other.name == authority.name);
         let detail = if same_name().next().is_none() {
-            subject.clone()
+            label.clone()
         } else if same_name().all(|other| other.key != authority.key) {
-            format!("{subject}, of the same name and another key")
+            format!("{label}, of the same name and another key")
         } else if same_name().any(|other| stays(other, &new)) {
-            format!("{subject}, another certificate of the same name and key")
+            format!("{label}, another certificate of the same name and key")
         } else {
             continue;
         };
@@ -85,8 +86,8 @@ impl Authority {
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|error| text(&error))?;
         let (name, key) = (anchor.subject.to_vec(), anchor.subject_public_key_info.to_vec());
         let bundle = TrustBundle::from_der([der.clone()]).map_err(|error| text(&error))?;
-        let subject = bundle.subjects().collect();
-        Ok(Self { der, subject, name, key })
+        let label = bundle.names().collect();
+        Ok(Self { der, label, name, key })
     }
 
     /// Whether it is a CA, and valid at that time.

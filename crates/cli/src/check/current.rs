@@ -1,11 +1,13 @@
 //! The current configuration: its files, and our own certificate.
 
+use std::path::Path;
+
 use rustls_pki_types::UnixTime;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
-use typha_tls::error::QuotedList;
+use typha_tls::error::{QuotedList, WithCauses};
 use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{
-    Credentials, Material, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
+    Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
 use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
@@ -34,7 +36,11 @@ impl Current {
             report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), ""));
         }
 
-        let bundle = report.usable(TrustBundle::from_file(&files.ca_file), "ca_file");
+        let parameters = Parameters::of(local);
+        let bundle = TrustBundle::from_file(&files.ca_file);
+        let bundle = bundle
+            .map_err(|error| report.add(Line::of_error("ca_file", &error).about(parameters.ca_file)))
+            .ok();
         let lists = bundle.as_ref().and_then(|bundle| {
             for name in bundle.names() {
                 report.add(Line::info("trusted_ca", name));
@@ -47,10 +53,16 @@ impl Current {
         });
 
         let credentials = Credentials::from_files(&files.cert_file, &files.key_file, provider);
-        let credentials = report.usable(credentials, "cert_file_and_key_file");
+        let credentials = credentials
+            .map_err(|error| report.add(unusable_credentials(&error, &files.cert_file, &parameters)))
+            .ok();
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
-            let own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
+            let mut own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
+            if own_identity(credentials).is_none() {
+                // The finding `no_identity` says it.
+                own_warnings.retain(|warning| !matches!(warning, MaterialWarning::OwnChainRefused { .. }));
+            }
             for warning in &own_warnings {
                 report.add(warnings::line(warning, "").about(current.about_own(warning)));
             }
@@ -198,6 +210,19 @@ impl Current {
             _ => self.about_cert_file(),
         }
     }
+}
+
+fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {
+    let line = Line::of_error("cert_file_and_key_file", error);
+    let Parameters { cert_file: chain, key_file: key, .. } = parameters;
+    if let MaterialError::KeyMismatch { chain: chain_file, key: key_file } = error {
+        return line.about(*key).fix(format!(
+            "set {key} to the key that {chain} was issued for, or issue a certificate for this key: openssl x509 -in \
+             {chain_file} -noout -pubkey and openssl pkey -in {key_file} -pubout must print the same"
+        ));
+    }
+    let is_chain = WithCauses(error).to_string().starts_with(&format!("{}: ", cert_file.display()));
+    line.about(if is_chain { *chain } else { *key })
 }
 
 fn about_ca_file(local: Role, settings: &TlsSettings) -> String {

@@ -40,6 +40,11 @@ impl Line {
         Self::new(Level::Error, label, problem)
     }
 
+    /// An error of the library.
+    pub(super) fn of_error(label: &'static str, error: &dyn Error) -> Self {
+        Self::error(label, WithCauses(error).to_string()).split()
+    }
+
     fn new(level: Level, label: &'static str, problem: impl Into<String>) -> Self {
         Self { level, label, members: json!({}), about: None, problem: problem.into(), fix: None }
     }
@@ -135,7 +140,7 @@ impl Report {
 
     /// Returns the value of a result. Reports an error as a finding.
     pub(super) fn usable<T, E: Error>(&mut self, result: Result<T, E>, finding: &'static str) -> Option<T> {
-        result.map_err(|error| self.add(Line::error(finding, WithCauses(&error).to_string()).split())).ok()
+        result.map_err(|error| self.add(Line::of_error(finding, &error))).ok()
     }
 
     /// Prints the text, and returns the exit code.

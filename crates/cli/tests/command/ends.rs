@@ -730,6 +730,49 @@ fn check_reports_each_finding() {
     assert_eq!((code, findings), (Some(1), expected));
 }
 
+/// A leaf that expired an hour ago, with its key.
+fn expired(pki: &Pki) -> (String, String) {
+    let ca = TestCa::new(CertificateSpec::ca("other CA")).unwrap();
+    let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
+    let spec = CertificateSpec::leaf("typha-server").valid(now - 2 * hour, now - hour);
+    let leaf = ca.issue(spec.purpose(Purpose::ServerAuth)).unwrap();
+    let (chain, key) = (pki.write("old.pem", &leaf.chain_pem()), pki.write("old-key.pem", &leaf.key_pem()));
+    close_to_others(Path::new(&key));
+    (chain, key)
+}
+
+#[test]
+fn a_daemon_with_an_expired_certificate_logs_it_once() {
+    let pki = Pki::new();
+    let (chain, key) = expired(&pki);
+    let config = pki.path("typha.cfg");
+    let start = |more: &[&str]| {
+        let base = [
+            "typha",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            &config,
+            "--cert-file",
+            &chain,
+            "--key-file",
+            &key,
+        ];
+        let mut process =
+            command(&[&base, more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut stdout).unwrap();
+        process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(line(stdout.as_bytes())["event"], "listening");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start(&[]);
+    let warning = "our certificate CN=\"typha-server\" expired at ";
+    assert_eq!((log.matches(warning).count(), log.lines().count()), (1, 1), "{log}");
+    assert_eq!(start(&["--log", "off"]), "");
+}
+
 #[test]
 fn check_reports_a_certificate_that_is_due() {
     let pki = Pki::new();

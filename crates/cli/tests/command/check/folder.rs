@@ -162,8 +162,8 @@ fn every_file_gets_its_line() {
         json!({
             "level": "error", "finding": "cut_off", "file": "revoked.pem", "reason": "revoked",
             "common_name": "typha-client", "uri_sans": [],
-            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" has been revoked by its issuer; issue \
-                       a new one first; if that is not meant, take it off the list",
+            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" has been revoked by its issuer; \
+                       issue a new one first; if that is not meant, take it off the list",
             "fix": "issue a new one first; if that is not meant, take it off the list",
         }),
         unusable(

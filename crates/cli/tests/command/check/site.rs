@@ -9,6 +9,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use typha_tls::material::TrustBundle;
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
 use typha_tls::verifier::{RejectedPeer, Rejection};
 
@@ -35,6 +36,11 @@ pub(crate) fn spec(name: &str, purpose: Purpose) -> CertificateSpec {
 
 pub(crate) fn felix(ca: &TestCa) -> TestLeaf {
     ca.issue(spec("typha-client", Purpose::ClientAuth)).unwrap()
+}
+
+/// The name of a certificate in a CA file: with a part of its key, as in `CN="ca" (key 1f0c88a2)`.
+pub(crate) fn ca_name(pem: &str) -> String {
+    TrustBundle::from_pem(pem.as_bytes()).unwrap().names().collect()
 }
 
 impl Site {
