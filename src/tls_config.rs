@@ -89,7 +89,7 @@ impl TlsConfig {
     /// or soon will be, private keys that others can access, and doubts about the required identity.
     pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
-        let mut warnings: Vec<_> = self.own_chain_warning(local, now).into_iter().collect();
+        let mut warnings = self.own_chain_warnings(local, now);
         warnings.extend(credentials.warnings(now));
         warnings.extend(trust_bundle.warnings(now));
         warnings.extend(revocation_lists.warnings(now));
@@ -97,25 +97,27 @@ impl TlsConfig {
         warnings
     }
 
-    /// The reason why every peer would refuse our own chain at the time `now`.
-    pub(crate) fn own_chain_warning(&self, local: Role, now: UnixTime) -> Option<MaterialWarning> {
+    /// The reasons why every peer would refuse our own chain at the time `now`.
+    pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
-        let verdict = own_chain(credentials, trust_bundle, revocation_lists, &self.policy, local, now);
-        Some(match verdict.err()? {
+        let verdict_at = |time| {
             // The chain need not lead to a CA of our bundle.
-            Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. } => return None,
-            Rejection::CaUsedAsLeaf { subject } => MaterialWarning::LeafIsCa { subject },
-            Rejection::Expired { position: ChainPosition::Leaf, subject, not_after, .. } => {
-                MaterialWarning::LeafExpired { subject, not_after }
-            }
-            Rejection::NotYetValid { position: ChainPosition::Leaf, subject, not_before, .. } => {
-                MaterialWarning::LeafNotYetValid { subject, not_before }
-            }
-            Rejection::WrongKeyUsage { position: ChainPosition::Leaf, subject, purpose, .. } => {
-                MaterialWarning::LeafLacksPurpose { subject, purpose }
-            }
-            other => MaterialWarning::OwnChainRefused { reason: other.label(), detail: lasting_text(&other) },
-        })
+            own_chain(credentials, trust_bundle, revocation_lists, &self.policy, local, time).err().filter(
+                |verdict| !matches!(verdict, Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }),
+            )
+        };
+        let Some(verdict) = verdict_at(now) else { return Vec::new() };
+        // A leaf out of date may have another problem, too, which the new one should not repeat.
+        let within_validity = match &verdict {
+            Rejection::Expired { position: ChainPosition::Leaf, not_after, .. } => Some(*not_after),
+            Rejection::NotYetValid { position: ChainPosition::Leaf, not_before, .. } => Some(*not_before),
+            _ => None,
+        };
+        let is_timely = |verdict: &Rejection| {
+            !matches!(verdict, Rejection::Expired { .. } | Rejection::NotYetValid { .. })
+        };
+        let other = within_validity.and_then(verdict_at).filter(is_timely);
+        std::iter::once(verdict).chain(other).map(own_chain_warning).collect()
     }
 
     /// Logs all [`warnings`](Self::warnings).
@@ -124,6 +126,22 @@ impl TlsConfig {
         for warning in self.warnings(local, now) {
             warn!(finding = warning.label(), "{warning}");
         }
+    }
+}
+
+fn own_chain_warning(verdict: Rejection) -> MaterialWarning {
+    match verdict {
+        Rejection::CaUsedAsLeaf { subject } => MaterialWarning::LeafIsCa { subject },
+        Rejection::Expired { position: ChainPosition::Leaf, subject, not_after, .. } => {
+            MaterialWarning::LeafExpired { subject, not_after }
+        }
+        Rejection::NotYetValid { position: ChainPosition::Leaf, subject, not_before, .. } => {
+            MaterialWarning::LeafNotYetValid { subject, not_before }
+        }
+        Rejection::WrongKeyUsage { position: ChainPosition::Leaf, subject, purpose, .. } => {
+            MaterialWarning::LeafLacksPurpose { subject, purpose }
+        }
+        other => MaterialWarning::OwnChainRefused { reason: other.label(), detail: lasting_text(&other) },
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Credentials {
 impl Credentials {
     /// Reads the chain (`ServerCertFile`, `TyphaCertFile`) and the key (`ServerKeyFile`, `TyphaKeyFile`).
     ///
-    /// The key may be PKCS#8, SEC1 or PKCS#1. Both may be in one file: a private key in the chain file is skipped, and so
-    /// are certificates in the key file.
+    /// The key may be PKCS#8, SEC1 or PKCS#1. Both may be in one file: a private key in the chain file is skipped,
+    /// and so are certificates in the key file.
     ///
     /// # Errors
     ///

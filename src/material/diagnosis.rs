@@ -95,7 +95,8 @@ impl FileKind {
             Self::Chain => "only CERTIFICATE blocks (the chain, leaf first) are allowed",
             Self::Key => "only one private key is allowed",
             Self::Lists => {
-                "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) are allowed"
+                "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) are \
+                 allowed"
             }
         }
     }

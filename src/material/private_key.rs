@@ -1,21 +1,16 @@
 //! Says why a private key can not be used, by its algorithm, its size or its curve. It never shows the key.
 
-use std::ops::RangeInclusive;
-
 use rustls_pki_types::PrivateKeyDer;
 
-use crate::certificate::key_text;
+use crate::certificate::{RSA_KEY_BITS, key_text};
 use crate::der::{DerError, DerReader, INTEGER, OBJECT_IDENTIFIER, OCTET_STRING, SEQUENCE};
-
-/// RSA key sizes, in bits, that rustls can use.
-const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
 
 const NEW_KEY: &str = "make another key, and have a certificate issued for it: openssl genpkey -algorithm EC -pkeyopt \
                        ec_paramgen_curve:P-256 -out NEW (P-384, Ed25519 and RSA of 2048 to 8192 bits work, too)";
 
-const EXPLICIT_CURVE: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY -param_enc \
-                              named_curve -out NEW; if the certificate has explicit parameters, too, have it issued \
-                              anew for that key";
+const EXPLICIT_CURVE: &str = "the curve is written as explicit parameters; write its name: openssl ec -in KEY \
+                              -param_enc named_curve -out NEW; if the certificate has explicit parameters, too, have \
+                              it issued anew for that key";
 
 // Object identifiers with their headers.
 const RSA: &[u8] = &[OBJECT_IDENTIFIER, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];

@@ -64,8 +64,8 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
     };
     if let Some(intermediate) = lost_intermediate(old.credentials.chain(), new.credentials.chain()) {
         return Some(format!(
-            "our own certificate is issued by the intermediate CA {intermediate}, which {cert_file} no longer has: peers \
-             will refuse us; append its certificate to {cert_file}, after the leaf"
+            "our own certificate is issued by the intermediate CA {intermediate}, which {cert_file} no longer has: \
+             peers will refuse us; append its certificate to {cert_file}, after the leaf"
         ));
     }
     Some(match missing(&new.credentials, &old.trust_bundle) {

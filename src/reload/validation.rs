@@ -27,7 +27,7 @@ fn chain(new: &TlsConfig, in_force: &Material, local: Role, now: UnixTime) -> Op
     if new.material.credentials.chain() == in_force.credentials.chain() {
         return None;
     }
-    new.own_chain_warning(local, now)
+    new.own_chain_warnings(local, now).into_iter().next()
 }
 
 /// If the bundle in force has an entry that is valid now, the new one must have one, too: otherwise every peer would be

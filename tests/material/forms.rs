@@ -78,13 +78,13 @@ fn text_in_other_encodings() {
         ),
         (
             base64(text.as_bytes()).into(),
-            "it is PEM that was encoded in base64 once more, as in the manifest of a Kubernetes Secret; decode it: base64 \
-             -d FILE > NEW",
+            "it is PEM that was encoded in base64 once more, as in the manifest of a Kubernetes Secret; decode it: \
+             base64 -d FILE > NEW",
         ),
         (
             base64(text.as_bytes()).replace('\n', "").into(),
-            "it is PEM that was encoded in base64 once more, as in the manifest of a Kubernetes Secret; decode it: base64 \
-             -d FILE > NEW",
+            "it is PEM that was encoded in base64 once more, as in the manifest of a Kubernetes Secret; decode it: \
+             base64 -d FILE > NEW",
         ),
     ] {
         assert_eq!(problems(&bytes), [expected; 5], "{expected}");
@@ -107,8 +107,8 @@ fn manifests() {
     for manifest in [yaml, literal, json] {
         let expected = ["ca\\.crt", "tls\\.crt", "tls\\.crt", "tls\\.key", "ca\\.crl"].map(|entry| {
             format!(
-                "it is JSON or YAML, such as a manifest of a Kubernetes Secret, and not PEM; extract the entry from the \
-                 cluster: kubectl get secret NAME -o jsonpath='{{.data.{entry}}}' | base64 -d > NEW"
+                "it is JSON or YAML, such as a manifest of a Kubernetes Secret, and not PEM; extract the entry from \
+                 the cluster: kubectl get secret NAME -o jsonpath='{{.data.{entry}}}' | base64 -d > NEW"
             )
         });
         assert_eq!(problems(manifest.as_bytes()), expected, "{manifest}");
@@ -166,7 +166,11 @@ fn binary_files() {
         (sequence(&[&pkcs7_type, &filler]), "a PKCS#7 file in DER", put(&of_pkcs7, &of_pkcs7, PUT_KEY)),
         (request.der().to_vec(), "a certificate request (CSR) in DER", put(sign, sign, PUT_KEY)),
         (key.secret_der().to_vec(), "a private key in DER", put(PUT_CAS, PUT_CHAIN, &of_key)),
-        (key_pair.subject_public_key_info(), "a public key in DER", put(PUT_CAS, PUT_CHAIN, PUT_KEY)),
+        (
+            rcgen::PublicKeyData::subject_public_key_info(&key_pair),
+            "a public key in DER",
+            put(PUT_CAS, PUT_CHAIN, PUT_KEY),
+        ),
         (
             sequence(&[&sequence(&[&[6, 1, 0x2a]]), &filler]),
             "an encrypted private key in DER",
@@ -194,8 +198,8 @@ fn a_revocation_list_in_der_is_no_certificate() {
     assert!(RevocationLists::from_files([file], &a.trust_bundle().unwrap(), &provider()).is_ok());
     let file = dir.write("file", base64(&list));
     let lists = RevocationLists::from_files([file], &a.trust_bundle().unwrap(), &provider());
-    let expected = "it is base64 of a revocation list in DER, without BEGIN and END lines; convert it: base64 -d FILE | \
-                    openssl crl -inform DER -out NEW";
+    let expected = "it is base64 of a revocation list in DER, without BEGIN and END lines; convert it: base64 -d \
+                    FILE | openssl crl -inform DER -out NEW";
     assert_eq!(problem(&dir, "file", lists), expected);
 }
 
@@ -227,8 +231,8 @@ fn blocks_that_share_a_line() {
         let [bundle, own, peer, ..] = problems(joined.as_bytes());
         assert_eq!([bundle, own, peer], [&*expected; 3]);
     }
-    let expected = "line 1 has the BEGIN and the END of a block, so its line breaks are lost; copy the file again (in a \
-                    shell, put quotes around the variable: echo \"$PEM\")";
+    let expected = "line 1 has the BEGIN and the END of a block, so its line breaks are lost; copy the file again \
+                    (in a shell, put quotes around the variable: echo \"$PEM\")";
     for between in ["", " "] {
         let [bundle, own, peer, ..] = problems(first.replace('\n', between).as_bytes());
         assert_eq!([bundle, own, peer], [expected; 3]);

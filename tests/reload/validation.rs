@@ -46,6 +46,50 @@ async fn a_new_leaf_must_be_one_that_peers_accept() {
     assert_eq!((rig.state().generation, rig.last_error()), (2, None));
 }
 
+/// The verifier judges our chain, so whatever it refuses in a peer's chain is found in ours.
+#[tokio::test(start_paused = true)]
+async fn a_new_leaf_that_the_verifier_refuses_is_held_back() {
+    let pki = Pki::new();
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let old_leaf = |name: &str| {
+        let policy = pki.policy();
+        let credentials =
+            Credentials::from_files(fixture(name), fixture("leaf-key"), policy.provider()).unwrap();
+        let material = Material::new(pki.a.trust_bundle().unwrap(), credentials);
+        TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
+    };
+    let issued = |spec| pki.config(&[&pki.a], &pki.a.issue(spec).unwrap());
+    let critical = typha_spec().extension(&[1, 3, 6, 1, 4, 1, 1], true, &[5, 0]);
+    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
+    for (config, reason) in [
+        (old_leaf("version1"), "unsupported_version"),
+        (old_leaf("sha1"), "unsupported_algorithm"),
+        (issued(critical), "unhandled_critical_extension"),
+        (issued(CertificateSpec::unnamed().purpose(Purpose::ServerAuth)), "malformed_certificate"),
+    ] {
+        let found = refused(&rig, Act::Give(config.clone())).await;
+        let MaterialWarning::OwnChainRefused { reason: found_reason, .. } = &found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(*found_reason, reason);
+        rig.log.take();
+        // A start takes it, with the same words.
+        let _started = TyphaAcceptor::new(config);
+        assert_eq!(findings(&rig.log), [format!("WARN {found} finding=own_chain_refused")]);
+    }
+    // Together with a new bundle, too: nothing is half put in force.
+    let leaf = pki.a.issue(typha_spec().extension(&[1, 3, 6, 1, 4, 1, 1], true, &[5, 0])).unwrap();
+    refused(&rig, Act::Give(pki.config(&[&pki.a, &pki.b], &leaf))).await;
+    assert_eq!(rig.state().generation, 1);
+    // One that is in force already may stay.
+    let rig = Rig::start(
+        pki.config(&[&pki.a], &leaf),
+        Source::at_once(Act::Give(pki.config(&[&pki.a, &pki.b], &leaf))),
+    )
+    .await;
+    assert_eq!(rig.counts(), [2, 1, 1, 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_end_has_its_own_use() {
     let pki = Pki::new();
@@ -149,8 +193,8 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
     assert_eq!(
         rig.log.take()[1..],
         [
-            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer has: \
-          peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
+            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer \
+          has: peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
         ]
     );
     // An intermediate that was not there before.
@@ -159,9 +203,9 @@ async fn an_intermediate_that_the_new_chain_lacks_is_named() {
     assert_eq!(
         rig.log.take()[1..],
         [
-            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the same \
-          CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; otherwise add \
-          it to the CA file of every end, or put the certificate of before back until then generation=2"
+            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the \
+          same CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; \
+          otherwise add it to the CA file of every end, or put the certificate of before back until then generation=2"
         ]
     );
 }

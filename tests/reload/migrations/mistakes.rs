@@ -166,8 +166,8 @@ async fn felixs_leaf_is_renewed_before_typha_has_its_ca() {
 fn own_issuer_is(ca: &str, cert_file: &str, generation: u64) -> String {
     format!(
         "WARN our own certificate is now issued by {ca}, which the CA file does not hold: peers with the same CA file \
-         will refuse us; if it is an intermediate CA, append its certificate to {cert_file}; otherwise add it to the CA \
-         file of every end, or put the certificate of before back until then generation={generation}"
+         will refuse us; if it is an intermediate CA, append its certificate to {cert_file}; otherwise add it to the \
+         CA file of every end, or put the certificate of before back until then generation={generation}"
     )
 }
 
