@@ -722,6 +722,7 @@ fn check_reports_each_finding() {
     let expected = [
         ("warning", "not_a_ca"),
         ("error", "leaf_expired"),
+        ("error", "leaf_lacks_purpose"),
         ("warning", "key_accessible_by_others"),
         ("error", "against"),
     ];

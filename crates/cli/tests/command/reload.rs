@@ -104,8 +104,8 @@ fn typha_looks_when_told_to() {
     let good = std::fs::read(pki.path("ca.pem")).unwrap();
     std::fs::write(pki.path("ca.pem"), "").unwrap();
     let text = format!(
-        "{}: there is no certificate (a PEM block CERTIFICATE) in it: it is empty; put the certificates of the CAs here, \
-         in PEM",
+        "{}: there is no certificate (a PEM block CERTIFICATE) in it: it is empty; put the certificates of the CAs \
+         here, in PEM",
         pki.path("ca.pem").display()
     );
     // Each time it is asked.
