@@ -5,7 +5,7 @@ use std::path::Path;
 use rustls_pki_types::UnixTime;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::error::{QuotedList, WithCauses};
-use typha_tls::identity::RequiredIdentity;
+use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{
     Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
@@ -33,7 +33,7 @@ impl Current {
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
         for doubt in settings.required_peer.doubts() {
-            report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), ""));
+            report_doubt(report, local, doubt);
         }
 
         let parameters = Parameters::of(local);
@@ -210,6 +210,13 @@ impl Current {
             _ => self.about_cert_file(),
         }
     }
+}
+
+/// Reports a doubt about an identity that this end requires.
+pub(super) fn report_doubt(report: &mut Report, local: Role, doubt: IdentityDoubt) {
+    let Parameters { common_name, uri_san, .. } = Parameters::of(local);
+    let parameter = if doubt.kind == "Common Name" { common_name } else { uri_san };
+    report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), "").about(parameter));
 }
 
 fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {

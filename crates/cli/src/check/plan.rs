@@ -14,7 +14,7 @@ use typha_tls::verifier::Rejection;
 
 use super::advice;
 use super::ca_changes;
-use super::current::Current;
+use super::current::{self, Current};
 use super::report::{Line, Report};
 use super::warnings;
 use crate::verify::parse_time;
@@ -158,8 +158,9 @@ impl Plan<'_> {
         let planned = report.usable(planned, "with_identity")?;
         let detail = format!("{} will have to present {planned}", self.current.local.peer());
         report.add(Line::info("planned_peer", detail));
-        for doubt in planned.doubts() {
-            report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), ""));
+        let known = required.doubts();
+        for doubt in planned.doubts().into_iter().filter(|doubt| !known.contains(doubt)) {
+            current::report_doubt(report, self.current.local, doubt);
         }
         Some(planned)
     }

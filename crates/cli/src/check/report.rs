@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(split("it expired: x; issue a new one"), ("it expired: x", "issue a new one"));
         assert_eq!(split("it is of 9; it is 8 now: check both clocks").1, "check both clocks");
         assert_eq!(split("in DER; convert it: openssl x509").1, "convert it: openssl x509");
+        assert_eq!(split("it is certificate 2; the leaf must come first").1, "the leaf must come first");
         assert_eq!(split(r#"CN="a\"; add b" is old: add c"#), (r#"CN="a\"; add b" is old"#, "add c"));
         assert_eq!(split(r#"CN="a\\"; add b"#), (r#"CN="a\\""#, "add b"));
         for text in

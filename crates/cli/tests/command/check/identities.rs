@@ -70,3 +70,23 @@ fn a_plan_that_requires_nothing_is_a_finding() {
     let (code, lines) = site.check_peers(&["--with-uri-san", "spiffe://"]);
     assert_eq!((code, names(&lines)), (Some(1), vec![("error", "with_identity"), ("error", "peers")]));
 }
+
+#[test]
+fn a_doubtful_name_is_a_warning_once() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.kept).chain_pem());
+    let (code, lines) = site.check_peers(&["--with-cn", "CN=typha-client"]);
+    let expected = [
+        ("info", "planned_peer"),
+        ("warning", "doubtful_identity"),
+        ("error", "cut_off"),
+        ("info", "summary"),
+    ];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    // The configuration has it already.
+    let config = std::fs::read_to_string(site.path("typha.cfg")).unwrap();
+    site.write("typha.cfg", config.replace("typha-client", "'typha-client '"));
+    let (_, lines) = site.check_peers(&["--with-uri-san", ID]);
+    let expected = [("info", "planned_peer"), ("info", "refused"), ("info", "summary")];
+    assert_eq!(names(&lines), expected);
+}

@@ -144,3 +144,18 @@ fn the_parameter_of_an_unusable_file_is_named() {
     );
     assert_eq!(last, "2 errors, no warnings: ca_file, cert_file_and_key_file");
 }
+
+#[test]
+fn a_doubtful_name_has_its_parameter() {
+    let site = Site::new();
+    let config = std::fs::read_to_string(site.path("typha.cfg")).unwrap();
+    site.write("typha.cfg", config.replace("typha-client", "'typha-client '"));
+    let (finding, last) = first_and_last(&site);
+    assert_eq!(
+        finding,
+        "! doubtful_identity: ClientCN: the required Common Name \"typha-client \" begins or ends with white space, so \
+         a peer must present that too\n    \
+         fix: if that is not meant, remove the white space"
+    );
+    assert_eq!(last, "no errors, 1 warning: doubtful_identity");
+}
