@@ -30,8 +30,8 @@ pub(super) fn today(line: Line, rejection: &Rejection, current: &Current) -> Lin
         }
         Rejection::Expired { .. } => "renew it".to_owned(),
         Rejection::IdentityMismatch(_) => format!(
-            "re-issue it with a name that is required, or set {} or {} to a name that it has",
-            ours.common_name, ours.uri_san
+            "re-issue it with a name that is required, or set {} to a name that it has",
+            ours.of_identity(&current.settings.required_peer)
         ),
         Rejection::NotYetValid { .. } => "check both clocks".to_owned(),
         Rejection::Revoked { .. } => "issue a new one; if that is not meant, take it off the list".to_owned(),

@@ -88,9 +88,8 @@ fn advise(line: Line, rejection: &Rejection, current: &Current, theirs: &TlsSett
              its new certificate there"
         ),
         Rejection::IdentityMismatch(_) => format!(
-            "correct {} or {} in {}, or issue our certificate with a name that is required there",
-            there.common_name,
-            there.uri_san,
+            "correct {} in {}, or issue our certificate with a name that is required there",
+            there.of_identity(&theirs.required_peer),
             file.display()
         ),
         Rejection::Expired { position: ChainPosition::Ca, .. } => format!("renew that CA in {their_ca_file}"),

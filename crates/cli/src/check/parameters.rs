@@ -1,6 +1,6 @@
 //! Calico's names of the TLS parameters, for texts that say what to change.
 
-use typha_tls::Role;
+use typha_tls::{RequiredIdentity, Role};
 
 /// The TLS parameters of one end.
 pub(super) struct Parameters {
@@ -14,6 +14,13 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
+    /// The parameters that require this identity.
+    pub(super) fn of_identity(&self, required: &RequiredIdentity) -> String {
+        let common_name = required.required_common_name().map(|_| self.common_name);
+        let uri_san = required.required_uri_san().map(|_| self.uri_san);
+        common_name.into_iter().chain(uri_san).collect::<Vec<_>>().join(" or ")
+    }
+
     pub(super) fn of(end: Role) -> Self {
         match end {
             Role::Felix => Self {

@@ -52,8 +52,7 @@ fn errors_come_first_and_each_has_its_fix() {
     let (code, text) = text(&site, &["--peers", &site.path("peers")]);
     let expected = "✗ refused: b.pem: refused today: peer certificate does not have required CN: required CN \
                     \"typha-client\"; presented CN \"b\", no URI SAN\n    \
-                    fix: re-issue it with a name that is required, or set ClientCN or ClientURISAN to a name that it \
-                    has\n\
+                    fix: re-issue it with a name that is required, or set ClientCN to a name that it has\n\
                     ! own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: the CA \
                     CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with \
                     the same CA file refuses us\n    \
