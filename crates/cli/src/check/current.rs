@@ -90,7 +90,7 @@ impl Current {
         let dns_names: Vec<_> = leaf.iter().flat_map(|leaf| leaf.valid_dns_names()).collect();
         let only = match &*dns_names {
             [] => String::new(),
-            names => format!("; it has the DNS names {}, which no peer looks at", QuotedList(names)),
+            names => format!(" (no peer looks at its DNS names {})", QuotedList(names)),
         };
         let theirs = Parameters::of(peer);
         let line = Line::error(

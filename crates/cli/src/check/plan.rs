@@ -8,7 +8,6 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::RequiredIdentity;
-use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::verifier::Rejection;
 
@@ -115,12 +114,12 @@ impl Plan<'_> {
         let lists = match RevocationLists::from_files(files, bundle, settings.policy.provider()) {
             Ok(lists) => lists.with_policy(self.revocation_policy()),
             Err(error) => {
-                let line = Line::error("with_crl_file", WithCauses(&error).to_string());
+                let line = Line::of_error("with_crl_file", &error);
                 report.add(match planned {
                     Some(_) => line,
                     None => line.fix(
-                        "with this the new configuration will not load: change the lists together with the CA file \
-                         (--with-crl-file)",
+                        "change the lists together with the CA file (--with-crl-file); otherwise the new configuration \
+                         will not load",
                     ),
                 });
                 return None;

@@ -810,7 +810,7 @@ fn a_wrong_required_name_is_found_on_both_ends() {
         assert_eq!((&found[0]["level"], &found[0]["finding"]), (&json!("error"), &json!("against")));
         (found[0]["detail"].as_str().unwrap().to_owned(), found[0]["fix"].as_str().unwrap().to_owned())
     };
-    let names = format!("presented CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"]");
+    let names = format!(", but presented CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"]");
     let (detail, fix) = against(&[
         "typha",
         "--config",
@@ -823,7 +823,7 @@ fn a_wrong_required_name_is_found_on_both_ends() {
         &felix,
     ]);
     let expected = "we would refuse Felix (identity_mismatch): peer certificate does not have required CN: required CN \
-                    \"typha-clent\"; ";
+                    \"typha-clent\"";
     assert_eq!(detail, format!("{expected}{names}; {fix}"));
     assert_eq!(fix, "re-issue it with a name that is required, or set ClientCN to a name that it has");
     // The same mistake, seen from Felix's end.

@@ -183,7 +183,7 @@ fn every_file_gets_its_line() {
             "level": "info", "fact": "refused", "file": "wrong-name.pem", "reason": "identity_mismatch",
             "reason_now": "identity_mismatch",
             "detail": "refused now and by the plan: peer certificate does not have required CN: required CN \
-                       \"typha-client\"; presented CN \"mallory\", no URI SAN",
+                       \"typha-client\", but presented CN \"mallory\", no URI SAN",
         }),
         json!({
             "level": "info", "fact": "summary", "accepted": 5, "cut_off": 2, "newly_accepted": 1, "refused": 2,

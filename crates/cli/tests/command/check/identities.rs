@@ -53,7 +53,7 @@ fn the_lines_say_which_name() {
             "level": "error", "finding": "cut_off", "file": "cn.pem", "reason": "identity_mismatch",
             "common_name": "typha-client", "uri_sans": [],
             "detail": "would be cut off: peer certificate does not have required URI SAN: required URI SAN \
-                       \"spiffe://td/felix\"; presented CN \"typha-client\", no URI SAN; re-issue it with the new \
+                       \"spiffe://td/felix\", but presented CN \"typha-client\", no URI SAN; re-issue it with the new \
                        name first, or require the old name, too, until then: of a Common Name and a URI SAN, either \
                        suffices",
             "fix": "re-issue it with the new name first, or require the old name, too, until then: of a Common Name \

@@ -88,10 +88,8 @@ fn a_list_of_a_ca_that_goes_must_go_with_it() {
     assert_eq!(
         detail(&lines, "with_crl_file"),
         format!(
-            "{of_old}: revocation list 1 is unusable: its issuer CN=\"old\" is no CA of the CA file: put the \
-             certificate of the CA that signed it into the CA file; or, if peers send it as an intermediate, into this \
-             file; with this the new configuration will not load: change the lists together with the CA file \
-             (--with-crl-file)"
+            "{of_old}: revocation list 1 is unusable: its issuer CN=\"old\" is no CA of the CA file; change \
+             the lists together with the CA file (--with-crl-file); otherwise the new configuration will not load"
         )
     );
     assert_eq!(detail(&lines, "peers"), "no peer was judged; fix the errors above first");

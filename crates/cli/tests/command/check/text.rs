@@ -51,7 +51,7 @@ fn errors_come_first_and_each_has_its_fix() {
     site.peer("b.pem", site.kept.issue(spec("b", Purpose::ClientAuth)).unwrap().chain_pem());
     let (code, text) = text(&site, &["--peers", &site.path("peers")]);
     let expected = "✗ refused: b.pem: refused today: peer certificate does not have required CN: required CN \
-                    \"typha-client\"; presented CN \"b\", no URI SAN\n    \
+                    \"typha-client\", but presented CN \"b\", no URI SAN\n    \
                     fix: re-issue it with a name that is required, or set ClientCN to a name that it has\n\
                     ! own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: the CA \
                     CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with \
@@ -102,7 +102,7 @@ fn a_certificate_with_dns_names_alone_is_one_error() {
     assert_eq!(
         finding,
         "✗ no_identity: ServerCertFile DIR/own.pem: our certificate has neither a Common Name nor a URI SAN, so that \
-         no peer can accept it; it has the DNS names [\"typha.example\"], which no peer looks at\n    \
+         no peer can accept it (no peer looks at its DNS names [\"typha.example\"])\n    \
          fix: issue one with the Common Name (TyphaCN) or the URI SAN (TyphaURISAN) that Felix requires"
     );
     assert_eq!(last, "1 error, no warnings: no_identity");

@@ -36,8 +36,8 @@ fn who_will_have_expired_is_cut_off() {
         site.with_leaf(json!({
             "level": "error", "finding": "cut_off", "file": "short.pem", "reason": "expired",
             "common_name": "typha-client", "uri_sans": [],
-            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it \
-                       is 2100-01-01T00:00:00Z now; renew it first",
+            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z, and \
+                       it is 2100-01-01T00:00:00Z now; renew it first",
             "fix": "renew it first",
         }))
     );
@@ -75,8 +75,8 @@ fn a_ca_that_will_have_expired_cuts_its_peers_off() {
     let line = lines.iter().find(|line| line["file"] == "of-old.pem").unwrap();
     assert_eq!(
         line["detail"],
-        "would be cut off: the CA certificate CN=\"old\" expired at 2099-12-31T00:00:00Z; it is 2100-01-01T00:00:00Z \
-         now; re-issue it by a CA that lasts longer first, and have that in the CA file"
+        "would be cut off: the CA certificate CN=\"old\" expired at 2099-12-31T00:00:00Z, and it is \
+         2100-01-01T00:00:00Z now; re-issue it by a CA that lasts longer first, and have that in the CA file"
     );
     let of_the_file = lines.iter().find(|line| line["finding"] == "ca_expired").unwrap();
     assert!(
