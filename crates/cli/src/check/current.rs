@@ -151,6 +151,9 @@ impl Current {
         at: UnixTime,
     ) -> Vec<MaterialWarning> {
         let Some(credentials) = &self.credentials else { return Vec::new() };
+        // Most is known without a CA file: as if the last certificate of our chain were the CA.
+        let bundle =
+            bundle.cloned().or_else(|| TrustBundle::from_der(credentials.chain().last().cloned()).ok());
         let Some(bundle) = bundle else { return credentials.warnings(at) };
         let mut material = Material::new(bundle.clone(), credentials.clone());
         material.revocation_lists = for_own_chain(lists);

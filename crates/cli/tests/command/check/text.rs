@@ -158,3 +158,14 @@ fn a_doubtful_name_has_its_parameter() {
     );
     assert_eq!(last, "no errors, 1 warning: doubtful_identity");
 }
+
+#[test]
+fn our_certificate_is_judged_without_a_ca_file() {
+    let site = Site::new();
+    let own = site.kept.issue(spec("typha-server", Purpose::ClientAuth)).unwrap();
+    site.write("own.pem", own.chain_pem());
+    site.write("own.key", own.key_pem());
+    site.write("ca.pem", "");
+    let (_, last) = first_and_last(&site);
+    assert_eq!(last, "2 errors, no warnings: ca_file, leaf_lacks_purpose");
+}
