@@ -191,6 +191,12 @@ impl TrustBundle {
         self.entries.iter().map(|entry| &*entry.subject)
     }
 
+    /// The subjects with a part of the key, as in [`VerifiedChain::ca`](crate::verifier::VerifiedChain::ca):
+    /// `CN="ca" (key 1f0c88a2)`. They distinguish CAs that share a subject.
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.label)
+    }
+
     /// Reports probable mistakes: entries that are no CA, CAs that are not valid `now` or expire soon, and a private
     /// key in the file that others can access.
     ///

@@ -21,6 +21,15 @@ fn pem_in_all_its_dresses() {
 }
 
 #[test]
+fn cas_of_one_subject_have_names_of_their_own() {
+    let bundle = TrustBundle::from_pem((ca("ca").root_pem() + &ca("ca").root_pem()).as_bytes()).unwrap();
+    let names: Vec<_> = bundle.names().collect();
+    let keys: Vec<_> = names.iter().map(|name| name.strip_prefix(r#"CN="ca" (key "#).unwrap()).collect();
+    assert_eq!(keys.iter().map(|key| key.len()).collect::<Vec<_>>(), ["1f0c88a2)".len(); 2]);
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[test]
 fn a_bundle_from_a_file_and_from_der() {
     let (dir, first, second) = (Dir::new(), ca("first"), ca("second"));
     let file = dir.write("ca.pem", first.root_pem() + &second.root_pem());

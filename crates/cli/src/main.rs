@@ -21,15 +21,19 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls
 #[derive(Parser)]
 #[command(name = "typha-tls", version, arg_required_else_help = true)]
 struct Arguments {
-    /// What to log to stderr: off, error, warn, info, debug or trace
-    #[arg(long, global = true, default_value = "off", value_name = "LEVEL")]
-    log: LevelFilter,
+    /// What to log to stderr: off, error, warn, info, debug or trace [default: for typha and felix warn,
+    /// without the connections, which have JSON lines; for the others off]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<LevelFilter>,
 
     #[command(subcommand)]
     command: Command,
@@ -48,7 +52,17 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_max_level(arguments.log).with_writer(std::io::stderr).init();
+    let filter = match (arguments.log, &arguments.command) {
+        (Some(level), _) => Targets::new().with_default(level),
+        (None, Command::Felix(_) | Command::Typha(_)) => {
+            // Refused connections and failed attempts have JSON lines already.
+            let off = [("typha_tls::dialer", LevelFilter::OFF), ("typha_tls::events", LevelFilter::OFF)];
+            Targets::new().with_default(LevelFilter::WARN).with_targets(off)
+        }
+        (None, _) => Targets::new().with_default(LevelFilter::OFF),
+    };
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(log.with_filter(filter)).init();
     let code = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Felix(arguments) => run_async(felix::run(arguments)),

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::io::Write;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::lifetime::LostTrust;
-use typha_tls::verifier::VerifiedChain;
+use typha_tls::verifier::{RejectedPeer, VerifiedChain};
 use typha_tls::{Connection, HandshakeError};
 
 /// Success.
@@ -23,6 +24,38 @@ pub(crate) const REFUSED_BY_PEER: u8 = 3;
 pub(crate) const REJECTED: u8 = 4;
 /// Unreachable, timed out, or broken off.
 pub(crate) const FAILED: u8 = 5;
+
+/// The form of what a command prints on stdout.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object per line, for programs
+    Json,
+}
+
+/// Whether text has colours: on a terminal that can show them, unless NO_COLOR is set (<https://no-color.org>).
+pub(crate) fn colours(is_terminal: bool) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
+/// The text with escapes in place of characters that would change a terminal or the order of its characters, such as
+/// those in a file name.
+pub(crate) fn printable(text: &str) -> String {
+    let is_hidden = |c| {
+        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+            || c == '\u{feff}'
+    };
+    text.chars().fold(String::new(), |mut shown, c| {
+        match c.is_control() || is_hidden(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+        shown
+    })
+}
 
 /// Prints one JSON line.
 pub(crate) fn print(line: &Value) {
@@ -71,6 +104,11 @@ pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     })
 }
 
+/// What tells the leaf of a refused peer from others of the same name: `serial`, `authority_key_id`.
+pub(crate) fn leaf(peer: &RejectedPeer) -> Value {
+    json!({ "serial": peer.serial(), "authority_key_id": peer.authority_key_id() })
+}
+
 /// The line of an accepted connection.
 pub(crate) fn accepted(connection: &Connection) -> Value {
     let tls = connection.tls();
@@ -116,6 +154,10 @@ pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
         "reason": reason,
         "detail": WithCauses(error).to_string(),
     });
+    let line = match error {
+        HandshakeError::Rejected(peer) => merge(line, leaf(peer)),
+        _ => line,
+    };
     match error.alert() {
         Some(alert) => merge(line, json!({ "alert": alert_name(alert) })),
         None => line,

@@ -12,22 +12,27 @@ use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, FELIX_SPIFFE_ID, Purpose, TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID, TestCa,
 };
 
-use crate::output::{self, SUCCESS, UNUSABLE};
+use crate::output::{self, Format, SUCCESS, UNUSABLE};
 
 /// Makes a CA and a certificate for each end, ready to use
 ///
-/// Writes PEM files and an INI file for each daemon into DIR, and prints the parameters to set. Existing files are
-/// never overwritten. Exit code: 0 done, 2 the directory can not be used.
+/// Writes PEM files and an INI file for each daemon into DIR, and prints the parameters to set; with --format json, one
+/// JSON line for each file and each daemon. Existing files are never overwritten.
+///
+/// Exit code: 0 done, 2 the directory can not be used.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The directory, created if it does not exist
     dir: PathBuf,
+    /// The form of the output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
-    match make(&arguments.dir) {
+    match make(&arguments.dir, arguments.format) {
         Ok(()) => SUCCESS,
         Err(error) => {
             output::complain(&*error);
@@ -36,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
     }
 }
 
-fn make(dir: &Path) -> Result<(), Box<dyn Error>> {
+fn make(dir: &Path, format: Format) -> Result<(), Box<dyn Error>> {
     let dir = std::path::absolute(dir)?;
     // In INI files these characters would end the value or begin a comment.
     let breaks_ini = |c: char| c.is_control() || "\"'`#;".contains(c);
@@ -92,10 +97,13 @@ fn make(dir: &Path) -> Result<(), Box<dyn Error>> {
     }
     for (name, contents, mode) in &files {
         write_new(&dir.join(name), contents, *mode).map_err(|error| format!("{}: {error}", path(name)))?;
-        output::print(&json!({ "event": "created", "file": path(name) }));
+        match format {
+            Format::Json => output::print(&json!({ "event": "created", "file": path(name) })),
+            Format::Text => output::print_text(&format!("created {}", path(name))),
+        }
     }
-    print_settings("typha", "TYPHA_", &path("typha.cfg"), &typha_parameters);
-    print_settings("felix", "FELIX_", &path("felix.cfg"), &felix_parameters);
+    print_settings(format, "typha", &path("typha.cfg"), &typha_parameters);
+    print_settings(format, "felix", &path("felix.cfg"), &felix_parameters);
     Ok(())
 }
 
@@ -105,12 +113,19 @@ fn ini(parameters: &[(&str, String)]) -> String {
 }
 
 /// Prints the settings of a daemon: its file, or its environment.
-fn print_settings(daemon: &str, prefix: &str, file: &str, parameters: &[(&str, String)]) {
+fn print_settings(format: Format, daemon: &str, file: &str, parameters: &[(&str, String)]) {
+    let prefix = daemon.to_uppercase();
     let environment: Vec<_> =
-        parameters.iter().map(|(name, value)| format!("{prefix}{}={value}", name.to_uppercase())).collect();
-    output::print(
-        &json!({ "event": "settings", "daemon": daemon, "config": file, "environment": environment }),
-    );
+        parameters.iter().map(|(name, value)| format!("{prefix}_{}={value}", name.to_uppercase())).collect();
+    match format {
+        Format::Json => output::print(
+            &json!({ "event": "settings", "daemon": daemon, "config": file, "environment": environment }),
+        ),
+        Format::Text => output::print_text(&format!(
+            "\nsettings of {daemon}: --config {file}, or these environment variables:\n  {}",
+            environment.join("\n  ")
+        )),
+    }
 }
 
 fn write_new(path: &Path, contents: &str, mode: u32) -> std::io::Result<()> {

@@ -1,26 +1,23 @@
 //! `typha-tls verify`: judges a chain without a connection.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::error::WithCauses;
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{RevocationLists, TrustBundle};
+use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::verifier::PeerVerifier;
+use typha_tls::verifier::{PeerVerifier, RejectedPeer};
 use typha_tls::{HandshakeError, Role};
 
 use crate::options::RevocationOptions;
-use crate::output::{self, FOUND, SUCCESS, UNUSABLE};
+use crate::output::{self, FOUND, Format, SUCCESS, UNUSABLE};
 
 /// Judges a certificate chain as a handshake would
 ///
@@ -49,8 +46,11 @@ pub(crate) struct Arguments {
     /// The time at which to judge, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
-    /// Print one JSON line instead of text
-    #[arg(long)]
+    /// The form of the output
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
@@ -72,9 +72,10 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         Peer::Felix => Role::Felix,
         Peer::Typha => Role::Typha,
     };
+    let format = if arguments.json { Format::Json } else { arguments.format };
     let verdict = verifier.verify(&chain, role, arguments.at.unwrap_or_else(UnixTime::now));
     match verdict {
-        Ok(peer) if arguments.json => {
+        Ok(peer) if format == Format::Json => {
             output::print(&output::merge(json!({ "verdict": "accepted" }), output::peer(&peer)));
             SUCCESS
         }
@@ -83,10 +84,12 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             SUCCESS
         }
         Err(rejection) => {
-            let reason = rejection.label();
+            let (reason, leaf) =
+                (rejection.label(), output::leaf(&RejectedPeer::new(rejection.clone(), chain.first())));
             let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
-            if arguments.json {
-                output::print(&json!({ "verdict": "refused", "reason": reason, "detail": detail }));
+            if format == Format::Json {
+                let line = json!({ "verdict": "refused", "reason": reason, "detail": detail });
+                output::print(&output::merge(line, leaf));
             } else {
                 output::print_text(&format!("refused ({reason}): {detail}"));
             }
@@ -101,8 +104,11 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
     let policy = TlsPolicy::builder().build()?;
     let bundle = TrustBundle::from_file(&arguments.ca_file)?;
-    let chain =
-        read_chain(&arguments.chain).map_err(|error| format!("{}: {error}", arguments.chain.display()))?;
+    let chain = match read_chain(&arguments.chain) {
+        // A peer may send no certificate.
+        Err(MaterialError::NoCertificate { .. }) if is_blank(&arguments.chain) => Vec::new(),
+        chain => chain?,
+    };
     let revocation = &arguments.revocation;
     let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
     let lists = lists.with_policy(revocation.policy());
@@ -110,25 +116,9 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     Ok((verifier, chain))
 }
 
-/// Much larger than any chain in a handshake.
-const MAX_CHAIN_FILE: u64 = 1024 * 1024;
-
-/// Reads a chain as a peer may send it, which is less strict than for our own files. The certificates are not checked,
-/// and an empty chain is allowed.
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<dyn Error>> {
-    // The kind of file is checked first: opening a pipe without a writer blocks for ever.
-    if !path.metadata()?.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    let mut pem = Vec::new();
-    File::open(path)?.take(MAX_CHAIN_FILE).read_to_end(&mut pem)?;
-    let chain = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "a PEM block in it is cut off or not valid base64")?;
-    if chain.is_empty() && !pem.trim_ascii().is_empty() {
-        return Err("there is no PEM block CERTIFICATE in it".into());
-    }
-    Ok(chain)
+/// Whether a small file has nothing in it.
+fn is_blank(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| bytes.trim_ascii().is_empty())
 }
 
 pub(crate) fn parse_time(text: &str) -> Result<UnixTime, String> {

@@ -1,13 +1,52 @@
-//! The remedy for a certificate that a plan would refuse.
+//! The remedy for a certificate that is refused, or that a plan would refuse.
 
 use std::path::Path;
 
 use typha_tls::verifier::{ChainPosition, Rejection};
 
-/// What to do before the change is made. `ca_file` is the new CA file, if it changes.
-pub(super) fn text(rejection: &Rejection, ca_file: Option<&Path>) -> String {
+use super::current::Current;
+use super::parameters::Parameters;
+use super::report::Line;
+
+/// Adds what to do about a peer that is refused today. Where nothing more can be said, it is what the library says.
+pub(super) fn today(line: Line, rejection: &Rejection, current: &Current) -> Line {
+    let (ours, theirs) = (Parameters::of(current.local), Parameters::of(current.local.peer()));
+    let ca_file = format!("{} {}", ours.ca_file, current.settings.files.ca_file.display());
+    let advice = match rejection {
+        Rejection::UnknownCa { issuer, .. } => format!(
+            "if {issuer} is a CA that you made, add it to {ca_file}; if it is an intermediate, append its certificate \
+             to {} of the peer",
+            theirs.cert_file
+        ),
+        Rejection::CaKeyMismatch { .. } => format!(
+            "re-issue it by the CA that is in {ca_file}; or, if you made that CA anew, put its old and its new \
+             certificate there; never add a CA that you did not make"
+        ),
+        Rejection::Expired { position: ChainPosition::Ca, .. } => {
+            format!("renew that CA in {ca_file}, or re-issue the certificate by another CA of it")
+        }
+        Rejection::Expired { position: ChainPosition::Intermediate, .. } => {
+            format!("renew that intermediate in {} of the peer", theirs.cert_file)
+        }
+        Rejection::Expired { .. } => "renew it".to_owned(),
+        Rejection::IdentityMismatch(_) => format!(
+            "re-issue it with a name that is required, or set {} to a name that it has",
+            ours.of_identity(&current.settings.required_peer)
+        ),
+        Rejection::NotYetValid { .. } => "check both clocks".to_owned(),
+        Rejection::Revoked { .. } => "issue a new one; if that is not meant, take it off the list".to_owned(),
+        Rejection::RevocationStatusUnknown { .. } => {
+            "add the list of its issuer (--crl-file), or do not be strict (--crl-strict)".to_owned()
+        }
+        _ => return line.split().or_fix(REISSUE),
+    };
+    line.split().fix(advice)
+}
+
+/// Adds what to do before the change is made. `ca_file` is the new CA file, if it changes.
+pub(super) fn planned(line: Line, rejection: &Rejection, ca_file: Option<&Path>) -> Line {
     let new = ca_file.map(|file| file.display().to_string());
-    match (rejection, new) {
+    let advice = match (rejection, new) {
         (Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }, Some(new)) => {
             format!("re-issue it by a CA of {new} first, or keep the old CA in {new} until then")
         }
@@ -24,11 +63,17 @@ pub(super) fn text(rejection: &Rejection, ca_file: Option<&Path>) -> String {
                 .to_owned()
         }
         (Rejection::Revoked { .. }, _) => {
-            "if that is not meant, take it off the list; otherwise do so first".to_owned()
+            "issue a new one first; if that is not meant, take it off the list".to_owned()
         }
-        (Rejection::RevocationListUnusable { .. } | Rejection::RevocationStatusUnknown { .. }, _) => {
-            "do so first, or be strict only after that".to_owned()
+        (Rejection::RevocationListUnusable { .. }, _) => {
+            "install a current list first, or be strict only after that".to_owned()
         }
-        _ => "re-issue it first".to_owned(),
-    }
+        (Rejection::RevocationStatusUnknown { .. }, _) => {
+            "add the list of its issuer first (--with-crl-file), or be strict only after that".to_owned()
+        }
+        _ => return line.split().or_fix(REISSUE),
+    };
+    line.split().fix(advice)
 }
+
+const REISSUE: &str = "re-issue it";

@@ -3,99 +3,81 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
-use typha_tls::material::TrustBundle;
+use typha_tls::error::WithCauses;
+use typha_tls::material::{TrustBundle, read_chain};
 
-use super::regular_file::{self, Contents};
-use super::report::Report;
+use super::report::{Line, Report};
 
 /// A certificate of a CA file.
 struct Authority {
     der: CertificateDer<'static>,
-    subject: String,
+    /// The name for people, with a part of the key.
+    label: String,
     name: Vec<u8>,
     key: Vec<u8>,
 }
-
-/// The largest CA file that the library reads.
-const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// Reports the differences between two valid CA files; the new one is judged at the time `at`.
 pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
     let (old, new) = match (authorities(old_file), authorities(new_file)) {
         (Ok(old), Ok(new)) => (old, new),
-        (Err(problem), _) | (_, Err(problem)) => return report.error("with_ca_file", &problem),
+        (Err(problem), _) | (_, Err(problem)) => return report.add(Line::error("with_ca_file", problem)),
     };
     let stays = |authority: &Authority, others: &[Authority]| others.iter().any(|a| a.der == authority.der);
     let gone: Vec<_> = old.iter().filter(|authority| !stays(authority, &new)).collect();
     let come: Vec<_> = new.iter().filter(|authority| !stays(authority, &old)).collect();
     if gone.is_empty() && come.is_empty() {
-        report.info("cas_unchanged", &format!("{} has the same CAs as now", new_file.display()));
+        let detail = format!("{} has the same CAs as now", new_file.display());
+        report.add(Line::info("cas_unchanged", detail));
     }
     for authority in gone {
-        let subject = &authority.subject;
+        let label = &authority.label;
         let same_name = || new.iter().filter(|other| other.name == authority.name);
         let mut same_key = same_name().filter(|other| other.key == authority.key).peekable();
-        if same_key.peek().is_some() && !same_key.any(|other| other.is_usable(at)) {
-            report.warning(
-                "ca_unusable",
-                &format!(
-                    "of {subject} only a certificate is left that is no CA or not valid: what it issued will be \
-                     refused; keep the one of now in {}",
-                    new_file.display()
-                ),
+        report.add(if same_key.peek().is_some() && !same_key.any(|other| other.is_usable(at)) {
+            let detail = format!(
+                "of {label} only a certificate is left that is no CA or not valid: what it issued will be refused"
             );
+            let fix = format!("keep the one of now in {}", new_file.display());
+            Line::warning("ca_unusable", detail).fix(fix)
         } else if same_name().any(|other| other.key == authority.key) {
-            report.info(
-                "ca_renewed",
-                &format!(
-                    "{subject} gets another certificate of the same name and key: what it issued stays good"
-                ),
-            );
-        } else if same_name().next().is_some() {
-            report.warning(
-                "ca_replaced",
-                &format!(
-                    "{subject} is replaced by a CA of the same name and another key: what the old one issued will be \
-                     refused; keep both in {} until everything is issued anew",
-                    new_file.display()
-                ),
-            );
-        } else {
             let detail =
-                format!("{subject}: what it issued will be refused, unless another CA vouches for it");
-            report.info("ca_removed", &detail);
-        }
+                format!("{label} gets another certificate of the same name and key: what it issued stays good");
+            Line::info("ca_renewed", detail)
+        } else if same_name().next().is_some() {
+            let detail = format!(
+                "{label} is replaced by a CA of the same name and another key: what the old one issued will be \
+                 refused"
+            );
+            let fix = format!("keep both in {} until everything is issued anew", new_file.display());
+            Line::warning("ca_replaced", detail).fix(fix)
+        } else {
+            let detail = format!("{label}: what it issued will be refused, unless another CA vouches for it");
+            Line::info("ca_removed", detail)
+        });
     }
     for authority in come {
-        let subject = &authority.subject;
+        let label = &authority.label;
         let same_name = || old.iter().filter(|other| other.name == authority.name);
-        if same_name().next().is_none() {
-            report.info("ca_added", subject);
+        let detail = if same_name().next().is_none() {
+            label.clone()
         } else if same_name().all(|other| other.key != authority.key) {
-            report.info("ca_added", &format!("{subject}, of the same name and another key"));
+            format!("{label}, of the same name and another key")
         } else if same_name().any(|other| stays(other, &new)) {
-            report.info("ca_added", &format!("{subject}, another certificate of the same name and key"));
-        }
+            format!("{label}, another certificate of the same name and key")
+        } else {
+            continue;
+        };
+        report.add(Line::info("ca_added", detail));
     }
 }
 
 fn authorities(path: &Path) -> Result<Vec<Authority>, String> {
-    let unusable = |problem: &str| format!("{}: {problem}", path.display());
-    let bytes = match regular_file::read(path, MAX_SIZE).map_err(|error| unusable(&error.to_string()))? {
-        Contents::Whole(bytes) => bytes,
-        Contents::Beginning(_) => return Err(unusable("it is larger than 16 MiB")),
-    };
     let mut seen = HashSet::new();
-    let mut authorities = Vec::new();
-    for der in CertificateDer::pem_slice_iter(&bytes) {
-        let der = der.map_err(|_| unusable("a PEM block in it is damaged"))?;
-        if seen.insert(der.clone()) {
-            authorities.push(Authority::new(der).map_err(|problem| unusable(&problem))?);
-        }
-    }
-    Ok(authorities)
+    let certificates = read_chain(path).map_err(|error| WithCauses(&error).to_string())?;
+    let new = certificates.into_iter().filter(|der| seen.insert(der.clone()));
+    new.map(|der| Authority::new(der).map_err(|problem| format!("{}: {problem}", path.display()))).collect()
 }
 
 impl Authority {
@@ -104,8 +86,8 @@ impl Authority {
         let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|error| text(&error))?;
         let (name, key) = (anchor.subject.to_vec(), anchor.subject_public_key_info.to_vec());
         let bundle = TrustBundle::from_der([der.clone()]).map_err(|error| text(&error))?;
-        let subject = bundle.subjects().collect();
-        Ok(Self { der, subject, name, key })
+        let label = bundle.names().collect();
+        Ok(Self { der, label, name, key })
     }
 
     /// Whether it is a CA, and valid at that time.

@@ -5,10 +5,10 @@ use std::io;
 use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use webpki::EndEntityCert;
+use typha_tls::error::WithCauses;
+use typha_tls::material::{MaterialError, read_chain};
 
-use super::regular_file::{self, Contents};
+use super::regular_file;
 
 /// The most entries of a directory that are read: twice the connections that a Typha takes by default.
 const MAX_ENTRIES: usize = 20_000;
@@ -47,52 +47,44 @@ impl ChainFile {
             Ok(metadata) if metadata.is_dir() => {
                 return Self::Other("it is a directory, which is not followed");
             }
-            Ok(metadata) if !metadata.is_file() => return Self::Other("it is a pipe, a socket or a device"),
+            Ok(metadata) if !metadata.is_file() => {
+                return Self::Other("it is a pipe, a socket or a device");
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
                 return Self::Unusable("it is a symbolic link to a file that does not exist".to_owned());
             }
             // If the metadata can not be read, opening the file fails as well and gives the reason.
             _ => {}
         }
-        match regular_file::read(path, MAX_SIZE) {
-            Ok(Contents::Whole(bytes)) => Self::parse(&bytes),
-            Ok(Contents::Beginning(bytes)) if announced(&bytes) == 0 => {
-                Self::Other("it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE")
-            }
-            Ok(Contents::Beginning(_)) => {
-                Self::Unusable("it is larger than 1 MiB: leave only one chain in it".to_owned())
-            }
-            Err(error) => Self::Unusable(format!("it can not be read: {error}")),
-        }
-    }
-
-    fn parse(bytes: &[u8]) -> Self {
-        let announced = announced(bytes);
-        if announced == 0 {
-            return match EndEntityCert::try_from(&CertificateDer::from(bytes)) {
-                _ if bytes.is_empty() => Self::Other("it is empty"),
-                Ok(_) => Self::Unusable(
-                    "it is a certificate in DER: make PEM of it by openssl x509 -inform DER -in FILE -out FILE.pem"
-                        .to_owned(),
-                ),
-                Err(_) => Self::Other("there is no PEM block CERTIFICATE in it"),
+        let has = |rule: fn(u64) -> bool| path.metadata().is_ok_and(|metadata| rule(metadata.len()));
+        if has(|size| size > MAX_SIZE) {
+            return match regular_file::beginning(path, MAX_SIZE) {
+                Ok(bytes) if !announces_certificate(&bytes) => {
+                    Self::Other("it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE")
+                }
+                Ok(_) => Self::Unusable("it is larger than 1 MiB; leave only one chain in it".to_owned()),
+                Err(error) => Self::Unusable(format!("it can not be read: {error}")),
             };
         }
-        // The decoder's error may show the block's contents, such as a key. The number of blocks shows whether one was
-        // skipped.
-        match CertificateDer::pem_slice_iter(bytes).collect::<Result<Vec<_>, _>>() {
-            Ok(chain) if chain.len() == announced => Self::Chain(chain),
-            _ => Self::Unusable(
-                "a PEM block in it is damaged, so this peer was not judged; copy the file again".to_owned(),
-            ),
+        match read_chain(path) {
+            Ok(chain) => Self::Chain(chain),
+            Err(MaterialError::NoCertificate { .. }) if has(|size| size == 0) => Self::Other("it is empty"),
+            Err(MaterialError::NoCertificate { .. }) => {
+                Self::Other("there is no PEM block CERTIFICATE in it")
+            }
+            Err(error) => {
+                let text = WithCauses(&error).to_string();
+                let text = text.strip_prefix(&format!("{}: ", path.display())).unwrap_or(&text);
+                Self::Unusable(format!("this peer was not judged: {text}"))
+            }
         }
     }
 }
 
-/// The number of blocks that begin, or were meant to.
-fn announced(bytes: &[u8]) -> usize {
+/// Whether a PEM block CERTIFICATE begins, or was meant to.
+fn announces_certificate(bytes: &[u8]) -> bool {
     const LABEL: &[u8] = b"BEGIN CERTIFICATE";
-    let after = bytes.windows(LABEL.len()).zip(LABEL.len()..).filter(|(window, _)| *window == LABEL);
+    let rest = bytes.windows(LABEL.len()).zip(LABEL.len()..).filter(|(window, _)| *window == LABEL);
     let is_request = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(b" REQUEST"));
-    after.filter(|(_, at)| !is_request(*at)).count()
+    rest.into_iter().any(|(_, at)| !is_request(at))
 }

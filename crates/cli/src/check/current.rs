@@ -1,15 +1,21 @@
 //! The current configuration: its files, and our own certificate.
 
+use std::path::Path;
+
 use rustls_pki_types::UnixTime;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
-use typha_tls::identity::RequiredIdentity;
+use typha_tls::error::{QuotedList, WithCauses};
+use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{
-    Credentials, Material, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
+    Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
 use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
+use webpki::EndEntityCert;
 
-use super::report::Report;
+use super::parameters::Parameters;
+use super::report::{Line, Report};
+use super::warnings;
 
 /// The usable parts of one end's configuration.
 pub(super) struct Current {
@@ -24,82 +30,140 @@ impl Current {
     /// Checks all files, even if one of them can not be used.
     pub(super) fn check(report: &mut Report, local: Role, settings: TlsSettings, now: UnixTime) -> Self {
         let (files, provider) = (&settings.files, settings.policy.provider());
-        report.info("required_peer", &format!("{} must present {}", local.peer(), settings.required_peer));
-
-        let bundle = report.usable(TrustBundle::from_file(&files.ca_file), "ca_file");
-        if let Some(bundle) = &bundle {
-            for subject in bundle.subjects() {
-                report.info("trusted_ca", subject);
-            }
-            report.warnings("", bundle.warnings(now));
+        let required = format!("{} must present {}", local.peer(), settings.required_peer);
+        report.add(Line::info("required_peer", required));
+        for doubt in settings.required_peer.doubts() {
+            report_doubt(report, local, doubt);
         }
-        let lists = bundle.as_ref().and_then(|bundle| revocation_lists(report, bundle, &settings, now));
+
+        let parameters = Parameters::of(local);
+        let bundle = TrustBundle::from_file(&files.ca_file);
+        let bundle = bundle
+            .map_err(|error| report.add(Line::of_error("ca_file", &error).about(parameters.ca_file)))
+            .ok();
+        let lists = bundle.as_ref().and_then(|bundle| {
+            for name in bundle.names() {
+                report.add(Line::info("trusted_ca", name));
+            }
+            let ca_file = about_ca_file(local, &settings);
+            for warning in bundle.warnings(now) {
+                report.add(warnings::line(&warning, "").about(&ca_file));
+            }
+            revocation_lists(report, bundle, &settings, now)
+        });
 
         let credentials = Credentials::from_files(&files.cert_file, &files.key_file, provider);
-        let credentials = report.usable(credentials, "cert_file_and_key_file");
+        let credentials = credentials
+            .map_err(|error| report.add(unusable_credentials(&error, &files.cert_file, &parameters)))
+            .ok();
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
-            report.warnings("", current.own_warnings(now));
+            let mut own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
+            if own_identity(credentials).is_none() {
+                // The finding `no_identity` says it.
+                own_warnings.retain(|warning| !matches!(warning, MaterialWarning::OwnChainRefused { .. }));
+            }
+            for warning in &own_warnings {
+                report.add(warnings::line(warning, "").about(current.about_own(warning)));
+            }
             current.own_leaf(report, credentials, now);
             current.own_chain(report, now);
         }
         current
     }
 
-    /// The warnings about our own chain and the required identity. Those of the bundle and the lists are reported with
-    /// them.
-    pub(super) fn own_warnings(&self, at: UnixTime) -> Vec<MaterialWarning> {
-        let (Some(bundle), Some(credentials)) = (&self.bundle, &self.credentials) else { return Vec::new() };
-        let lists = self.own_lists();
-        let mut reported = bundle.warnings(at);
-        reported.extend(lists.warnings(at));
-        let mut material = Material::new(bundle.clone(), credentials.clone());
-        material.revocation_lists = lists;
-        let (required, policy) = (self.settings.required_peer.clone(), self.settings.policy.clone());
-        let mut warnings = TlsConfig::new(material, required, policy).warnings(self.local, at);
-        warnings.retain(|warning| !reported.contains(warning));
-        warnings
-    }
-
     fn own_leaf(&self, report: &mut Report, credentials: &Credentials, now: UnixTime) {
-        let days = credentials.not_after().as_secs().saturating_sub(now.as_secs()) / 86_400;
-        report.info("days_left", &format!("our certificate expires in {days} days"));
-        match own_identity(credentials) {
-            Some(_) => report.info(
-                "own_identity",
-                &format!(
-                    "{} would have to require one of what we present: {}",
-                    self.local.peer(),
-                    credentials.identity()
-                ),
-            ),
-            None => report.error(
-                "no_identity",
-                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it: issue one \
-                 that has",
-            ),
+        if let Some(left) = credentials.not_after().as_secs().checked_sub(now.as_secs()) {
+            let left = match left / 86_400 {
+                0 | 1 => format!("{} hours", left / 3600),
+                days => format!("{days} days"),
+            };
+            report.add(Line::info("days_left", format!("our certificate expires in {left}")));
         }
+        let peer = self.local.peer();
+        if own_identity(credentials).is_some() {
+            let identity = credentials.identity();
+            let detail = format!("{peer} would have to require one of what we present: {identity}");
+            return report.add(Line::info("own_identity", detail));
+        }
+        let leaf = credentials.chain().first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
+        let dns_names: Vec<_> = leaf.iter().flat_map(|leaf| leaf.valid_dns_names()).collect();
+        let only = match &*dns_names {
+            [] => String::new(),
+            names => format!(" (no peer looks at its DNS names {})", QuotedList(names)),
+        };
+        let theirs = Parameters::of(peer);
+        let line = Line::error(
+            "no_identity",
+            format!(
+                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it{only}"
+            ),
+        );
+        report.add(line.about(self.about_cert_file()).fix(format!(
+            "issue one with the Common Name ({}) or the URI SAN ({}) that {peer} requires",
+            theirs.common_name, theirs.uri_san
+        )));
     }
 
     /// Whether our own chain leads to our own CA file. It need not, but most clusters have one CA.
     fn own_chain(&self, report: &mut Report, now: UnixTime) {
         let Some(bundle) = &self.bundle else { return };
+        let peer = self.local.peer();
+        let (ours, theirs) = (Parameters::of(self.local), Parameters::of(peer));
         match self.own_verdict(bundle, &self.own_lists(), now) {
             None => {}
-            Some(Ok(())) => report.info("own_chain", "our chain leads to a CA of our own CA file"),
-            Some(Err(Rejection::UnknownCa { issuer, .. } | Rejection::CaKeyMismatch { issuer, .. })) => {
-                let peer = self.local.peer();
-                report.info(
-                    "own_chain",
-                    &format!(
-                        "our chain does not lead to our own CA file: the CA file of {peer} needs {issuer}"
-                    ),
+            Some(Ok(())) => {
+                report.add(Line::info("own_chain", "our chain leads to a CA of our own CA file"));
+            }
+            Some(Err(Rejection::UnknownCa { issuer, .. })) => {
+                let detail = format!(
+                    "our chain does not lead to our own CA file: {issuer}, which issued its last certificate, is not \
+                     in it"
                 );
+                report.add(Line::info("own_chain", detail).about(self.about_cert_file()).fix(format!(
+                    "if {issuer} is an intermediate, append its certificate to {}; if it is a CA, the CA file of \
+                     {peer} ({}) needs it",
+                    ours.cert_file, theirs.ca_file
+                )));
             }
-            Some(Err(rejection)) => {
-                report.error("own_chain", &format!("our own chain would be refused: {rejection}"));
+            Some(Err(Rejection::CaKeyMismatch { issuer, .. })) => {
+                let detail = format!(
+                    "our chain does not lead to our own CA file: the CA {issuer} in it has another key than the CA \
+                     that issued our certificate, so that a {peer} with the same CA file refuses us"
+                );
+                report.add(Line::warning("own_chain", detail).about(self.about_cert_file()).fix(format!(
+                    "have our certificate issued by the CA in {}; or, if you made that CA anew, put its old and its \
+                     new certificate there and into {} of {peer}",
+                    about_ca_file(self.local, &self.settings),
+                    theirs.ca_file
+                )));
             }
+            // The warnings about our own chain have said it.
+            Some(Err(_)) => {}
         }
+    }
+
+    /// The warnings about our own chain and key, if we had this CA file and these lists.
+    pub(super) fn own_warnings(
+        &self,
+        bundle: Option<&TrustBundle>,
+        lists: &RevocationLists,
+        at: UnixTime,
+    ) -> Vec<MaterialWarning> {
+        let Some(credentials) = &self.credentials else { return Vec::new() };
+        // Most is known without a CA file: as if the last certificate of our chain were the CA.
+        let bundle =
+            bundle.cloned().or_else(|| TrustBundle::from_der(credentials.chain().last().cloned()).ok());
+        let Some(bundle) = bundle else { return credentials.warnings(at) };
+        let mut material = Material::new(bundle.clone(), credentials.clone());
+        material.revocation_lists = for_own_chain(lists);
+        let others = [bundle.warnings(at), material.revocation_lists.warnings(at)].concat();
+        let (required, policy) = (self.settings.required_peer.clone(), self.settings.policy.clone());
+        let mut warnings = TlsConfig::new(material, required, policy).warnings(self.local, at);
+        warnings.retain(|warning| {
+            !others.contains(warning) && !matches!(warning, MaterialWarning::DoubtfulIdentity(_))
+        });
+        warnings
     }
 
     /// How a peer with this CA file judges our chain; `None` if there is no usable chain.
@@ -116,6 +180,14 @@ impl Current {
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
+    /// Why no peer accepts our chain now, whatever its CAs are.
+    pub(super) fn own_fault(&self, now: UnixTime) -> Option<Rejection> {
+        match self.own_verdict(self.bundle.as_ref()?, &self.own_lists(), now)? {
+            Ok(()) | Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }) => None,
+            Err(rejection) => Some(rejection),
+        }
+    }
+
     /// The lists for judging our own chain. They are meant for the other end's certificates; if both ends have one CA,
     /// they cover ours, too.
     pub(super) fn own_lists(&self) -> RevocationLists {
@@ -128,6 +200,43 @@ impl Current {
         let required = self.settings.required_peer.clone();
         Some(PeerVerifier::new(bundle, lists, required, &self.settings.policy))
     }
+
+    /// The parameter and the file of our own chain.
+    pub(super) fn about_cert_file(&self) -> String {
+        format!("{} {}", Parameters::of(self.local).cert_file, self.settings.files.cert_file.display())
+    }
+
+    /// What a warning about our own chain and key is about.
+    pub(super) fn about_own(&self, warning: &MaterialWarning) -> String {
+        match warning {
+            MaterialWarning::KeyAccessibleByOthers { .. } => Parameters::of(self.local).key_file.to_owned(),
+            _ => self.about_cert_file(),
+        }
+    }
+}
+
+/// Reports a doubt about an identity that this end requires.
+pub(super) fn report_doubt(report: &mut Report, local: Role, doubt: IdentityDoubt) {
+    let Parameters { common_name, uri_san, .. } = Parameters::of(local);
+    let parameter = if doubt.kind == "Common Name" { common_name } else { uri_san };
+    report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), "").about(parameter));
+}
+
+fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {
+    let line = Line::of_error("cert_file_and_key_file", error);
+    let Parameters { cert_file: chain, key_file: key, .. } = parameters;
+    if let MaterialError::KeyMismatch { chain: chain_file, key: key_file } = error {
+        return line.about(*key).fix(format!(
+            "set {key} to the key that {chain} was issued for, or issue a certificate for this key: openssl x509 -in \
+             {chain_file} -noout -pubkey and openssl pkey -in {key_file} -pubout must print the same"
+        ));
+    }
+    let is_chain = WithCauses(error).to_string().starts_with(&format!("{}: ", cert_file.display()));
+    line.about(if is_chain { *chain } else { *key })
+}
+
+fn about_ca_file(local: Role, settings: &TlsSettings) -> String {
+    format!("{} {}", Parameters::of(local).ca_file, settings.files.ca_file.display())
 }
 
 /// Only proof of revocation counts here. An unknown status of our own certificate is for the other end to judge.
@@ -145,9 +254,11 @@ fn revocation_lists(
     let lists = RevocationLists::from_files(&files.crl_files, bundle, settings.policy.provider());
     let lists = report.usable(lists, "crl_file")?.with_policy(files.revocation);
     for list in lists.iter() {
-        report.info("revocation_list", &list.to_string());
+        report.add(Line::info("revocation_list", list.to_string()));
     }
-    report.warnings("", lists.warnings(now));
+    for warning in lists.warnings(now) {
+        report.add(warnings::line(&warning, ""));
+    }
     Some(lists)
 }
 
@@ -162,14 +273,17 @@ pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, 
 /// Returns the settings, or reports the problem as a finding.
 pub(super) fn usable(
     report: &mut Report,
+    end: Role,
     settings: Result<Option<TlsSettings>, ConfigError>,
-    finding: &str,
+    finding: &'static str,
 ) -> Option<TlsSettings> {
     let settings = report.usable(settings, finding)?;
     if settings.is_none() {
-        let detail = "TLS is not configured: set CAFile, ServerCertFile, ServerKeyFile and ClientCN or ClientURISAN on \
-                      Typha; TyphaCAFile, TyphaCertFile, TyphaKeyFile and TyphaCN or TyphaURISAN on Felix";
-        report.error(finding, detail);
+        let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
+        report.add(
+            Line::error(finding, format!("TLS is not configured on {end}"))
+                .fix(format!("set {ca_file}, {cert_file}, {key_file}, and {common_name} or {uri_san}")),
+        );
     }
     settings
 }

@@ -5,10 +5,12 @@ mod against;
 mod ca_changes;
 mod chain_file;
 mod current;
+mod parameters;
 mod peers;
 mod plan;
 mod regular_file;
 mod report;
+mod warnings;
 
 use std::path::PathBuf;
 
@@ -18,18 +20,24 @@ use typha_tls::Role;
 use typha_tls::verifier::PeerVerifier;
 
 use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
+use crate::output::Format;
 use current::Current;
 use plan::{Plan, PlanOptions};
-use report::Report;
+use report::{Line, Report};
 
 /// Checks the configuration and the files of one end, and gives a remedy for each finding
 ///
-/// Prints a JSON line for each fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 clean,
-/// 1 findings, 2 bad usage.
+/// Prints errors and warnings with their fix, then facts, then the numbers. With --format json: one JSON line for each
+/// fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 no errors and no warnings, 1 errors or
+/// warnings, 2 bad usage.
 ///
-/// With --peers and --with-..., judges a change before it is made: which peers it would cut off, and why.
+/// With --peers, finds the peers that are refused today. With --with-... too, judges a change before it is made: which
+/// peers it would cut off, and why.
 #[derive(Args)]
 pub(crate) struct Arguments {
+    /// The form of the output
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    format: Format,
     #[command(subcommand)]
     end: End,
 }
@@ -63,7 +71,7 @@ enum End {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
-    let mut report = Report::default();
+    let mut report = Report::new(arguments.format);
     let (local, sources, revocation, against, plan) = match &arguments.end {
         End::Felix { tls, revocation, against, plan } => {
             (Role::Felix, tls.sources(), revocation, against, plan)
@@ -73,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
     };
     let now = UnixTime::now();
-    let settings = current::usable(&mut report, current::load(local, &sources), "configuration");
+    let settings = current::usable(&mut report, local, current::load(local, &sources), "configuration");
     if let Some(mut settings) = settings {
         revocation.apply(&mut settings.files);
         let current = Current::check(&mut report, local, settings, now);
@@ -82,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
         check_plan(&mut report, &current, plan, now);
     }
-    report.exit_code()
+    report.finish()
 }
 
 /// Judges the plan: CAs removed and added, our own chain, and the peers that would be cut off.
@@ -90,11 +98,10 @@ fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now
     let plan = Plan { options, current, now, at: options.at.unwrap_or(now) };
     let bundle = plan.bundle(report);
     let lists = bundle.as_ref().and_then(|bundle| plan.lists(report, bundle));
-    if options.changes_something() {
-        plan.own_leaf(report);
-        if let (Some(bundle), Some(lists)) = (&bundle, &lists) {
-            plan.own_chain(report, bundle, lists);
-        }
+    if options.changes_material()
+        && let (Some(bundle), Some(lists)) = (&bundle, &lists)
+    {
+        plan.own_chain(report, bundle, lists);
     }
     let Some(dir) = &options.peers else { return };
     let required = plan.required(report);
@@ -106,6 +113,6 @@ fn check_plan(report: &mut Report, current: &Current, options: &PlanOptions, now
     };
     match (current.verifier(), after) {
         (Some(before), Some(after)) => peers::judge(report, &plan, dir, &before, &after),
-        _ => report.error("peers", "no peer was judged: fix the errors above first"),
+        _ => report.add(Line::error("peers", "no peer was judged").fix("fix the errors above first")),
     }
 }

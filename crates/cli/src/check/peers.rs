@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use rustls_pki_types::CertificateDer;
-use serde_json::{Value, json};
+use serde_json::json;
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, TrustBundle};
-use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
+use typha_tls::verifier::{PeerVerifier, RejectedPeer, Rejection, VerifiedChain};
 
+use super::advice;
 use super::chain_file::{self, ChainFile};
 use super::plan::Plan;
-use super::report::Report;
+use super::report::{Line, Report};
 use crate::output;
 
 /// The number of files of each kind.
@@ -34,7 +35,7 @@ pub(super) fn judge(
 ) {
     let names = match chain_file::names(dir) {
         Ok(names) => names,
-        Err(error) => return report.error("peers", &format!("{}: {error}", dir.display())),
+        Err(error) => return report.add(Line::error("peers", format!("{}: {error}", dir.display()))),
     };
     let mut tally = Tally::default();
     for name in names {
@@ -44,20 +45,21 @@ pub(super) fn judge(
                 let role = plan.current.local.peer();
                 let before = before.verify(&chain, role, plan.now);
                 let after = after.verify(&chain, role, plan.at);
-                tally.verdict(report, plan, &file, before, after);
+                tally.verdict(report, plan, &file, &chain, before, after);
                 check_one_leaf(report, plan, &file, &chain);
             }
             ChainFile::Other(why) => {
                 tally.skipped += 1;
-                report.info_with("skipped", json!({ "file": file }), why);
+                report.add(Line::info("skipped", why).file(&file));
             }
             ChainFile::Unusable(why) => {
                 tally.unusable += 1;
-                report.error_with("peer_file", json!({ "file": file }), &why);
+                let line = Line::error("peer_file", why).file(&file);
+                report.add(line.split().or_fix("copy the file again"));
             }
         }
     }
-    tally.report(report, dir);
+    tally.report(report, plan, dir);
 }
 
 impl Tally {
@@ -66,55 +68,64 @@ impl Tally {
         report: &mut Report,
         plan: &Plan<'_>,
         file: &str,
+        chain: &[CertificateDer<'static>],
         before: Result<VerifiedChain, Rejection>,
         after: Result<VerifiedChain, Rejection>,
     ) {
-        match (before, after) {
+        let planned = plan.options.plans_something();
+        let leaf = |rejection| output::leaf(&RejectedPeer::new(rejection, chain.first()));
+        let line = match (before, after) {
             (Ok(_), Ok(peer)) => {
                 self.accepted += 1;
-                report.info_with(
-                    "accepted",
-                    with_file(file, output::peer(&peer)),
-                    "accepted now and by the plan",
-                );
+                let detail = if planned { "accepted now and by the plan" } else { "accepted" };
+                Line::info("accepted", detail).file(file).members(output::peer(&peer))
             }
             (Ok(peer), Err(rejection)) => {
                 self.cut_off += 1;
-                let detail =
-                    format!("would be cut off: {}; {}", WithCauses(&rejection), plan.advice(&rejection));
+                let line = Line::error("cut_off", format!("would be cut off: {}", WithCauses(&rejection)));
                 let identity = peer.identity();
-                let who = json!({
-                    "reason": rejection.label(),
-                    "common_name": identity.common_name(),
-                    "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
-                });
-                report.error_with("cut_off", with_file(file, who), &detail);
+                plan.advise(line, &rejection)
+                    .file(file)
+                    .members(json!({
+                        "reason": rejection.label(),
+                        "common_name": identity.common_name(),
+                        "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
+                    }))
+                    .members(leaf(rejection))
             }
             (Err(rejection), Ok(peer)) => {
                 self.newly_accepted += 1;
                 let detail = format!("accepted by the plan; refused now ({})", rejection.label());
-                report.info_with("newly_accepted", with_file(file, output::peer(&peer)), &detail);
+                Line::info("newly_accepted", detail).file(file).members(output::peer(&peer))
             }
             (
                 Err(Rejection::MalformedCertificate(_)),
                 Err(rejection @ Rejection::MalformedCertificate(_)),
             ) => {
                 self.unusable += 1;
-                report.error_with("peer_file", json!({ "file": file }), &WithCauses(&rejection).to_string());
+                let line = Line::error("peer_file", WithCauses(&rejection).to_string()).file(file);
+                line.split().or_fix("copy the file again, or issue the certificate again")
             }
             (Err(before), Err(after)) => {
                 self.refused += 1;
-                let reason = json!({ "reason": after.label(), "reason_now": before.label() });
-                report.info_with(
-                    "refused",
-                    with_file(file, reason),
-                    &format!("refused now and by the plan: {after}"),
-                );
+                let members = json!({ "reason": after.label(), "reason_now": before.label() });
+                let line = match planned {
+                    // The plan changes nothing for this peer.
+                    true => {
+                        Line::info("refused", format!("refused now and by the plan: {}", WithCauses(&after)))
+                    }
+                    false => {
+                        let line = Line::error("refused", format!("refused today: {}", WithCauses(&after)));
+                        advice::today(line, &after, plan.current)
+                    }
+                };
+                line.file(file).members(members).members(leaf(after))
             }
-        }
+        };
+        report.add(line);
     }
 
-    fn report(&self, report: &mut Report, dir: &Path) {
+    fn report(&self, report: &mut Report, plan: &Plan<'_>, dir: &Path) {
         let judged = self.accepted + self.cut_off + self.newly_accepted + self.refused;
         let numbers = json!({
             "accepted": self.accepted,
@@ -124,10 +135,20 @@ impl Tally {
             "skipped": self.skipped,
             "unusable": self.unusable,
         });
-        report.info_with("summary", numbers, &format!("{} of {judged} would be cut off", self.cut_off));
+        let refused = match self.refused {
+            1 => "1 is refused today".to_owned(),
+            number => format!("{number} are refused today"),
+        };
+        let detail = match (plan.options.plans_something(), self.refused) {
+            (false, _) => format!("of {judged} peers, {refused}"),
+            (true, 0) => format!("{} of {judged} would be cut off", self.cut_off),
+            (true, _) => format!("{} of {judged} would be cut off; {refused}, and by the plan", self.cut_off),
+        };
+        report.add(Line::info("summary", detail).members(numbers));
         if judged == 0 {
             let detail = format!("{}: there is no chain in it, so no peer was judged", dir.display());
-            report.warning("no_chain", &detail);
+            let fix = "put the chain of each peer into a PEM file of its own there, leaf first";
+            report.add(Line::warning("no_chain", detail).fix(fix));
         }
     }
 }
@@ -142,14 +163,9 @@ fn check_one_leaf(report: &mut Report, plan: &Plan<'_>, file: &str, chain: &[Cer
     let others = chain.iter().skip(1).filter(is_no_ca).count();
     if others > 0 {
         let certificates = if others == 1 { "certificate" } else { "certificates" };
-        let detail = format!(
-            "not judged, since it stands after the first and is no CA: {others} {certificates}; put each chain into a \
-             file of its own"
-        );
-        report.warning_with("several_leaves", json!({ "file": file }), &detail);
+        let detail =
+            format!("not judged, since it stands after the first and is no CA: {others} {certificates}");
+        let line = Line::warning("several_leaves", detail).file(file);
+        report.add(line.fix("put each chain into a file of its own"));
     }
-}
-
-fn with_file(file: &str, more: Value) -> Value {
-    output::merge(json!({ "file": file }), more)
 }

@@ -8,19 +8,21 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::RequiredIdentity;
-use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::verifier::Rejection;
 
+use super::advice;
 use super::ca_changes;
-use super::current::Current;
-use super::report::Report;
+use super::current::{self, Current};
+use super::report::{Line, Report};
+use super::warnings;
 use crate::verify::parse_time;
 
 /// The planned changes. Everything else stays as it is.
 #[derive(Args)]
 pub(super) struct PlanOptions {
-    /// Directory with one PEM chain of the other end per file, leaf first: reports which peers would be cut off
+    /// Directory with one PEM chain of the other end per file, leaf first: reports which peers are refused today, and
+    /// which the plan would cut off
     #[arg(long, value_name = "DIR")]
     pub(super) peers: Option<PathBuf>,
     /// The planned CA file
@@ -67,8 +69,14 @@ impl PlanOptions {
         }
     }
 
-    pub(super) fn changes_something(&self) -> bool {
+    /// Whether anything changes that also decides about our own chain.
+    pub(super) fn changes_material(&self) -> bool {
         self.with_ca_file.is_some() || !self.with_crl_files.is_empty() || self.at.is_some()
+    }
+
+    /// Whether anything changes for peers.
+    pub(super) fn plans_something(&self) -> bool {
+        self.changes_material() || self.with_cn.is_some() || self.with_uri_san.is_some()
     }
 }
 
@@ -85,7 +93,10 @@ impl Plan<'_> {
             return Some(bundle);
         };
         let bundle = report.usable(TrustBundle::from_file(file), "with_ca_file")?;
-        report.warnings(&format!("{}: {}", file.display(), self.then()), bundle.warnings(self.at));
+        let prefix = format!("{}: {}", file.display(), self.then());
+        for warning in bundle.warnings(self.at) {
+            report.add(warnings::line(&warning, &prefix));
+        }
         if self.current.bundle.is_some() {
             ca_changes::report(report, &self.current.settings.files.ca_file, file, self.at);
         }
@@ -103,22 +114,24 @@ impl Plan<'_> {
         let lists = match RevocationLists::from_files(files, bundle, settings.policy.provider()) {
             Ok(lists) => lists.with_policy(self.revocation_policy()),
             Err(error) => {
-                let advice = match planned {
-                    Some(_) => "",
-                    None => {
-                        "; with this the new configuration will not load: change the lists together with the CA file \
-                         (--with-crl-file)"
-                    }
-                };
-                report.error("with_crl_file", &format!("{}{advice}", WithCauses(&error)));
+                let line = Line::of_error("with_crl_file", &error);
+                report.add(match planned {
+                    Some(_) => line,
+                    None => line.fix(
+                        "change the lists together with the CA file (--with-crl-file); otherwise the new configuration \
+                         will not load",
+                    ),
+                });
                 return None;
             }
         };
         if planned.is_some() {
             for list in lists.iter() {
-                report.info("planned_revocation_list", &list.to_string());
+                report.add(Line::info("planned_revocation_list", list.to_string()));
             }
-            report.warnings(&self.then(), lists.warnings(self.at));
+            for warning in lists.warnings(self.at) {
+                report.add(warnings::line(&warning, &self.then()));
+            }
         } else {
             self.new_warnings(report, &lists.warnings(self.now), lists.warnings(self.at));
         }
@@ -142,47 +155,58 @@ impl Plan<'_> {
         let uri_san = planned_name(options.with_uri_san.as_deref(), required.required_uri_san());
         let planned = RequiredIdentity::new(common_name, uri_san);
         let planned = report.usable(planned, "with_identity")?;
-        report.info("planned_peer", &format!("{} will have to present {planned}", self.current.local.peer()));
+        let detail = format!("{} will have to present {planned}", self.current.local.peer());
+        report.add(Line::info("planned_peer", detail));
+        let known = required.doubts();
+        for doubt in planned.doubts().into_iter().filter(|doubt| !known.contains(doubt)) {
+            current::report_doubt(report, self.current.local, doubt);
+        }
         Some(planned)
-    }
-
-    pub(super) fn own_leaf(&self, report: &mut Report) {
-        self.new_warnings(report, &self.current.own_warnings(self.now), self.current.own_warnings(self.at));
     }
 
     /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.
     pub(super) fn own_chain(&self, report: &mut Report, bundle: &TrustBundle, lists: &RevocationLists) {
         let current = self.current;
+        let before = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), self.now);
+        let mut after = current.own_warnings(Some(bundle), lists, self.at);
+        // The verdict below says it with the plan in mind.
+        after.retain(|warning| !matches!(warning, MaterialWarning::OwnChainRefused { .. }));
+        let is_reported = after.iter().any(warnings::is_of_own_chain);
+        self.new_warnings(report, &before, after);
         let Some(after) = current.own_verdict(bundle, lists, self.at) else { return };
         let before = current.bundle.as_ref();
         let before = before.and_then(|bundle| current.own_verdict(bundle, &current.own_lists(), self.now));
         let peer = current.local.peer();
-        match (before, after) {
+        let line = match (before, after) {
             (_, Ok(())) => {
-                report.info("planned_own_chain", "our chain leads to a CA of our CA file as it will be");
+                Line::info("planned_own_chain", "our chain leads to a CA of our CA file as it will be")
             }
-            (Some(Ok(())), Err(rejection)) => report.warning(
+            (_, Err(_)) if is_reported => return,
+            (Some(Ok(())), Err(rejection)) => {
+                let detail = format!(
+                    "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}",
+                    rejection.label()
+                );
+                self.advise(Line::warning("planned_own_chain", detail), &rejection)
+            }
+            (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => Line::info(
                 "planned_own_chain",
-                &format!(
-                    "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}; {}",
-                    rejection.label(),
-                    self.advice(&rejection)
+                format!(
+                    "our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"
                 ),
             ),
-            (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => report.info(
-                "planned_own_chain",
-                &format!("our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"),
-            ),
             (_, Err(rejection)) => {
-                report.info("planned_own_chain", &format!("our own chain would be refused: {rejection}"));
+                Line::info("planned_own_chain", format!("our own chain would be refused: {rejection}"))
             }
-        }
+        };
+        report.add(line);
     }
 
     /// Warnings that only the planned time causes.
     fn new_warnings(&self, report: &mut Report, before: &[MaterialWarning], after: Vec<MaterialWarning>) {
-        let new = after.into_iter().filter(|warning| !before.contains(warning));
-        report.warnings(&self.then(), new);
+        for warning in after.iter().filter(|warning| !before.contains(warning)) {
+            report.add(warnings::line(warning, &self.then()));
+        }
     }
 
     /// The prefix of texts that are about the planned time.
@@ -190,9 +214,9 @@ impl Plan<'_> {
         if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
     }
 
-    /// The remedy for a certificate that would be refused.
-    pub(super) fn advice(&self, rejection: &Rejection) -> String {
-        super::advice::text(rejection, self.options.ca_file())
+    /// Adds the remedy for a certificate that would be refused.
+    pub(super) fn advise(&self, line: Line, rejection: &Rejection) -> Line {
+        advice::planned(line, rejection, self.options.ca_file())
     }
 }
 

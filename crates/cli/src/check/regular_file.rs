@@ -4,15 +4,8 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// The contents of a file, up to a limit.
-pub(super) enum Contents {
-    /// The file is larger than the limit.
-    Beginning(Vec<u8>),
-    Whole(Vec<u8>),
-}
-
-/// Reads at most `limit` bytes of a regular file.
-pub(super) fn read(path: &Path, at_most: u64) -> io::Result<Contents> {
+/// Reads at most `at_most` bytes of a regular file.
+pub(super) fn beginning(path: &Path, at_most: u64) -> io::Result<Vec<u8>> {
     let mut options = File::options();
     options.read(true);
     #[cfg(unix)]
@@ -26,11 +19,8 @@ pub(super) fn read(path: &Path, at_most: u64) -> io::Result<Contents> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    file.take(at_most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > at_most {
-        return Ok(Contents::Beginning(bytes));
-    }
-    Ok(Contents::Whole(bytes))
+    file.take(at_most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(all(test, unix))]
@@ -43,7 +33,7 @@ mod tests {
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
             .unwrap();
-        assert_eq!(read(&pipe, 10).err().unwrap().to_string(), "it is not a regular file");
+        assert_eq!(beginning(&pipe, 10).err().unwrap().to_string(), "it is not a regular file");
     }
 
     #[test]
@@ -51,7 +41,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, [7; 11]).unwrap();
-        assert!(matches!(read(&path, 11).unwrap(), Contents::Whole(bytes) if bytes == [7; 11]));
-        assert!(matches!(read(&path, 9).unwrap(), Contents::Beginning(bytes) if bytes == [7; 10]));
+        assert_eq!(beginning(&path, 12).unwrap(), [7; 11]);
+        assert_eq!(beginning(&path, 9).unwrap(), [7; 9]);
     }
 }

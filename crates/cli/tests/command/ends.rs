@@ -190,6 +190,11 @@ fn flags_win_and_each_end_says_who_refused_whom() {
     assert_eq!((&refused["reason"], &refused["alert"]), (&json!("refused_by_peer"), &json!("access_denied")));
     let refused = typha.next_line();
     assert_eq!((&refused["event"], &refused["reason"]), (&json!("refused"), &json!("identity_mismatch")));
+    let (_, leaf) = verify(&pki, "typha-client.pem", &["--peer", "felix", "--cn", "someone-else"]);
+    assert_eq!(
+        (&refused["serial"], &refused["authority_key_id"]),
+        (&leaf["serial"], &leaf["authority_key_id"])
+    );
     let detail = refused["detail"].as_str().unwrap();
     assert!(detail.starts_with("peer certificate does not have required CN or URI SAN"), "{detail}");
 
@@ -499,6 +504,7 @@ fn verify_judges_a_chain() {
     let pki = Pki::new();
     let (code, accepted) = verify(&pki, "typha-client.pem", &["--peer", "felix", "--cn", "typha-client"]);
     assert_eq!(code, Some(0));
+    let serial = accepted["serial"].clone();
     assert_eq!(
         without_ca(accepted),
         json!({
@@ -515,14 +521,25 @@ fn verify_judges_a_chain() {
             &["--peer", "felix", "--cn", "x", "--at", "1999-01-01T00:00:00Z"],
             "not_yet_valid",
         ),
-        ("ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"], "ca_used_as_leaf"),
     ] {
         let (code, outcome) = verify(&pki, chain, arguments);
         assert_eq!(
-            (code, &outcome["verdict"], &outcome["reason"]),
-            (Some(1), &json!("refused"), &json!(reason))
+            (code, &outcome["verdict"], &outcome["reason"], &outcome["serial"]),
+            (Some(1), &json!("refused"), &json!(reason), &serial)
         );
+        assert_eq!(outcome["authority_key_id"].as_str().map(str::len), Some(40), "{outcome}");
     }
+    // A certificate of the CA file is accepted as itself, as in Go; another CA is not.
+    let (code, outcome) = verify(&pki, "ca.pem", &["--peer", "felix", "--cn", "calico-typha-ca"]);
+    assert_eq!((code, &outcome["verdict"]), (Some(0), &json!("accepted")));
+    let root = TestCa::new(CertificateSpec::ca("root")).unwrap();
+    let below = root.intermediate(CertificateSpec::ca("below")).unwrap();
+    let chain = below.issue(CertificateSpec::leaf("x")).unwrap().chain_pem();
+    let below = &chain[chain.rfind("-----BEGIN").unwrap()..];
+    let (root, below) = (pki.write("root.pem", &root.root_pem()), pki.write("below.pem", below));
+    let output =
+        run(&["verify", "--json", "--peer", "felix", "--ca-file", &root, "--chain", &below, "--cn", "below"]);
+    assert_eq!((output.status.code(), &line(&output.stdout)["reason"]), (Some(1), &json!("ca_used_as_leaf")));
     // A malformed certificate is what a peer may send: it is judged, not an error of usage.
     pki.write("broken.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
     let (code, outcome) = verify(&pki, "broken.pem", &["--peer", "felix", "--cn", "x"]);
@@ -535,7 +552,10 @@ fn verify_judges_a_chain() {
     }
     pki.write("empty.pem", "");
     let (code, outcome) = verify(&pki, "empty.pem", &["--peer", "felix", "--cn", "x"]);
-    assert_eq!((code, &outcome["reason"]), (Some(1), &json!("no_certificate")));
+    assert_eq!(
+        (code, &outcome["reason"], &outcome["serial"]),
+        (Some(1), &json!("no_certificate"), &Value::Null)
+    );
 
     let output = run(&[
         "verify",
@@ -554,6 +574,24 @@ fn verify_judges_a_chain() {
             "accepted: Felix with CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"] (matched by common_name)\n"
         )
     );
+}
+
+#[test]
+fn verify_prints_text_or_json() {
+    let pki = Pki::new();
+    let (ca, chain) = (pki.path("ca.pem"), pki.path("typha-client.pem"));
+    let verify = |more: &[&str]| {
+        let base = ["verify", "--peer", "felix", "--ca-file", &ca, "--chain", &chain, "--cn", "nobody"];
+        let output = run(&[&base, more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = verify(&[]);
+    assert!(text.starts_with("refused (identity_mismatch): peer certificate does not have "), "{text}");
+    assert_eq!((code, verify(&["--format", "text"])), (Some(1), (Some(1), text)));
+    let (code, json) = verify(&["--format", "json"]);
+    assert_eq!(line(json.as_bytes())["verdict"], "refused");
+    assert_eq!((code, verify(&["--json"])), (Some(1), (Some(1), json)));
+    assert_eq!(verify(&["--json", "--format", "text"]).0, Some(2));
 }
 
 /// Nobody reads what the command prints.
@@ -629,7 +667,7 @@ fn an_address_in_use_is_named() {
 
 /// The findings of `typha-tls check`, and its exit code.
 fn check(arguments: &[&str]) -> (Option<i32>, Vec<(String, String)>) {
-    let output = run(&[&["check"], arguments].concat());
+    let output = run(&[&["check", "--format", "json"], arguments].concat());
     let findings = lines(&output.stdout)
         .iter()
         .filter(|line| line["level"] != "info")
@@ -647,7 +685,7 @@ fn check_finds_nothing_in_a_good_set() {
     let (typha, felix) = (pki.path("typha.cfg"), pki.path("felix.cfg"));
     assert_eq!(check(&["typha", "--config", &typha, "--against", &felix]), (Some(0), vec![]));
     assert_eq!(check(&["felix", "--config", &felix, "--against", &typha]), (Some(0), vec![]));
-    let output = run(&["check", "felix", "--config", &felix, "--against", &typha]);
+    let output = run(&["check", "felix", "--format", "json", "--config", &felix, "--against", &typha]);
     let facts: Vec<_> =
         lines(&output.stdout).iter().map(|line| line["fact"].as_str().unwrap().to_owned()).collect();
     assert_eq!(facts, ["required_peer", "trusted_ca", "days_left", "own_identity", "own_chain", "against"]);
@@ -683,15 +721,57 @@ fn check_reports_each_finding() {
     findings.retain(|(_, finding)| cfg!(unix) || finding != "key_accessible_by_others");
     let expected = [
         ("warning", "not_a_ca"),
-        ("warning", "leaf_expired"),
-        ("warning", "leaf_lacks_purpose"),
+        ("error", "leaf_expired"),
+        ("error", "leaf_lacks_purpose"),
         ("warning", "key_accessible_by_others"),
-        ("error", "own_chain"),
         ("error", "against"),
     ];
     let expected: Vec<_> =
         expected.iter().map(|(level, finding)| ((*level).to_owned(), (*finding).to_owned())).collect();
     assert_eq!((code, findings), (Some(1), expected));
+}
+
+/// A leaf that expired an hour ago, with its key.
+fn expired(pki: &Pki) -> (String, String) {
+    let ca = TestCa::new(CertificateSpec::ca("other CA")).unwrap();
+    let (hour, now) = (Duration::from_secs(3600), SystemTime::now());
+    let spec = CertificateSpec::leaf("typha-server").valid(now - 2 * hour, now - hour);
+    let leaf = ca.issue(spec.purpose(Purpose::ServerAuth)).unwrap();
+    let (chain, key) = (pki.write("old.pem", &leaf.chain_pem()), pki.write("old-key.pem", &leaf.key_pem()));
+    close_to_others(Path::new(&key));
+    (chain, key)
+}
+
+#[test]
+fn a_daemon_with_an_expired_certificate_logs_it_once() {
+    let pki = Pki::new();
+    let (chain, key) = expired(&pki);
+    let config = pki.path("typha.cfg");
+    let start = |more: &[&str]| {
+        let base = [
+            "typha",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+            &config,
+            "--cert-file",
+            &chain,
+            "--key-file",
+            &key,
+        ];
+        let mut process =
+            command(&[&base, more].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut stdout).unwrap();
+        process.kill().unwrap();
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(line(stdout.as_bytes())["event"], "listening");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let log = start(&[]);
+    let warning = "our certificate CN=\"typha-server\" expired at ";
+    assert_eq!((log.matches(warning).count(), log.lines().count()), (1, 1), "{log}");
+    assert_eq!(start(&["--log", "off"]), "");
 }
 
 #[test]
@@ -716,6 +796,47 @@ fn check_needs_no_key_of_the_other_end() {
     std::fs::remove_file(pki.path("typha-server-key.pem")).unwrap();
     let (felix, typha) = (pki.path("felix.cfg"), pki.path("typha.cfg"));
     assert_eq!(check(&["felix", "--config", &felix, "--against", &typha]), (Some(0), vec![]));
+}
+
+#[test]
+fn a_wrong_required_name_is_found_on_both_ends() {
+    let pki = Pki::new();
+    let (felix, typha) = (pki.path("felix.cfg"), pki.path("typha.cfg"));
+    let against = |arguments: &[&str]| {
+        let output = run(&[&["check", "--format", "json"], arguments].concat());
+        let mut found = lines(&output.stdout);
+        found.retain(|line| line["level"] != "info");
+        assert_eq!((output.status.code(), found.len()), (Some(1), 1), "{found:?}");
+        assert_eq!((&found[0]["level"], &found[0]["finding"]), (&json!("error"), &json!("against")));
+        (found[0]["detail"].as_str().unwrap().to_owned(), found[0]["fix"].as_str().unwrap().to_owned())
+    };
+    let names = format!(", but presented CN \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"]");
+    let (detail, fix) = against(&[
+        "typha",
+        "--config",
+        &typha,
+        "--client-cn",
+        "typha-clent",
+        "--client-uri-san",
+        "none",
+        "--against",
+        &felix,
+    ]);
+    let expected = "we would refuse Felix (identity_mismatch): peer certificate does not have required CN: required CN \
+                    \"typha-clent\"";
+    assert_eq!(detail, format!("{expected}{names}; {fix}"));
+    assert_eq!(fix, "re-issue it with a name that is required, or set ClientCN to a name that it has");
+    // The same mistake, seen from Felix's end.
+    let text = std::fs::read_to_string(&typha).unwrap();
+    let text = text.lines().filter(|line| !line.starts_with("Client")).collect::<Vec<_>>().join("\n");
+    let wrong = pki.write("wrong.cfg", &(text + "\nClientCN = typha-clent\n"));
+    let (detail, fix) = against(&["felix", "--config", &felix, "--against", &wrong]);
+    assert_eq!(
+        detail,
+        format!("{}{names}; {fix}", expected.replace("we would refuse Felix", "Typha would refuse us"))
+    );
+    let expected = "or issue our certificate with a name that is required there";
+    assert_eq!(fix, format!("correct ClientCN in {wrong}, {expected}"));
 }
 
 #[test]
@@ -754,7 +875,7 @@ fn check_reports_what_can_not_be_used() {
 fn pki_says_what_to_set_and_overwrites_nothing() {
     let dir = TempDir::new().unwrap();
     let target = dir.path().join("new/pki");
-    let output = run(&["pki", target.to_str().unwrap()]);
+    let output = run(&["pki", "--format", "json", target.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(0));
     let lines = lines(&output.stdout);
     let created: Vec<PathBuf> = lines
@@ -798,6 +919,24 @@ fn pki_says_what_to_set_and_overwrites_nothing() {
     let output = run(&["pki", target.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(std::fs::read(target.join("ca.pem")).unwrap(), before);
+}
+
+#[test]
+fn pki_prints_text_for_people() {
+    let dir = TempDir::new().unwrap();
+    let target = dir.path().join("pki").to_str().unwrap().to_owned();
+    let output = run(&["pki", &target]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap().replace(&target, "DIR");
+    let expected = "created DIR/ca.pem\ncreated DIR/ca-key.pem\ncreated DIR/typha-server.pem\n\
+                    created DIR/typha-server-key.pem\ncreated DIR/typha-client.pem\ncreated DIR/typha-client-key.pem\n\
+                    created DIR/typha.cfg\ncreated DIR/felix.cfg\n\n\
+                    settings of typha: --config DIR/typha.cfg, or these environment variables:\n  \
+                    TYPHA_CAFILE=DIR/ca.pem\n  TYPHA_SERVERCERTFILE=DIR/typha-server.pem\n  \
+                    TYPHA_SERVERKEYFILE=DIR/typha-server-key.pem\n  TYPHA_CLIENTCN=typha-client\n  \
+                    TYPHA_CLIENTURISAN=spiffe://cluster.local/ns/calico-system/sa/calico-node\n\n\
+                    settings of felix: --config DIR/felix.cfg, or these environment variables:\n";
+    assert!(text.starts_with(expected), "{text}");
 }
 
 fn open_to_all(path: &Path) {

@@ -103,8 +103,11 @@ fn typha_looks_when_told_to() {
     assert_eq!(typha.hang_up(), reloaded(2, false));
     let good = std::fs::read(pki.path("ca.pem")).unwrap();
     std::fs::write(pki.path("ca.pem"), "").unwrap();
-    let text =
-        format!("{}: there is no certificate (a PEM block CERTIFICATE) in it", pki.path("ca.pem").display());
+    let text = format!(
+        "{}: there is no certificate (a PEM block CERTIFICATE) in it: it is empty; put the certificates of the CAs \
+         here, in PEM",
+        pki.path("ca.pem").display()
+    );
     // Each time it is asked.
     assert_eq!([typha.hang_up(), typha.hang_up()], [failed(2, &text), failed(2, &text)]);
     std::fs::write(pki.path("ca.pem"), good).unwrap();

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use typha_tls::testing::{CertificateSpec, TestCa};
 
-use super::site::{DAY, Site, ca, detail, felix, names};
+use super::site::{DAY, Site, ca, ca_name, detail, felix, names};
 use crate::lists::{certificate_pem, renewed};
 
 #[test]
@@ -15,9 +15,9 @@ fn what_goes_and_what_comes() {
     assert_eq!((code, names(&lines)), (Some(0), expected.to_vec()));
     assert_eq!(
         detail(&lines, "ca_removed"),
-        "CN=\"old\": what it issued will be refused, unless another CA vouches for it"
+        ca_name(&site.old.root_pem()) + ": what it issued will be refused, unless another CA vouches for it"
     );
-    assert_eq!(detail(&lines, "ca_added"), "CN=\"new\"");
+    assert_eq!(detail(&lines, "ca_added"), ca_name(&site.new.root_pem()));
     assert_eq!(detail(&lines, "planned_own_chain"), "our chain leads to a CA of our CA file as it will be");
     // In another order, and twice.
     let same = site.write("same.pem", site.kept.root_pem() + &site.old.root_pem() + &site.kept.root_pem());
@@ -45,11 +45,12 @@ fn another_key_under_the_same_name_is_called_out() {
     assert_eq!(
         detail(&lines, "ca_replaced"),
         format!(
-            "CN=\"old\" is replaced by a CA of the same name and another key: what the old one issued will be refused; \
-             keep both in {new} until everything is issued anew"
+            "{} is replaced by a CA of the same name and another key: what the old one issued will be refused; keep \
+             both in {new} until everything is issued anew",
+            ca_name(&site.old.root_pem())
         )
     );
-    assert_eq!(detail(&lines, "ca_added"), "CN=\"old\", of the same name and another key");
+    assert_eq!(detail(&lines, "ca_added"), ca_name(&again.root_pem()) + ", of the same name and another key");
     assert_eq!(lines[3]["reason"], "ca_key_mismatch");
 
     let both = site.write("both.pem", site.old.root_pem() + &site.kept.root_pem() + &again.root_pem());
@@ -76,7 +77,10 @@ fn a_certificate_made_anew_with_the_same_key_is_no_other_ca() {
     assert_eq!((code, names(&lines)), (Some(0), expected.to_vec()));
     let new = site.write("added.pem", site.old.root_pem() + &site.kept.root_pem() + &renewed);
     let (_, lines) = site.check_peers(&["--with-ca-file", &new]);
-    assert_eq!(detail(&lines, "ca_added"), "CN=\"old\", another certificate of the same name and key");
+    assert_eq!(
+        detail(&lines, "ca_added"),
+        ca_name(&renewed) + ", another certificate of the same name and key"
+    );
 }
 
 #[test]
@@ -129,8 +133,9 @@ fn a_ca_that_is_left_with_its_expired_certificate_is_called_out() {
     assert_eq!(
         detail,
         format!(
-            "of CN=\"old\" only a certificate is left that is no CA or not valid: what it issued will be refused; \
-             keep the one of now in {new}"
+            "of {} only a certificate is left that is no CA or not valid: what it issued will be refused; keep the one \
+             of now in {new}",
+            ca_name(&site.old.root_pem())
         )
     );
 }

@@ -4,7 +4,7 @@ use rcgen::{CertificateParams, DnType, Issuer, KeyPair};
 use serde_json::{Value, json};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
 
-use super::site::{DAY, Site, felix, spec};
+use super::site::{DAY, Site, detail, felix, names, spec};
 use crate::lists::{List, certificate_pem, pem};
 
 /// The certificate of the CA `subject` made anew by the CA `issuer`, under the names that are given.
@@ -32,8 +32,9 @@ fn skipped(file: &str, why: &str) -> Value {
     json!({ "level": "info", "fact": "skipped", "file": file, "detail": why })
 }
 
-fn unusable(file: &str, why: &str) -> Value {
-    json!({ "level": "error", "finding": "peer_file", "file": file, "detail": why })
+fn unusable(file: &str, why: &str, fix: &str) -> Value {
+    let detail = format!("{why}; {fix}");
+    json!({ "level": "error", "finding": "peer_file", "file": file, "detail": detail, "fix": fix })
 }
 
 #[cfg(unix)]
@@ -104,13 +105,26 @@ fn every_file_gets_its_line() {
     let expected = vec![
         skipped("..2026_11_21", "it is a directory, which is not followed"),
         skipped("..data", "it is a directory, which is not followed"),
-        unusable("begin-line.pem", DAMAGED),
-        unusable("cut.pem", DAMAGED),
-        unusable("damaged.pem", DAMAGED),
-        unusable("dangling.pem", "it is a symbolic link to a file that does not exist"),
+        unusable(
+            "begin-line.pem",
+            "this peer was not judged: line 10 is an END line without its BEGIN line",
+            AGAIN,
+        ),
+        unusable(
+            "cut.pem",
+            "this peer was not judged: the block CERTIFICATE that begins in line 1 has no END line",
+            AGAIN,
+        ),
+        unusable(
+            "damaged.pem",
+            "this peer was not judged: the block CERTIFICATE that begins in line 1 is not valid base64",
+            "copy it again",
+        ),
+        unusable("dangling.pem", "it is a symbolic link to a file that does not exist", AGAIN),
         unusable(
             "der.cer",
-            "it is a certificate in DER: make PEM of it by openssl x509 -inform DER -in FILE -out FILE.pem",
+            "this peer was not judged: it is a certificate in DER, and not PEM",
+            "convert it: openssl x509 -inform DER -in FILE -out NEW",
         ),
         skipped("directory", "it is a directory, which is not followed"),
         skipped("empty", "it is empty"),
@@ -121,10 +135,11 @@ fn every_file_gets_its_line() {
         accepted("good.pem"),
         skipped("key.pem", "there is no PEM block CERTIFICATE in it"),
         skipped("large.log", "it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE"),
-        unusable("large.pem", "it is larger than 1 MiB: leave only one chain in it"),
+        unusable("large.pem", "it is larger than 1 MiB", "leave only one chain in it"),
         unusable(
             "no-certificate.pem",
             "malformed certificate: the leaf: it is not a DER-encoded X.509 certificate",
+            "copy the file again, or issue the certificate again",
         ),
         skipped("notes.txt", "there is no PEM block CERTIFICATE in it"),
         accepted("of-both.pem"),
@@ -138,35 +153,41 @@ fn every_file_gets_its_line() {
             "common_name": "typha-client", "uri_sans": [],
             "detail": format!(
                 "would be cut off: the certificate of CN=\"typha-client\" is issued by CN=\"old\", which is not in the \
-                 CA file: if you made that CA, add it there; if it is an intermediate CA, have the peer send its \
-                 certificate; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
+                 CA file; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
             ),
+            "fix": format!("re-issue it by a CA of {new} first, or keep the old CA in {new} until then"),
         }),
         skipped("pipe", "it is a pipe, a socket or a device"),
         skipped("request.pem", "there is no PEM block CERTIFICATE in it"),
         json!({
             "level": "error", "finding": "cut_off", "file": "revoked.pem", "reason": "revoked",
             "common_name": "typha-client", "uri_sans": [],
-            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" has been revoked by its issuer: give \
-                       its owner a new one; if that is not meant, take it off the list; otherwise do so first",
+            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" has been revoked by its issuer; \
+                       issue a new one first; if that is not meant, take it off the list",
+            "fix": "issue a new one first; if that is not meant, take it off the list",
         }),
-        unusable("second-begin-line.pem", DAMAGED),
+        unusable(
+            "second-begin-line.pem",
+            "this peer was not judged: line 20 is an END line without its BEGIN line",
+            AGAIN,
+        ),
         accepted("several.pem"),
         json!({
             "level": "warning", "finding": "several_leaves", "file": "several.pem",
             "detail": "not judged, since it stands after the first and is no CA: 1 certificate; put each chain into a \
                        file of its own",
+            "fix": "put each chain into a file of its own",
         }),
         accepted("tls.crt"),
         json!({
             "level": "info", "fact": "refused", "file": "wrong-name.pem", "reason": "identity_mismatch",
             "reason_now": "identity_mismatch",
             "detail": "refused now and by the plan: peer certificate does not have required CN: required CN \
-                       \"typha-client\"; presented CN \"mallory\", no URI SAN",
+                       \"typha-client\", but presented CN \"mallory\", no URI SAN",
         }),
         json!({
             "level": "info", "fact": "summary", "accepted": 5, "cut_off": 2, "newly_accepted": 1, "refused": 2,
-            "skipped": 9, "unusable": 8, "detail": "2 of 10 would be cut off",
+            "skipped": 9, "unusable": 8, "detail": "2 of 10 would be cut off; 2 are refused today, and by the plan",
         }),
     ];
     for (line, expected) in lines[first..].iter().zip(&expected) {
@@ -181,12 +202,13 @@ fn every_file_gets_its_line() {
                 "{ca}"
             );
         }
-        assert_eq!(line, *expected);
+        let is_refused = !expected["reason"].is_null();
+        assert_eq!(line, if is_refused { site.with_leaf(expected.clone()) } else { expected.clone() });
     }
     assert_eq!((code, lines.len() - first), (Some(1), expected.len()));
 }
 
-const DAMAGED: &str = "a PEM block in it is damaged, so this peer was not judged; copy the file again";
+const AGAIN: &str = "copy the file again";
 
 #[test]
 fn nobody_cut_off_is_clean() {
@@ -200,9 +222,44 @@ fn nobody_cut_off_is_clean() {
         "skipped": 0, "unusable": 0, "detail": "0 of 2 would be cut off",
     });
     assert_eq!((code, lines.last()), (Some(0), Some(&summary)));
-    // A plan that changes nothing.
+}
+
+#[test]
+fn without_a_plan_who_is_refused_today_is_an_error() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.old).chain_pem());
     let (code, lines) = site.check_peers(&[]);
-    assert_eq!(code, Some(0));
-    assert_eq!((&lines[0]["fact"], &lines[0]["file"]), (&json!("accepted"), &json!("a.pem")));
-    assert_eq!((&lines[1]["fact"], &lines[1]["reason"]), (&json!("refused"), &json!("unknown_ca")));
+    assert_eq!((code, names(&lines)), (Some(0), vec![("info", "accepted"), ("info", "summary")]));
+    assert_eq!(
+        (detail(&lines, "accepted"), detail(&lines, "summary")),
+        ("accepted", "of 1 peers, 0 are refused today")
+    );
+    site.peer("b.pem", felix(&site.new).chain_pem());
+    let (code, lines) = site.check_peers(&[]);
+    let expected = [("info", "accepted"), ("error", "refused"), ("info", "summary")];
+    assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
+    let fix = format!(
+        "if CN=\"new\" is a CA that you made, add it to CAFile {}; if it is an intermediate, append its certificate to \
+         TyphaCertFile of the peer",
+        site.path("ca.pem")
+    );
+    assert_eq!(
+        lines[1],
+        site.with_leaf(json!({
+            "level": "error", "finding": "refused", "file": "b.pem", "reason": "unknown_ca",
+            "reason_now": "unknown_ca",
+            "detail": format!(
+                "refused today: the certificate of CN=\"typha-client\" is issued by CN=\"new\", which is not in the CA \
+                 file; {fix}"
+            ),
+            "fix": fix,
+        }))
+    );
+    assert_eq!(
+        lines[2],
+        json!({
+            "level": "info", "fact": "summary", "accepted": 1, "cut_off": 0, "newly_accepted": 0, "refused": 1,
+            "skipped": 0, "unusable": 0, "detail": "of 2 peers, 1 is refused today",
+        })
+    );
 }

@@ -27,7 +27,7 @@ fn the_new_lists_stand_in_place_of_the_old() {
     let expect = |more: &[&str], code, expected: [&str; 2]| {
         assert_eq!(verdicts(more), (Some(code), expected.map(str::to_owned).to_vec()), "{more:?}");
     };
-    expect(&["--crl-file", &of_a], 0, ["refused", "accepted"]);
+    expect(&["--crl-file", &of_a], 1, ["refused", "accepted"]);
     expect(&["--with-crl-file", &of_a], 1, ["cut_off", "accepted"]);
     expect(&["--crl-file", &of_a, "--with-crl-file", &of_b], 1, ["newly_accepted", "cut_off"]);
     expect(&["--crl-file", &of_a, "--with-crl-file", "none"], 0, ["newly_accepted", "accepted"]);
@@ -88,13 +88,11 @@ fn a_list_of_a_ca_that_goes_must_go_with_it() {
     assert_eq!(
         detail(&lines, "with_crl_file"),
         format!(
-            "{of_old}: revocation list 1 is unusable: its issuer CN=\"old\" is no CA of the CA file: put the \
-             certificate of the CA that signed it into the CA file; or, if peers send it as an intermediate, into this \
-             file; with this the new configuration will not load: change the lists together with the CA file \
-             (--with-crl-file)"
+            "{of_old}: revocation list 1 is unusable: its issuer CN=\"old\" is no CA of the CA file; change \
+             the lists together with the CA file (--with-crl-file); otherwise the new configuration will not load"
         )
     );
-    assert_eq!(detail(&lines, "peers"), "no peer was judged: fix the errors above first");
+    assert_eq!(detail(&lines, "peers"), "no peer was judged; fix the errors above first");
     let (code, lines) = site.check_peers(&[&base[..], &["--with-crl-file", "none"]].concat());
     assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(1)));
 }

@@ -7,4 +7,5 @@ mod identities;
 mod lists;
 mod our_chain;
 mod site;
+mod text;
 mod times;

@@ -5,9 +5,13 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use typha_tls::material::TrustBundle;
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::verifier::{RejectedPeer, Rejection};
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,6 +36,11 @@ pub(crate) fn spec(name: &str, purpose: Purpose) -> CertificateSpec {
 
 pub(crate) fn felix(ca: &TestCa) -> TestLeaf {
     ca.issue(spec("typha-client", Purpose::ClientAuth)).unwrap()
+}
+
+/// The name of a certificate in a CA file: with a part of its key, as in `CN="ca" (key 1f0c88a2)`.
+pub(crate) fn ca_name(pem: &str) -> String {
+    TrustBundle::from_pem(pem.as_bytes()).unwrap().names().collect()
 }
 
 impl Site {
@@ -74,6 +83,15 @@ impl Site {
         self.write(&format!("peers/{name}"), contents);
     }
 
+    /// The line of a refused peer with what tells its leaf from others.
+    pub(crate) fn with_leaf(&self, mut line: Value) -> Value {
+        let file = self.path(&format!("peers/{}", line["file"].as_str().unwrap()));
+        let leaf = CertificateDer::from_pem_file(file).unwrap();
+        let leaf = RejectedPeer::new(Rejection::NoCertificate, Some(&leaf));
+        (line["serial"], line["authority_key_id"]) = (leaf.serial().into(), leaf.authority_key_id().into());
+        line
+    }
+
     /// The exit code, and what follows the lines on the configuration as it is.
     pub(crate) fn check(&self, more: &[&str]) -> (Option<i32>, Vec<Value>) {
         let config = self.path("typha.cfg");
@@ -92,7 +110,7 @@ impl Site {
 /// All lines of a check. What blocks on a file fails.
 pub(crate) fn check(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls"));
-    command.arg("check").args(arguments).env_clear().stdin(Stdio::null());
+    command.args(["check", "--format", "json"]).args(arguments).env_clear().stdin(Stdio::null());
     let (done, output) = mpsc::channel();
     std::thread::spawn(move || done.send(command.output().unwrap()));
     let output = output.recv_timeout(Duration::from_secs(120)).unwrap();

@@ -33,12 +33,13 @@ fn who_will_have_expired_is_cut_off() {
     assert_eq!(code, Some(1));
     assert_eq!(
         *only(&lines, "cut_off"),
-        json!({
+        site.with_leaf(json!({
             "level": "error", "finding": "cut_off", "file": "short.pem", "reason": "expired",
             "common_name": "typha-client", "uri_sans": [],
-            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z; it \
-                       is 2100-01-01T00:00:00Z now; renew it first",
-        })
+            "detail": "would be cut off: the leaf certificate CN=\"typha-client\" expired at 2099-12-31T00:00:00Z, and \
+                       it is 2100-01-01T00:00:00Z now; renew it first",
+            "fix": "renew it first",
+        }))
     );
     assert_eq!(only(&lines, "accepted")["file"], "long.pem");
     let (code, lines) = site.check_peers(&["--at", "2099-12-30T00:00:00+01:00"]);
@@ -53,7 +54,7 @@ fn what_else_will_have_expired_is_said_once() {
     let due = TestCa::new(CertificateSpec::ca("due").valid(at(-36_000), at(-1))).unwrap();
     site.write("ca.pem", site.kept.root_pem() + &past.root_pem() + &due.root_pem());
     let (code, lines) = site.check(&["--at", "2100-01-01T00:00:00Z"]);
-    let expected = [("warning", "ca_expired"), ("warning", "leaf_expired"), ("warning", "planned_own_chain")];
+    let expected = [("warning", "ca_expired"), ("error", "leaf_expired")];
     assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
     assert_eq!(
         lines[0]["detail"],
@@ -74,8 +75,8 @@ fn a_ca_that_will_have_expired_cuts_its_peers_off() {
     let line = lines.iter().find(|line| line["file"] == "of-old.pem").unwrap();
     assert_eq!(
         line["detail"],
-        "would be cut off: the CA certificate CN=\"old\" expired at 2099-12-31T00:00:00Z; it is 2100-01-01T00:00:00Z \
-         now; re-issue it by a CA that lasts longer first, and have that in the CA file"
+        "would be cut off: the CA certificate CN=\"old\" expired at 2099-12-31T00:00:00Z, and it is \
+         2100-01-01T00:00:00Z now; re-issue it by a CA that lasts longer first, and have that in the CA file"
     );
     let of_the_file = lines.iter().find(|line| line["finding"] == "ca_expired").unwrap();
     assert!(
