@@ -7,8 +7,11 @@ use super::certificate::{
     OTHER_NAME, POLICY_CONSTRAINTS, RFC822_NAME, SUBJECT_ALTERNATIVE_NAME, Spec, Time, UNKNOWN_EXTENSION,
     UNKNOWN_NAME, URI, extended_key_usage, key_usage, name_constraints,
 };
-use super::changes::{DATA_AFTER_VALUE, EMPTY_SET, NOT_NORMAL, NUMBER, UNREADABLE_FOR_GO, WHITE_SPACE};
-use super::der::is_element;
+use super::changes::{
+    BAD_TIMES, DATA_AFTER_VALUE, EMPTY_SET, NO_HOST_NAMES, NOT_NORMAL, NUMBER, UNREADABLE_FOR_GO,
+    WHITE_SPACE, WITHOUT_HOST_NAME,
+};
+use super::der::{elements, is_element};
 use super::keys::KeyType;
 
 /// Who accepts a chain that the other one refuses.
@@ -34,7 +37,13 @@ impl Category {
             Side::Go => reason.split(':').next() == Some(known),
             Side::Ours => reason.contains(known),
         };
-        self.accepted_by == accepted_by && self.reasons.iter().any(is_reason) && (self.is_shown_by)(case)
+        // Beside the path with the property there is one to a CA of the same name, and its label is reported.
+        let is_hidden = accepted_by == Side::Go
+            && has_cas_of_one_name(case)
+            && ["ca_key_mismatch", "invalid_signature"].iter().any(is_reason);
+        self.accepted_by == accepted_by
+            && (is_hidden || self.reasons.iter().any(is_reason))
+            && (self.is_shown_by)(case)
     }
 }
 
@@ -82,7 +91,7 @@ pub(super) const CATEGORIES: &[Category] = &[
         };
         case.involved().any(|spec| spec.extensions.iter().any(is_policy))
     }),
-    go("An RSA key of less than 2048", &["unsupported_key_size"], |case| {
+    go("An RSA key of less than 2048", &["unsupported_key_size", "invalid_signature"], |case| {
         case.involved().any(|spec| spec.key.0 == KeyType::Rsa1024)
     }),
     go("A key that rustls can not use", &["unsupported_algorithm"], |case| {
@@ -94,23 +103,30 @@ pub(super) const CATEGORIES: &[Category] = &[
         let is_long = |value: &Vec<u8>| value.ends_with(&[2, 2, 1, 0]);
         case.involved().any(|spec| value(spec, BASIC_CONSTRAINTS).is_some_and(is_long))
     }),
-    go("A URI SAN below a CA", &["uri_name_constraint"], |case| {
-        case.issuers().any(|spec| constrains(spec, URI)) && !uris(case.leaf()).is_empty()
+    go("A URI SAN below a CA", &["uri_name_constraint", "name_constraint_violation"], |case| {
+        case.issuers().any(|spec| constrains(spec, URI)) && !sans(case.leaf(), URI).is_empty()
+    }),
+    go("An e-mail SAN below a CA", &["name_constraint_violation"], |case| {
+        case.issuers().any(|spec| constrains(spec, RFC822_NAME)) && !sans(case.leaf(), RFC822_NAME).is_empty()
+    }),
+    go("A DNS SAN that is no host name", &["malformed_certificate"], |case| {
+        case.issuers().any(|spec| constrains(spec, DNS_NAME))
+            && sans(case.leaf(), DNS_NAME).iter().any(|name| NO_HOST_NAMES.contains(name))
     }),
     go("Any certificate below a CA", &["name_constraint_violation"], |case| {
         case.issuers().any(|spec| constrains(spec, DIRECTORY_NAME))
     }),
     go("A URI SAN that is empty", &["malformed_certificate"], |case| {
-        uris(case.leaf()).iter().any(|uri| WHITE_SPACE.iter().any(|(known, _)| known == uri))
+        sans(case.leaf(), URI).iter().any(|uri| WHITE_SPACE.iter().any(|(known, _)| known == uri))
     }),
     go("A URI SAN that matches only in", &["identity_mismatch"], |case| {
-        uris(case.leaf()).iter().any(|uri| {
+        sans(case.leaf(), URI).iter().any(|uri| {
             let required = case.required_uri.as_deref();
             NOT_NORMAL.iter().any(|(known, normal)| known == uri && required == Some(normal))
         })
     }),
     go("A SAN of an unknown kind", &["malformed_certificate"], |case| {
-        value(case.leaf(), SUBJECT_ALTERNATIVE_NAME).is_some_and(|value| value.contains(&UNKNOWN_NAME))
+        !sans(case.leaf(), UNKNOWN_NAME).is_empty()
     }),
     go("A Common Name that is a NumericString", &["malformed_certificate"], |case| {
         last_common_name(case.leaf()).is_some_and(|(tag, _)| tag == NUMERIC_STRING)
@@ -127,10 +143,10 @@ pub(super) const CATEGORIES: &[Category] = &[
     }),
     go("A CA file with an entry", &["bundle"], |case| case.trusted().any(is_unreadable_for_go)),
     ours("A URI SAN that Go can not parse", &["x509: cannot parse URI"], |case| {
-        uris(case.leaf()).iter().any(|uri| UNREADABLE_FOR_GO.contains(uri))
+        sans(case.leaf(), URI).iter().any(|uri| UNREADABLE_FOR_GO.contains(uri))
     }),
     ours("A URI SAN that Go writes in another form", &["identity refused"], |case| {
-        uris(case.leaf()).iter().any(|uri| {
+        sans(case.leaf(), URI).iter().any(|uri| {
             let required = case.required_uri.as_deref().map(str::as_bytes);
             NOT_NORMAL.iter().any(|(known, _)| known == uri && required == Some(known))
         })
@@ -155,8 +171,17 @@ pub(super) const CATEGORIES: &[Category] = &[
     ours("Critical name constraints", &["x509: unhandled critical extension", "unknown authority"], |case| {
         case.issuers().any(|spec| constrains(spec, OTHER_NAME))
     }),
+    ours("A URI SAN without a host name", &["not authorized to sign for this name"], |case| {
+        case.issuers().any(|spec| spec.extension(NAME_CONSTRAINTS).is_some())
+            && sans(case.leaf(), URI).iter().any(|uri| WITHOUT_HOST_NAME.contains(uri))
+    }),
+    ours("A DNS SAN that is no host name", &["not authorized to sign for this name"], |case| {
+        case.issuers().any(|spec| spec.extension(NAME_CONSTRAINTS).is_some())
+            && sans(case.leaf(), DNS_NAME).iter().any(|name| NO_HOST_NAMES.contains(name))
+    }),
     ours("A policy constraint", &["invalid policies"], |case| {
-        case.sent_issuers().any(|spec| spec.extension(POLICY_CONSTRAINTS).is_some())
+        let mut sent = std::iter::once(case.leaf()).chain(case.sent_issuers());
+        sent.any(|spec| spec.extension(POLICY_CONSTRAINTS).is_some())
     }),
     ours("A certificate that is not needed", &["x509: "], |case| {
         case.sent_issuers().any(is_unreadable_for_go)
@@ -168,6 +193,11 @@ pub(super) const CATEGORIES: &[Category] = &[
         case.issuers().any(|spec| value(spec, NAME_CONSTRAINTS) == Some(&name_constraints(&[], &[])))
     }),
 ];
+
+fn has_cas_of_one_name(case: &Case) -> bool {
+    let names: Vec<_> = case.trusted().map(Spec::name).collect();
+    (1..names.len()).any(|index| names[..index].contains(&names[index]))
+}
 
 fn value<'a>(spec: &'a Spec, oid: &[u8]) -> Option<&'a Vec<u8>> {
     spec.extension(oid).map(|extension| &extension.value)
@@ -202,9 +232,7 @@ fn has_malformed_extension(spec: &Spec) -> bool {
 /// Whether Go can not parse it.
 fn is_unreadable_for_go(spec: &Spec) -> bool {
     let is_bad_serial = matches!(*spec.serial, [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..]);
-    let is_bad_time = |time: &Time| match time {
-        Time::Utc(text) | Time::Generalized(text) => !text.ends_with('Z') && !text.contains(['+', '-']),
-    };
+    let is_bad_time = |time: &Time| BAD_TIMES.contains(time);
     is_bad_serial
         || times(spec).into_iter().any(is_bad_time)
         || spec.damage.is_some_and(|damage| damage != Damage::Signature)
@@ -213,24 +241,20 @@ fn is_unreadable_for_go(spec: &Spec) -> bool {
 
 /// Whether name constraints of the CA mention this kind of name.
 fn constrains(spec: &Spec, kind: u8) -> bool {
-    value(spec, NAME_CONSTRAINTS).is_some_and(|value| value.contains(&kind))
+    let value = value(spec, NAME_CONSTRAINTS).map(Vec::as_slice).unwrap_or_default();
+    let inside = |(_, contents)| elements(contents);
+    // The sequence, the permitted and the excluded subtrees, the subtrees, their names.
+    let names = elements(value).into_iter().flat_map(inside).flat_map(inside).flat_map(inside);
+    names.into_iter().any(|(tag, _)| tag == kind)
 }
 
 fn last_common_name(spec: &Spec) -> Option<(u8, &[u8])> {
     spec.common_names().next_back().map(|attribute| (attribute.tag, &*attribute.value))
 }
 
-/// The URI SANs, in a certificate whose extension is well-formed.
-fn uris(spec: &Spec) -> Vec<&[u8]> {
-    let mut uris = Vec::new();
-    let mut rest = value(spec, SUBJECT_ALTERNATIVE_NAME).and_then(|value| value.get(2..)).unwrap_or_default();
-    while let [tag, length, contents @ ..] = rest
-        && let Some((contents, after)) = contents.split_at_checked(usize::from(*length))
-    {
-        if *tag == URI {
-            uris.push(contents);
-        }
-        rest = after;
-    }
-    uris
+/// The subject alternative names of this kind.
+fn sans(spec: &Spec, kind: u8) -> Vec<&[u8]> {
+    let value = value(spec, SUBJECT_ALTERNATIVE_NAME).map(Vec::as_slice).unwrap_or_default();
+    let names = elements(value).into_iter().flat_map(|(_, names)| elements(names));
+    names.filter(|(tag, _)| *tag == kind).map(|(_, name)| name).collect()
 }

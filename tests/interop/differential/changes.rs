@@ -26,7 +26,7 @@ const fn change(name: &'static str, apply: fn(&mut Case, &mut Rng)) -> Change {
     Change { name, apply }
 }
 
-/// Those about pinned leaves stand several times, because they combine with all others.
+/// Those of which there are many kinds stand several times.
 pub(super) const CHANGES: &[Change] = &[
     change("none", |_, _| {}),
     change("authority key identifier", authority_key_identifier),
@@ -57,6 +57,7 @@ pub(super) const CHANGES: &[Change] = &[
     change("key", key_types),
     change("key usage", set_key_usage),
     change("long path", long_path),
+    change("name constraints", set_name_constraints),
     change("name constraints", set_name_constraints),
     change("name constraints", set_name_constraints),
     change("names", other_names),
@@ -144,9 +145,10 @@ fn set_key_usage(case: &mut Case, rng: &mut Rng) {
 fn policies(case: &mut Case, rng: &mut Rng) {
     let critical = rng.bool();
     let spec = any(case, rng);
-    match rng.u8(..3) {
-        0 => spec.set(POLICY_CONSTRAINTS, critical, policy_constraints()),
-        _ => spec.set(CERTIFICATE_POLICIES, critical, certificate_policies()),
+    if rng.bool() {
+        spec.set(POLICY_CONSTRAINTS, critical, policy_constraints());
+    } else {
+        spec.set(CERTIFICATE_POLICIES, critical, certificate_policies());
     }
 }
 
@@ -183,7 +185,7 @@ fn malformed_extension(case: &mut Case, rng: &mut Rng) {
 
 fn set_name_constraints(case: &mut Case, rng: &mut Rng) {
     let organization = sequence(&[]);
-    let choices: [&[(u8, &[u8])]; 13] = [
+    let choices: [&[(u8, &[u8])]; 14] = [
         &[],
         &[(DNS_NAME, b"example")],
         &[(DNS_NAME, b".example")],
@@ -194,6 +196,7 @@ fn set_name_constraints(case: &mut Case, rng: &mut Rng) {
         &[(URI, b"other.test")],
         &[(DIRECTORY_NAME, &organization)],
         &[(RFC822_NAME, b"example")],
+        &[(RFC822_NAME, b"felix@example")],
         &[(IP_ADDRESS, &[10, 0, 0, 0, 255, 0, 0, 0])],
         &[(OTHER_NAME, &[6, 1, 0x2a])],
         &[(URI, b"cluster.local"), (DNS_NAME, b"example")],
@@ -204,19 +207,26 @@ fn set_name_constraints(case: &mut Case, rng: &mut Rng) {
         1 => name_constraints(&[], first),
         _ => name_constraints(first, second),
     };
-    // A leaf with all kinds of names.
+    // A leaf without the required URI, but with names of all kinds.
     if rng.bool() {
-        let (_, uri) = names_of(case.role);
-        let all = names(&[
-            (DNS_NAME, b"felix.example"),
-            (URI, uri.as_bytes()),
+        case.required_common_name = Some(names_of(case.role).0.to_owned());
+        let all: [(u8, &[u8]); 4] = [
+            (DNS_NAME, if rng.u8(..4) == 0 { one_of(NO_HOST_NAMES, rng) } else { b"felix.example" }),
+            (URI, if rng.bool() { one_of(WITHOUT_HOST_NAME, rng) } else { b"https://cluster.local/" }),
             (RFC822_NAME, b"felix@example"),
             (IP_ADDRESS, &[10, 1, 2, 3]),
-        ]);
-        case.certificates[0].set(SUBJECT_ALTERNATIVE_NAME, false, all);
+        ];
+        case.certificates[0].set(
+            SUBJECT_ALTERNATIVE_NAME,
+            false,
+            names(&all[rng.usize(..2)..rng.usize(2..=4)]),
+        );
     }
     any_ca(case, rng).set(NAME_CONSTRAINTS, rng.bool(), value);
 }
+
+/// What no name server knows.
+pub(super) const NO_HOST_NAMES: &[&[u8]] = &[b"", b"*.felix example"];
 
 /// Kinds of subject alternative names.
 fn other_names(case: &mut Case, rng: &mut Rng) {
@@ -226,8 +236,8 @@ fn other_names(case: &mut Case, rng: &mut Rng) {
     let choices: [&[(u8, &[u8])]; 13] = [
         &[],
         &[(DNS_NAME, b"felix.example")],
-        &[(DNS_NAME, b"")],
-        &[(DNS_NAME, b"*.felix example")],
+        &[(DNS_NAME, NO_HOST_NAMES[0])],
+        &[(DNS_NAME, NO_HOST_NAMES[1])],
         &[(DNS_NAME, b"f\xe9lix")],
         &[(RFC822_NAME, b"felix@example")],
         &[(RFC822_NAME, b"f\xe9lix")],
@@ -249,15 +259,9 @@ fn other_names(case: &mut Case, rng: &mut Rng) {
 
 /// URIs, and what is required of them if it is not the URI itself. Both Go and this library can read them or neither.
 const URIS: &[(&[u8], Option<&str>)] = &[
-    (b"https://[::1]/", None),
-    (b"https://10.0.0.1:443/", None),
     (b"https://host/x?", None),
     (b"https://user:secret@host/", None),
-    (b"urn:uuid:1", None),
-    (b"typha", None),
-    (b"a:b:c", None),
     (b"//host/x", None),
-    (b"https:///x", None),
     (b"spiffe://CLUSTER.local/felix", Some("spiffe://cluster.local/felix")),
     (b"spiffe://cluster.local/%66elix", Some("spiffe://cluster.local/felix")),
     (b"https://host/\x7f", None),
@@ -266,6 +270,9 @@ const URIS: &[(&[u8], Option<&str>)] = &[
     (b"https://host/\xff", None),
     (b" https://host/", None),
 ];
+
+pub(super) const WITHOUT_HOST_NAME: &[&[u8]] =
+    &[b"https://[::1]/", b"https://10.0.0.1:443/", b"urn:uuid:1", b"typha", b"a:b:c", b"https:///x"];
 
 /// URIs that Go writes in another form, which is the second one.
 pub(super) const NOT_NORMAL: &[(&[u8], &str)] = &[
@@ -298,7 +305,7 @@ pub(super) const UNREADABLE_FOR_GO: &[&[u8]] = &[
 fn uri(case: &mut Case, rng: &mut Rng) {
     let (uri, other) = match rng.u8(..4) {
         0 => one_of(URIS, rng),
-        1 => (one_of(UNREADABLE_FOR_GO, rng), None),
+        1 => (one_of(if rng.bool() { UNREADABLE_FOR_GO } else { WITHOUT_HOST_NAME }, rng), None),
         choice => {
             let (uri, other) = one_of(if choice == 2 { NOT_NORMAL } else { WHITE_SPACE }, rng);
             (uri, rng.bool().then_some(other))
@@ -471,43 +478,46 @@ fn damage(case: &mut Case, rng: &mut Rng) {
     any(case, rng).damage = Some(damage);
 }
 
-/// Valid at the time of the check, in forms that are not usual.
+/// Times in unusual forms.
+const TIMES: &[Time] = &[
+    Time::Utc("2601010000Z"),
+    Time::Utc("260101000000+0100"),
+    Time::Utc("2601010000-0100"),
+    Time::Utc("500101000000Z"),
+    Time::Utc("691231235959Z"),
+    Time::Utc("700101000000Z"),
+    Time::Generalized("20260101000000Z"),
+    Time::Generalized("20260101000000+0100"),
+    Time::Generalized("19000101000000Z"),
+    Time::Generalized("00000101000000Z"),
+];
+
+/// Times that are malformed.
+pub(super) const BAD_TIMES: &[Time] = &[
+    Time::Utc("260101000000"),
+    Time::Utc("260101000060Z"),
+    Time::Utc("260229000000Z"),
+    Time::Generalized("20260101000000"),
+    Time::Generalized("20260101000000.5Z"),
+    Time::Generalized("202601010000Z"),
+];
+
+const LATE_TIMES: &[Time] = &[
+    Time::Utc("2701010000Z"),
+    Time::Utc("491231235959Z"),
+    Time::Generalized("20270101000000Z"),
+    Time::Generalized("20270101000000-0100"),
+    Time::Generalized("20490101000000Z"),
+    Time::Generalized("20500101000000Z"),
+    Time::Generalized("99991231235959Z"),
+];
+
 fn time_forms(case: &mut Case, rng: &mut Rng) {
     let spec = any(case, rng);
-    spec.not_before = one_of(
-        &[
-            Time::Utc("2601010000Z"),
-            Time::Utc("260101000000+0100"),
-            Time::Utc("2601010000-0100"),
-            Time::Utc("260101000000"),
-            Time::Utc("260101000060Z"),
-            Time::Utc("260229000000Z"),
-            Time::Utc("500101000000Z"),
-            Time::Utc("691231235959Z"),
-            Time::Utc("700101000000Z"),
-            Time::Generalized("20260101000000Z"),
-            Time::Generalized("20260101000000+0100"),
-            Time::Generalized("20260101000000.5Z"),
-            Time::Generalized("202601010000Z"),
-            Time::Generalized("20260101000000"),
-            Time::Generalized("19000101000000Z"),
-            Time::Generalized("00000101000000Z"),
-        ],
-        rng,
-    );
-    if rng.bool() {
-        spec.not_after = one_of(
-            &[
-                Time::Generalized("20270101000000Z"),
-                Time::Generalized("20490101000000Z"),
-                Time::Generalized("20500101000000Z"),
-                Time::Generalized("99991231235959Z"),
-                Time::Generalized("20270101000000-0100"),
-                Time::Utc("491231235959Z"),
-                Time::Utc("2701010000Z"),
-            ],
-            rng,
-        );
+    match rng.u8(..3) {
+        0 => spec.not_before = one_of(BAD_TIMES, rng),
+        1 => spec.not_before = one_of(TIMES, rng),
+        _ => spec.not_after = one_of(LATE_TIMES, rng),
     }
 }
 
@@ -553,7 +563,7 @@ fn superfluous(case: &mut Case, rng: &mut Rng) {
         0 => other.serial = vec![0xff],
         1 => other.damage = Some(Damage::TrailingData),
         2 => other.damage = Some(Damage::NoCertificate),
-        3 => other.not_before = Time::Utc("260101000000"),
+        3 => other.not_before = one_of(BAD_TIMES, rng),
         4 => other.not_after = Time::Utc("260201000000Z"),
         5 => other.version = 1,
         _ => {}

@@ -30,3 +30,15 @@ pub(super) fn sequence(elements: &[Vec<u8>]) -> Vec<u8> {
 pub(super) fn is_element(der: &[u8]) -> bool {
     (2..=4).any(|header| der.get(header..).is_some_and(|contents| element(der[0], contents) == der))
 }
+
+/// The tags and contents of the elements in `der`, as far as they are shorter than 128 octets.
+pub(super) fn elements(mut der: &[u8]) -> Vec<(u8, &[u8])> {
+    let mut elements = Vec::new();
+    while let [tag, length @ 0..0x80, rest @ ..] = der
+        && let Some((contents, rest)) = rest.split_at_checked(usize::from(*length))
+    {
+        elements.push((*tag, contents));
+        der = rest;
+    }
+    elements
+}
