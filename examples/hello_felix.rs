@@ -7,11 +7,12 @@ use typha_tls::config::{FelixConfig, Sources};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = FelixConfig::load(&Sources::felix())?; // FELIX_... and /etc/calico/felix.cfg
     let dialer = config.dialer()?; // follows them, and the files that they name
-    let handler = async |mut typha: typha_tls::Connection| {
-        println!("connected to {} at {}", typha.peer(), typha.peer_address());
-        tokio::io::copy(&mut typha, &mut tokio::io::stdout()).await?; // until Typha closes the connection
-        typha.close().await
-    };
-    dialer.run(CancellationToken::new(), handler).await; // connects again whenever the handler returns
+    dialer.run(CancellationToken::new(), receive).await; // connects again whenever `receive` returns
     Ok(())
+}
+
+async fn receive(mut typha: typha_tls::Connection) -> std::io::Result<()> {
+    println!("connected to {} at {}", typha.peer(), typha.peer_address());
+    tokio::io::copy(&mut typha, &mut tokio::io::stdout()).await?; // until Typha closes the connection
+    typha.close().await
 }

@@ -75,6 +75,11 @@ impl<'a> DerReader<'a> {
         }
     }
 
+    /// What is left to read.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Checks that nothing is left.
     pub(crate) fn end(self) -> Result<(), DerError> {
         if self.0.is_empty() { Ok(()) } else { Err(DerError::Length) }

@@ -8,7 +8,7 @@ use rustls::{AlertDescription, PeerIncompatible};
 use thiserror::Error;
 
 pub use crate::text::{Quoted, QuotedList, WithCauses};
-use crate::verifier::Rejection;
+use crate::verifier::{RejectedPeer, Rejection};
 
 /// The reason why a handshake failed.
 #[derive(Debug, Error)]
@@ -54,7 +54,7 @@ pub enum HandshakeError {
     },
     /// We refused the peer. Label: that of the [`Rejection`](Rejection::label).
     #[error(transparent)]
-    Rejected(Box<Rejection>),
+    Rejected(Box<RejectedPeer>),
     /// The handshake exceeded its time limit. Label: `timed_out`.
     #[error("the handshake timed out after {after:?} ({phase})")]
     TimedOut {
@@ -121,7 +121,7 @@ impl HandshakeError {
     /// The reason why we refused the peer, if we did.
     pub fn rejection(&self) -> Option<&Rejection> {
         match self {
-            Self::Rejected(rejection) => Some(rejection),
+            Self::Rejected(peer) => Some(peer),
             _ => None,
         }
     }
@@ -137,7 +137,13 @@ impl HandshakeError {
 
 impl From<Rejection> for HandshakeError {
     fn from(rejection: Rejection) -> Self {
-        Self::Rejected(Box::new(rejection))
+        RejectedPeer::new(rejection, None).into()
+    }
+}
+
+impl From<RejectedPeer> for HandshakeError {
+    fn from(peer: RejectedPeer) -> Self {
+        Self::Rejected(Box::new(peer))
     }
 }
 
@@ -209,22 +215,33 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
             " (our certificate is good, but has neither the Common Name nor the URI SAN that the peer requires)"
         }
         AlertDescription::BadCertificate => {
-            " (our certificate is malformed; a peer written in Go sends this alert for any certificate that it does \
-             not accept: check the identity that it requires first, then CA, validity and extended key usage)"
+            " (our certificate is malformed or has a bad signature; a peer written in Go sends this alert for any \
+             certificate that it does not accept: check the identity that it requires first, then CA, validity and \
+             extended key usage)"
         }
         AlertDescription::CertificateExpired => " (our certificate has expired or is not valid yet)",
         AlertDescription::CertificateRequired => " (we sent no certificate)",
         AlertDescription::CertificateRevoked => " (our certificate has been revoked)",
+        AlertDescription::CertificateUnknown => {
+            " (the peer refuses our certificate for a reason that has no alert of its own: a name constraint, a path \
+             length, a critical extension, or a missing or expired revocation list; see the peer's log)"
+        }
+        AlertDescription::DecryptError => {
+            " (our signature does not fit our certificate: see whether the certificate and the private key belong \
+             together)"
+        }
         AlertDescription::NoApplicationProtocol => {
             " (the peer has none of the application protocols that we offer: see the ALPN list in the TLS policy of \
              both ends)"
         }
         AlertDescription::UnknownCA => {
             " (the peer does not trust the CA of our certificate: have it issued by a CA that is in the CA file of \
-             the peer, or add its CA there)"
+             the peer, or, if you made its CA, add that there; if it is there, see whether it has expired)"
         }
         AlertDescription::UnsupportedCertificate => {
-            " (our certificate is not for this role: see its extended key usage)"
+            " (our certificate can not be used in this role. It must be X.509 version 3, must not be marked as a CA, \
+             and needs the right extended key usage, with a key and a signature that the peer supports; typha-tls \
+             check names the reason)"
         }
         AlertDescription::HandshakeFailure => {
             " (no TLS version, cipher suite or group in common; or the peer requires an application protocol, and our \
@@ -257,7 +274,8 @@ mod tests {
     fn an_unknown_ca_comes_with_a_remedy() {
         let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
         let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
-                    issued by a CA that is in the CA file of the peer, or add its CA there)";
+                    issued by a CA that is in the CA file of the peer, or, if you made its CA, add that there; if it \
+                    is there, see whether it has expired)";
         assert_eq!(error.to_string(), text);
     }
 }

@@ -65,6 +65,16 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
 }
 
 fn emit_refused(peer_address: Option<SocketAddr>, error: &HandshakeError) {
-    let peer_address = peer_address.map(tracing::field::display);
-    warn!(peer_address, reason = error.label(), detail = %WithCauses(error), "connection refused");
+    let peer = match error {
+        HandshakeError::Rejected(peer) => Some(peer),
+        _ => None,
+    };
+    warn!(
+        peer_address = peer_address.map(tracing::field::display),
+        reason = error.label(),
+        detail = %WithCauses(error),
+        serial = peer.and_then(|peer| peer.serial()),
+        authority_key_id = peer.and_then(|peer| peer.authority_key_id()),
+        "connection refused"
+    );
 }

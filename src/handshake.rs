@@ -78,7 +78,7 @@ where
                 _ if tls_error(&error) == Some(&TlsError::NoApplicationProtocol) => {
                     no_protocol(verdict.offered)
                 }
-                Some(Err(rejection)) => (*rejection).into(),
+                Some(Err(peer)) => HandshakeError::Rejected(peer),
                 Some(Ok(accepted)) if is_bad_signature(&error) => {
                     Rejection::KeyNotProven { presented: accepted.chain.identity().clone() }.into()
                 }

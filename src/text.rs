@@ -69,6 +69,17 @@ impl<T: AsRef<str>> fmt::Debug for QuotedList<'_, T> {
     }
 }
 
+/// The most octets of an identifier that are shown.
+const MAX_IDENTIFIER: usize = 64;
+
+/// A key identifier or a serial number (RFC 5280 allows 20 octets) in hexadecimal, cut.
+pub(crate) fn identifier_text(octets: &[u8]) -> String {
+    match octets.split_at_checked(MAX_IDENTIFIER) {
+        Some((shown, [_, ..])) => hex(shown) + "...",
+        _ => hex(octets),
+    }
+}
+
 /// Lower-case hexadecimal, two digits for each octet.
 pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().fold(String::new(), |mut text, octet| {

@@ -49,7 +49,7 @@ fn blocks(pem: &[u8], label: &str) -> Vec<Vec<u8>> {
         } else if line.starts_with(b"-----END") {
             is_inside = false;
         } else if let (true, Some(block)) = (is_inside, blocks.last_mut()) {
-            block.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
+            block.extend(line.iter().filter(|byte| !b" \t\x0b\x0c".contains(byte)));
         }
     }
     blocks

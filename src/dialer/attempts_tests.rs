@@ -509,7 +509,11 @@ async fn the_overall_bound_ends_the_back_off() {
 
 fn invalid_leaf() -> OwnLeaf {
     OwnLeaf {
-        identity: PeerIdentity { common_name: Some("felix".into()), uri_sans: Box::default() },
+        identity: PeerIdentity {
+            common_name: Some("felix".into()),
+            uri_sans: Box::default(),
+            dns_name: None,
+        },
         not_before: UnixTime::since_unix_epoch(Duration::ZERO),
         not_after: UnixTime::since_unix_epoch(Duration::from_secs(1_700_000_000)),
     }

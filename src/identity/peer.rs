@@ -17,6 +17,8 @@ use crate::text::{Quoted, QuotedList};
 pub struct PeerIdentity {
     pub(crate) common_name: Option<Box<str>>,
     pub(crate) uri_sans: Box<[Box<str>]>,
+    /// The first DNS name, if there is no Common Name. It never counts, but people expect that it does.
+    pub(crate) dns_name: Option<Box<str>>,
 }
 
 impl PeerIdentity {
@@ -31,7 +33,9 @@ impl PeerIdentity {
     }
 
     pub(crate) fn read(certificate: &Certificate<'_>) -> Result<Self, MalformedCertificate> {
-        Ok(Self { common_name: certificate.common_name()?, uri_sans: certificate.uri_sans()? })
+        let (common_name, sans) = (certificate.common_name()?, certificate.sans()?);
+        let dns_name = sans.dns_name.filter(|_| common_name.is_none()).map(Into::into);
+        Ok(Self { common_name, uri_sans: sans.uris.into(), dns_name })
     }
 
     /// The last Common Name attribute of the subject in DER order, or `None` if there is none or it is empty.
@@ -48,7 +52,7 @@ impl PeerIdentity {
 
     /// The bytes of memory that the names take.
     pub(crate) fn size(&self) -> usize {
-        let names = self.common_name.iter().chain(&self.uri_sans);
+        let names = self.common_name.iter().chain(&self.uri_sans).chain(&self.dns_name);
         names.map(|name| name.len() + size_of_val(name)).sum()
     }
 }
@@ -60,8 +64,12 @@ impl fmt::Display for PeerIdentity {
             None => f.write_str("no CN, ")?,
         }
         match &*self.uri_sans {
-            [] => f.write_str("no URI SAN"),
-            uris => write!(f, "URI SANs {}", QuotedList(uris)),
+            [] => f.write_str("no URI SAN")?,
+            uris => write!(f, "URI SANs {}", QuotedList(uris))?,
+        }
+        match &self.dns_name {
+            Some(name) => write!(f, " (its DNS name {} does not count)", Quoted(name)),
+            None => Ok(()),
         }
     }
 }

@@ -227,6 +227,7 @@ mod tests {
         PeerIdentity {
             common_name: common_name.map(Into::into),
             uri_sans: uri_sans.iter().map(|&uri| uri.into()).collect(),
+            dns_name: None,
         }
     }
 

@@ -7,7 +7,6 @@ mod credentials;
 mod error;
 mod pem;
 mod revocation;
-mod signed;
 mod trust_bundle;
 mod warning;
 

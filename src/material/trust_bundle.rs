@@ -17,8 +17,8 @@ use crate::text::hex;
 
 /// The CAs that are trusted for the other end; never empty.
 ///
-/// An entry that is no CA never issues certificates. It is accepted only as a peer's own certificate: a pinned
-/// self-signed leaf.
+/// A peer whose leaf equals an entry, byte for byte, is accepted as itself, as in Go: whoever issued the leaf, and
+/// also if it is marked as a CA. An entry that is no CA issues nothing.
 #[derive(Clone)]
 pub struct TrustBundle {
     entries: Vec<BundleEntry>,
@@ -37,7 +37,6 @@ pub(crate) struct BundleEntry {
     pub(crate) not_after: UnixTime,
     pub(crate) can_issue: Result<(), &'static str>,
     pub(crate) path_length: Option<u32>,
-    pub(crate) constrains_uris: bool,
     pub(crate) unhandled_critical_extension: Option<String>,
     pub(crate) subject_key_identifier: Option<Box<[u8]>>,
     pub(crate) rsa_key_bits: Option<usize>,
@@ -157,7 +156,6 @@ impl TrustBundle {
             not_after: certificate.not_after(),
             can_issue: certificate.can_issue(),
             path_length: certificate.path_length(),
-            constrains_uris: certificate.constrains_uris(),
             unhandled_critical_extension: certificate
                 .unhandled_critical_extension(HANDLED_CRITICAL_EXTENSIONS),
             subject_key_identifier: certificate.subject_key_identifier().map(Into::into),
@@ -186,6 +184,11 @@ impl TrustBundle {
 
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         self.entries.iter().map(|entry| &entry.der).eq(other.entries.iter().map(|entry| &entry.der))
+    }
+
+    /// The entry that equals this certificate, byte for byte.
+    pub(crate) fn entry_of(&self, certificate: &CertificateDer<'_>) -> Option<&BundleEntry> {
+        self.entries.iter().find(|entry| entry.der == *certificate)
     }
 
     pub(crate) fn entries(&self) -> &[BundleEntry] {

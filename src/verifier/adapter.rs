@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::warn;
 
 use super::chain::TrustPeriod;
+use super::rejected::RejectedPeer;
 use super::rejection::Rejection;
 use super::{PeerVerifier, verdict};
 use crate::role::Role;
@@ -54,7 +55,8 @@ impl HandshakeVerifier {
         let judged = self.verifier.judge(leaf, intermediates, role, now, TrustPeriod::Checked);
         let answer = judged.as_ref().map(drop).map_err(Rejection::to_rustls);
         // Without a slot for the verdict, the handshake could not read it: refuse.
-        verdict::note(|verdict| verdict.peer = Some(judged.map_err(Box::new)))?;
+        let judged = judged.map_err(|rejection| Box::new(RejectedPeer::new(rejection, Some(leaf))));
+        verdict::note(|verdict| verdict.peer = Some(judged))?;
         answer
     }
 }

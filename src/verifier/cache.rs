@@ -184,7 +184,8 @@ mod tests {
     }
 
     fn one() -> ChainFacts {
-        let identity = PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default() };
+        let identity =
+            PeerIdentity { common_name: Some("peer".into()), uri_sans: Box::default(), dns_name: None };
         let leaf_not_after = UnixTime::since_unix_epoch(Duration::MAX);
         let (serial, sha256, validity) = (Box::new([7; 20]), [7; 32], Validity::ALWAYS);
         ChainFacts { identity, serial, sha256, leaf_not_after, ca: "ca".into(), validity }
@@ -282,6 +283,7 @@ mod tests {
                 let identity = PeerIdentity {
                     common_name: Some("typha-client".into()),
                     uri_sans: [uri_san.into()].into(),
+                    dns_name: None,
                 };
                 let verified = Arc::new(ChainFacts { identity, ..one() });
                 cache.insert(chain(&cache, number), verified, at(0));
@@ -295,7 +297,11 @@ mod tests {
     fn a_leaf_of_many_names_is_not_remembered() {
         let cache = cache(10);
         for (names, expected) in [(1, 1), (30, 1), (100, 0)] {
-            let identity = PeerIdentity { common_name: None, uri_sans: vec!["a:b".into(); names].into() };
+            let identity = PeerIdentity {
+                common_name: None,
+                uri_sans: vec!["a:b".into(); names].into(),
+                dns_name: None,
+            };
             let verified = Arc::new(ChainFacts { identity, ..one() });
             let digest = chain(&cache, names as u32);
             cache.insert(digest, verified, at(0));

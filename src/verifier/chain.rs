@@ -8,7 +8,7 @@ use webpki::{
     RequiredEkuNotFoundContext, VerifiedPath,
 };
 
-use super::classify::classify;
+use super::classify::{classify, path_length_text};
 use super::presented::PresentedChain;
 use super::rejection::{ChainPosition, Rejection};
 use super::verified::Validity;
@@ -24,6 +24,14 @@ pub(super) struct Path<'a> {
     pub(super) validity: Validity,
     /// Whether the peer sent exactly the path, in its order; the CA and its issuer may follow.
     pub(super) is_straight: bool,
+}
+
+impl Path<'_> {
+    /// The same path, valid at most until then.
+    pub(super) fn until(mut self, until: UnixTime) -> Self {
+        self.validity.not_after = self.validity.not_after.min(until);
+        self
+    }
 }
 
 /// Whether a path is checked for a CA that is not valid yet, and for revocation lists that are out of date.
@@ -78,6 +86,31 @@ pub(super) fn find_path<'a>(
     }
 }
 
+/// Checks a leaf that is itself an entry of the bundle, as in Go: it is trusted as itself, whether it is marked as a CA
+/// and whoever issued it. It needs no path.
+pub(super) fn check_pinned<'a>(
+    pin: &'a BundleEntry,
+    presented: &PresentedChain<'_>,
+    bundle: &TrustBundle,
+    now: UnixTime,
+) -> Result<Path<'a>, Rejection> {
+    // The version and the critical extensions.
+    EndEntityCert::try_from(presented.leaf).map_err(|error| classify(error, presented, bundle, now))?;
+    let (position, subject) = (ChainPosition::Leaf, || pin.subject.clone());
+    if now > pin.not_after {
+        return Err(Rejection::Expired { position, subject: subject(), not_after: pin.not_after, now });
+    }
+    if now < pin.not_before {
+        return Err(Rejection::NotYetValid { position, subject: subject(), not_before: pin.not_before, now });
+    }
+    let (role, purpose) = (presented.role, presented.role.key_purpose_name());
+    if !pin.allows(role.key_purpose()) {
+        return Err(Rejection::WrongKeyUsage { position, subject: subject(), role, purpose });
+    }
+    let validity = Validity { not_before: pin.not_before, not_after: pin.not_after };
+    Ok(Path { ca: pin, validity, is_straight: presented.intermediates.is_empty() })
+}
+
 /// Makes the checks that webpki leaves out, for a path whose signatures are good.
 pub(super) fn check_path<'a>(
     proposed: &VerifiedPath<'_>,
@@ -91,7 +124,10 @@ pub(super) fn check_path<'a>(
     let mut is_straight = true;
     for intermediate in proposed.intermediate_certificates() {
         let der = intermediate.der();
-        let certificate = Certificate::parse(&der)?;
+        let certificate = Certificate::parse(&der).map_err(|malformed| {
+            let sent = presented.certificates().position(|sent| *sent == der);
+            malformed.in_chain(sent.map_or(0, |index| index + 1))
+        })?;
         if let Err(why) = certificate.can_issue() {
             return Err(Rejection::CaUnusable { subject: certificate.subject_text(), why: why.to_owned() });
         }
@@ -128,10 +164,7 @@ fn check_ca(
     let subject = || ca.subject.clone();
     let intermediates = path.intermediate_certificates().count();
     if let Err(why) = ca.can_issue {
-        // A leaf that is in the bundle itself is trusted.
-        let is_pinned_leaf = intermediates == 0 && path.end_entity().der() == ca.der;
-        let unusable = || Rejection::CaUnusable { subject: subject(), why: why.to_owned() };
-        return if is_pinned_leaf { Ok(()) } else { Err(unusable()) };
+        return Err(Rejection::CaUnusable { subject: subject(), why: why.to_owned() });
     }
     let position = ChainPosition::Ca;
     // A CA that is not valid yet may be the successor of the CA that the peer was accepted with. An expired one is not.
@@ -141,8 +174,9 @@ fn check_ca(
     if now < ca.not_before && trust_period == TrustPeriod::Checked {
         return Err(Rejection::NotYetValid { position, subject: subject(), not_before: ca.not_before, now });
     }
-    if ca.path_length.is_some_and(|limit| intermediates > limit as usize) {
-        return Err(Rejection::PathTooLong { subject: subject_text(&path.end_entity().der()) });
+    if let Some(permitted) = ca.path_length.filter(|permitted| intermediates > *permitted as usize) {
+        let (leaf, limit) = (path.end_entity().der(), path_length_text(&ca.subject, permitted));
+        return Err(Rejection::PathTooLong { subject: subject_text(&leaf), limit });
     }
     if !ca.allows(role.key_purpose()) {
         let why = format!("its extended key usage does not include {}", role.key_purpose_name());

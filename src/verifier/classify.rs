@@ -7,10 +7,10 @@ use super::key::{RSA_KEY_BITS, check_rsa_size};
 use super::presented::PresentedChain;
 use super::rejection::{ChainPosition, Rejection};
 use crate::certificate::{
-    Certificate, MalformedCertificate, NO_CA_FLAG, UNREADABLE, algorithm_text, subject_text,
+    Certificate, MalformedCertificate, NO_CA_FLAG, UNREADABLE, key_text, signature_text, subject_text,
 };
-use crate::identity::PeerIdentity;
-use crate::material::TrustBundle;
+use crate::material::{BundleEntry, TrustBundle};
+use crate::text::identifier_text;
 
 pub(super) fn classify(
     error: Error,
@@ -37,51 +37,97 @@ pub(super) fn classify(
         Error::MaximumNameConstraintComparisonsExceeded
         | Error::MaximumPathBuildCallsExceeded
         | Error::MaximumSignatureChecksExceeded => Rejection::TooComplex { subject },
-        Error::MaximumPathDepthExceeded | Error::PathLenConstraintViolated => {
-            Rejection::PathTooLong { subject }
+        Error::MaximumPathDepthExceeded => {
+            Rejection::PathTooLong { subject, limit: "at most 6 are supported".to_owned() }
         }
-        Error::NameConstraintViolation => {
-            let leaf_has_uri = PeerIdentity::from_certificate(presented.leaf)
-                .is_ok_and(|identity| identity.uri_sans().len() > 0);
-            let uris_constrained = bundle.entries().iter().any(|entry| entry.constrains_uris)
-                || presented.parsed().skip(1).any(|certificate| certificate.constrains_uris());
-            if leaf_has_uri && uris_constrained {
-                Rejection::UriNameConstraint { subject }
-            } else {
-                Rejection::NameConstraintViolation { subject }
-            }
+        Error::PathLenConstraintViolated => {
+            let exceeded = presented.parsed().skip(1).find_map(|ca| {
+                let permitted = ca.path_length().filter(|permitted| *permitted < MAX_INTERMEDIATES)?;
+                Some(path_length_text(&ca.subject_text(), permitted))
+            });
+            let limit = exceeded.unwrap_or_else(|| "a CA among them permits fewer (pathlen)".to_owned());
+            Rejection::PathTooLong { subject, limit }
         }
+        Error::NameConstraintViolation => classify_name_constraint(presented, bundle, subject),
         Error::RequiredEkuNotFoundContext(_) => {
             let role = presented.role;
-            Rejection::WrongKeyUsage { subject, role, purpose: role.key_purpose_name() }
+            let (position, subject) = find(presented, |c| !c.allows(role.key_purpose()));
+            Rejection::WrongKeyUsage { position, subject, role, purpose: role.key_purpose_name() }
         }
         Error::UnknownIssuer => classify_unknown_issuer(presented),
-        Error::UnsupportedCertVersion => Rejection::UnsupportedVersion { subject },
-        Error::UnsupportedCriticalExtension => {
-            let extension = presented
-                .parsed()
-                .find_map(|certificate| certificate.unhandled_critical_extension(HANDLED_BY_WEBPKI))
-                .unwrap_or_else(|| "unknown".to_owned());
-            Rejection::UnhandledCriticalExtension { subject, extension }
+        Error::UnsupportedCertVersion => {
+            let version =
+                presented.parsed().map(|certificate| certificate.version()).find(|version| *version != 3);
+            let (position, subject) = find(presented, |c| c.version() != 3);
+            let version = version.unwrap_or_default();
+            Rejection::UnsupportedVersion { position, subject, version, role: presented.role }
         }
-        Error::UnsupportedSignatureAlgorithmContext(context) => Rejection::UnsupportedAlgorithm {
-            subject,
-            algorithm: format!("signature {}", algorithm_text(&context.signature_algorithm_id)),
-        },
-        Error::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => Rejection::UnsupportedAlgorithm {
-            subject,
-            algorithm: format!(
-                "signature {} with public key {}",
-                algorithm_text(&context.signature_algorithm_id),
-                algorithm_text(&context.public_key_algorithm_id)
-            ),
-        },
+        Error::UnsupportedCriticalExtension => {
+            let unhandled = |c: &Certificate<'_>| c.unhandled_critical_extension(HANDLED_BY_WEBPKI);
+            let extension = presented.parsed().find_map(|c| unhandled(&c));
+            let (position, subject) = find(presented, |c| unhandled(c).is_some());
+            let extension = extension.unwrap_or_else(|| "unknown".to_owned());
+            Rejection::UnhandledCriticalExtension { position, subject, extension }
+        }
+        Error::UnsupportedSignatureAlgorithmContext(context) => {
+            let algorithm = &*context.signature_algorithm_id;
+            let (position, subject) = find(presented, |c| c.signature_algorithm() == Some(algorithm));
+            let algorithm = format!("its signature by {}", signature_text(algorithm));
+            Rejection::UnsupportedAlgorithm { position, subject, algorithm }
+        }
+        Error::UnsupportedSignatureAlgorithmForPublicKeyContext(context) => {
+            let algorithm = &*context.signature_algorithm_id;
+            let (position, subject) = find(presented, |c| c.signature_algorithm() == Some(algorithm));
+            let key = key_text(&context.public_key_algorithm_id);
+            let algorithm =
+                format!("its signature by {} and the {key} of its issuer", signature_text(algorithm));
+            Rejection::UnsupportedAlgorithm { position, subject, algorithm }
+        }
         other => {
-            // The names of errors are short, but the values in some of them are not.
-            let name: String = other.to_string().chars().take(80).collect();
-            MalformedCertificate::new(format!("the chain of {subject} is not valid ({name})")).into()
+            let unreadable = presented.certificates().zip(1..).find_map(|(der, position)| {
+                let problem = Certificate::parse(der).err()?;
+                Some(problem.in_chain(position))
+            });
+            unreadable
+                .unwrap_or_else(|| {
+                    // The names of errors are short, but the values in some of them are not.
+                    let name: String = other.to_string().chars().take(80).collect();
+                    MalformedCertificate::new(format!("the chain of {subject} is not valid ({name})"))
+                })
+                .into()
         }
     }
+}
+
+/// The most CA certificates between the leaf and the trusted CA that webpki permits.
+const MAX_INTERMEDIATES: u32 = 6;
+
+/// The limit of a [`Rejection::PathTooLong`].
+pub(super) fn path_length_text(ca: &str, permitted: u32) -> String {
+    format!("the CA {ca} permits {permitted} below it (pathlen)")
+}
+
+/// The rejection for a name that the constraints of a CA of the path do not permit.
+fn classify_name_constraint(
+    presented: &PresentedChain<'_>,
+    bundle: &TrustBundle,
+    subject: String,
+) -> Rejection {
+    let chain: Vec<_> = presented.parsed().collect();
+    let issues_one = |entry: &&BundleEntry| chain.iter().any(|below| entry.is_named(below.issuer_der()));
+    let trusted =
+        bundle.entries().iter().filter(issues_one).filter_map(|entry| Certificate::parse(&entry.der).ok());
+    let cas: Vec<_> = presented.parsed().skip(1).chain(trusted).collect();
+    let leaf_has_uri = chain.first().is_some_and(|leaf| leaf.sans().is_ok_and(|sans| !sans.uris.is_empty()));
+    if let Some(ca) = cas.iter().find(|ca| leaf_has_uri && ca.constrains_uris()) {
+        return Rejection::UriNameConstraint { subject, ca: ca.subject_text() };
+    }
+    let forbidden = cas.iter().find_map(|ca| {
+        let below = chain.iter().filter(|below| below.subject_der() != ca.subject_der());
+        Some((below.into_iter().find_map(|below| ca.forbidden_name(below))?, ca.subject_text()))
+    });
+    let (name, ca) = forbidden.unwrap_or_else(|| ("a name".to_owned(), "its CA".to_owned()));
+    Rejection::NameConstraintViolation { subject, name, ca }
 }
 
 /// The rejection for a signature that does not verify: for the size of the key, for another key of the CA, or for a bad
@@ -102,7 +148,12 @@ fn classify_signature(presented: &PresentedChain<'_>, bundle: &TrustBundle) -> R
         return if key.is_some() && key == ca.subject_key_identifier.as_deref() {
             Rejection::InvalidSignature { subject, issuer }
         } else {
-            Rejection::CaKeyMismatch { subject, issuer }
+            Rejection::CaKeyMismatch {
+                subject,
+                issuer,
+                signed_by: key.map(identifier_text),
+                trusted: ca.subject_key_identifier.as_deref().map(identifier_text),
+            }
         };
     }
     if let Some(rejection) = chain.iter().find_map(|certificate| check_rsa_size(certificate).err()) {

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
-use super::rejection::Rejection;
-use crate::certificate::Certificate;
+use super::rejection::{ChainPosition, Rejection};
+use crate::certificate::{Certificate, key_text};
 
 /// RSA key sizes, in bits, that the signature algorithms of rustls accept.
 pub(super) const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
@@ -21,8 +21,9 @@ pub(super) fn check(
         return Ok(());
     }
     Err(Rejection::UnsupportedAlgorithm {
+        position: ChainPosition::Leaf,
         subject: leaf.subject_text(),
-        algorithm: format!("public key {}", leaf.public_key_algorithm_text()),
+        algorithm: format!("its {}", key_text(algorithm.unwrap_or_default())),
     })
 }
 

@@ -6,7 +6,7 @@
 //! What it checks, in this order:
 //! 1. the chain leads to a CA of the bundle: signatures, names, validity at the given time, path lengths, name
 //!    constraints, key usages, the CA's own validity and extensions (`webpki`, and the checks of Go that `webpki`
-//!    leaves out);
+//!    leaves out); or the leaf is itself in the bundle, byte for byte, and valid at that time;
 //! 2. the leaf is for the peer's role (a leaf without extended key usage, or with anyExtendedKeyUsage, is for any) and
 //!    its key can be used in a handshake;
 //! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the
@@ -21,7 +21,9 @@ mod cache;
 mod chain;
 mod classify;
 mod key;
+mod own;
 mod presented;
+mod rejected;
 mod rejection;
 mod revocation;
 mod verdict;
@@ -34,6 +36,8 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
+pub(crate) use own::own_chain;
+pub use rejected::RejectedPeer;
 pub use rejection::{ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;
 pub use verified::{VerifiedChain, VerifiedPeer};
@@ -155,19 +159,25 @@ impl PeerVerifier {
             return Ok(Accepted { chain: VerifiedChain { facts, matched_by, role }, newcomer: None });
         }
 
-        // The chain, and its revocation. webpki proposes paths whose signatures, names and times are good; the first
-        // one that passes these checks too is taken.
-        let path = chain::find_path(presented, bundle, algorithms, now, |proposed| {
-            let mut path = chain::check_path(proposed, presented, bundle, now, trust_period)?;
-            let lists_at = (trust_period == TrustPeriod::Checked).then_some(now);
-            let until = revocation::check_path(proposed, path.ca, &self.revocation_lists, lists_at)?;
-            path.validity.not_after = path.validity.not_after.min(until);
-            Ok(path)
-        })?;
+        // The chain, and its revocation.
+        let (lists, lists_at) =
+            (&self.revocation_lists, (trust_period == TrustPeriod::Checked).then_some(now));
+        let path = match bundle.entry_of(leaf) {
+            Some(pin) => {
+                let path = chain::check_pinned(pin, presented, bundle, now)?;
+                path.until(revocation::check_pinned(leaf, lists, algorithms, lists_at)?)
+            }
+            // webpki proposes paths whose signatures, names and times are good; the first one that passes these checks
+            // too is taken.
+            None => chain::find_path(presented, bundle, algorithms, now, |proposed| {
+                let path = chain::check_path(proposed, presented, bundle, now, trust_period)?;
+                Ok(path.until(revocation::check_path(proposed, lists, lists_at)?))
+            })?,
+        };
 
         // The leaf, its key, and its identity.
-        let certificate = Certificate::parse(leaf)?;
-        let identity = PeerIdentity::read(&certificate)?;
+        let certificate = Certificate::parse(leaf).map_err(|malformed| malformed.in_chain(1))?;
+        let identity = PeerIdentity::read(&certificate).map_err(|malformed| malformed.in_chain(1))?;
         key::check(&certificate, algorithms)?;
         let matched_by = self.required.check(&identity)?;
 

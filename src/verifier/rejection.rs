@@ -21,14 +21,21 @@ pub enum Rejection {
     /// The certificate's issuer has the name of a trusted CA, but that CA's key did not sign it.
     /// Label: `ca_key_mismatch`.
     #[error(
-        "the certificate of {subject} names the trusted CA {issuer} as its issuer, but is signed with another key: if \
-         that CA was created again under the same name, put both of its certificates, old and new, into the CA file"
+        "the certificate of {subject} names the trusted CA {issuer} as its issuer, but that CA's key did not sign it\
+         {}: either it is of another cluster whose CA has the same name, then issue it again by a CA of this \
+         cluster; or you made that CA anew, then keep its old and its new certificate in the CA file; never add a CA \
+         that you did not make",
+        keys(signed_by.as_deref(), trusted.as_deref())
     )]
     CaKeyMismatch {
         /// The certificate that does not verify.
         subject: String,
         /// The CA whose name it carries.
         issuer: String,
+        /// The key that signed it, by its authority key identifier in hexadecimal; `None` if it has none.
+        signed_by: Option<String>,
+        /// The key of the trusted CA, by its subject key identifier in hexadecimal; `None` if it has none.
+        trusted: Option<String>,
     },
     /// A CA of the chain can not be used for this peer, because of its own extensions or of Go's rules.
     /// Label: `ca_unusable`.
@@ -40,7 +47,10 @@ pub enum Rejection {
         why: String,
     },
     /// The peer presented a CA certificate as its own. Label: `ca_used_as_leaf`.
-    #[error("{subject} is a CA certificate; a peer must present a leaf certificate (without the cA flag)")]
+    #[error(
+        "{subject} is marked as a CA, and a peer must present a leaf certificate: issue it again with basicConstraints \
+         = CA:FALSE"
+    )]
     CaUsedAsLeaf {
         /// The certificate.
         subject: String,
@@ -81,10 +91,14 @@ pub enum Rejection {
     #[error(transparent)]
     MalformedCertificate(#[from] MalformedCertificate),
     /// A CA of the chain does not allow the names in a certificate below it. Label: `name_constraint_violation`.
-    #[error("a name in the certificate of {subject} is outside what the name constraints of its CA permit")]
+    #[error("{name} in the certificate of {subject} is outside what the name constraints of {ca} permit")]
     NameConstraintViolation {
         /// The leaf.
         subject: String,
+        /// The name, such as `the DNS name "node.example"`; `a name` if it was not found.
+        name: String,
+        /// The CA; `its CA` if it was not found.
+        ca: String,
     },
     /// The peer presented no certificate at all. Label: `no_certificate`.
     #[error("the peer presented no certificate")]
@@ -107,10 +121,12 @@ pub enum Rejection {
     },
     /// There are more CA certificates between the leaf and a trusted CA than that CA or webpki allows; webpki allows 6.
     /// Label: `path_too_long`.
-    #[error("too many CA certificates stand between the certificate of {subject} and a trusted CA")]
+    #[error("too many CA certificates stand between the certificate of {subject} and a trusted CA: {limit}")]
     PathTooLong {
         /// The leaf.
         subject: String,
+        /// Which limit is exceeded, such as `the CA CN="root" permits 0 below it (pathlen)`.
+        limit: String,
     },
     /// A certificate of the chain has been revoked: it is on the list of its issuer. Label: `revoked`.
     #[error("the {position} certificate {subject} has been revoked by its issuer: give its owner a new one")]
@@ -150,17 +166,22 @@ pub enum Rejection {
     },
     /// A critical extension is not understood, so the certificate must be refused (RFC 5280 section 4.2).
     /// Label: `unhandled_critical_extension`.
-    #[error("the chain of {subject} has a critical extension ({extension}) that is not supported")]
+    #[error(
+        "the {position} certificate {subject} has a critical extension ({extension}) that is not supported: issue it \
+         again without it, or with it not critical"
+    )]
     UnhandledCriticalExtension {
-        /// The leaf.
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
         subject: String,
-        /// Object identifier of the extension, or `unknown`.
+        /// The name of the extension, if it is a common one, and its object identifier; or `unknown`.
         extension: String,
     },
     /// No trusted CA has the name of the certificate's issuer. Label: `unknown_ca`.
     #[error(
-        "the certificate of {subject} is issued by {issuer}, which is not in the CA file: add its CA there, or have \
-         the peer send its intermediate certificates"
+        "the certificate of {subject} is issued by {issuer}, which is not in the CA file: if you made that CA, add it \
+         there; if it is an intermediate CA, have the peer send its certificate"
     )]
     UnknownCa {
         /// The leaf.
@@ -169,15 +190,22 @@ pub enum Rejection {
         issuer: String,
     },
     /// A signature or key algorithm is not supported. Label: `unsupported_algorithm`.
-    #[error("the chain of {subject} uses an algorithm ({algorithm}) that is not supported")]
+    #[error(
+        "the {position} certificate {subject} can not be used: {algorithm} is not supported; issue it again with an \
+         ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256"
+    )]
     UnsupportedAlgorithm {
-        /// The leaf.
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
         subject: String,
-        /// Object identifier of the algorithm, or a description.
+        /// What is not supported, such as `its signature by SHA-1 with RSA` or `its DSA key`.
         algorithm: String,
     },
     /// An RSA key is shorter than 2048 or longer than 8192 bits. Label: `unsupported_key_size`.
-    #[error("{subject} has an RSA key of {bits} bits; 2048 to 8192 are supported")]
+    #[error(
+        "{subject} has an RSA key of {bits} bits; 2048 to 8192 are supported: issue it again with such a key"
+    )]
     UnsupportedKeySize {
         /// The certificate.
         subject: String,
@@ -185,33 +213,70 @@ pub enum Rejection {
         bits: usize,
     },
     /// A certificate is not X.509 version 3. Label: `unsupported_version`.
-    #[error("the chain of {subject} has a certificate that is not X.509 version 3")]
+    #[error(
+        "the {position} certificate {subject} is X.509 version {version}; only version 3 has the extensions that are \
+         needed: issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT \
+         with the line {} in EXT",
+        extension_line(*position, *role)
+    )]
     UnsupportedVersion {
-        /// The leaf.
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
         subject: String,
+        /// Its version.
+        version: u32,
+        /// The role of the peer.
+        role: Role,
     },
     /// A CA of the chain constrains URIs and the leaf has a URI SAN, or the leaf's CA constrains directory names.
     /// webpki supports neither, and refuses. Label: `uri_name_constraint`.
     #[error(
-        "a CA of {subject} has name constraints on URIs, which are not supported: \
+        "{ca}, a CA of {subject}, has name constraints on URIs, which are not supported: \
          no leaf with a URI SAN below that CA can be accepted, even one inside the constraint"
     )]
     UriNameConstraint {
         /// The leaf.
         subject: String,
+        /// The CA.
+        ca: String,
     },
     /// The extended key usage of a certificate of the chain does not include the peer's role. Label: `wrong_key_usage`.
     #[error(
-        "the chain of {subject} is not allowed for {purpose}, which a {role} needs in its extended key usage"
+        "the {position} certificate {subject} is not allowed for {purpose}, which a {role} needs: issue it again with \
+         {purpose} in its extended key usage"
     )]
     WrongKeyUsage {
-        /// The leaf.
+        /// Its place in the chain.
+        position: ChainPosition,
+        /// The certificate.
         subject: String,
         /// The role of the peer.
         role: Role,
         /// `clientAuth` or `serverAuth`.
         purpose: &'static str,
     },
+}
+
+/// The keys of a [`Rejection::CaKeyMismatch`] as a part of its sentence: their first octets, as in the names of CAs.
+fn keys(signed_by: Option<&str>, trusted: Option<&str>) -> String {
+    let key = |identifier: Option<&str>| {
+        identifier.and_then(|digits| digits.get(..8).or(Some(digits)).map(str::to_owned))
+    };
+    match (key(signed_by), key(trusted)) {
+        (Some(signed_by), Some(trusted)) => format!(" (key {signed_by} did; the CA file has key {trusted})"),
+        (Some(signed_by), None) => format!(" (key {signed_by} did)"),
+        (None, Some(trusted)) => format!(" (the CA file has key {trusted})"),
+        (None, None) => String::new(),
+    }
+}
+
+/// An extension that makes OpenSSL write an X.509 version 3 certificate, and that fits its use.
+fn extension_line(position: ChainPosition, role: Role) -> String {
+    match position {
+        ChainPosition::Leaf => format!("extendedKeyUsage = {}", role.key_purpose_name()),
+        ChainPosition::Ca | ChainPosition::Intermediate => "basicConstraints = critical, CA:TRUE".to_owned(),
+    }
 }
 
 /// The position of a certificate in a peer's chain.

@@ -8,14 +8,14 @@ use std::cell::RefCell;
 use std::future::Future;
 
 use super::cache::Accepted;
-use super::rejection::Rejection;
+use super::rejected::RejectedPeer;
 
 /// The results of rustls's calls in one handshake.
 #[derive(Default)]
 pub(crate) struct Verdict {
     /// The verifier's result; `None` if it was not called. The rejection is boxed, because this is moved each time the
     /// handshake is polled.
-    pub(crate) peer: Option<Result<Accepted, Box<Rejection>>>,
+    pub(crate) peer: Option<Result<Accepted, Box<RejectedPeer>>>,
     /// Felix's end only: whether Typha requested a certificate.
     pub(crate) certificate_requested: bool,
     /// Typha's end only: the application protocols that Felix offers if none of them is ours, at most [`MAX_OFFERED`].

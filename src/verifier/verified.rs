@@ -9,7 +9,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::identity::{MatchedBy, PeerIdentity};
 use crate::role::Role;
-use crate::text::hex;
+use crate::text::{hex, identifier_text};
 
 /// A chain that [`PeerVerifier::verify`](super::PeerVerifier::verify) has accepted; there is no other way to get one.
 /// It is cheap to clone: all peers that present the same chain share its facts.
@@ -64,10 +64,7 @@ impl VerifiedChain {
     /// in front of a first octet above `7f` is left out, as in `openssl x509 -serial`, which prints upper case. If
     /// there are more than 64 octets (RFC 5280 allows 20), the first 64 and `...` are shown.
     pub fn serial(&self) -> String {
-        match self.facts.serial.split_at_checked(MAX_SERIAL_OCTETS) {
-            Some((shown, [_, ..])) => hex(shown) + "...",
-            _ => hex(&self.facts.serial),
-        }
+        identifier_text(&self.facts.serial)
     }
 
     /// The SHA-256 fingerprint of the leaf's DER: 64 digits of lower-case hexadecimal, without colons. `openssl x509
@@ -89,8 +86,6 @@ impl VerifiedChain {
         self.facts.validity.not_after
     }
 }
-
-const MAX_SERIAL_OCTETS: usize = 64;
 
 impl fmt::Display for VerifiedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -11,6 +12,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use typha_tls::testing::{self, CertificateSpec, TestCa, TestLeaf, TestPki};
 use typha_tls::{RequiredIdentity, TlsConfig};
+use x509_parser::extensions::ParsedExtension;
 
 #[derive(Clone, Debug)]
 struct Recorded {
@@ -77,6 +79,16 @@ fn numbers(leaf: &TestLeaf) -> (String, String) {
     let hash = suite.common.hash_provider.hash(der);
     let hex = |octets: &[u8]| octets.iter().map(|octet| format!("{octet:02x}")).collect();
     (hex(&certificate.tbs_certificate.serial.to_bytes_be()), hex(hash.as_ref()))
+}
+
+/// The subject key identifier of a CA.
+fn key_identifier(ca: &CertificateDer<'_>) -> String {
+    let (_, certificate) = x509_parser::parse_x509_certificate(ca).unwrap();
+    let key = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(key) => Some(key.0),
+        _ => None,
+    });
+    key.unwrap().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn assert_event(events: &[Recorded], level: Level, expected: &[(&str, &str)]) {
@@ -160,10 +172,12 @@ async fn a_refused_connection_shows_nothing_unescaped() {
     let required = RequiredIdentity::common_name("typha-server").unwrap();
     let connector = testing::connector(&pki.ca, &forger, required).unwrap();
     let (typha, felix, [felix_address, typha_address]) = events_of(acceptor, connector).await;
+    let (serial, _) = numbers(&forger);
     assert_event(
         &typha,
         Level::WARN,
         &[
+            ("authority_key_id", &key_identifier(ca.root())),
             (
                 "detail",
                 "peer certificate does not have required CN: required CN \"typha-client\"; presented CN \
@@ -172,6 +186,7 @@ async fn a_refused_connection_shows_nothing_unescaped() {
             ("message", "connection refused"),
             ("peer_address", &felix_address),
             ("reason", "identity_mismatch"),
+            ("serial", &serial),
         ],
     );
     assert_event(

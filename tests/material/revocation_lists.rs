@@ -197,7 +197,7 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     let error = RevocationLists::from_pem(list.as_bytes(), &bundle(&[&a]), &rsa_only).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the given bytes: revocation list 1 is unusable: its signature algorithm 1.2.840.10045.4.3.2 is not supported \
+        "the given bytes: revocation list 1 is unusable: its signature algorithm SHA-256 with ECDSA is not supported \
          with the key of its issuer CN=\"a\""
     );
 }

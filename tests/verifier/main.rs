@@ -21,6 +21,7 @@ mod lists;
 #[path = "../common/material.rs"]
 mod material;
 mod negotiation;
+mod pins;
 mod rejections;
 mod revocation;
 #[allow(unreachable_pub, reason = "other test files use it, too")]

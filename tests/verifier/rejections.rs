@@ -84,7 +84,8 @@ fn one_bad_name_spoils_the_leaf_even_if_the_other_matches() {
     assert_refused(
         outcome,
         "malformed_certificate",
-        "malformed certificate: a URI SAN is empty or has white space, a control character or a byte outside ASCII",
+        "malformed certificate: the leaf: a URI SAN is empty or has white space, a control character or a byte \
+         outside ASCII",
     );
 }
 
@@ -95,8 +96,8 @@ fn unknown_ca() {
     assert_refused(
         judge(&ours, leaf.chain()),
         "unknown_ca",
-        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file: add its CA \
-         there, or have the peer send its intermediate certificates",
+        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file: if you \
+         made that CA, add it there; if it is an intermediate CA, have the peer send its certificate",
     );
     // With an intermediate, the issuer to look for is that one's.
     let intermediate = other.intermediate(CertificateSpec::ca("intermediate")).unwrap();
@@ -113,6 +114,12 @@ fn unknown_ca() {
     judge(&other, leaf.chain()).unwrap();
 }
 
+/// The beginning of the key identifier of a CA, as its text shows it.
+fn key(ca: &TestCa) -> String {
+    let label = judge(ca, ca.issue(leaf_spec()).unwrap().chain()).unwrap().ca().to_owned();
+    label.trim_start_matches("CN=\"ca\" (key ").trim_end_matches(')').to_owned()
+}
+
 #[test]
 fn a_ca_made_anew_under_the_same_name() {
     let (old, new) = (ca(), ca());
@@ -120,9 +127,14 @@ fn a_ca_made_anew_under_the_same_name() {
     assert_refused(
         judge(&old, leaf.chain()),
         "ca_key_mismatch",
-        "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but is signed with \
-         another key: if that CA was created again under the same name, put both of its certificates, old and new, \
-         into the CA file",
+        &format!(
+            "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but that CA's key \
+             did not sign it (key {} did; the CA file has key {}): either it is of another cluster whose CA has the \
+             same name, then issue it again by a CA of this cluster; or you made that CA anew, then keep its old and \
+             its new certificate in the CA file; never add a CA that you did not make",
+            key(&new),
+            key(&old)
+        ),
     );
     // With both in the bundle, both are tried.
     let both = TrustBundle::from_der([old.root().clone(), new.root().clone()]).unwrap();
@@ -229,8 +241,8 @@ fn extended_key_usage() {
                 assert_refused(
                     Err(rejection),
                     "wrong_key_usage",
-                    "the chain of CN=\"typha-client\" is not allowed for clientAuth, which a Felix needs in its \
-                     extended key usage",
+                    "the leaf certificate CN=\"typha-client\" is not allowed for clientAuth, which a Felix needs: \
+                     issue it again with clientAuth in its extended key usage",
                 );
             }
         }
@@ -255,7 +267,12 @@ fn extended_key_usage_of_cas_nests() {
     let intermediate =
         root.intermediate(CertificateSpec::ca("intermediate").purpose(Purpose::ServerAuth)).unwrap();
     let leaf = intermediate.issue(leaf_spec()).unwrap();
-    assert_eq!(judge(&root, leaf.chain()).unwrap_err().label(), "wrong_key_usage");
+    assert_refused(
+        judge(&root, leaf.chain()),
+        "wrong_key_usage",
+        "the intermediate certificate CN=\"intermediate\" is not allowed for clientAuth, which a Felix needs: issue it \
+         again with clientAuth in its extended key usage",
+    );
 }
 
 #[test]
@@ -263,7 +280,8 @@ fn a_ca_certificate_as_a_leaf() {
     assert_refused(
         judge_spec(CertificateSpec::ca("typha-client")),
         "ca_used_as_leaf",
-        "CN=\"typha-client\" is a CA certificate; a peer must present a leaf certificate (without the cA flag)",
+        "CN=\"typha-client\" is marked as a CA, and a peer must present a leaf certificate: issue it again with \
+         basicConstraints = CA:FALSE",
     );
 }
 
@@ -281,10 +299,15 @@ fn path_lengths() {
             Ok(_) => assert!(accepted),
             Err(rejection) => {
                 assert!(!accepted, "{rejection}");
+                let (ca, permitted) =
+                    if intermediate_limit == 0 { ("upper", 0) } else { ("root", root_limit) };
                 assert_refused(
                     Err(rejection),
                     "path_too_long",
-                    "too many CA certificates stand between the certificate of CN=\"typha-client\" and a trusted CA",
+                    &format!(
+                        "too many CA certificates stand between the certificate of CN=\"typha-client\" and a trusted \
+                         CA: the CA CN=\"{ca}\" permits {permitted} below it (pathlen)"
+                    ),
                 );
             }
         }
@@ -334,7 +357,8 @@ fn name_constraints() {
     assert_refused(
         judge(&ca, ca.issue(leaf_spec().dns_san("outside.example")).unwrap().chain()),
         "name_constraint_violation",
-        "a name in the certificate of CN=\"typha-client\" is outside what the name constraints of its CA permit",
+        "the DNS name \"outside.example\" in the certificate of CN=\"typha-client\" is outside what the name \
+         constraints of CN=\"ca\" permit",
     );
 }
 
@@ -347,8 +371,8 @@ fn name_constraints_on_uris_are_told_apart() {
     assert_refused(
         judge(&ca, ca.issue(leaf_spec().uri_san("spiffe://cluster.local/a")).unwrap().chain()),
         "uri_name_constraint",
-        "a CA of CN=\"typha-client\" has name constraints on URIs, which are not supported: no leaf with a URI SAN \
-         below that CA can be accepted, even one inside the constraint",
+        "CN=\"ca\", a CA of CN=\"typha-client\", has name constraints on URIs, which are not supported: no leaf with \
+         a URI SAN below that CA can be accepted, even one inside the constraint",
     );
 }
 
@@ -360,7 +384,8 @@ fn critical_extensions() {
     assert_refused(
         judge_spec(leaf_spec().extension(PRIVATE_EXTENSION, true, &[5, 0])),
         "unhandled_critical_extension",
-        "the chain of CN=\"typha-client\" has a critical extension (1.3.6.1.4.1.99999.1) that is not supported",
+        "the leaf certificate CN=\"typha-client\" has a critical extension (1.3.6.1.4.1.99999.1) that is not \
+         supported: issue it again without it, or with it not critical",
     );
     let ca = TestCa::new(CertificateSpec::ca("ca").extension(PRIVATE_EXTENSION, true, &[5, 0])).unwrap();
     match judge(&ca, ca.issue(leaf_spec()).unwrap().chain()).unwrap_err() {
@@ -480,27 +505,33 @@ fn certificates_of_another_age() {
         (
             "rsa1024",
             "unsupported_key_size",
-            "CN=\"typha-client\" has an RSA key of 1024 bits; 2048 to 8192 are supported",
+            "CN=\"typha-client\" has an RSA key of 1024 bits; 2048 to 8192 are supported: issue it again with such a \
+             key",
         ),
         (
             "dsa",
             "unsupported_algorithm",
-            "the chain of CN=\"typha-client\" uses an algorithm (public key 1.2.840.10040.4.1) that is not supported",
+            "the leaf certificate CN=\"typha-client\" can not be used: its DSA key is not supported; issue it again \
+             with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
         ),
         (
             "p224",
             "unsupported_algorithm",
-            "the chain of CN=\"typha-client\" uses an algorithm (public key 1.2.840.10045.2.1) that is not supported",
+            "the leaf certificate CN=\"typha-client\" can not be used: its EC key on the curve P-224 is not supported; \
+             issue it again with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
         ),
         (
             "sha1",
             "unsupported_algorithm",
-            "the chain of CN=\"typha-client\" uses an algorithm (signature 1.2.840.10045.4.1) that is not supported",
+            "the leaf certificate CN=\"typha-client\" can not be used: its signature by SHA-1 with ECDSA is not \
+             supported; issue it again with an ECDSA P-256 key, or an RSA key of 2048 bits or more, and SHA-256",
         ),
         (
             "version1",
             "unsupported_version",
-            "the chain of CN=\"typha-client\" has a certificate that is not X.509 version 3",
+            "the leaf certificate CN=\"typha-client\" is X.509 version 1; only version 3 has the extensions that are \
+             needed: issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile \
+             EXT with the line extendedKeyUsage = clientAuth in EXT",
         ),
     ] {
         let outcome = verdict(&verifier, &[fixture(name)], Role::Felix, seconds(at(900_000_000)));

@@ -5,9 +5,9 @@ use std::cell::Cell;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
-use crate::certificate::{Certificate, algorithm_text, name_text};
+use crate::certificate::signed::{SignatureProblem, Signed};
+use crate::certificate::{Certificate, name_text, signature_text};
 use crate::material::error::MaterialError;
-use crate::material::signed::{SignatureProblem, Signed};
 use crate::material::trust_bundle::TrustBundle;
 
 /// An item from a file, and its place there.
@@ -141,7 +141,7 @@ impl<'a> Issuers<'a> {
             ),
             Some(SignatureProblem::Unsupported) => format!(
                 "its signature algorithm {} is not supported with the key of its issuer {issuer}",
-                algorithm_text(list.algorithm)
+                signature_text(list.algorithm)
             ),
             Some(SignatureProblem::NotChecked) => TOO_MANY_CHECKS.to_owned(),
             Some(SignatureProblem::Invalid) => format!(

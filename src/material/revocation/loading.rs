@@ -7,12 +7,12 @@ use webpki::{BorrowedCertRevocationList, CertRevocationList};
 
 use super::issuers::{Found, Issuers};
 use super::list::RevocationList;
+use crate::certificate::signed::Signed;
 use crate::certificate::{name_text, revocation_list_times};
 use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
 use crate::file::ReadFile;
 use crate::material::error::{MEMORY, MaterialError};
 use crate::material::pem::{self, Expected};
-use crate::material::signed::Signed;
 use crate::material::trust_bundle::TrustBundle;
 
 const EXPECTED: Expected = Expected {

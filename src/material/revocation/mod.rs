@@ -10,17 +10,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateRevocationListDer, UnixTime};
+use rustls_pki_types::{CertificateRevocationListDer, SignatureVerificationAlgorithm, UnixTime};
 
 pub use list::RevocationList;
 use loading::Unverified;
 pub use policy::RevocationPolicy;
 
 use super::error::{MEMORY, MaterialError};
-use super::signed::Signed;
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
+use crate::certificate::signed::Signed;
 use crate::der::{DerReader, SEQUENCE};
 use crate::file::ReadFile;
 
@@ -178,6 +178,15 @@ impl RevocationLists {
     pub(crate) fn list_of(&self, name: &[u8], key: &[u8]) -> Option<&RevocationList> {
         self.lists.iter().find(|list| list.is_of(name, key))
     }
+
+    /// The list of the CA that signed a DER certificate.
+    pub(crate) fn list_of_signer(
+        &self,
+        certificate: &[u8],
+        algorithms: &[&dyn SignatureVerificationAlgorithm],
+    ) -> Option<&RevocationList> {
+        list_of_signer(&self.lists, certificate, algorithms)
+    }
 }
 
 /// The CAs of the bundle that one of the lists revokes, with its issuer. The verifier does not look up trusted CAs, so
@@ -190,15 +199,22 @@ fn revoked_cas(
     let algorithms = provider.signature_verification_algorithms.all;
     let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
     cas.filter_map(move |entry| {
-        let (certificate, signed) = (Certificate::parse(&entry.der).ok()?, Signed::parse(&entry.der).ok()?);
-        let name = DerReader::single(signed.issuer, SEQUENCE).ok()?;
-        let list = lists.iter().find(|list| {
-            list.issuer_name() == name
-                && list.revokes(certificate.serial())
-                && signed.verify_by(&list.issuer_key, algorithms).is_ok()
-        })?;
-        Some((entry.subject.clone(), list.issuer.clone()))
+        let certificate = Certificate::parse(&entry.der).ok()?;
+        let list = list_of_signer(lists, &entry.der, algorithms)?;
+        list.revokes(certificate.serial()).then(|| (entry.subject.clone(), list.issuer.clone()))
     })
+}
+
+fn list_of_signer<'a>(
+    lists: &'a [RevocationList],
+    certificate: &[u8],
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Option<&'a RevocationList> {
+    let signed = Signed::parse(certificate).ok()?;
+    let name = DerReader::single(signed.issuer, SEQUENCE).ok()?;
+    lists
+        .iter()
+        .find(|list| list.issuer_name() == name && signed.verify_by(&list.issuer_key, algorithms).is_ok())
 }
 
 impl fmt::Debug for RevocationLists {

@@ -281,7 +281,7 @@ fn handshakes_on_one_task_keep_their_verdicts_apart() {
             assert_eq!(good.unwrap().peer().identity().common_name(), Some("typha-client"));
             for bad in [bad, worse] {
                 let Err(HandshakeError::Rejected(rejection)) = bad else { panic!("{bad:?}") };
-                let Rejection::IdentityMismatch(mismatch) = *rejection else { panic!("{rejection:?}") };
+                let Rejection::IdentityMismatch(mismatch) = &**rejection else { panic!("{rejection:?}") };
                 assert!(mismatch.to_string().contains("intruder"), "{mismatch}");
             }
         }

@@ -4,6 +4,7 @@ use typha_tls::Role;
 use typha_tls::testing::TestCa;
 
 use super::names::{By, ca, issue};
+use super::problems::ca_key_mismatch;
 use super::site::{Site, at_once, replaced};
 
 /// All but the last Felix have new leaves; then the old CA goes on Typha. Returns what Typha and the log say of the
@@ -42,15 +43,15 @@ async fn mend(mut site: Site, new: &TestCa, reason: &str, expected: &str) {
 }
 
 const REFUSAL: &str = "could not connect to any Typha: TYPHA: the peer refused us: unknown_ca (the peer does not \
-                       trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or \
-                       add its CA there)";
+                       trust the CA of our certificate: have it issued by a CA that is in the CA file of the peer, or, \
+                       if you made its CA, add that there; if it is there, see whether it has expired)";
 
 #[tokio::test]
 async fn a_forgotten_felix_is_named_ended_and_told_why() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));
     let (site, refusal, warnings) = forget_one(&old, &new).await;
     let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file: \
-                   add its CA there, or have the peer send its intermediate certificates";
+                   if you made that CA, add it there; if it is an intermediate CA, have the peer send its certificate";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(
         "WARN live connections are no longer trusted: they are closed at once; if this is not intended, restore what \
@@ -65,8 +66,6 @@ async fn so_it_is_where_the_cas_have_the_same_name() {
     let (old, new) = (ca("calico-typha-ca"), ca("calico-typha-ca"));
     let (site, refusal, _) = forget_one(&old, &new).await;
     assert_eq!(refusal, REFUSAL);
-    let problem = "the certificate of CN=\"typha-client\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
-                   but is signed with another key: if that CA was created again under the same name, put both of its \
-                   certificates, old and new, into the CA file";
-    mend(site, &new, "ca_key_mismatch", problem).await;
+    let problem = ca_key_mismatch("typha-client", &old, &new);
+    mend(site, &new, "ca_key_mismatch", &problem).await;
 }

@@ -8,15 +8,17 @@ use typha_tls::reload::Reloaded;
 use typha_tls::testing::TestCa;
 
 use super::names::{By, ca, issue};
+use super::problems::ca_key_mismatch;
 use super::site::{Manner, Site, at_once, replaced};
 
 const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate: have it \
-                       issued by a CA that is in the CA file of the peer, or add its CA there)";
+                       issued by a CA that is in the CA file of the peer, or, if you made its CA, add that there; if \
+                       it is there, see whether it has expired)";
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(
-        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file: add its CA there, or \
-         have the peer send its intermediate certificates"
+        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file: if you made that CA, \
+         add it there; if it is an intermediate CA, have the peer send its certificate"
     )
 }
 
@@ -225,9 +227,7 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     // The leaf before the bundles.
     site.new_typha_leaf(0, issue(&new, Role::Typha, By::Name)).await;
     assert_eq!(site.log.warnings(), [own_issuer_is(other, 2)]);
-    let problem = "the certificate of CN=\"typha-server\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, \
-                   but is signed with another key: if that CA was created again under the same name, put both of its \
-                   certificates, old and new, into the CA file";
+    let problem = &*ca_key_mismatch("typha-server", &new, &old);
     assert_eq!(site.felixes[0].links[0].new_connection().await, Err(undialled(problem)));
     assert_eq!(site.typhas[0].failed().await, [REFUSED]);
     site.new_typha_leaf(0, before).await;
@@ -238,6 +238,7 @@ async fn a_ca_made_anew_under_its_name_is_told_from_the_old_one() {
     let felix = &site.felixes[0];
     felix.files.cas(&[&new]);
     replaced(felix.reload().await);
+    let problem = &*ca_key_mismatch("typha-server", &old, &new);
     assert_eq!(felix.links[0].new_connection().await, Err(undialled(problem)));
     let gone = format!(
         "WARN the CA file no longer holds {other}, the issuer of our own certificate: peers with the same CA \

@@ -10,6 +10,7 @@ mod forgotten;
 mod log;
 mod mistakes;
 mod names;
+mod problems;
 mod same_name;
 mod site;
 mod spiffe;

@@ -124,7 +124,7 @@ fn every_file_gets_its_line() {
         unusable("large.pem", "it is larger than 1 MiB: leave only one chain in it"),
         unusable(
             "no-certificate.pem",
-            "malformed certificate: the chain of (unreadable) is not valid (TrailingData(SignedData))",
+            "malformed certificate: the leaf: it is not a DER-encoded X.509 certificate",
         ),
         skipped("notes.txt", "there is no PEM block CERTIFICATE in it"),
         accepted("of-both.pem"),
@@ -138,8 +138,8 @@ fn every_file_gets_its_line() {
             "common_name": "typha-client", "uri_sans": [],
             "detail": format!(
                 "would be cut off: the certificate of CN=\"typha-client\" is issued by CN=\"old\", which is not in the \
-                 CA file: add its CA there, or have the peer send its intermediate \
-                 certificates; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
+                 CA file: if you made that CA, add it there; if it is an intermediate CA, have the peer send its \
+                 certificate; re-issue it by a CA of {new} first, or keep the old CA in {new} until then"
             ),
         }),
         skipped("pipe", "it is a pipe, a socket or a device"),

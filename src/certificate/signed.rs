@@ -5,21 +5,21 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 use crate::der::{DerError, DerReader, SEQUENCE};
 
 /// A certificate or a revocation list, split into signed part and signature. Nothing in it is trusted yet.
-pub(super) struct Signed<'a> {
+pub(crate) struct Signed<'a> {
     /// The contents of tbsCertificate or tbsCertList.
-    pub(super) contents: &'a [u8],
+    pub(crate) contents: &'a [u8],
     /// The DER name of the claimed issuer.
-    pub(super) issuer: &'a [u8],
+    pub(crate) issuer: &'a [u8],
     /// The contents of the AlgorithmIdentifier.
-    pub(super) algorithm: &'a [u8],
+    pub(crate) algorithm: &'a [u8],
     /// The tbsCertificate or tbsCertList with its header, as it was signed.
     message: &'a [u8],
-    pub(super) signature: &'a [u8],
+    pub(crate) signature: &'a [u8],
 }
 
 /// Why a signature does not match a key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum SignatureProblem {
+pub(crate) enum SignatureProblem {
     /// The signature was made with another key or over other contents.
     Invalid,
     /// The limit of signature checks was reached before.
@@ -33,7 +33,7 @@ impl<'a> Signed<'a> {
     ///
     /// [`DerError`]: [`Value`](DerError::Value) if the signed part and the signature name different algorithms, which
     /// sections 4.1.1.2 and 5.1.1.2 forbid.
-    pub(super) fn parse(der: &'a [u8]) -> Result<Self, DerError> {
+    pub(crate) fn parse(der: &'a [u8]) -> Result<Self, DerError> {
         let mut outer = DerReader::new(DerReader::single(der, SEQUENCE)?);
         let message = outer.next_whole()?.ok_or(DerError::Length)?;
         let algorithm = outer.expect(SEQUENCE)?;
@@ -57,7 +57,7 @@ impl<'a> Signed<'a> {
     }
 
     /// Checks that the signature was made with the key in `key_info`, a SubjectPublicKeyInfo.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         key_info: &[u8],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
@@ -67,7 +67,7 @@ impl<'a> Signed<'a> {
     }
 
     /// As [`verify`](Self::verify), but takes the contents of the SubjectPublicKeyInfo.
-    pub(super) fn verify_by(
+    pub(crate) fn verify_by(
         &self,
         key_info: &[u8],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
