@@ -12,7 +12,7 @@ use typha_tls::identity::RequiredIdentity;
 use typha_tls::material::{Credentials, Material, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf, handshake};
-use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
 use typha_tls::{FelixConnector, Role, TlsConfig, TyphaAcceptor};
 
 fn required() -> RequiredIdentity {
@@ -45,6 +45,24 @@ fn peer(ca: &TestCa) -> TestLeaf {
 fn unix_time(time: SystemTime) -> UnixTime {
     let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
     UnixTime::since_unix_epoch(Duration::from_secs(since_epoch.as_secs()))
+}
+
+#[test]
+fn a_leaf_that_is_in_the_bundle_costs_no_signature_check() {
+    let (root, now) = (ca(), UnixTime::now());
+    let leaf = peer(&root);
+    let bundle = TrustBundle::from_der([leaf.chain()[0].clone(), root.root().clone()]).unwrap();
+    let (verifier, checks) = verifier(bundle, RevocationLists::none());
+    let accepted = [(); 3].map(|()| verifier.verify(leaf.chain(), Role::Felix, now).unwrap());
+    assert_eq!((checks.take(), &accepted[0]), (0, &accepted[2]));
+    // A change of the time or the role counts, whatever is known.
+    let expired = verifier.verify(leaf.chain(), Role::Felix, leaf_end(&accepted[0]));
+    assert_eq!(expired.unwrap_err().label(), "expired");
+}
+
+/// The first second after the validity of a leaf.
+fn leaf_end(leaf: &VerifiedChain) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(leaf.not_after().as_secs() + 1))
 }
 
 #[test]

@@ -18,9 +18,9 @@ pub struct RevocationPolicy {
     /// Whether only the leaf is looked up, not the intermediates. The default is `false`: the whole chain is looked up.
     /// The key of a revoked intermediate can issue new leaves at will, and a lookup of leaves alone misses those.
     ///
-    /// The trusted CA at the end of a path is never looked up, nor is a pinned leaf: remove them from the CA file to
-    /// distrust them. A CA that is both in that file and on a list causes a
-    /// [warning](crate::material::MaterialWarning::RevokedCaInBundle).
+    /// The trusted CA at the end of a path is never looked up: remove it from the CA file to distrust it. If it is both
+    /// in that file and on a list, there is a [warning](crate::material::MaterialWarning::RevokedCaInBundle). A leaf that
+    /// is itself in the CA file is looked up in the list of the CA that signed it.
     pub leaf_only: bool,
     /// Whether to refuse a peer if the issuer of one of its certificates has no list, with
     /// [`RevocationStatusUnknown`](crate::verifier::Rejection::RevocationStatusUnknown). The default is `false`: a CA

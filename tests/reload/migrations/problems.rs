@@ -1,13 +1,13 @@
 //! The texts of refusals.
 
 use typha_tls::testing::TestCa;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 
 /// The rejection of a leaf that `signer` issued, where `trusted` has the same name.
 pub(crate) fn ca_key_mismatch(leaf: &str, signer: &TestCa, trusted: &TestCa) -> String {
     let key = |ca: &TestCa| {
         let (_, certificate) = x509_parser::parse_x509_certificate(ca.root()).unwrap();
-        let mut extensions = certificate.extensions().iter().map(|extension| extension.parsed_extension());
+        let mut extensions = certificate.extensions().iter().map(X509Extension::parsed_extension);
         let key = extensions.find_map(|extension| match extension {
             ParsedExtension::SubjectKeyIdentifier(key) => Some(key.0),
             _ => None,
