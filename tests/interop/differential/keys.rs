@@ -3,10 +3,8 @@
 
 use std::sync::LazyLock;
 
-use rustls::crypto::aws_lc_rs::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384};
-use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
-use rustls::{SignatureScheme, SupportedCipherSuite};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA384, SHA512};
+use aws_lc_rs::signature::Ed25519KeyPair;
 use x509_parser::num_bigint::BigUint;
 use x509_parser::prelude::{FromDer as _, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
@@ -109,21 +107,16 @@ impl Key {
 
     pub(super) fn sign(&self, hash: Hash, message: &[u8]) -> Vec<u8> {
         match self.key_type {
-            KeyType::Ed25519 => self.sign_with_ed25519(message),
+            KeyType::Ed25519 => {
+                let key = Ed25519KeyPair::from_seed_unchecked(&self.private).unwrap();
+                key.sign(message).as_ref().to_vec()
+            }
             KeyType::P224 => panic!("this key signs nothing"),
             KeyType::P256 => self.sign_with_ecdsa(P256, &digest(hash, message)),
             KeyType::P384 => self.sign_with_ecdsa(P384, &digest(hash, message)),
             KeyType::P521 => self.sign_with_ecdsa(P521, &digest(hash, message)),
             KeyType::Rsa1024 | KeyType::Rsa2048 => self.sign_with_rsa(hash, &digest(hash, message)),
         }
-    }
-
-    fn sign_with_ed25519(&self, message: &[u8]) -> Vec<u8> {
-        let algorithm = element(SEQUENCE, &element(OBJECT_IDENTIFIER, &[0x2b, 0x65, 0x70]));
-        let private = element(OCTET_STRING, &element(OCTET_STRING, &self.private));
-        let pkcs8 = element(SEQUENCE, &[element(INTEGER, &[0]), algorithm, private].concat());
-        let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).unwrap();
-        key.choose_scheme(&[SignatureScheme::ED25519]).unwrap().sign(message).unwrap()
     }
 
     /// ECDSA (FIPS 186-5 section 6.4.1) with the nonce 1. The point of the nonce is then the generator, so that there
@@ -185,98 +178,11 @@ const P521: Curve = (
 );
 
 fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
-    let of_suite = |suite| {
-        let SupportedCipherSuite::Tls13(suite) = suite else { panic!("it is of TLS 1.3") };
-        suite.common.hash_provider.hash(message).as_ref().to_vec()
+    let algorithm = match hash {
+        Hash::Sha1 => &SHA1_FOR_LEGACY_USE_ONLY,
+        Hash::Sha256 => &SHA256,
+        Hash::Sha384 => &SHA384,
+        Hash::Sha512 => &SHA512,
     };
-    match hash {
-        Hash::Sha1 => sha1(message),
-        Hash::Sha256 => of_suite(TLS13_AES_128_GCM_SHA256),
-        Hash::Sha384 => of_suite(TLS13_AES_256_GCM_SHA384),
-        Hash::Sha512 => sha512(message),
-    }
-}
-
-/// The message with the padding of FIPS 180-4 section 5.1.
-fn padded(message: &[u8], block: usize) -> Vec<u8> {
-    let length_octets = block / 8;
-    let mut padded = [message, &[0x80]].concat();
-    while padded.len() % block != block - length_octets {
-        padded.push(0);
-    }
-    let bits = message.len() as u64 * 8;
-    padded.extend(vec![0; length_octets - 8]);
-    padded.extend(bits.to_be_bytes());
-    padded
-}
-
-/// FIPS 180-4 section 6.1.
-fn sha1(message: &[u8]) -> Vec<u8> {
-    let mut state: [u32; 5] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
-    for block in padded(message, 64).chunks(64) {
-        let mut words: Vec<u32> =
-            block.chunks(4).map(|octets| u32::from_be_bytes(octets.try_into().unwrap())).collect();
-        for t in 16..80 {
-            words.push((words[t - 3] ^ words[t - 8] ^ words[t - 14] ^ words[t - 16]).rotate_left(1));
-        }
-        let [mut a, mut b, mut c, mut d, mut e] = state;
-        for (t, word) in words.iter().enumerate() {
-            let (mixed, constant) = match t / 20 {
-                0 => ((b & c) | (!b & d), 0x5a82_7999),
-                1 => (b ^ c ^ d, 0x6ed9_eba1),
-                2 => ((b & c) | (b & d) | (c & d), 0x8f1b_bcdc),
-                _ => (b ^ c ^ d, 0xca62_c1d6_u32),
-            };
-            let next = a
-                .rotate_left(5)
-                .wrapping_add(mixed)
-                .wrapping_add(e)
-                .wrapping_add(constant)
-                .wrapping_add(*word);
-            (a, b, c, d, e) = (next, a, b.rotate_left(30), c, d);
-        }
-        for (sum, word) in state.iter_mut().zip([a, b, c, d, e]) {
-            *sum = sum.wrapping_add(word);
-        }
-    }
-    state.iter().flat_map(|word| word.to_be_bytes()).collect()
-}
-
-/// The first 64 bits of the fractional parts of the square roots and the cube roots of the first 80 primes, which are
-/// the constants of SHA-512 (FIPS 180-4 sections 4.2.3 and 5.3.5).
-static ROOTS: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
-    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
-    let fraction = |root: BigUint| root.iter_u64_digits().next().unwrap();
-    let shifted = |prime: u32, bits: u32| BigUint::from(prime) << bits;
-    let roots = |prime| (fraction(shifted(prime, 128).sqrt()), fraction(shifted(prime, 192).cbrt()));
-    (2_u32..).filter(is_prime).take(80).map(roots).collect()
-});
-
-/// FIPS 180-4 section 6.4.
-fn sha512(message: &[u8]) -> Vec<u8> {
-    let mut state: Vec<u64> = ROOTS.iter().take(8).map(|&(square_root, _)| square_root).collect();
-    for block in padded(message, 128).chunks(128) {
-        let mut w: Vec<u64> =
-            block.chunks(8).map(|octets| u64::from_be_bytes(octets.try_into().unwrap())).collect();
-        for t in 16..80 {
-            let s0 = w[t - 15].rotate_right(1) ^ w[t - 15].rotate_right(8) ^ (w[t - 15] >> 7);
-            let s1 = w[t - 2].rotate_right(19) ^ w[t - 2].rotate_right(61) ^ (w[t - 2] >> 6);
-            w.push(w[t - 16].wrapping_add(s0).wrapping_add(w[t - 7]).wrapping_add(s1));
-        }
-        let mut v = state.clone();
-        for (word, &(_, cube_root)) in w.iter().zip(ROOTS.iter()) {
-            let s1 = v[4].rotate_right(14) ^ v[4].rotate_right(18) ^ v[4].rotate_right(41);
-            let choice = (v[4] & v[5]) ^ (!v[4] & v[6]);
-            let first = [s1, choice, cube_root, *word].iter().fold(v[7], |sum, term| sum.wrapping_add(*term));
-            let s0 = v[0].rotate_right(28) ^ v[0].rotate_right(34) ^ v[0].rotate_right(39);
-            let majority = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-            v.rotate_right(1);
-            v[4] = v[4].wrapping_add(first);
-            v[0] = first.wrapping_add(s0).wrapping_add(majority);
-        }
-        for (sum, word) in state.iter_mut().zip(v) {
-            *sum = sum.wrapping_add(word);
-        }
-    }
-    state.iter().flat_map(|word| word.to_be_bytes()).collect()
+    aws_lc_rs::digest::digest(algorithm, message).as_ref().to_vec()
 }

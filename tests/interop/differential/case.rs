@@ -1,4 +1,4 @@
-//! Cases: chains that are good but for one to three changes. The changes are drawn by a generator with a fixed seed.
+//! A case: a peer, and the end that judges it.
 
 use std::fmt;
 
@@ -11,14 +11,12 @@ use super::certificate::{
     KEY_CERT_SIGN, KEY_USAGE, Purpose, SUBJECT_ALTERNATIVE_NAME, SUBJECT_KEY_IDENTIFIER, Spec, URI,
     basic_constraints, extended_key_usage, key_usage, names,
 };
-use super::changes::{CHANGES, Change};
 use super::der::{OCTET_STRING, element, sequence};
 use super::keys::KeyType;
 
 /// 2026-06-01 00:00:00 UTC.
 pub(super) const NOW: u64 = 1_780_272_000;
 
-/// A peer, and the end that judges it.
 #[derive(Clone)]
 pub(super) struct Case {
     /// The leaf, the intermediates upwards and the root; then those that are not of the path.
@@ -33,11 +31,12 @@ pub(super) struct Case {
     pub(super) required_common_name: Option<String>,
     pub(super) required_uri: Option<String>,
     /// How it was changed, for the messages of the test.
-    changes: Vec<&'static str>,
+    pub(super) changes: Vec<&'static str>,
 }
 
 impl Case {
-    fn new(rng: &mut Rng) -> Self {
+    /// A good chain.
+    pub(super) fn new(rng: &mut Rng) -> Self {
         let role = if rng.bool() { Role::Felix } else { Role::Typha };
         let (common_name, uri) = names_of(role);
         let root = 1 + [0, 0, 1, 1, 2][rng.usize(..5)];
@@ -89,6 +88,11 @@ impl Case {
     /// The certificates that the other end trusts.
     pub(super) fn trusted(&self) -> impl Iterator<Item = &Spec> {
         self.bundle.iter().map(|&index| &self.certificates[index])
+    }
+
+    /// All certificates that the peer sends.
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Spec> {
+        self.chain.iter().map(|&index| &self.certificates[index])
     }
 
     /// All that are not the leaf: those that the peer sends, and those that the other end trusts.
@@ -172,22 +176,4 @@ pub(super) fn ca(name: &str, issuer: usize, key: (KeyType, usize), rng: &mut Rng
 fn key_identifier(spec: &Spec) -> Vec<u8> {
     let info = &spec.key().public_key_info;
     info[info.len() - 20..].to_vec()
-}
-
-/// The cases, each with its number of changes; the first change is each of [`CHANGES`] in turn.
-pub(super) fn cases(count: usize) -> Vec<Case> {
-    let mut rng = Rng::with_seed(1);
-    (0..count)
-        .map(|index| {
-            let mut case = Case::new(&mut rng);
-            let more = [0, 0, 0, 1, 1, 2][rng.usize(..6)];
-            let more: Vec<_> = (0..more).map(|_| rng.usize(..CHANGES.len())).collect();
-            for change in std::iter::once(index % CHANGES.len()).chain(more) {
-                let Change { name, apply } = CHANGES[change];
-                case.changes.push(name);
-                apply(&mut case, &mut rng);
-            }
-            case
-        })
-        .collect()
 }
