@@ -37,6 +37,47 @@ impl ReadFile {
     }
 }
 
+/// Who may access a file.
+#[derive(Clone)]
+pub(crate) struct Permissions {
+    pub(crate) path: PathBuf,
+    /// The permission bits.
+    pub(crate) mode: u32,
+    /// Whether the file is on a volume of a Kubernetes Secret. Kubernetes sets the permissions there.
+    pub(crate) on_kubernetes_volume: bool,
+}
+
+impl ReadFile {
+    /// `None` if the file could not be read, or on a system without permission bits.
+    pub(crate) fn permissions(&self) -> Option<Permissions> {
+        let mode = mode(self.metadata.as_ref()?)?;
+        // Kubernetes swaps the link `..data` of a volume from one directory to the next.
+        let leads_through = |path: &Path| {
+            let mut directories = path.ancestors().skip(1);
+            directories.any(|dir| dir.ends_with("..data") || dir.join("..data").symlink_metadata().is_ok())
+        };
+        let on_kubernetes_volume =
+            std::iter::once(&self.path).chain(&self.resolved).any(|path| leads_through(path));
+        Some(Permissions { path: self.path.clone(), mode, on_kubernetes_volume })
+    }
+
+    /// Whether both paths lead to the same file.
+    pub(crate) fn is_same_file_as(&self, other: &Self) -> bool {
+        self.resolved.is_some() && self.resolved == other.resolved
+    }
+}
+
+#[cfg(unix)]
+fn mode(metadata: &Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Some(metadata.permissions().mode() & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Metadata) -> Option<u32> {
+    None
+}
+
 /// The metadata that changes when a file is replaced or written to.
 #[cfg(unix)]
 fn stamp(metadata: &Metadata) -> impl PartialEq + use<> {

@@ -421,7 +421,7 @@ impl TlsPolicyBuilder {
 
 /// The most suitable provider that is compiled in. It is never the default of the process, which any code may change.
 #[allow(unreachable_code, reason = "features are additive: the first one that is enabled wins")]
-fn default_provider() -> Option<CryptoProvider> {
+pub(crate) fn default_provider() -> Option<CryptoProvider> {
     #[cfg(feature = "fips")]
     return Some(rustls::crypto::default_fips_provider());
     #[cfg(feature = "aws-lc-rs")]

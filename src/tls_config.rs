@@ -6,9 +6,11 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use crate::identity::RequiredIdentity;
-use crate::material::{Material, MaterialError, TlsFiles};
+use crate::material::{Material, MaterialError, MaterialWarning, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
+use crate::time::Timestamp;
+use crate::verifier::{ChainPosition, Rejection, own_chain};
 
 /// The configuration of one end of the connection: CAs, chain and key, the identity that the peer must have, and the
 /// TLS policy. It is cheap to clone.
@@ -82,13 +84,76 @@ impl TlsConfig {
         self.policy.time_provider().current_time().unwrap_or_else(UnixTime::now)
     }
 
-    /// Logs a warning for each part that is probably a mistake: an expired leaf, an entry of the CA file that is no CA.
+    /// Reports everything in this configuration that is usable but probably not intended, for this end in the role
+    /// `local`: reasons why every peer would refuse us at the time `now`, certificates and lists that are out of date
+    /// or soon will be, private keys that others can access, and doubts about the required identity.
+    pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+        let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
+        let mut warnings = self.own_chain_warnings(local, now);
+        warnings.extend(credentials.warnings(now));
+        warnings.extend(trust_bundle.warnings(now));
+        warnings.extend(revocation_lists.warnings(now));
+        warnings.extend(self.required_peer.doubts().into_iter().map(MaterialWarning::DoubtfulIdentity));
+        warnings
+    }
+
+    /// The reasons why every peer would refuse our own chain at the time `now`.
+    pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+        let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
+        let verdict_at = |time| {
+            // The chain need not lead to a CA of our bundle.
+            own_chain(credentials, trust_bundle, revocation_lists, &self.policy, local, time).err().filter(
+                |verdict| !matches!(verdict, Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }),
+            )
+        };
+        let Some(verdict) = verdict_at(now) else { return Vec::new() };
+        // A leaf out of date may have another problem, too, which the new one should not repeat.
+        let within_validity = match &verdict {
+            Rejection::Expired { position: ChainPosition::Leaf, not_after, .. } => Some(*not_after),
+            Rejection::NotYetValid { position: ChainPosition::Leaf, not_before, .. } => Some(*not_before),
+            _ => None,
+        };
+        let is_timely = |verdict: &Rejection| {
+            !matches!(verdict, Rejection::Expired { .. } | Rejection::NotYetValid { .. })
+        };
+        let other = within_validity.and_then(verdict_at).filter(is_timely);
+        std::iter::once(verdict).chain(other).map(own_chain_warning).collect()
+    }
+
+    /// Logs all [`warnings`](Self::warnings).
     pub(crate) fn log_warnings(&self, local: Role) {
         let Some(now) = self.policy.time_provider().current_time() else { return };
-        let own = self.material.credentials.warnings(local, now);
-        let lists = self.material.revocation_lists.warnings(now);
-        for warning in own.iter().chain(&self.material.trust_bundle.warnings(now)).chain(&lists) {
+        for warning in self.warnings(local, now) {
             warn!(finding = warning.label(), "{warning}");
         }
+    }
+}
+
+fn own_chain_warning(verdict: Rejection) -> MaterialWarning {
+    match verdict {
+        Rejection::CaUsedAsLeaf { subject } => MaterialWarning::LeafIsCa { subject },
+        Rejection::Expired { position: ChainPosition::Leaf, subject, not_after, .. } => {
+            MaterialWarning::LeafExpired { subject, not_after }
+        }
+        Rejection::NotYetValid { position: ChainPosition::Leaf, subject, not_before, .. } => {
+            MaterialWarning::LeafNotYetValid { subject, not_before }
+        }
+        Rejection::WrongKeyUsage { position: ChainPosition::Leaf, subject, purpose, .. } => {
+            MaterialWarning::LeafLacksPurpose { subject, purpose }
+        }
+        other => MaterialWarning::OwnChainRefused { reason: other.label(), detail: lasting_text(&other) },
+    }
+}
+
+/// The text of a rejection without the time of the check, so that a reload recognises a problem that it has reported.
+fn lasting_text(rejection: &Rejection) -> String {
+    match rejection {
+        Rejection::Expired { position, subject, not_after, .. } => {
+            format!("the {position} certificate {subject} expired at {}", Timestamp(*not_after))
+        }
+        Rejection::NotYetValid { position, subject, not_before, .. } => {
+            format!("the {position} certificate {subject} is not valid before {}", Timestamp(*not_before))
+        }
+        other => other.to_string(),
     }
 }

@@ -1,9 +1,14 @@
 //! The names of algorithms and keys, for people.
 
+use std::ops::RangeInclusive;
+
 use x509_parser::asn1_rs::Oid;
 
 use super::names::oid_text;
 use crate::der::{DerReader, OBJECT_IDENTIFIER};
+
+/// RSA key sizes, in bits, that rustls's providers accept.
+pub(crate) const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// A signature algorithm, such as `SHA-1 with RSA`, by the contents of its AlgorithmIdentifier.
 pub(crate) fn signature_text(algorithm: &[u8]) -> String {

@@ -20,7 +20,7 @@ use x509_parser::public_key::PublicKey;
 use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
-pub(crate) use algorithms::{key_text, signature_text};
+pub(crate) use algorithms::{RSA_KEY_BITS, key_text, signature_text};
 pub(crate) use names::name_text;
 use names::{COMMON_NAME, oid_text, read_name};
 

@@ -20,4 +20,4 @@ mod required;
 mod spiffe;
 
 pub use peer::PeerIdentity;
-pub use required::{IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};
+pub use required::{IdentityDoubt, IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};

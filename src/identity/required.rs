@@ -122,6 +122,21 @@ impl RequiredIdentity {
         }
     }
 
+    /// Reasons why a required name is probably not the one that was meant, such as a line break at its end. Such a name
+    /// is compared byte for byte like any other, because Calico does so.
+    pub fn doubts(&self) -> Vec<IdentityDoubt> {
+        let common_name = self.required_common_name().and_then(|name| {
+            let (problem, remedy) =
+                doubt(name).or_else(|| has_attribute_type(name).then_some(ATTRIBUTE_TYPE))?;
+            Some(IdentityDoubt { kind: "Common Name", value: name.to_owned(), problem, remedy })
+        });
+        let uri_san = self.required_uri_san().and_then(|uri| {
+            let (problem, remedy) = doubt(uri).or_else(|| doubt_of_scheme(uri))?;
+            Some(IdentityDoubt { kind: "URI SAN", value: uri.to_owned(), problem, remedy })
+        });
+        common_name.into_iter().chain(uri_san).collect()
+    }
+
     /// The required Common Name, if there is one.
     pub fn required_common_name(&self) -> Option<&str> {
         match &self.0 {
@@ -163,6 +178,73 @@ fn check_uri_san(uri: &str) -> Result<(), InvalidIdentity> {
             .map_err(|problem| InvalidIdentity::Spiffe { uri_san: uri.to_owned(), problem })?;
     }
     Ok(())
+}
+
+/// A reason why a required name is probably not the one that was meant; see [`RequiredIdentity::doubts`].
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("the required {kind} {} {problem}, so a peer must present that too; {remedy}", Quoted(value))]
+#[non_exhaustive]
+pub struct IdentityDoubt {
+    /// `Common Name` or `URI SAN`.
+    pub kind: &'static str,
+    /// The required name.
+    pub value: String,
+    /// What is unusual about it.
+    pub problem: &'static str,
+    /// What to do if it is not meant.
+    pub remedy: &'static str,
+}
+
+/// A problem of any name, and its remedy.
+fn doubt(name: &str) -> Option<(&'static str, &'static str)> {
+    const QUOTES: [char; 2] = ['"', '\''];
+    // Zero-width characters, the soft hyphen and the byte order mark.
+    let is_invisible = |c| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}');
+    if name.ends_with(['\n', '\r']) {
+        Some((
+            "ends in a line break",
+            "if that is not meant, make the value without one: echo -n, or printf %s",
+        ))
+    } else if name.chars().any(char::is_control) {
+        Some(("has a control character", "if that is not meant, type the value again"))
+    } else if name.trim() != name {
+        Some(("begins or ends with white space", "if that is not meant, remove the white space"))
+    } else if name.starts_with(QUOTES) || name.ends_with(QUOTES) {
+        Some(("begins or ends with a quotation mark", "if that is not meant, remove the quotation marks"))
+    } else if name.contains(is_invisible) {
+        Some(("has an invisible character", "if that is not meant, type the value again"))
+    } else if name.contains("\\n") || name.contains("\\r") {
+        Some(("has a line break written as a backslash and a letter", "if that is not meant, remove it"))
+    } else {
+        None
+    }
+}
+
+const ATTRIBUTE_TYPE: (&str, &str) = (
+    "has the prefix CN=",
+    "if that is not meant, give the Common Name alone, without CN= and other attributes",
+);
+
+/// Whether it is a whole subject, such as `CN=typha-client` or `/O=example/CN=typha-client`.
+fn has_attribute_type(name: &str) -> bool {
+    name.split(['/', ',', '+']).any(|attribute| {
+        let (kind, _) = attribute.split_once('=').unwrap_or_default();
+        kind.trim().eq_ignore_ascii_case("CN")
+    })
+}
+
+fn doubt_of_scheme(uri: &str) -> Option<(&'static str, &'static str)> {
+    match uri.split_once(':') {
+        None => Some((
+            "has no scheme",
+            "if that is not meant, give the whole URI, such as spiffe://example.org/typha",
+        )),
+        // As openssl prints a SAN.
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("URI") => {
+            Some(("has the prefix URI:", "if that is not meant, give the URI without it"))
+        }
+        _ => None,
+    }
 }
 
 /// Which of the required names a peer presented.

@@ -1,7 +1,7 @@
 //! Our own certificate chain and private key.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -9,14 +9,16 @@ use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::error::{MEMORY, MaterialError};
-use super::pem::{self, Expected};
+use super::diagnosis::FileKind;
+use super::error::{EMPTY, MAX_MESSAGE, MEMORY, MaterialError};
+use super::expiry::expires_soon;
+use super::pem::{self, Blocks};
+use super::private_key;
 use super::trust_bundle::certificates;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
-use crate::file::ReadFile;
+use crate::file::{Permissions, ReadFile};
 use crate::identity::PeerIdentity;
-use crate::role::Role;
 
 /// Our own certificate chain, leaf first, and the private key that belongs to the leaf.
 ///
@@ -27,31 +29,25 @@ use crate::role::Role;
 pub struct Credentials {
     certified_key: Arc<CertifiedKey>,
     identity: PeerIdentity,
+    subject: String,
     not_before: UnixTime,
     not_after: UnixTime,
-    key_permissions: Option<(PathBuf, u32)>,
+    /// Of the key file.
+    key_permissions: Option<Permissions>,
+    /// Of the chain file, if it has a private key but is not the key file.
+    chain_permissions: Option<Permissions>,
 }
-
-const EXPECTED_IN_CHAIN: Expected = Expected {
-    labels: &["CERTIFICATE"],
-    description: "only CERTIFICATE blocks (the chain, leaf first) are allowed",
-};
-
-const EXPECTED_IN_KEY_FILE: Expected = Expected {
-    // `openssl ecparam -genkey` writes the parameters in front of the key.
-    labels: &["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY", "EC PARAMETERS"],
-    description: "only one private key is allowed",
-};
 
 impl Credentials {
     /// Reads the chain (`ServerCertFile`, `TyphaCertFile`) and the key (`ServerKeyFile`, `TyphaKeyFile`).
     ///
-    /// The key may be PKCS#8, SEC1 or PKCS#1.
+    /// The key may be PKCS#8, SEC1 or PKCS#1. Both may be in one file: a private key in the chain file is skipped,
+    /// and so are certificates in the key file.
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted or does not belong to
-    /// the leaf, or if the leaf does not come first.
+    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported
+    /// kind or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,
@@ -65,11 +61,13 @@ impl Credentials {
         key: ReadFile,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        let mode = key.metadata.as_ref().and_then(permissions);
-        let key_permissions = mode.map(|mode| (key.path.clone(), mode));
+        let key_permissions = key.permissions();
+        let chain_permissions = chain.permissions().filter(|_| !chain.is_same_file_as(&key));
         let ((chain, chain_origin), (key, key_origin)) = (pem::contents(chain)?, pem::contents(key)?);
-        let credentials = Self::parse_pem(&chain, &chain_origin, &key, &key_origin, provider)?;
-        Ok(Self { key_permissions, ..credentials })
+        let (credentials, key_in_chain) =
+            Self::parse_pem(&chain, &chain_origin, &key, &key_origin, provider)?;
+        let chain_permissions = chain_permissions.filter(|_| key_in_chain);
+        Ok(Self { key_permissions, chain_permissions, ..credentials })
     }
 
     /// Reads PEM chain and key from memory.
@@ -78,7 +76,7 @@ impl Credentials {
     ///
     /// As [`from_files`](Self::from_files).
     pub fn from_pem(chain: &[u8], key: &[u8], provider: &CryptoProvider) -> Result<Self, MaterialError> {
-        Self::parse_pem(chain, MEMORY, key, MEMORY, provider)
+        Self::parse_pem(chain, MEMORY, key, MEMORY, provider).map(|(credentials, _)| credentials)
     }
 
     /// Takes DER chain and key.
@@ -94,24 +92,25 @@ impl Credentials {
         Self::parse(chain, MEMORY, key, MEMORY, provider)
     }
 
+    /// Also returns whether the chain file has a private key.
     fn parse_pem(
         chain: &[u8],
         chain_origin: &str,
         key: &[u8],
         key_origin: &str,
         provider: &CryptoProvider,
-    ) -> Result<Self, MaterialError> {
-        let chain = certificates(pem::decode(chain, chain_origin, &EXPECTED_IN_CHAIN)?).collect();
-        let mut keys: Vec<_> = pem::decode(key, key_origin, &EXPECTED_IN_KEY_FILE)?
-            .into_iter()
-            .filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der))
-            .collect();
-        match (keys.pop(), keys.len()) {
-            (Some(key), 0) => Self::parse(chain, chain_origin, key, key_origin, provider),
-            (Some(_), others) => {
-                Err(MaterialError::SeveralPrivateKeys { origin: key_origin.to_owned(), count: others + 1 })
+    ) -> Result<(Self, bool), MaterialError> {
+        let Blocks { blocks, has_private_key } = pem::decode(chain, chain_origin, FileKind::Chain)?;
+        let chain = certificates(blocks).collect();
+        let keys = pem::decode(key, key_origin, FileKind::Key)?.blocks;
+        let count = keys.len();
+        let mut keys = keys.into_iter().filter_map(|(kind, der)| PrivateKeyDer::from_pem(kind, der));
+        match (keys.next(), keys.next()) {
+            (Some(key), None) => {
+                let credentials = Self::parse(chain, chain_origin, key, key_origin, provider)?;
+                Ok((credentials, has_private_key))
             }
-            (None, _) => Err(MaterialError::NoPrivateKey(key_origin.to_owned())),
+            _ => Err(MaterialError::SeveralPrivateKeys { origin: key_origin.to_owned(), count }),
         }
     }
 
@@ -129,25 +128,44 @@ impl Credentials {
         let parsed =
             chain.iter().enumerate().map(|(index, der)| Certificate::parse(der).map_err(malformed(index)));
         let certificates = parsed.collect::<Result<Vec<_>, _>>()?;
-        let leaf =
-            certificates.first().ok_or_else(|| MaterialError::NoCertificate(chain_origin.to_owned()))?;
+        let leaf = certificates.first().ok_or_else(|| MaterialError::NoCertificate {
+            origin: chain_origin.to_owned(),
+            found: EMPTY.to_owned(),
+        })?;
         let identity = PeerIdentity::read(leaf).map_err(malformed(0))?;
-        let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
+        let (subject, not_before, not_after) = (leaf.subject_text(), leaf.not_before(), leaf.not_after());
+        let bytes = certificate_message(&chain);
+        if bytes > MAX_MESSAGE {
+            return Err(MaterialError::ChainTooLarge { origin: chain_origin.to_owned(), bytes });
+        }
+        let unusable = |problem| MaterialError::UnusableKey { origin: key_origin.to_owned(), problem };
+        // The error of the provider does not say what is wrong.
         let key = provider
             .key_provider
-            .load_private_key(key)
-            .map_err(|source| MaterialError::UnusableKey { origin: key_origin.to_owned(), source })?;
+            .load_private_key(key.clone_key())
+            .map_err(|_| unusable(private_key::problem(&key)))?;
         // All providers of this crate can give the public key.
         if let Some(public_key) = key.public_key() {
             let (chain, key) = (chain_origin.to_owned(), key_origin.to_owned());
             match certificates.iter().position(|known| *known.public_key_info() == *public_key) {
                 Some(0) => {}
                 Some(index) => return Err(MaterialError::LeafNotFirst { chain, key, position: index + 1 }),
-                None => return Err(MaterialError::KeyMismatch { chain, key }),
+                None => {
+                    let problem = private_key::explicit_curve(leaf.public_key_info(), &public_key);
+                    return Err(problem.map_or(MaterialError::KeyMismatch { chain, key }, unusable));
+                }
             }
         }
         let certified_key = Arc::new(CertifiedKey::new(chain, key));
-        Ok(Self { certified_key, identity, not_before, not_after, key_permissions: None })
+        Ok(Self {
+            certified_key,
+            identity,
+            subject,
+            not_before,
+            not_after,
+            key_permissions: None,
+            chain_permissions: None,
+        })
     }
 
     /// The chain, leaf first, as it is sent to peers.
@@ -165,33 +183,27 @@ impl Credentials {
         self.not_after
     }
 
-    /// Problems at the time `now` for this end in the role `local`: reasons why peers would refuse us, and exposed
-    /// keys.
-    pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
+    /// Reports probable mistakes at the time `now`: a leaf that expires soon, and private keys that others can access.
+    /// [`TlsConfig::warnings`](crate::TlsConfig::warnings) reports everything about our own chain.
+    pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         let mut warnings = Vec::new();
-        if let Some(Ok(leaf)) = self.chain().first().map(|leaf| Certificate::parse(leaf)) {
-            let subject = leaf.subject_text();
-            let (not_before, not_after) = (leaf.not_before(), leaf.not_after());
-            if now > not_after {
-                warnings.push(MaterialWarning::LeafExpired { subject: subject.clone(), not_after });
-            }
-            if now < not_before {
-                warnings.push(MaterialWarning::LeafNotYetValid { subject: subject.clone(), not_before });
-            }
-            if !leaf.allows(local.key_purpose()) {
-                let purpose = local.key_purpose_name();
-                warnings.push(MaterialWarning::LeafLacksPurpose { subject: subject.clone(), purpose });
-            }
-            if leaf.is_ca() {
-                warnings.push(MaterialWarning::LeafIsCa { subject });
-            }
+        if expires_soon(self.not_before, self.not_after, now) {
+            let (subject, not_after) = (self.subject.clone(), self.not_after);
+            warnings.push(MaterialWarning::LeafExpiresSoon { subject, not_after });
         }
-        if let Some((path, mode)) = &self.key_permissions
+        if let Some(Permissions { path, mode, on_kubernetes_volume }) = self.key_permissions.clone()
             && mode & 0o006 != 0
         {
-            warnings.push(MaterialWarning::KeyAccessibleByOthers { path: path.clone(), mode: *mode });
+            warnings.push(MaterialWarning::KeyAccessibleByOthers { path, mode, on_kubernetes_volume });
         }
         warnings
+            .extend(self.chain_permissions.as_ref().and_then(MaterialWarning::of_key_in_certificate_file));
+        warnings
+    }
+
+    /// The subject of our leaf, as text for people.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
     }
 
     pub(crate) fn not_before(&self) -> UnixTime {
@@ -203,15 +215,11 @@ impl Credentials {
     }
 }
 
-#[cfg(unix)]
-fn permissions(metadata: &std::fs::Metadata) -> Option<u32> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Some(metadata.permissions().mode() & 0o7777)
-}
-
-#[cfg(not(unix))]
-fn permissions(_: &std::fs::Metadata) -> Option<u32> {
-    None
+/// The size of the message with this chain in TLS 1.3, without its header (RFC 8446 section 4.4.2). In TLS 1.2 it is
+/// smaller.
+fn certificate_message(chain: &[CertificateDer<'_>]) -> usize {
+    // The lengths of the context and of the list, and for each certificate its length and that of its extensions.
+    1 + 3 + chain.iter().map(|der| 3 + der.len() + 2).sum::<usize>()
 }
 
 impl fmt::Debug for Credentials {

@@ -11,6 +11,12 @@ use crate::text::Quoted;
 /// The origin of material that the program passed in memory.
 pub(super) const MEMORY: &str = "the given bytes";
 
+/// What is found instead of DER that the program did not pass.
+pub(super) const EMPTY: &str = "it is empty";
+
+/// The most bytes of a handshake message that rustls receives.
+pub(super) const MAX_MESSAGE: usize = 65_535;
+
 /// Why a file or its contents can not be used. The text names the file, the problem and, where possible, the remedy.
 ///
 /// An origin is the path of the file as text, or `the given bytes`.
@@ -56,6 +62,17 @@ pub enum MaterialError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The chain does not fit into a TLS handshake message, so that no peer could receive it.
+    #[error(
+        "{origin}: the chain takes {bytes} bytes in a TLS handshake, and peers take at most {MAX_MESSAGE}; leave only \
+         the leaf and the intermediate CAs that issued it"
+    )]
+    ChainTooLarge {
+        /// The origin of the chain.
+        origin: String,
+        /// The size of its Certificate message.
+        bytes: usize,
+    },
     /// The private key is protected by a passphrase, which an unattended daemon can not enter.
     #[error("{0}: the private key is encrypted; store it decrypted: openssl pkey -in KEY -out NEW")]
     EncryptedKey(String),
@@ -81,16 +98,31 @@ pub enum MaterialError {
         position: usize,
     },
     /// The origin holds no certificate.
-    #[error("{0}: there is no certificate (a PEM block CERTIFICATE) in it")]
-    NoCertificate(String),
+    #[error("{origin}: there is no certificate (a PEM block CERTIFICATE) in it: {found}")]
+    NoCertificate {
+        /// The origin.
+        origin: String,
+        /// What it has instead, and what to do.
+        found: String,
+    },
     /// The origin holds no private key.
     #[error(
-        "{0}: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in it"
+        "{origin}: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in it: {found}"
     )]
-    NoPrivateKey(String),
+    NoPrivateKey {
+        /// The origin.
+        origin: String,
+        /// What it has instead, and what to do.
+        found: String,
+    },
     /// The origin holds no revocation list.
-    #[error("{0}: there is no revocation list (a PEM block X509 CRL, or DER) in it")]
-    NoRevocationList(String),
+    #[error("{origin}: there is no revocation list (a PEM block X509 CRL, or DER) in it: {found}")]
+    NoRevocationList {
+        /// The origin.
+        origin: String,
+        /// What it has instead, and what to do.
+        found: String,
+    },
     /// The file can not be read, is larger than 16 MiB, or is a directory, a pipe or a device.
     #[error("{}: it can not be read", path.display())]
     Read {
@@ -107,8 +139,9 @@ pub enum MaterialError {
         /// The number of keys.
         count: usize,
     },
-    /// A PEM block of an unexpected kind, such as a private key in a certificate file.
-    #[error("{origin}: found a PEM block {}, but {expected} here", Quoted(label))]
+    /// A PEM block of a kind that is not read in this file, but may have contents that matter, such as a revocation
+    /// list in a CA file.
+    #[error("{origin}: found a PEM block {}, but {expected} here; {remedy}", Quoted(label))]
     UnexpectedBlock {
         /// The origin of the block.
         origin: String,
@@ -116,13 +149,25 @@ pub enum MaterialError {
         label: String,
         /// The kinds of blocks that are allowed.
         expected: &'static str,
+        /// What to do.
+        remedy: &'static str,
     },
-    /// The private key is damaged, or the crypto provider does not support its kind.
-    #[error("{origin}: the private key can not be used")]
+    /// The private key is damaged, or of a kind or size that can not be used.
+    #[error("{origin}: the private key can not be used: {problem}")]
     UnusableKey {
         /// The origin of the key.
         origin: String,
-        /// The error of the provider.
-        source: rustls::Error,
+        /// The kind of key, what is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The file has another form than PEM, such as DER, PKCS#12 or UTF-16.
+    #[error("{origin}: {form}; {remedy}")]
+    WrongForm {
+        /// The origin.
+        origin: String,
+        /// The form of the file.
+        form: String,
+        /// The command that makes PEM of it, or what to put there instead.
+        remedy: String,
     },
 }

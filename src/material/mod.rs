@@ -4,24 +4,30 @@
 //! error names the file. A [`MaterialWarning`] reports material that is usable but probably not intended.
 
 mod credentials;
+mod diagnosis;
 mod error;
+mod expiry;
 mod pem;
+mod private_key;
 mod revocation;
 mod trust_bundle;
 mod warning;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::crypto::CryptoProvider;
+use rustls_pki_types::CertificateDer;
 
 pub use credentials::Credentials;
 pub use error::MaterialError;
+pub(crate) use expiry::thresholds;
 pub use revocation::{RevocationList, RevocationLists, RevocationPolicy};
 pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;
 pub use warning::MaterialWarning;
 
 use crate::file::ReadFile;
+use diagnosis::FileKind;
 
 /// The files that each end of the connection needs.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -101,6 +107,19 @@ impl TlsFiles {
             lists: self.crl_files.iter().map(|path| ReadFile::new(path)).collect(),
         }
     }
+}
+
+/// Reads a chain as a peer sends it, leaf first. The file is read as strictly as [`Credentials::from_files`] reads our
+/// own chain. The certificates are not parsed or verified; a [`PeerVerifier`](crate::verifier::PeerVerifier) does that.
+///
+/// # Errors
+///
+/// [`MaterialError`] if the file can not be read or has no chain, or if a block in it is damaged. If the file has no
+/// certificate at all, it is [`MaterialError::NoCertificate`].
+pub fn read_chain(path: impl AsRef<Path>) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    let (bytes, origin) = pem::contents(ReadFile::new(path.as_ref()))?;
+    let blocks = pem::decode(&bytes, &origin, FileKind::Chain)?.blocks;
+    Ok(trust_bundle::certificates(blocks).collect())
 }
 
 /// The contents of [`TlsFiles`] at the moment of reading.

@@ -8,11 +8,13 @@ use rustls::DistinguishedName;
 use rustls_pki_types::pem::SectionKind;
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 
-use super::error::{MEMORY, MaterialError};
-use super::pem::{self, Expected};
+use super::diagnosis::FileKind;
+use super::error::{EMPTY, MEMORY, MaterialError};
+use super::expiry::expires_soon;
+use super::pem::{self, Blocks};
 use super::warning::MaterialWarning;
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate};
-use crate::file::ReadFile;
+use crate::file::{Permissions, ReadFile};
 use crate::text::hex;
 
 /// The CAs that are trusted for the other end; never empty.
@@ -24,6 +26,8 @@ pub struct TrustBundle {
     entries: Vec<BundleEntry>,
     /// In the order of `entries`.
     anchors: Vec<TrustAnchor<'static>>,
+    /// Of the file, if it has a private key.
+    permissions: Option<Permissions>,
 }
 
 /// One certificate of the bundle, with facts that webpki's trust anchor lacks.
@@ -42,6 +46,7 @@ pub(crate) struct BundleEntry {
     pub(crate) rsa_key_bits: Option<usize>,
     pub(crate) issuer_der: Box<[u8]>,
     subject_der: Box<[u8]>,
+    public_key_info: Box<[u8]>,
     allows_client_auth: bool,
     allows_server_auth: bool,
 }
@@ -52,6 +57,11 @@ impl BundleEntry {
             KeyPurpose::ClientAuth => self.allows_client_auth,
             KeyPurpose::ServerAuth => self.allows_server_auth,
         }
+    }
+
+    /// Whether `now` is within its validity.
+    pub(crate) fn is_valid(&self, now: UnixTime) -> bool {
+        (self.not_before..=self.not_after).contains(&now)
     }
 
     /// Whether `issuer`, a DER name, is this certificate's subject.
@@ -75,11 +85,6 @@ const HANDLED_CRITICAL_EXTENSIONS: &[&[u8]] = &[
     &[0x55, 0x1d, 54], // inhibit anyPolicy
 ];
 
-const EXPECTED: Expected = Expected {
-    labels: &["CERTIFICATE"],
-    description: "only CERTIFICATE blocks (the trusted CAs) are allowed",
-};
-
 impl TrustBundle {
     /// Reads a PEM bundle (`CAFile`, `TyphaCAFile`).
     ///
@@ -92,8 +97,10 @@ impl TrustBundle {
     }
 
     pub(super) fn of_file(file: ReadFile) -> Result<Self, MaterialError> {
+        let permissions = file.permissions();
         let (pem, origin) = pem::contents(file)?;
-        Self::parse_pem(&pem, &origin)
+        let (bundle, has_private_key) = Self::parse_pem(&pem, &origin)?;
+        Ok(Self { permissions: permissions.filter(|_| has_private_key), ..bundle })
     }
 
     /// Reads a PEM bundle from memory.
@@ -102,7 +109,7 @@ impl TrustBundle {
     ///
     /// As [`from_file`](Self::from_file).
     pub fn from_pem(pem: &[u8]) -> Result<Self, MaterialError> {
-        Self::parse_pem(pem, MEMORY)
+        Self::parse_pem(pem, MEMORY).map(|(bundle, _)| bundle)
     }
 
     /// Takes DER certificates.
@@ -116,16 +123,17 @@ impl TrustBundle {
         Self::parse(certificates, MEMORY)
     }
 
-    fn parse_pem(pem: &[u8], origin: &str) -> Result<Self, MaterialError> {
-        let blocks = pem::decode(pem, origin, &EXPECTED)?;
-        Self::parse(certificates(blocks), origin)
+    /// Also returns whether the file has a private key.
+    fn parse_pem(pem: &[u8], origin: &str) -> Result<(Self, bool), MaterialError> {
+        let Blocks { blocks, has_private_key } = pem::decode(pem, origin, FileKind::Bundle)?;
+        Ok((Self::parse(certificates(blocks), origin)?, has_private_key))
     }
 
     fn parse(
         certificates: impl IntoIterator<Item = CertificateDer<'static>>,
         origin: &str,
     ) -> Result<Self, MaterialError> {
-        let mut bundle = Self { entries: Vec::new(), anchors: Vec::new() };
+        let mut bundle = Self { entries: Vec::new(), anchors: Vec::new(), permissions: None };
         for (index, certificate) in certificates.into_iter().enumerate() {
             if bundle.entries.iter().any(|entry| entry.der == certificate) {
                 continue;
@@ -137,7 +145,7 @@ impl TrustBundle {
             })?;
         }
         if bundle.entries.is_empty() {
-            return Err(MaterialError::NoCertificate(origin.to_owned()));
+            return Err(MaterialError::NoCertificate { origin: origin.to_owned(), found: EMPTY.to_owned() });
         }
         Ok(bundle)
     }
@@ -162,6 +170,7 @@ impl TrustBundle {
             rsa_key_bits: certificate.rsa_key_bits(),
             issuer_der: certificate.issuer_der().into(),
             subject_der: certificate.subject_der().into(),
+            public_key_info: certificate.public_key_info().into(),
             allows_client_auth: certificate.allows(KeyPurpose::ClientAuth),
             allows_server_auth: certificate.allows(KeyPurpose::ServerAuth),
             der: der.clone(),
@@ -177,9 +186,48 @@ impl TrustBundle {
         self.entries.iter().map(|entry| &*entry.subject)
     }
 
-    /// Reports probable mistakes: entries that are no CA, and CAs that are not valid `now`.
+    /// Reports probable mistakes: entries that are no CA, CAs that are not valid `now` or expire soon, and a private
+    /// key in the file that others can access.
+    ///
+    /// A CA is not reported if its renewal is in the bundle too and is valid: a certificate of the same name and key.
+    /// What the CA issued is accepted by the renewal.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
-        self.entries.iter().filter_map(|entry| entry.warning(now)).collect()
+        let of_key = self.permissions.as_ref().and_then(MaterialWarning::of_key_in_certificate_file);
+        let of_entries = self.entries.iter().filter_map(|entry| self.warning(entry, now));
+        of_entries.chain(of_key).collect()
+    }
+
+    fn warning(&self, entry: &BundleEntry, now: UnixTime) -> Option<MaterialWarning> {
+        let (subject, not_after) = (entry.subject.clone(), entry.not_after);
+        match entry.can_issue {
+            Err(_) if now > not_after => return Some(MaterialWarning::PinExpired { subject, not_after }),
+            Err(why) => return Some(MaterialWarning::NotACa { subject, why }),
+            Ok(()) => {}
+        }
+        if self.is_renewed(entry, now) {
+            return None;
+        }
+        if now > not_after {
+            return Some(MaterialWarning::CaExpired { subject, not_after });
+        }
+        if now < entry.not_before {
+            return Some(MaterialWarning::CaNotYetValid { subject, not_before: entry.not_before });
+        }
+        expires_soon(entry.not_before, not_after, now)
+            .then_some(MaterialWarning::CaExpiresSoon { subject, not_after })
+    }
+
+    /// Whether the bundle has another certificate of this CA's name and key that is valid now, and for longer or not
+    /// only later than this one.
+    pub(crate) fn is_renewed(&self, entry: &BundleEntry, now: UnixTime) -> bool {
+        self.entries.iter().any(|other| {
+            let is_better = other.not_after > entry.not_after || now < entry.not_before;
+            is_better
+                && other.is_valid(now)
+                && other.can_issue.is_ok()
+                && other.subject_der == entry.subject_der
+                && other.public_key_info == entry.public_key_info
+        })
     }
 
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
@@ -212,20 +260,6 @@ fn label(certificate: &Certificate<'_>) -> Arc<str> {
     };
     let digits = hex(bytes.get(..4).unwrap_or(bytes));
     format!("{} ({what} {digits})", certificate.subject_text()).into()
-}
-
-impl BundleEntry {
-    pub(crate) fn warning(&self, now: UnixTime) -> Option<MaterialWarning> {
-        let subject = self.subject.clone();
-        if let Err(why) = self.can_issue {
-            return Some(MaterialWarning::NotACa { subject, why });
-        }
-        if now > self.not_after {
-            return Some(MaterialWarning::CaExpired { subject, not_after: self.not_after });
-        }
-        (now < self.not_before)
-            .then_some(MaterialWarning::CaNotYetValid { subject, not_before: self.not_before })
-    }
 }
 
 impl fmt::Debug for TrustBundle {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
+use crate::file::Permissions;
+use crate::identity::IdentityDoubt;
 use crate::time::Timestamp;
 
 /// A probable mistake in usable material. The text states the consequence and the remedy.
@@ -22,6 +24,19 @@ pub enum MaterialWarning {
         /// The end of its validity.
         not_after: UnixTime,
     },
+    /// A CA of the bundle expires soon: in less than 30 days, or in the last third of its lifetime if that is shorter.
+    /// Label: `ca_expires_soon`.
+    #[error(
+        "the CA {subject} expires at {}, and nothing it issued is accepted after that: add its successor to the CA \
+         file, then have the successor issue the certificates of the other end",
+        Timestamp(*not_after)
+    )]
+    CaExpiresSoon {
+        /// Its subject.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
+    },
     /// A CA of the bundle is not valid yet. Label: `ca_not_yet_valid`.
     #[error(
         "the CA {subject} is not valid before {}: nothing it issued is accepted until then; check the clock",
@@ -33,13 +48,46 @@ pub enum MaterialWarning {
         /// The begin of its validity.
         not_before: UnixTime,
     },
-    /// Every user of the machine can read the private key. Label: `key_accessible_by_others`.
-    #[error("the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it", path.display())]
+    /// The required Common Name or URI SAN is probably not the one that was meant. Label: `doubtful_identity`.
+    #[error("{0}")]
+    DoubtfulIdentity(IdentityDoubt),
+    /// Every user of the machine can access the private key. Label: `key_accessible_by_others`.
+    #[error(
+        "the private key {} is accessible by every user (mode {mode:04o}); {}",
+        path.display(),
+        if *on_kubernetes_volume {
+            "set defaultMode: 0400 in the Secret volume of the pod, where chmod is not possible"
+        } else {
+            "chmod 600 it"
+        }
+    )]
     KeyAccessibleByOthers {
         /// The key file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Whether the file is on a volume of a Kubernetes Secret. There, every user means every user of the container.
+        on_kubernetes_volume: bool,
+    },
+    /// A CA file or certificate file has a private key, too, and others than its owner can access it. On a volume of a
+    /// Kubernetes Secret, only access by every user counts. Label: `key_in_certificate_file`.
+    #[error(
+        "the certificate file {} also has a private key, and others than its owner can access it (mode {mode:04o}); \
+         remove the private key from it, or {}",
+        path.display(),
+        if *on_kubernetes_volume {
+            "set defaultMode: 0400 in the Secret volume of the pod"
+        } else {
+            "chmod 600 it"
+        }
+    )]
+    KeyInCertificateFile {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Whether the file is on a volume of a Kubernetes Secret.
+        on_kubernetes_volume: bool,
     },
     /// Our own leaf has expired. Label: `leaf_expired`.
     #[error(
@@ -47,6 +95,19 @@ pub enum MaterialWarning {
         Timestamp(*not_after)
     )]
     LeafExpired {
+        /// Its subject.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
+    },
+    /// Our own leaf expires soon: in less than 30 days, or in the last third of its lifetime if that is shorter. Label:
+    /// `leaf_expires_soon`.
+    #[error(
+        "our certificate {subject} expires at {}, and every peer refuses us after that: issue a new one, and see why \
+         it was not renewed",
+        Timestamp(*not_after)
+    )]
+    LeafExpiresSoon {
         /// Its subject.
         subject: String,
         /// The end of its validity.
@@ -92,13 +153,33 @@ pub enum MaterialWarning {
     /// An entry of the bundle is no CA. Label: `not_a_ca`.
     #[error(
         "{subject} in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
-         certificate; put the CA that issued it into the bundle"
+         certificate; if that is not intended, put the CA that issued it into the bundle"
     )]
     NotACa {
         /// Its subject.
         subject: String,
         /// Why it is no CA.
         why: &'static str,
+    },
+    /// The verifier of this crate refuses our own chain, whatever CAs the peer trusts. Label: `own_chain_refused`.
+    #[error("every peer of this kind will refuse our own certificate ({reason}): {detail}")]
+    OwnChainRefused {
+        /// The label of the [`Rejection`](crate::verifier::Rejection).
+        reason: &'static str,
+        /// Its text.
+        detail: String,
+    },
+    /// An entry of the bundle that is no CA has expired, so a peer that presents it is refused. Label: `pin_expired`.
+    #[error(
+        "{subject} in the CA bundle is no CA, and expired at {}: it is not even accepted as a peer's own certificate; \
+         remove it, or replace it by its successor",
+        Timestamp(*not_after)
+    )]
+    PinExpired {
+        /// Its subject.
+        subject: String,
+        /// The end of its validity.
+        not_after: UnixTime,
     },
     /// A revocation list is past its nextUpdate. Label: `revocation_list_expired`.
     #[error(
@@ -160,18 +241,32 @@ pub enum MaterialWarning {
 }
 
 impl MaterialWarning {
+    /// For a certificate file that has a private key, if others can access it.
+    pub(super) fn of_key_in_certificate_file(permissions: &Permissions) -> Option<Self> {
+        let Permissions { path, mode, on_kubernetes_volume } = permissions.clone();
+        // With fsGroup, Kubernetes gives the group of the pod access.
+        let others = if on_kubernetes_volume { 0o006 } else { 0o077 };
+        (mode & others != 0).then_some(Self::KeyInCertificateFile { path, mode, on_kubernetes_volume })
+    }
+
     /// A stable label, such as `leaf_expired`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::CaExpired { .. } => "ca_expired",
+            Self::CaExpiresSoon { .. } => "ca_expires_soon",
             Self::CaNotYetValid { .. } => "ca_not_yet_valid",
+            Self::DoubtfulIdentity(_) => "doubtful_identity",
             Self::KeyAccessibleByOthers { .. } => "key_accessible_by_others",
+            Self::KeyInCertificateFile { .. } => "key_in_certificate_file",
             Self::LeafExpired { .. } => "leaf_expired",
+            Self::LeafExpiresSoon { .. } => "leaf_expires_soon",
             Self::LeafIsCa { .. } => "leaf_is_ca",
             Self::LeafLacksPurpose { .. } => "leaf_lacks_purpose",
             Self::LeafNotYetValid { .. } => "leaf_not_yet_valid",
             Self::NoRevocationList => "no_revocation_list",
             Self::NotACa { .. } => "not_a_ca",
+            Self::OwnChainRefused { .. } => "own_chain_refused",
+            Self::PinExpired { .. } => "pin_expired",
             Self::RevocationListExpired { .. } => "revocation_list_expired",
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
             Self::RevocationListOlder { .. } => "revocation_list_older",

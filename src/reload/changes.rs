@@ -1,5 +1,8 @@
 //! Describes the differences between two configurations.
 
+use rustls_pki_types::CertificateDer;
+
+use crate::certificate::Certificate;
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
 use crate::time::Timestamp;
@@ -55,6 +58,16 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
     if missing(&old.credentials, &old.trust_bundle).is_some() {
         return None;
     }
+    let cert_file = match local {
+        Role::Felix => "TyphaCertFile",
+        Role::Typha => "ServerCertFile",
+    };
+    if let Some(intermediate) = lost_intermediate(old.credentials.chain(), new.credentials.chain()) {
+        return Some(format!(
+            "our own certificate is issued by the intermediate CA {intermediate}, which {cert_file} no longer has: \
+             peers will refuse us; append its certificate to {cert_file}, after the leaf"
+        ));
+    }
     Some(match missing(&new.credentials, &old.trust_bundle) {
         None => format!(
             "the CA file no longer holds {issuer}, the issuer of our own certificate: peers with the same CA \
@@ -62,10 +75,19 @@ pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: 
         ),
         Some(_) => format!(
             "our own certificate is now issued by {issuer}, which the CA file does not hold: peers with the same CA \
-             file will refuse us; add that CA to the CA file of every end, or put the certificate of before back until \
-             then"
+             file will refuse us; if it is an intermediate CA, append its certificate to {cert_file}; otherwise add it \
+             to the CA file of every end, or put the certificate of before back until then"
         ),
     })
+}
+
+/// The CA that issued the last certificate of the new chain, if the old chain had it behind its leaf.
+fn lost_intermediate(old: &[CertificateDer<'_>], new: &[CertificateDer<'_>]) -> Option<String> {
+    let last = Certificate::parse(new.last()?).ok()?;
+    let mut intermediates = old.iter().skip(1).filter_map(|der| Certificate::parse(der).ok());
+    let issuer = intermediates.find(|old| old.subject_der() == last.issuer_der())?;
+    // The last one may be self-signed.
+    (issuer.subject_der() != last.subject_der()).then(|| issuer.subject_text())
 }
 
 /// The CA that our chain leads to, if the bundle does not hold it. The signature decides, because a re-created CA

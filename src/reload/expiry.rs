@@ -6,23 +6,15 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use super::state::{CertificateLifetime, OWN_LEAF};
-use crate::material::MaterialWarning;
+use crate::material::{MaterialWarning, thresholds};
 use crate::time::Timestamp;
 use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Warning thresholds: times before the expiry.
-const BEFORE: [Duration; 3] = [Duration::from_secs(30 * 24 * 3600), Duration::from_secs(7 * 24 * 3600), DAY];
-/// Thresholds as fractions of the lifetime (3 = last third). Used when the last third is shorter than the longest time
-/// in `BEFORE`, because short-lived certificates are usually renewed in their last third.
-const SHORT_LIVED: [u32; 3] = [3, 6, 12];
-
 /// Counts the thresholds that were crossed; the expiry and each day after it add 1.
 fn stage(certificate: &CertificateLifetime, now: UnixTime) -> u64 {
-    let lifetime = since(certificate.not_before, certificate.not_after);
-    let thresholds =
-        if lifetime / SHORT_LIVED[0] < BEFORE[0] { SHORT_LIVED.map(|part| lifetime / part) } else { BEFORE };
+    let thresholds = thresholds(certificate.not_before, certificate.not_after);
     match certificate.time_left(now) {
         Some(left) => thresholds.into_iter().filter(|&before| left <= before).count() as u64,
         None => thresholds.len() as u64 + 1 + since(certificate.not_after, now).as_secs() / DAY.as_secs(),
@@ -38,8 +30,10 @@ fn since(then: UnixTime, now: UnixTime) -> Duration {
 #[derive(Default)]
 pub(super) struct ExpiryWatch {
     warned: Vec<(CertificateLifetime, u64)>,
-    /// The last generation, and the warnings given about its revocation lists.
-    of_lists: (u64, Vec<MaterialWarning>),
+    /// The warnings given about revocation lists.
+    of_lists: Vec<MaterialWarning>,
+    /// The generation that all of this is about.
+    generation: u64,
 }
 
 impl ExpiryWatch {
@@ -69,33 +63,61 @@ impl ExpiryWatch {
         due
     }
 
-    /// Warns about certificates that are about to expire or have expired since the last call. The lists' warnings of a
-    /// new generation were logged when it was put in force.
+    /// Warns about certificates that are about to expire or have expired since the last call. When a generation was put
+    /// in force, its warnings were logged; they are not repeated.
     pub(super) fn warn(&mut self, generation: u64, config: &TlsConfig, certificates: &[CertificateLifetime]) {
         let Some(now) = config.policy.time_provider().current_time() else { return };
-        for certificate in self.due(certificates, now) {
+        let TlsConfig { material, .. } = config;
+        let is_logged = std::mem::replace(&mut self.generation, generation) != generation;
+        if is_logged {
+            self.warned.clear();
+        }
+        let due = self.due(certificates, now);
+        let of_lists = material.revocation_lists.warnings(now);
+        let known = std::mem::replace(&mut self.of_lists, of_lists);
+        if is_logged {
+            return;
+        }
+        for certificate in due {
+            let bundle = &material.trust_bundle;
+            let entry = bundle.entries().iter().find(|entry| {
+                certificate.kind != OWN_LEAF
+                    && (&entry.subject, entry.not_before, entry.not_after)
+                        == (&certificate.subject, certificate.not_before, certificate.not_after)
+            });
+            if entry.is_some_and(|entry| bundle.is_renewed(entry, now)) {
+                continue;
+            }
+            let is_pinned = entry.is_some_and(|entry| entry.can_issue.is_err());
             warn!(
                 certificate = certificate.kind,
                 subject = certificate.subject,
                 not_after = %Timestamp(certificate.not_after),
                 "{}",
-                text(certificate, now)
+                text(certificate, is_pinned, now)
             );
         }
-        let of_lists = (generation, config.material.revocation_lists.warnings(now));
-        let (of, known) = std::mem::replace(&mut self.of_lists, of_lists);
-        for warning in self.of_lists.1.iter().filter(|warning| of == generation && !known.contains(warning)) {
+        for warning in self.of_lists.iter().filter(|warning| !known.contains(warning)) {
             warn!(finding = warning.label(), "{warning}");
         }
     }
 }
 
-/// The certificate, its expiry and the remedy.
-fn text(CertificateLifetime { subject, kind, not_after, .. }: &CertificateLifetime, now: UnixTime) -> String {
+/// The certificate, its expiry and the remedy. An entry of the bundle that is no CA `is_pinned`.
+fn text(
+    CertificateLifetime { subject, kind, not_after, .. }: &CertificateLifetime,
+    is_pinned: bool,
+    now: UnixTime,
+) -> String {
     let (what, consequence, remedy) = match *kind {
         OWN_LEAF => {
             ("our certificate", "every peer refuses us", "issue a new one, and see why it was not renewed")
         }
+        _ if is_pinned => (
+            "the peer certificate in the CA file",
+            "it is not accepted",
+            "replace it by its successor, or remove it",
+        ),
         _ => (
             "the CA",
             "nothing it issued is accepted",
@@ -194,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_text_says_what_when_and_what_to_do() {
-        let text = |kind, hours| text(&certificate(kind, 10), at(hours));
+        let text = |kind, hours| text(&certificate(kind, 10), false, at(hours));
         assert_eq!(
             text(OWN_LEAF, 24),
             "our certificate CN=\"one\" expires in 9 days, at 2027-01-25T08:00:00Z; after that every peer refuses us: \

@@ -34,9 +34,11 @@ use crate::tls_context::{End, InForce};
 ///   time](TlsConfigSource::settle_time) before it is put in force or reported. So half-written files are ignored.
 ///   Contents that differ at every load are never put in force; after ten loads that is an error. `reload_now` does not
 ///   wait.
-/// - **Validation.** A new leaf must be valid now, allow the use of its end, and be no CA. A new entry of the bundle
-///   must be a CA. Material that is in force already may stay as it is: an expired leaf does not prevent the removal of
-///   a CA.
+/// - **Validation.** A reload accepts what a start accepts, with these exceptions. A new chain of our own must be one
+///   that peers accept now. If the bundle in force has an entry that is valid now, the new bundle must have one, too. A
+///   revocation list must not be older than the one in force, and must not refuse every peer. Material that is in force
+///   already may stay as it is: an expired leaf does not prevent the removal of a CA. An entry of the bundle that is no
+///   CA causes a warning, as at the start.
 /// - **Failures.** An error changes nothing: the configuration in force stays. Each problem is logged once, at level
 ///   warn; [`state`](Self::state) reports it until it is fixed.
 /// - **Replacement by the program.** After [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or

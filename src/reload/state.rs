@@ -9,7 +9,6 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use super::source::SourceError;
-use crate::certificate::Certificate;
 use crate::material::MaterialWarning;
 use crate::text::WithCauses;
 use crate::tls_config::TlsConfig;
@@ -125,10 +124,8 @@ impl CertificateLifetime {
     /// All certificates of a configuration that can expire.
     pub(super) fn all_of(config: &TlsConfig) -> Vec<Self> {
         let own = &config.material.credentials;
-        let subject =
-            own.chain().first().and_then(|leaf| Some(Certificate::parse(leaf).ok()?.subject_text()));
         let leaf = Self {
-            subject: subject.unwrap_or_default(),
+            subject: own.subject().to_owned(),
             kind: OWN_LEAF,
             not_before: own.not_before(),
             not_after: own.not_after(),

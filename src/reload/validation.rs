@@ -5,15 +5,15 @@
 use rustls_pki_types::UnixTime;
 
 use super::state::ReloadError;
-use crate::material::{BundleEntry, Material, MaterialWarning};
+use crate::material::{Material, MaterialWarning};
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
 
 /// Validates a new configuration, given the one in force.
-pub(super) fn check(new: &TlsConfig, in_force: &TlsConfig, local: Role) -> Result<(), ReloadError> {
-    let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
-    let (new, in_force) = (&*new.material, &*in_force.material);
-    let problem = leaf(new, in_force, local, now)
+pub(super) fn check(new_config: &TlsConfig, in_force: &TlsConfig, local: Role) -> Result<(), ReloadError> {
+    let now = new_config.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
+    let (new, in_force) = (&*new_config.material, &*in_force.material);
+    let problem = chain(new_config, in_force, local, now)
         .or_else(|| bundle(new, in_force, now))
         .or_else(|| lists(new, in_force, now));
     match problem {
@@ -22,42 +22,26 @@ pub(super) fn check(new: &TlsConfig, in_force: &TlsConfig, local: Role) -> Resul
     }
 }
 
-/// A new leaf must be one that peers accept now.
-fn leaf(new: &Material, in_force: &Material, local: Role, now: UnixTime) -> Option<MaterialWarning> {
-    if new.credentials.chain().first() == in_force.credentials.chain().first() {
+/// A new chain must be one that peers accept now.
+fn chain(new: &TlsConfig, in_force: &Material, local: Role, now: UnixTime) -> Option<MaterialWarning> {
+    if new.material.credentials.chain() == in_force.credentials.chain() {
         return None;
     }
-    new.credentials.warnings(local, now).into_iter().find(|warning| {
-        matches!(
-            warning,
-            MaterialWarning::LeafExpired { .. }
-                | MaterialWarning::LeafIsCa { .. }
-                | MaterialWarning::LeafLacksPurpose { .. }
-                | MaterialWarning::LeafNotYetValid { .. }
-        )
-    })
+    new.own_chain_warnings(local, now).into_iter().next()
 }
 
-/// A new entry of the bundle must be a CA. It need not be valid now if another entry is. A pinned leaf that is in force
-/// counts as a CA.
+/// If the bundle in force has an entry that is valid now, the new one must have one, too: otherwise every peer would be
+/// refused. An entry that is no CA counts, because it is accepted as itself.
 fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
-    let old = in_force.trust_bundle.entries();
-    let entries = new.trust_bundle.entries();
-    let is_known = |entry: &BundleEntry| old.iter().any(|known| known.der == entry.der);
-    let is_usable = |entry: &BundleEntry| match entry.warning(now) {
-        Some(MaterialWarning::NotACa { .. }) => {
-            is_known(entry) && (entry.not_before..=entry.not_after).contains(&now)
-        }
-        warning => warning.is_none(),
-    };
-    if old.iter().any(is_usable) && !entries.iter().any(is_usable) {
-        return entries.iter().find_map(|entry| entry.warning(now));
+    let is_usable =
+        |material: &Material| material.trust_bundle.entries().iter().any(|entry| entry.is_valid(now));
+    if !is_usable(in_force) || is_usable(new) {
+        return None;
     }
-    entries
-        .iter()
-        .filter(|entry| !is_known(entry))
-        .filter_map(|entry| entry.warning(now))
-        .find(|warning| matches!(warning, MaterialWarning::NotACa { .. }))
+    new.trust_bundle
+        .warnings(now)
+        .into_iter()
+        .find(|warning| !matches!(warning, MaterialWarning::NotACa { .. }))
 }
 
 /// New lists must not be older than those in force, and must not refuse every peer. Expired lists refuse peers only if

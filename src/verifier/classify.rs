@@ -1,13 +1,14 @@
 //! Converts webpki's error to the [`Rejection`] that an operator can act on.
 
-use rustls_pki_types::UnixTime;
-use webpki::Error;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, Error};
 
-use super::key::{RSA_KEY_BITS, check_rsa_size};
+use super::key::check_rsa_size;
 use super::presented::PresentedChain;
 use super::rejection::{ChainPosition, Rejection};
 use crate::certificate::{
-    Certificate, MalformedCertificate, NO_CA_FLAG, UNREADABLE, key_text, signature_text, subject_text,
+    Certificate, KeyPurpose, MalformedCertificate, NO_CA_FLAG, RSA_KEY_BITS, UNREADABLE, key_text,
+    signature_text, subject_text,
 };
 use crate::material::{BundleEntry, TrustBundle};
 use crate::text::identifier_text;
@@ -83,19 +84,47 @@ pub(super) fn classify(
                 format!("its signature by {} and the {key} of its issuer", signature_text(algorithm));
             Rejection::UnsupportedAlgorithm { position, subject, algorithm }
         }
-        other => {
-            let unreadable = presented.certificates().zip(1..).find_map(|(der, position)| {
-                let problem = Certificate::parse(der).err()?;
-                Some(problem.in_chain(position))
-            });
-            unreadable
-                .unwrap_or_else(|| {
-                    // The names of errors are short, but the values in some of them are not.
-                    let name: String = other.to_string().chars().take(80).collect();
-                    MalformedCertificate::new(format!("the chain of {subject} is not valid ({name})"))
-                })
-                .into()
+        other => classify_malformed(&other, presented).into(),
+    }
+}
+
+fn classify_malformed(error: &Error, presented: &PresentedChain<'_>) -> MalformedCertificate {
+    let problem_of = |der: &CertificateDer<'_>| {
+        let certificate = match Certificate::parse(der) {
+            Ok(certificate) => certificate,
+            Err(problem) => return Some(problem),
+        };
+        let is_it = match error {
+            Error::EmptyEkuExtension => {
+                !certificate.allows(KeyPurpose::ClientAuth) && !certificate.allows(KeyPurpose::ServerAuth)
+            }
+            Error::InvalidCertValidity => certificate.not_before() > certificate.not_after(),
+            _ => EndEntityCert::try_from(der).is_err(),
+        };
+        is_it.then(|| MalformedCertificate::new(malformed_text(error)))
+    };
+    let found = presented.certificates().zip(1..).find_map(|(der, at)| Some(problem_of(der)?.in_chain(at)));
+    found.unwrap_or_else(|| {
+        let subject = subject_text(presented.leaf);
+        MalformedCertificate::new(format!("a certificate for {subject}: {}", malformed_text(error)))
+    })
+}
+
+/// The errors of webpki in words.
+fn malformed_text(error: &Error) -> &'static str {
+    match error {
+        Error::BadDer | Error::TrailingData(_) => "it is not valid DER",
+        Error::BadDerTime => "a time in it is malformed",
+        Error::EmptyEkuExtension => "its extended key usage is empty",
+        Error::ExtensionValueInvalid | Error::MalformedExtensions => "an extension of it is malformed",
+        Error::InvalidCertValidity => "its validity ends before it begins",
+        Error::InvalidNetworkMaskConstraint | Error::MalformedNameConstraint => {
+            "its name constraints are malformed"
         }
+        Error::InvalidSerialNumber => "its serial number is malformed",
+        Error::MalformedDnsIdentifier => "a DNS name in it is malformed",
+        Error::SignatureAlgorithmMismatch => "it names two different signature algorithms",
+        _ => "it has something that is not supported",
     }
 }
 

@@ -1,14 +1,9 @@
 //! The check of the leaf's key: whether a handshake can verify a signature by it.
 
-use std::ops::RangeInclusive;
-
 use rustls_pki_types::SignatureVerificationAlgorithm;
 
 use super::rejection::{ChainPosition, Rejection};
-use crate::certificate::{Certificate, key_text};
-
-/// RSA key sizes, in bits, that the signature algorithms of rustls accept.
-pub(super) const RSA_KEY_BITS: RangeInclusive<usize> = 2048..=8192;
+use crate::certificate::{Certificate, RSA_KEY_BITS, key_text};
 
 /// Checks the key after the chain. Without it, an unsupported key would cause an unclear handshake failure.
 pub(super) fn check(

@@ -1,5 +1,6 @@
 //! Whether peers can accept our own chain.
 
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls_pki_types::UnixTime;
 
 use super::PeerVerifier;
@@ -7,17 +8,37 @@ use super::rejection::{ChainPosition, Rejection};
 use crate::certificate::{Certificate, MalformedCertificate, signature_text};
 use crate::identity::RequiredIdentity;
 use crate::material::{Credentials, MaterialError, RevocationLists, RevocationPolicy, TrustBundle};
-use crate::policy::TlsPolicy;
+use crate::policy::{TlsPolicy, default_provider};
 use crate::role::Role;
 
 /// Verifies our own chain as a peer with our CAs would that requires the identity of our leaf.
 ///
 /// # Errors
 ///
-/// - [`Rejection::UnknownCa`] and [`Rejection::CaKeyMismatch`]: the chain leads to none of our CAs. It need not, because
+/// - [`Rejection::UnknownCa`] and [`Rejection::CaKeyMismatch`]: the chain leads to none of our CAs. It need not, as
 ///   the other end may have others. As far as that can be known without its CA, it is good.
 /// - Any other [`Rejection`]: no peer accepts it at this time.
 pub(crate) fn own_chain(
+    credentials: &Credentials,
+    trust_bundle: &TrustBundle,
+    lists: &RevocationLists,
+    policy: &TlsPolicy,
+    local: Role,
+    now: UnixTime,
+) -> Result<(), Rejection> {
+    let by_algorithms_of = |provider: &CryptoProvider| {
+        let algorithms = provider.signature_verification_algorithms;
+        own_chain_by(algorithms, credentials, trust_bundle, lists, policy, local, now)
+    };
+    match (by_algorithms_of(policy.provider()), default_provider()) {
+        // A peer need not have our provider, which may be one with fewer algorithms.
+        (Err(Rejection::UnsupportedAlgorithm { .. }), Some(default)) => by_algorithms_of(&default),
+        (verdict, _) => verdict,
+    }
+}
+
+fn own_chain_by(
+    algorithms: WebPkiSupportedAlgorithms,
     credentials: &Credentials,
     trust_bundle: &TrustBundle,
     lists: &RevocationLists,
@@ -34,7 +55,7 @@ pub(crate) fn own_chain(
     let lists = lists.clone().with_policy(RevocationPolicy::default());
     let judge = |bundle: TrustBundle, chain| {
         let verifier = PeerVerifier::new(bundle, lists.clone(), required.clone(), policy);
-        verifier.verify(chain, local, now).map(drop)
+        PeerVerifier { algorithms, ..verifier }.verify(chain, local, now).map(drop)
     };
     let elsewhere = match judge(trust_bundle.clone(), chain) {
         Err(elsewhere @ (Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })) => elsewhere,
@@ -54,8 +75,7 @@ pub(crate) fn own_chain(
     }
     let top = Certificate::parse(top).map_err(|malformed| malformed.in_chain(chain.len()))?;
     let algorithm = top.signature_algorithm().unwrap_or_default();
-    let algorithms = policy.provider().signature_verification_algorithms.all;
-    let is_supported = algorithms.iter().any(|known| known.signature_alg_id().as_ref() == algorithm);
+    let is_supported = algorithms.all.iter().any(|known| known.signature_alg_id().as_ref() == algorithm);
     // Nobody verifies the signature of a certificate that has signed itself: peers have it in their bundle.
     if is_supported || top.subject_der() == top.issuer_der() {
         return Err(elsewhere);

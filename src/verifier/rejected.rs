@@ -34,8 +34,8 @@ impl RejectedPeer {
         self.serial.as_deref()
     }
 
-    /// The leaf's authority key identifier (RFC 5280 section 4.2.1.1) in lower-case hexadecimal: the key that signed the
-    /// leaf. `None` if the leaf has none.
+    /// The leaf's authority key identifier (RFC 5280 section 4.2.1.1) in lower-case hexadecimal: the key that signed
+    /// the leaf. `None` if the leaf has none.
     pub fn authority_key_id(&self) -> Option<&str> {
         self.authority_key_id.as_deref()
     }

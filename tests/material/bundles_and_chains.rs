@@ -30,8 +30,11 @@ fn a_bundle_from_a_file_and_from_der() {
         2
     );
     let error = TrustBundle::from_der([]).unwrap_err();
-    assert!(matches!(&error, MaterialError::NoCertificate(origin) if origin == "the given bytes"));
-    assert_eq!(error.to_string(), "the given bytes: there is no certificate (a PEM block CERTIFICATE) in it");
+    assert!(matches!(&error, MaterialError::NoCertificate { origin, .. } if origin == "the given bytes"));
+    assert_eq!(
+        error.to_string(),
+        "the given bytes: there is no certificate (a PEM block CERTIFICATE) in it: it is empty"
+    );
 }
 
 #[test]
@@ -61,11 +64,17 @@ fn bundle_error(dir: &Dir, text: &[u8]) -> (MaterialError, String) {
 #[test]
 fn a_file_without_a_certificate() {
     let dir = Dir::new();
-    let der = ca("ca").root().to_vec();
-    for text in [&b""[..], b"\n", b"no PEM at all", b"\0\xff\xfe", &der] {
+    for (text, found) in [
+        (&b""[..], "it is empty"),
+        (b"\n", "it is empty"),
+        (b"no PEM at all", "it has no PEM block"),
+        (b"\0\xff\xfe", "it has no PEM block"),
+    ] {
         let (error, problem) = bundle_error(&dir, text);
-        assert!(matches!(error, MaterialError::NoCertificate(origin) if origin == dir.text("ca.pem")));
-        assert_eq!(problem, "there is no certificate (a PEM block CERTIFICATE) in it");
+        assert!(matches!(error, MaterialError::NoCertificate { origin, .. } if origin == dir.text("ca.pem")));
+        let expected = "there is no certificate (a PEM block CERTIFICATE) in it";
+        let remedy = "put the certificates of the CAs here, in PEM";
+        assert_eq!(problem, format!("{expected}: {found}; {remedy}"));
     }
 }
 
@@ -89,9 +98,18 @@ fn a_damaged_block_among_good_ones() {
             format!("-----BEGIN CERTIFICATE\n{body}\n{end}\n"),
             format!("line {} is a damaged BEGIN line", count + 1),
         ),
-        (format!("  {begin}\n{body}\n{end}\n"), "is damaged or not at the start of its line".to_owned()),
+        (
+            format!("  {begin}\n{body}\n{end}\n"),
+            format!(
+                "the BEGIN or END in line {} is not at the start of its line; remove the white space",
+                count + 1
+            ),
+        ),
         (format!("{begin}\n{body}{end}\n"), "is damaged or not at the start of its line".to_owned()),
-        (format!("{begin}\n{body}\n{end} {begin}\n{body}\n{end}\n"), "END line without its BEGIN".to_owned()),
+        (
+            format!("{begin}\n{body}\n{end} {begin}\n{body}\n{end}\n"),
+            format!("line {} has the END of a block and the BEGIN of the next one", 2 * count),
+        ),
         (format!("{begin}\n!{body}\n{end}\n"), "base64".to_owned()),
         (format!("{begin}\nComment: x\n\n{body}\n{end}\n"), "base64".to_owned()),
     ] {
@@ -105,7 +123,10 @@ fn a_damaged_block_among_good_ones() {
     }
     let (error, problem) = bundle_error(&dir, format!("\u{feff}{good}").as_bytes());
     assert!(matches!(error, MaterialError::BadPem { .. }));
-    assert_eq!(problem, "the BEGIN or END in line 1 is damaged or not at the start of its line");
+    assert_eq!(
+        problem,
+        "line 1 begins with a byte order mark (BOM); remove it: sed 's/^\\xEF\\xBB\\xBF//' FILE > NEW"
+    );
 }
 
 #[test]
@@ -122,13 +143,23 @@ fn a_block_that_is_no_certificate() {
     }
 }
 
+/// Their contents may matter here, so they are not skipped.
 #[test]
 fn blocks_that_do_not_belong_into_a_certificate_file() {
     let dir = Dir::new();
     let pki = TestPki::new().unwrap();
-    for label in
-        ["PRIVATE KEY", "EC PRIVATE KEY", "PUBLIC KEY", "X509 CRL", "TRUSTED CERTIFICATE", "PKCS7", ""]
-    {
+    for (label, remedy) in [
+        (
+            "X509 CRL",
+            "revocation lists are files of their own; move it into one: openssl crl -in FILE -out NEW",
+        ),
+        ("TRUSTED CERTIFICATE", "make a plain certificate of it: openssl x509 -in FILE -out NEW"),
+        ("X509 CERTIFICATE", "make a plain certificate of it: openssl x509 -in FILE -out NEW"),
+        ("PKCS7", "make certificates of it: openssl pkcs7 -print_certs -in FILE -out NEW"),
+        ("CMS", "make certificates of it: openssl pkcs7 -print_certs -in FILE -out NEW"),
+        ("ATTRIBUTE CERTIFICATE", "remove it"),
+        ("", "remove it"),
+    ] {
         for text in
             [pki.ca.root_pem() + &pem(label, b"\x30\x00"), pem(label, b"\x30\x00") + &pki.ca.root_pem()]
         {
@@ -137,20 +168,12 @@ fn blocks_that_do_not_belong_into_a_certificate_file() {
             assert_eq!(
                 problem,
                 format!(
-                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) are allowed here"
+                    "found a PEM block {label:?}, but only CERTIFICATE blocks (the trusted CAs) are allowed here; \
+                     {remedy}"
                 )
             );
         }
     }
-    let error = load_key(&dir, &pki.typha.key_pem(), &pki.typha.key_pem()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!(
-            "{}: found a PEM block \"PRIVATE KEY\", but only CERTIFICATE blocks (the chain, leaf first) are allowed \
-             here",
-            dir.text("cert.pem")
-        )
-    );
 }
 
 #[test]
@@ -170,7 +193,7 @@ fn no_truncation_makes_a_smaller_bundle() {
                     "{length}"
                 );
             }
-            Err(MaterialError::NoCertificate(_) | MaterialError::BadPem { .. }) => outcomes[0] += 1,
+            Err(MaterialError::NoCertificate { .. } | MaterialError::BadPem { .. }) => outcomes[0] += 1,
             Err(other) => panic!("{length}: {other:?}"),
         }
     }
@@ -209,7 +232,7 @@ fn no_truncation_of_a_chain_or_a_key_is_taken() {
         let error =
             Credentials::from_pem(chain.as_bytes(), &key.as_bytes()[..length], &provider()).unwrap_err();
         assert!(
-            matches!(error, MaterialError::NoPrivateKey(_) | MaterialError::BadPem { .. }),
+            matches!(error, MaterialError::NoPrivateKey { .. } | MaterialError::BadPem { .. }),
             "{length}: {error:?}"
         );
     }

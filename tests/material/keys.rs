@@ -70,13 +70,23 @@ fn a_key_file_without_exactly_one_usable_key() {
     let file = dir.text("key.pem");
     let load = |key: &str| load_key(&dir, &chain, key).unwrap_err();
 
-    for text in ["", "no key\n", &SEC1[..SEC1.find("-----BEGIN EC PRIV").unwrap()]] {
+    let parameters = &SEC1[..SEC1.find("-----BEGIN EC PRIV").unwrap()];
+    for (text, found) in [
+        ("", "it is empty"),
+        ("no key\n", "it has no PEM block"),
+        (parameters, "it has the parameters of a key"),
+        (&chain, "it has a certificate, so the two files may be swapped"),
+        (&pem("PUBLIC KEY", b"\x30\x00"), "it has a public key"),
+        (&pem("CERTIFICATE REQUEST", b"\x30\x00"), "it has a certificate request (CSR)"),
+    ] {
         let error = load(text);
-        assert!(matches!(error, MaterialError::NoPrivateKey(_)), "{error:?}");
-        assert!(
-            error
-                .to_string()
-                .starts_with(&format!("{file}: there is no private key (a PEM block PRIVATE KEY"))
+        assert!(matches!(error, MaterialError::NoPrivateKey { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{file}: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in it: \
+                 {found}; put the private key here, in PEM"
+            )
         );
     }
     for (text, count) in [(key.repeat(2), 2), (format!("{key}{}{SEC1}", pki.felix.key_pem()), 3)] {
@@ -87,18 +97,11 @@ fn a_key_file_without_exactly_one_usable_key() {
         );
         assert!(matches!(error, MaterialError::SeveralPrivateKeys { count: found, .. } if found == count));
     }
-    for text in [chain.clone(), format!("{key}{chain}"), format!("{chain}{key}")] {
-        let error = load(&text);
-        assert_eq!(
-            error.to_string(),
-            format!("{file}: found a PEM block \"CERTIFICATE\", but only one private key is allowed here")
-        );
-        assert!(matches!(error, MaterialError::UnexpectedBlock { .. }), "{error:?}");
-    }
     for label in ["PRIVATE KEY", "EC PRIVATE KEY", "RSA PRIVATE KEY"] {
         for der in [&b""[..], b"\x30\x00", &pki.typha.key().secret_der()[1..]] {
             let error = load(&pem(label, der));
-            assert_eq!(error.to_string(), format!("{file}: the private key can not be used"));
+            let problem = "it is damaged: it is not valid DER; copy it again";
+            assert_eq!(error.to_string(), format!("{file}: the private key can not be used: {problem}"));
             assert!(matches!(error, MaterialError::UnusableKey { .. }), "{error:?}");
         }
     }

@@ -14,6 +14,7 @@ mod common_lists;
 #[path = "../common/material.rs"]
 mod common_material;
 mod crafted_lists;
+mod forms;
 mod keys;
 mod leaf_identity;
 mod revocation_lists;
@@ -22,6 +23,7 @@ mod secrecy;
 #[path = "../common/subscribers.rs"]
 mod subscribers;
 mod unreadable;
+mod unusable_keys;
 mod warnings;
 
 use std::error::Error as _;
@@ -35,10 +37,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::{PrivateKeyDer, UnixTime};
 use typha_tls::material::{
-    Credentials, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TlsFiles, TrustBundle,
+    Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TlsFiles,
+    TrustBundle,
 };
+use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf, TestPki};
-use typha_tls::{RequiredIdentity, Role};
+use typha_tls::{RequiredIdentity, Role, TlsConfig};
 
 /// `openssl ecparam -name prime256v1 -genkey`
 const SEC1: &str = "\

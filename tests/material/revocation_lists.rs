@@ -72,15 +72,23 @@ fn files_of_each_kind() {
 fn a_file_without_a_list() {
     let (dir, a) = (Dir::new(), ca("a"));
     let file = dir.text("crl.pem");
-    for text in ["", "0", "no list", &a.root_pem()] {
+    for (text, found) in [
+        ("", "it is empty"),
+        ("0", "it has no PEM block"),
+        ("no list", "it has no PEM block"),
+        (&a.root_pem(), "it has a certificate"),
+    ] {
         let path = dir.write("crl.pem", text);
         let error = RevocationLists::from_files([path], &bundle(&[&a]), &provider()).unwrap_err();
-        let expected = format!("{file}: there is no revocation list (a PEM block X509 CRL, or DER) in it");
+        let expected = format!(
+            "{file}: there is no revocation list (a PEM block X509 CRL, or DER) in it: {found}; put the revocation \
+             lists here, in PEM or DER"
+        );
         assert_eq!(error.to_string(), expected);
-        assert!(matches!(error, MaterialError::NoRevocationList(origin) if origin == file));
+        assert!(matches!(error, MaterialError::NoRevocationList { origin, .. } if origin == file));
     }
     let none = RevocationLists::from_der([], &bundle(&[&a]), &provider()).unwrap_err();
-    assert!(matches!(none, MaterialError::NoRevocationList(origin) if origin == "the given bytes"));
+    assert!(matches!(none, MaterialError::NoRevocationList { origin, .. } if origin == "the given bytes"));
 }
 
 #[test]
@@ -123,7 +131,7 @@ fn damaged_lists() {
     assert_eq!(
         error.to_string(),
         "the given bytes: found a PEM block \"PRIVATE KEY\", but only X509 CRL blocks (the lists) and CERTIFICATE \
-         blocks (intermediate CAs that signed them) are allowed here"
+         blocks (intermediate CAs that signed them) are allowed here; remove it"
     );
     let text = format!("{first}{}", a.root_pem());
     for length in 0..text.trim_end().len() {

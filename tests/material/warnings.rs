@@ -10,6 +10,17 @@ fn labels(warnings: &[MaterialWarning]) -> Vec<&'static str> {
     warnings.iter().map(MaterialWarning::label).collect()
 }
 
+/// The warnings of a configuration with this leaf, whose peers have another CA.
+fn of_config(leaf: &TestLeaf, role: Role, now: SystemTime) -> Vec<MaterialWarning> {
+    let (begin, end) = year();
+    let ca = TestCa::new(CertificateSpec::ca("peers").valid(begin - days(3650), end + days(3650))).unwrap();
+    let policy = TlsPolicy::builder().build().unwrap();
+    let credentials = leaf.credentials(policy.provider()).unwrap();
+    let material = Material::new(ca.trust_bundle().unwrap(), credentials);
+    let required = RequiredIdentity::common_name("peer").unwrap();
+    TlsConfig::new(material, required, policy).warnings(role, unix_time(now))
+}
+
 #[test]
 fn warnings_about_our_own_leaf() {
     let (begin, end) = year();
@@ -19,7 +30,9 @@ fn warnings_about_our_own_leaf() {
     for (spec, now, felix, typha) in [
         (leaf(), middle, &[][..], &[][..]),
         (leaf(), begin, &[], &[]),
-        (leaf(), end, &[], &[]),
+        (leaf(), end - days(30) - second, &[], &[]),
+        (leaf(), end - days(30), &["leaf_expires_soon"], &["leaf_expires_soon"]),
+        (leaf(), end, &["leaf_expires_soon"], &["leaf_expires_soon"]),
         (leaf(), begin - second, &["leaf_not_yet_valid"], &["leaf_not_yet_valid"]),
         (leaf(), end + second, &["leaf_expired"], &["leaf_expired"]),
         (leaf().purpose(Purpose::ClientAuth), middle, &[], &["leaf_lacks_purpose"]),
@@ -36,9 +49,8 @@ fn warnings_about_our_own_leaf() {
         ),
     ] {
         let leaf = TestLeaf::self_signed(spec).unwrap();
-        let credentials = leaf.credentials(&provider()).unwrap();
         for (role, expected) in [(Role::Felix, felix), (Role::Typha, typha)] {
-            assert_eq!(labels(&credentials.warnings(role, unix_time(now))), expected, "{role}");
+            assert_eq!(labels(&of_config(&leaf, role, now)), expected, "{role}");
         }
     }
 }
@@ -47,10 +59,9 @@ fn warnings_about_our_own_leaf() {
 fn warnings_say_what_to_do() {
     let (begin, end) = year();
     let spec = CertificateSpec::leaf("felix").valid(begin, end).purpose(Purpose::ServerAuth);
-    let leaf = TestLeaf::self_signed(spec).unwrap().credentials(&provider()).unwrap();
-    let texts = |now| -> Vec<_> {
-        leaf.warnings(Role::Felix, unix_time(now)).iter().map(ToString::to_string).collect()
-    };
+    let leaf = TestLeaf::self_signed(spec).unwrap();
+    let texts =
+        |now| -> Vec<_> { of_config(&leaf, Role::Felix, now).iter().map(ToString::to_string).collect() };
     let lacks = "our certificate CN=\"felix\" has an extended key usage without clientAuth: every peer will refuse it; \
                  issue one with it";
     assert_eq!(
@@ -70,6 +81,32 @@ fn warnings_say_what_to_do() {
     );
 }
 
+/// Calico's guide "the hard way" makes such a leaf.
+#[test]
+fn a_version_1_leaf_is_no_leaf_that_peers_accept() {
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let policy = TlsPolicy::builder().build().unwrap();
+    let credentials =
+        Credentials::from_files(fixture("version1"), fixture("leaf-key"), policy.provider()).unwrap();
+    let required = RequiredIdentity::common_name("peer").unwrap();
+    // With its CA in our bundle, and without.
+    for bundle in [TrustBundle::from_file(fixture("ca")).unwrap(), ca("peers").trust_bundle().unwrap()] {
+        let material = Material::new(bundle, credentials.clone());
+        let config = TlsConfig::new(material, required.clone(), policy.clone());
+        let now = unix_time(SystemTime::now());
+        for (role, purpose) in [(Role::Felix, "clientAuth"), (Role::Typha, "serverAuth")] {
+            let texts: Vec<_> = config.warnings(role, now).iter().map(ToString::to_string).collect();
+            let expected = format!(
+                "every peer of this kind will refuse our own certificate (unsupported_version): the leaf certificate \
+                 CN=\"typha-client\" is X.509 version 1; only version 3 has the extensions that are needed: issue it \
+                 again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT with the \
+                 line extendedKeyUsage = {purpose} in EXT"
+            );
+            assert_eq!(texts, [expected]);
+        }
+    }
+}
+
 #[test]
 fn warnings_about_entries_of_the_bundle() {
     let (begin, end) = year();
@@ -86,7 +123,7 @@ fn warnings_about_entries_of_the_bundle() {
     let not_a_ca = |name: &str, why: &str| {
         format!(
             "CN=\"{name}\" in the CA bundle is no CA ({why}): it issues nothing, and is accepted only as a peer's own \
-             certificate; put the CA that issued it into the bundle"
+             certificate; if that is not intended, put the CA that issued it into the bundle"
         )
     };
     let no_cas = [
@@ -112,7 +149,14 @@ fn warnings_about_entries_of_the_bundle() {
              check the clock"
         )
     };
-    assert_eq!(texts(end + days(1)), with(expired("good"), expired("short")));
+    let pin_expired = ["leaf", "no flag", "no usage"].map(|name| {
+        format!(
+            "CN=\"{name}\" in the CA bundle is no CA, and expired at 2026-01-01T00:00:00Z: it is not even accepted as \
+             a peer's own certificate; remove it, or replace it by its successor"
+        )
+    });
+    let all_expired = [vec![expired("good")], pin_expired.to_vec(), vec![expired("short")]].concat();
+    assert_eq!(texts(end + days(1)), all_expired);
     assert_eq!(texts(begin - days(1)), with(early("good"), early("short")));
 }
 
@@ -137,7 +181,7 @@ fn a_key_that_others_can_read() {
     ] {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
         let credentials = Credentials::from_files(dir.path("cert.pem"), &key, &provider()).unwrap();
-        let warnings = credentials.warnings(Role::Felix, UnixTime::now());
+        let warnings = credentials.warnings(UnixTime::now());
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         let expected = format!(
             "the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it",

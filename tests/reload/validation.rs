@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use typha_tls::FelixConnector;
-use typha_tls::material::MaterialWarning;
+use typha_tls::material::{Credentials, Material, MaterialWarning};
 use typha_tls::reload::{ReloadError, ReloadOptions, Reloaded};
-use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
+use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
 use crate::rig::*;
 
@@ -46,6 +46,50 @@ async fn a_new_leaf_must_be_one_that_peers_accept() {
     assert_eq!((rig.state().generation, rig.last_error()), (2, None));
 }
 
+/// The verifier judges our chain, so whatever it refuses in a peer's chain is found in ours.
+#[tokio::test(start_paused = true)]
+async fn a_new_leaf_that_the_verifier_refuses_is_held_back() {
+    let pki = Pki::new();
+    let fixture = |name: &str| format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let old_leaf = |name: &str| {
+        let policy = pki.policy();
+        let credentials =
+            Credentials::from_files(fixture(name), fixture("leaf-key"), policy.provider()).unwrap();
+        let material = Material::new(pki.a.trust_bundle().unwrap(), credentials);
+        TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
+    };
+    let issued = |spec| pki.config(&[&pki.a], &pki.a.issue(spec).unwrap());
+    let critical = typha_spec().extension(&[1, 3, 6, 1, 4, 1, 1], true, &[5, 0]);
+    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
+    for (config, reason) in [
+        (old_leaf("version1"), "unsupported_version"),
+        (old_leaf("sha1"), "unsupported_algorithm"),
+        (issued(critical), "unhandled_critical_extension"),
+        (issued(CertificateSpec::unnamed().purpose(Purpose::ServerAuth)), "malformed_certificate"),
+    ] {
+        let found = refused(&rig, Act::Give(config.clone())).await;
+        let MaterialWarning::OwnChainRefused { reason: found_reason, .. } = &found else {
+            panic!("{found:?}")
+        };
+        assert_eq!(*found_reason, reason);
+        rig.log.take();
+        // A start takes it, with the same words.
+        let _started = TyphaAcceptor::new(config);
+        assert_eq!(findings(&rig.log), [format!("WARN {found} finding=own_chain_refused")]);
+    }
+    // Together with a new bundle, too: nothing is half put in force.
+    let leaf = pki.a.issue(typha_spec().extension(&[1, 3, 6, 1, 4, 1, 1], true, &[5, 0])).unwrap();
+    refused(&rig, Act::Give(pki.config(&[&pki.a, &pki.b], &leaf))).await;
+    assert_eq!(rig.state().generation, 1);
+    // One that is in force already may stay.
+    let rig = Rig::start(
+        pki.config(&[&pki.a], &leaf),
+        Source::at_once(Act::Give(pki.config(&[&pki.a, &pki.b], &leaf))),
+    )
+    .await;
+    assert_eq!(rig.counts(), [2, 1, 1, 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_end_has_its_own_use() {
     let pki = Pki::new();
@@ -63,26 +107,39 @@ async fn each_end_has_its_own_use() {
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
 }
 
+/// Such as a bundle with the CAs and both leaves, all of which are renewed.
 #[tokio::test(start_paused = true)]
-async fn a_new_entry_of_the_bundle_must_be_a_ca() {
+async fn an_entry_that_is_no_ca_keeps_nothing_from_being_put_in_force() {
     let pki = Pki::new();
-    let no_ca = TestCa::new(CertificateSpec::ca("no ca").without_ca_flag()).unwrap();
-    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
-    let found = refused(&rig, Act::Give(pki.config(&[&pki.a, &no_ca], &pki.leaf))).await;
-    assert!(matches!(found, MaterialWarning::NotACa { .. }), "{found:?}");
-    // An expired CA does no harm.
+    let pin = |name: &str| TestCa::new(CertificateSpec::ca(name).without_ca_flag()).unwrap();
     let now = pki.clock.system_time();
     let expired = TestCa::new(CertificateSpec::ca("old").valid(now - 2 * DAY, now - DAY)).unwrap();
-    rig.source.set(Act::Give(pki.config(&[&pki.a, &expired], &pki.leaf)));
-    assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
+    let [first, second] = [pin("first"), pin("second")];
+    let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
+    let bundles = [
+        vec![&pki.a, &first],
+        vec![&pki.a, &second, &expired],
+        vec![&pki.b, &first, &second],
+        vec![&second],
+        vec![&first, &second],
+    ];
+    for (generation, bundle) in (2..).zip(bundles) {
+        rig.log.take();
+        let config = pki.config(&bundle, &pki.leaf);
+        rig.source.set(Act::Give(config.clone()));
+        assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation });
+        // A start reports the same.
+        let reloaded = findings(&rig.log);
+        let _started = TyphaAcceptor::new(config);
+        assert_eq!(findings(&rig.log), reloaded);
+        let pins = [first.root(), second.root()];
+        let of_pins = bundle.iter().filter(|entry| pins.contains(&entry.root())).count();
+        assert_eq!(reloaded.iter().filter(|line| line.contains("finding=not_a_ca")).count(), of_pins);
+    }
+}
 
-    // One that is in force already may stay.
-    let rig = Rig::start(
-        pki.config(&[&pki.a, &no_ca], &pki.leaf),
-        Source::at_once(Act::Give(pki.config(&[&pki.a, &pki.b, &no_ca], &pki.leaf))),
-    )
-    .await;
-    assert_eq!(rig.counts(), [2, 1, 1, 0]);
+fn findings(log: &Log) -> Vec<String> {
+    log.take().into_iter().filter(|line| line.contains("finding=")).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,9 +175,44 @@ async fn a_ca_that_goes_before_our_leaf_does_is_told() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_intermediate_that_the_new_chain_lacks_is_named() {
+    let pki = Pki::new();
+    let [lower, other] =
+        ["lower", "other"].map(|name| pki.a.intermediate(CertificateSpec::ca(name)).unwrap());
+    let [before, renewed] = [lower.issue(typha_spec()).unwrap(), lower.issue(typha_spec()).unwrap()];
+    let leaf_only = |leaf: &TestLeaf| {
+        let policy = pki.policy();
+        let chain = leaf.chain()[..1].to_vec();
+        let credentials = Credentials::from_der(chain, leaf.key(), policy.provider()).unwrap();
+        let material = Material::new(pki.a.trust_bundle().unwrap(), credentials);
+        TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
+    };
+    let first = pki.config(&[&pki.a], &before);
+    let rig = Rig::start(first.clone(), Source::at_once(Act::Give(leaf_only(&renewed)))).await;
+    assert_eq!(
+        rig.log.take()[1..],
+        [
+            "WARN our own certificate is issued by the intermediate CA CN=\"lower\", which ServerCertFile no longer \
+          has: peers will refuse us; append its certificate to ServerCertFile, after the leaf generation=2"
+        ]
+    );
+    // An intermediate that was not there before.
+    let elsewhere = other.issue(typha_spec()).unwrap();
+    let rig = Rig::start(first, Source::at_once(Act::Give(leaf_only(&elsewhere)))).await;
+    assert_eq!(
+        rig.log.take()[1..],
+        [
+            "WARN our own certificate is now issued by CN=\"other\", which the CA file does not hold: peers with the \
+          same CA file will refuse us; if it is an intermediate CA, append its certificate to ServerCertFile; \
+          otherwise add it to the CA file of every end, or put the certificate of before back until then generation=2"
+        ]
+    );
+}
+
 /// It would refuse everybody.
 #[tokio::test(start_paused = true)]
-async fn one_ca_at_least_must_be_valid() {
+async fn one_entry_at_least_must_be_valid() {
     let pki = Pki::new();
     let rig = Rig::start(pki.first(), Source::at_once(Act::Give(pki.first()))).await;
     let now = pki.clock.system_time();
@@ -128,6 +220,9 @@ async fn one_ca_at_least_must_be_valid() {
     let early = TestCa::new(CertificateSpec::ca("early").valid(now + DAY, now + 2 * DAY)).unwrap();
     let found = refused(&rig, Act::Give(pki.config(&[&expired, &early], &pki.leaf))).await;
     assert!(matches!(found, MaterialWarning::CaExpired { .. }), "{found:?}");
+    let pin = CertificateSpec::ca("pin").without_ca_flag().valid(now - 2 * DAY, now - DAY);
+    let found = refused(&rig, Act::Give(pki.config(&[&TestCa::new(pin).unwrap()], &pki.leaf))).await;
+    assert!(matches!(found, MaterialWarning::PinExpired { .. }), "{found:?}");
     rig.source.set(Act::Give(pki.config(&[&expired, &early, &pki.b], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
     // What is in force may expire, and then anything is as good.

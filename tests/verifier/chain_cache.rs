@@ -301,6 +301,8 @@ fn pair() -> Pair {
     let acceptor = TlsConfig::new(material(&root, &typha, &for_typha), required(), for_typha);
     let connector = TlsConfig::new(material(&root, &felix, &for_felix), required(), for_felix);
     let (acceptor, connector) = (TyphaAcceptor::new(acceptor), FelixConnector::new(connector));
+    // Each has verified its own chain.
+    assert_eq!((by_typha.take(), by_felix.take()), (1, 1));
     Pair { root, acceptor, connector, felix, by_typha, by_felix }
 }
 
@@ -385,6 +387,7 @@ async fn a_new_acceptor_knows_nobody() {
     };
     for _ in 0..2 {
         let acceptor = acceptor();
+        checks.take();
         for signatures in [2, 1] {
             let (typha, felix) = handshake(&acceptor, &pair.connector).await;
             drop((typha.unwrap(), felix.unwrap()));
@@ -456,6 +459,7 @@ async fn a_policy_switches_it_off() {
     let typha = peer(&pair.root);
     let config = TlsConfig::new(material(&pair.root, &typha, &policy), required(), policy);
     let acceptor = TyphaAcceptor::new(config);
+    checks.take();
     for _ in 0..2 {
         let (typha, felix) = handshake(&acceptor, &pair.connector).await;
         drop((typha.unwrap(), felix.unwrap()));

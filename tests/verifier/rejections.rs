@@ -76,6 +76,29 @@ fn malformed_certificates() {
     }
 }
 
+/// No error of another library is shown.
+#[test]
+fn problems_that_only_webpki_finds() {
+    let extension = |oid: &[u64], value: &[u8]| CertificateSpec::ca("lower").extension(oid, false, value);
+    let reversed = CertificateSpec::ca("lower").valid(at(900_000_001), at(900_000_000));
+    for (lower, problem) in [
+        (
+            extension(&[2, 5, 29, 37], &[0x30, 0]),
+            "certificate 2 of the chain: its extended key usage is empty",
+        ),
+        (
+            extension(NAME_CONSTRAINTS, &[0x30, 2, 0xa2, 0]),
+            "a certificate for CN=\"typha-client\": it is not valid DER",
+        ),
+        (reversed, "certificate 2 of the chain: its validity ends before it begins"),
+    ] {
+        let ca = ca();
+        let leaf = ca.intermediate(lower).unwrap().issue(leaf_spec()).unwrap();
+        let expected = format!("malformed certificate: {problem}");
+        assert_refused(judge(&ca, leaf.chain()), "malformed_certificate", &expected);
+    }
+}
+
 #[test]
 fn one_bad_name_spoils_the_leaf_even_if_the_other_matches() {
     // A subject alternative name with a URI that has a NUL in it.

@@ -11,15 +11,10 @@ use crate::certificate::signed::Signed;
 use crate::certificate::{name_text, revocation_list_times};
 use crate::der::{DerError, DerReader, INTEGER, SEQUENCE, shortest_integer};
 use crate::file::ReadFile;
+use crate::material::diagnosis::{Binary, FileKind};
 use crate::material::error::{MEMORY, MaterialError};
-use crate::material::pem::{self, Expected};
+use crate::material::pem;
 use crate::material::trust_bundle::TrustBundle;
-
-const EXPECTED: Expected = Expected {
-    labels: &["X509 CRL", "CERTIFICATE"],
-    description: "only X509 CRL blocks (the lists) and CERTIFICATE blocks (intermediate CAs that signed them) are \
-                  allowed",
-};
 
 /// The contents of the files, before any signature is verified.
 #[derive(Default)]
@@ -32,7 +27,8 @@ impl Unverified {
     /// Adds the contents of a file. A file without a list is an error, because it was configured as a list file.
     pub(super) fn add_file(&mut self, file: ReadFile) -> Result<(), MaterialError> {
         let (bytes, origin) = pem::contents(file)?;
-        if is_der(&bytes) {
+        // Another form of DER is diagnosed as such.
+        if is_der(&bytes) && Binary::of(&bytes).is_none_or(|found| found == Binary::RevocationList) {
             self.lists.push(Found::new(&origin, 0, bytes.into()));
             return Ok(());
         }
@@ -41,7 +37,7 @@ impl Unverified {
 
     pub(super) fn add_pem(&mut self, pem: &[u8], origin: &str) -> Result<(), MaterialError> {
         let (mut lists, mut certificates) = (0, 0);
-        for (kind, der) in pem::decode(pem, origin, &EXPECTED)? {
+        for (kind, der) in pem::decode(pem, origin, FileKind::Lists)?.blocks {
             if kind == SectionKind::Crl {
                 self.lists.push(Found::new(origin, lists, der.into()));
                 lists += 1;
@@ -50,7 +46,7 @@ impl Unverified {
                 certificates += 1;
             }
         }
-        if lists == 0 { Err(MaterialError::NoRevocationList(origin.to_owned())) } else { Ok(()) }
+        Ok(())
     }
 
     pub(super) fn add_list(&mut self, list: &CertificateRevocationListDer<'_>) {

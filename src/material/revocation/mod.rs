@@ -16,7 +16,7 @@ pub use list::RevocationList;
 use loading::Unverified;
 pub use policy::RevocationPolicy;
 
-use super::error::{MEMORY, MaterialError};
+use super::error::{EMPTY, MEMORY, MaterialError};
 use super::trust_bundle::TrustBundle;
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
@@ -107,7 +107,10 @@ impl RevocationLists {
         let mut unverified = Unverified::default();
         lists.into_iter().for_each(|list| unverified.add_list(&list));
         if unverified.lists.is_empty() {
-            return Err(MaterialError::NoRevocationList(MEMORY.to_owned()));
+            return Err(MaterialError::NoRevocationList {
+                origin: MEMORY.to_owned(),
+                found: EMPTY.to_owned(),
+            });
         }
         Self::verified(unverified, issuers, provider)
     }

@@ -19,8 +19,8 @@ pub struct RevocationPolicy {
     /// The key of a revoked intermediate can issue new leaves at will, and a lookup of leaves alone misses those.
     ///
     /// The trusted CA at the end of a path is never looked up: remove it from the CA file to distrust it. If it is both
-    /// in that file and on a list, there is a [warning](crate::material::MaterialWarning::RevokedCaInBundle). A leaf that
-    /// is itself in the CA file is looked up in the list of the CA that signed it.
+    /// in that file and on a list, there is a [warning](crate::material::MaterialWarning::RevokedCaInBundle). A leaf
+    /// that is itself in the CA file is looked up in the list of the CA that signed it.
     pub leaf_only: bool,
     /// Whether to refuse a peer if the issuer of one of its certificates has no list, with
     /// [`RevocationStatusUnknown`](crate::verifier::Rejection::RevocationStatusUnknown). The default is `false`: a CA

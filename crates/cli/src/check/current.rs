@@ -1,11 +1,13 @@
 //! The current configuration: its files, and our own certificate.
 
 use rustls_pki_types::UnixTime;
-use typha_tls::Role;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{Credentials, RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::material::{
+    Credentials, Material, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
+};
 use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::{Role, TlsConfig};
 
 use super::report::Report;
 
@@ -17,9 +19,6 @@ pub(super) struct Current {
     pub(super) lists: Option<RevocationLists>,
     pub(super) credentials: Option<Credentials>,
 }
-
-/// A certificate with fewer days left is reported. It gives people time to act, even over a holiday.
-const RENEWAL_DAYS: u64 = 14;
 
 impl Current {
     /// Checks all files, even if one of them can not be used.
@@ -40,22 +39,31 @@ impl Current {
         let credentials = report.usable(credentials, "cert_file_and_key_file");
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
-            report.warnings("", credentials.warnings(local, now));
+            report.warnings("", current.own_warnings(now));
             current.own_leaf(report, credentials, now);
             current.own_chain(report, now);
         }
         current
     }
 
+    /// The warnings about our own chain and the required identity. Those of the bundle and the lists are reported with
+    /// them.
+    pub(super) fn own_warnings(&self, at: UnixTime) -> Vec<MaterialWarning> {
+        let (Some(bundle), Some(credentials)) = (&self.bundle, &self.credentials) else { return Vec::new() };
+        let lists = self.own_lists();
+        let mut reported = bundle.warnings(at);
+        reported.extend(lists.warnings(at));
+        let mut material = Material::new(bundle.clone(), credentials.clone());
+        material.revocation_lists = lists;
+        let (required, policy) = (self.settings.required_peer.clone(), self.settings.policy.clone());
+        let mut warnings = TlsConfig::new(material, required, policy).warnings(self.local, at);
+        warnings.retain(|warning| !reported.contains(warning));
+        warnings
+    }
+
     fn own_leaf(&self, report: &mut Report, credentials: &Credentials, now: UnixTime) {
         let days = credentials.not_after().as_secs().saturating_sub(now.as_secs()) / 86_400;
         report.info("days_left", &format!("our certificate expires in {days} days"));
-        if days < RENEWAL_DAYS && now <= credentials.not_after() {
-            report.warning(
-                "leaf_expires_soon",
-                &format!("our certificate expires in {days} days: issue a new one and restart before then"),
-            );
-        }
         match own_identity(credentials) {
             Some(_) => report.info(
                 "own_identity",

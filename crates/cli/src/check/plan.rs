@@ -147,9 +147,7 @@ impl Plan<'_> {
     }
 
     pub(super) fn own_leaf(&self, report: &mut Report) {
-        let Some(credentials) = &self.current.credentials else { return };
-        let warnings = |at| credentials.warnings(self.current.local, at);
-        self.new_warnings(report, &warnings(self.now), warnings(self.at));
+        self.new_warnings(report, &self.current.own_warnings(self.now), self.current.own_warnings(self.at));
     }
 
     /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.

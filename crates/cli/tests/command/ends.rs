@@ -699,7 +699,7 @@ fn check_reports_a_certificate_that_is_due() {
     let pki = Pki::new();
     let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
     let day = Duration::from_secs(24 * 3600);
-    let (from, until) = (SystemTime::now() - day, SystemTime::now() + 13 * day);
+    let (from, until) = (SystemTime::now() - 30 * day, SystemTime::now() + 13 * day);
     let leaf = ca.issue(CertificateSpec::leaf("x").purpose(Purpose::ClientAuth).valid(from, until)).unwrap();
     let (chain, key) = (pki.write("due.pem", &leaf.chain_pem()), pki.write("due-key.pem", &leaf.key_pem()));
     close_to_others(Path::new(&key));
