@@ -63,7 +63,7 @@ pub(super) const ACCEPTED_BY_US: &[Category] = &[
     category(
         "A CA with a name that has an attribute without text",
         &[NO_CA, "invalid RDNSequence"],
-        |case| case.certificates[1..].iter().any(|spec| spec.subject_end == NUMBER),
+        |case| case.involved().any(|spec| case.certificates[spec.issuer].subject_end == NUMBER),
     ),
     // Name constraints.
     category(
@@ -93,7 +93,7 @@ pub(super) const ACCEPTED_BY_US: &[Category] = &[
         case.sent().any(|spec| spec.extension(POLICY_CONSTRAINTS).is_some())
     }),
     category("A sent certificate that no path needs and that Go can not parse", PARSE_ERRORS, |case| {
-        case.sent_issuers().any(is_unreadable_for_go)
+        case.sent_without_need().any(is_unreadable_for_go)
     }),
     category("A CA of X.509 version 1 with two signature algorithms", &SKIPPED_CA, |case| {
         let has_two = |spec: &Spec| spec.version == 1 && spec.damage == Some(Damage::Algorithms);

@@ -105,6 +105,31 @@ impl Case {
         std::iter::once(self.leaf()).chain(self.issuers())
     }
 
+    /// The indices of the path from the leaf to the first CA whose name and key are trusted, or to the root.
+    pub(super) fn path(&self) -> Vec<usize> {
+        let is_trusted = |index: usize| {
+            let spec = &self.certificates[index];
+            self.trusted().any(|trusted| trusted.key == spec.key && trusted.name() == spec.name())
+        };
+        let mut path = vec![self.chain[0]];
+        loop {
+            let last = path[path.len() - 1];
+            let issuer = self.certificates[last].issuer;
+            if is_trusted(last) || path.contains(&issuer) {
+                return path;
+            }
+            path.push(issuer);
+        }
+    }
+
+    /// The certificates that the peer sends without need.
+    pub(super) fn sent_without_need(&self) -> impl Iterator<Item = &Spec> {
+        let mut needed = self.path();
+        needed.pop();
+        let unneeded = self.chain[1..].iter().filter(move |&index| !needed.contains(index));
+        unneeded.map(|&index| &self.certificates[index])
+    }
+
     /// Whether the peer's own certificate is trusted itself.
     pub(super) fn is_pinned(&self) -> bool {
         self.bundle.contains(&self.chain[0])
