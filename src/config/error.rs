@@ -44,7 +44,7 @@ pub enum ConfigError {
     /// Some of the five TLS parameters are set, but not all that must be. The text contains Calico's.
     #[error(
         "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either {names} may \
-         be left unset; set: {}; missing: {}", set.join(", "), missing.join(", ")
+         be left unset; set {}, too, beside {}", missing.join(", "), set.join(", ")
     )]
     Incomplete {
         /// The two parameters of which one suffices: `ClientCN or ClientURISAN`.
@@ -115,10 +115,10 @@ pub enum SetupError {
     #[error(transparent)]
     Material(#[from] MaterialError),
     /// No parameter gives the address of Typha.
-    #[error("there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName")]
+    #[error("there is no Typha to connect to; set TyphaAddr (host:port) or TyphaK8sServiceName")]
     NoEndpoint,
     /// None of the five TLS parameters is set.
-    #[error("TLS is not configured: set {files}, and {names}")]
+    #[error("TLS is not configured; set {files}, and {names}")]
     TlsNotConfigured {
         /// The three parameters that name files: `CAFile, ServerCertFile, ServerKeyFile`.
         files: String,

@@ -282,7 +282,7 @@ impl fmt::Display for MatchedBy {
 ///
 /// The text begins as Calico's text does, so that operators find it with the log searches that they know.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-#[error("peer certificate does not have required {}: required {required}; presented {presented}", .required.kind())]
+#[error("peer certificate does not have required {}: required {required}, but presented {presented}", .required.kind())]
 #[non_exhaustive]
 pub struct IdentityMismatch {
     /// What was required.
@@ -354,17 +354,17 @@ mod tests {
         for (required, text) in [
             (
                 RequiredIdentity::common_name("cn"),
-                "peer certificate does not have required CN: required CN \"cn\"; presented CN \"bad\\n\", URI SANs \
+                "peer certificate does not have required CN: required CN \"cn\", but presented CN \"bad\\n\", URI SANs \
                  [\"spiffe://td/b\"]",
             ),
             (
                 RequiredIdentity::uri_san("a:b"),
-                "peer certificate does not have required URI SAN: required URI SAN \"a:b\"; presented CN \"bad\\n\", \
-                 URI SANs [\"spiffe://td/b\"]",
+                "peer certificate does not have required URI SAN: required URI SAN \"a:b\", but presented CN \
+                 \"bad\\n\", URI SANs [\"spiffe://td/b\"]",
             ),
             (
                 RequiredIdentity::either("cn", "a:b"),
-                "peer certificate does not have required CN or URI SAN: required CN \"cn\" or URI SAN \"a:b\"; \
+                "peer certificate does not have required CN or URI SAN: required CN \"cn\" or URI SAN \"a:b\", but \
                  presented CN \"bad\\n\", URI SANs [\"spiffe://td/b\"]",
             ),
         ] {

@@ -17,7 +17,8 @@ pub(super) const EMPTY: &str = "it is empty";
 /// The most bytes of a handshake message that rustls receives.
 pub(super) const MAX_MESSAGE: usize = 65_535;
 
-/// Why a file or its contents can not be used. The text names the file, the problem and, where possible, the remedy.
+/// Why a file or its contents can not be used. The text names the file, the problem and, where possible, the remedy
+/// after a semicolon.
 ///
 /// An origin is the path of the file as text, or `the given bytes`.
 #[derive(Debug, Error)]

@@ -9,7 +9,7 @@ use crate::file::Permissions;
 use crate::identity::IdentityDoubt;
 use crate::time::Timestamp;
 
-/// A probable mistake in usable material. The text states the consequence and the remedy.
+/// A probable mistake in usable material. The text states the consequence and, after a semicolon, the remedy.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum MaterialWarning {
@@ -27,7 +27,7 @@ pub enum MaterialWarning {
     /// A CA of the bundle expires soon: in less than 30 days, or in the last third of its lifetime if that is shorter.
     /// Label: `ca_expires_soon`.
     #[error(
-        "the CA {subject} expires at {}, and nothing it issued is accepted after that: add its successor to the CA \
+        "the CA {subject} expires at {}, and nothing it issued is accepted after that; add its successor to the CA \
          file, then have the successor issue the certificates of the other end",
         Timestamp(*not_after)
     )]
@@ -103,7 +103,7 @@ pub enum MaterialWarning {
     /// Our own leaf expires soon: in less than 30 days, or in the last third of its lifetime if that is shorter. Label:
     /// `leaf_expires_soon`.
     #[error(
-        "our certificate {subject} expires at {}, and every peer refuses us after that: issue a new one, and see why \
+        "our certificate {subject} expires at {}, and every peer refuses us after that; issue a new one, and see why \
          it was not renewed",
         Timestamp(*not_after)
     )]

@@ -13,8 +13,8 @@ use crate::time::Timestamp;
 
 /// The reason why a peer is not accepted. There is one variant for each cause that needs an action of its own.
 ///
-/// The texts contain the problem and, where it is not obvious, the remedy. They are shorter than 1 KiB. Text that the
-/// peer sent is escaped. Names of certificates have the form `O="example", CN="typha-client"`.
+/// The texts contain the problem and, where it is not obvious, the remedy after a semicolon. They are shorter than 1
+/// KiB. Text that the peer sent is escaped. Names of certificates have the form `O="example", CN="typha-client"`.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -22,9 +22,8 @@ pub enum Rejection {
     /// Label: `ca_key_mismatch`.
     #[error(
         "the certificate of {subject} names the trusted CA {issuer} as its issuer, but that CA's key did not sign it\
-         {}: either it is of another cluster whose CA has the same name, then issue it again by a CA of this \
-         cluster; or you made that CA anew, then keep its old and its new certificate in the CA file; never add a CA \
-         that you did not make",
+         {}; if it is of another cluster whose CA has the same name, issue it again by a CA of this cluster; if you \
+         made that CA anew, keep its old and its new certificate in the CA file; never add a CA that you did not make",
         keys(signed_by.as_deref(), trusted.as_deref())
     )]
     CaKeyMismatch {
@@ -48,7 +47,7 @@ pub enum Rejection {
     },
     /// The peer presented a CA certificate as its own. Label: `ca_used_as_leaf`.
     #[error(
-        "{subject} is marked as a CA, and a peer must present a leaf certificate: issue it again with basicConstraints \
+        "{subject} is marked as a CA, and a peer must present a leaf certificate; issue it again with basicConstraints \
          = CA:FALSE"
     )]
     CaUsedAsLeaf {
@@ -56,7 +55,11 @@ pub enum Rejection {
         subject: String,
     },
     /// A certificate of the chain has expired. Label: `expired`.
-    #[error("the {position} certificate {subject} expired at {}; it is {} now", Timestamp(*not_after), Timestamp(*now))]
+    #[error(
+        "the {position} certificate {subject} expired at {}, and it is {} now; renew it",
+        Timestamp(*not_after),
+        Timestamp(*now)
+    )]
     Expired {
         /// Its place in the chain.
         position: ChainPosition,
@@ -105,7 +108,7 @@ pub enum Rejection {
     NoCertificate,
     /// A certificate of the chain is not valid yet. Label: `not_yet_valid`.
     #[error(
-        "the {position} certificate {subject} is not valid before {}; it is {} now: check both clocks",
+        "the {position} certificate {subject} is not valid before {}, and it is {} now; check both clocks",
         Timestamp(*not_before),
         Timestamp(*now)
     )]
@@ -129,7 +132,7 @@ pub enum Rejection {
         limit: String,
     },
     /// A certificate of the chain has been revoked: it is on the list of its issuer. Label: `revoked`.
-    #[error("the {position} certificate {subject} has been revoked by its issuer: give its owner a new one")]
+    #[error("the {position} certificate {subject} has been revoked by its issuer; give its owner a new one")]
     Revoked {
         /// Its place in the chain.
         position: ChainPosition,
@@ -159,7 +162,7 @@ pub enum Rejection {
         issuer: String,
     },
     /// Finding a path to a trusted CA would take more work than an honest chain ever does. Label: `too_complex`.
-    #[error("the chain of {subject} is too complex to verify: send the leaf and its issuers only")]
+    #[error("the chain of {subject} is too complex to verify; send the leaf and its issuers only")]
     TooComplex {
         /// The leaf.
         subject: String,
@@ -167,7 +170,7 @@ pub enum Rejection {
     /// A critical extension is not understood, so the certificate must be refused (RFC 5280 section 4.2).
     /// Label: `unhandled_critical_extension`.
     #[error(
-        "the {position} certificate {subject} has a critical extension ({extension}) that is not supported: issue it \
+        "the {position} certificate {subject} has a critical extension ({extension}) that is not supported; issue it \
          again without it, or with it not critical"
     )]
     UnhandledCriticalExtension {
@@ -180,7 +183,7 @@ pub enum Rejection {
     },
     /// No trusted CA has the name of the certificate's issuer. Label: `unknown_ca`.
     #[error(
-        "the certificate of {subject} is issued by {issuer}, which is not in the CA file: if you made that CA, add it \
+        "the certificate of {subject} is issued by {issuer}, which is not in the CA file; if you made that CA, add it \
          there; if it is an intermediate CA, have the peer send its certificate"
     )]
     UnknownCa {
@@ -204,7 +207,7 @@ pub enum Rejection {
     },
     /// An RSA key is shorter than 2048 or longer than 8192 bits. Label: `unsupported_key_size`.
     #[error(
-        "{subject} has an RSA key of {bits} bits; 2048 to 8192 are supported: issue it again with such a key"
+        "{subject} has an RSA key of {bits} bits, but 2048 to 8192 are supported; issue it again with such a key"
     )]
     UnsupportedKeySize {
         /// The certificate.
@@ -214,9 +217,9 @@ pub enum Rejection {
     },
     /// A certificate is not X.509 version 3. Label: `unsupported_version`.
     #[error(
-        "the {position} certificate {subject} is X.509 version {version}; only version 3 has the extensions that are \
-         needed: issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT \
-         with the line {} in EXT",
+        "the {position} certificate {subject} is X.509 version {version}, but only version 3 has the extensions that \
+         are needed; issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile \
+         EXT with the line {} in EXT",
         extension_line(*position, *role)
     )]
     UnsupportedVersion {
@@ -243,7 +246,7 @@ pub enum Rejection {
     },
     /// The extended key usage of a certificate of the chain does not include the peer's role. Label: `wrong_key_usage`.
     #[error(
-        "the {position} certificate {subject} is not allowed for {purpose}, which a {role} needs: issue it again with \
+        "the {position} certificate {subject} is not allowed for {purpose}, which a {role} needs; issue it again with \
          {purpose} in its extended key usage"
     )]
     WrongKeyUsage {
@@ -264,7 +267,9 @@ fn keys(signed_by: Option<&str>, trusted: Option<&str>) -> String {
         identifier.and_then(|digits| digits.get(..8).or(Some(digits)).map(str::to_owned))
     };
     match (key(signed_by), key(trusted)) {
-        (Some(signed_by), Some(trusted)) => format!(" (key {signed_by} did; the CA file has key {trusted})"),
+        (Some(signed_by), Some(trusted)) => {
+            format!(" (key {signed_by} did, and the CA file has key {trusted})")
+        }
         (Some(signed_by), None) => format!(" (key {signed_by} did)"),
         (None, Some(trusted)) => format!(" (the CA file has key {trusted})"),
         (None, None) => String::new(),

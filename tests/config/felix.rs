@@ -121,7 +121,7 @@ fn nothing_set_gives_the_defaults() {
         assert!(matches!(error, SetupError::TlsNotConfigured { .. }));
         assert_eq!(
             error.to_string(),
-            "TLS is not configured: set TyphaCAFile, TyphaCertFile, TyphaKeyFile, and TyphaCN or TyphaURISAN"
+            "TLS is not configured; set TyphaCAFile, TyphaCertFile, TyphaKeyFile, and TyphaCN or TyphaURISAN"
         );
         for parameter in PARAMETERS {
             assert_eq!((parameter.read)(&config), parameter.default, "{}", parameter.name);
@@ -332,7 +332,7 @@ fn a_dialer_knows_where_typha_is_and_on_which_node_we_are() {
     assert!(matches!(error, SetupError::NoEndpoint));
     assert_eq!(
         error.to_string(),
-        "there is no Typha to connect to: set TyphaAddr (host:port) or TyphaK8sServiceName"
+        "there is no Typha to connect to; set TyphaAddr (host:port) or TyphaK8sServiceName"
     );
     let error = load(&[("TyphaK8sServiceName", "calico-typha")]).dialer().unwrap_err();
     assert!(matches!(error, SetupError::KubernetesService { .. }));

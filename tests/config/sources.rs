@@ -130,7 +130,7 @@ fn an_incomplete_configuration_is_told_in_calico_s_words() {
             (end.load)(&sources).unwrap_err().to_string(),
             format!(
                 "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either {} \
-                 may be left unset; set: {name} (from file {}); missing: {ca}, {cert}, {key}",
+                 may be left unset; set {ca}, {cert}, {key}, too, beside {name} (from file {})",
                 end.either,
                 dir.text("daemon.cfg")
             )

@@ -134,7 +134,7 @@ fn nothing_set_gives_the_defaults() {
         assert!(matches!(error, SetupError::TlsNotConfigured { .. }));
         assert_eq!(
             error.to_string(),
-            "TLS is not configured: set CAFile, ServerCertFile, ServerKeyFile, and ClientCN or ClientURISAN"
+            "TLS is not configured; set CAFile, ServerCertFile, ServerKeyFile, and ClientCN or ClientURISAN"
         );
     }
 }

@@ -76,7 +76,7 @@ async fn a_felix_whose_ca_is_removed_is_told_and_refused_from_then_on() {
     bounded(typha.close_requested().cancelled()).await;
     assert_eq!(typha.close_reason(), Some(CloseReason::LostTrust));
     let expected = "the certificate of CN=\"typha-client\" is issued by CN=\"calico-typha-ca\", which is not in the \
-                    CA file: if you made that CA, add it there; if it is an intermediate CA, have the peer send its \
+                    CA file; if you made that CA, add it there; if it is an intermediate CA, have the peer send its \
                     certificate";
     assert_eq!(typha.lost_trust().unwrap().to_string(), expected);
     let loss = bounded(lost.recv()).await.unwrap();

@@ -180,7 +180,7 @@ async fn a_refused_connection_shows_nothing_unescaped() {
             ("authority_key_id", &key_identifier(ca.root())),
             (
                 "detail",
-                "peer certificate does not have required CN: required CN \"typha-client\"; presented CN \
+                "peer certificate does not have required CN: required CN \"typha-client\", but presented CN \
                  \"evil\\n2026-01-01 INFO connection accepted\\u{1b}[2J\", no URI SAN",
             ),
             ("message", "connection refused"),

@@ -177,7 +177,7 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     let list = list_pem(&List::new().signed_by(&a, "a"));
     assert_eq!(
         problem(&list, &bundle(&[&ca("b")])),
-        "its issuer CN=\"a\" is no CA of the CA file: put the certificate of the CA that signed it into the CA file; \
+        "its issuer CN=\"a\" is no CA of the CA file; put the certificate of the CA that signed it into the CA file, \
          or, if peers send it as an intermediate, into this file"
     );
     assert_eq!(
@@ -188,7 +188,7 @@ fn a_list_must_be_signed_by_a_ca_of_the_bundle() {
     let not_for_lists = TestCa::new(spec("a").without_crl_sign()).unwrap();
     assert_eq!(
         problem(&list_pem(&List::new().signed_by(&not_for_lists, "a")), &bundle(&[&not_for_lists])),
-        "its issuer CN=\"a\" may not sign lists, since its key usage does not include cRLSign: issue that CA's \
+        "its issuer CN=\"a\" may not sign lists, since its key usage does not include cRLSign; issue that CA's \
          certificate anew with it"
     );
     // A pinned leaf is no CA, whatever it signs.
@@ -283,7 +283,7 @@ fn lists_of_intermediates() {
     assert_eq!(
         error.to_string(),
         "the given bytes: certificate 1 can not vouch for a revocation list: CN=\"second\" is issued by CN=\"first\", \
-         and not by a CA of the CA file: put the certificate of the CA that issued it into the CA file; or, if that \
+         and not by a CA of the CA file; put the certificate of the CA that issued it into the CA file, or, if that \
          is an intermediate too, into this file"
     );
     // Neither is one that claims it, nor one that is no CA.

@@ -84,13 +84,15 @@ fn warnings_say_what_to_do() {
 /// Calico's guide "the hard way" makes such a leaf.
 #[test]
 fn a_version_1_leaf_is_no_leaf_that_peers_accept() {
-    let fixture = |name: &str| format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let fixture = |name: &str| {
+        std::fs::read(format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
     let policy = TlsPolicy::builder().build().unwrap();
     let credentials =
-        Credentials::from_files(fixture("version1"), fixture("leaf-key"), policy.provider()).unwrap();
+        Credentials::from_pem(&fixture("version1"), &fixture("leaf-key"), policy.provider()).unwrap();
     let required = RequiredIdentity::common_name("peer").unwrap();
     // With its CA in our bundle, and without.
-    for bundle in [TrustBundle::from_file(fixture("ca")).unwrap(), ca("peers").trust_bundle().unwrap()] {
+    for bundle in [TrustBundle::from_pem(&fixture("ca")).unwrap(), ca("peers").trust_bundle().unwrap()] {
         let material = Material::new(bundle, credentials.clone());
         let config = TlsConfig::new(material, required.clone(), policy.clone());
         let now = unix_time(SystemTime::now());
@@ -98,9 +100,9 @@ fn a_version_1_leaf_is_no_leaf_that_peers_accept() {
             let texts: Vec<_> = config.warnings(role, now).iter().map(ToString::to_string).collect();
             let expected = format!(
                 "every peer of this kind will refuse our own certificate (unsupported_version): the leaf certificate \
-                 CN=\"typha-client\" is X.509 version 1; only version 3 has the extensions that are needed: issue it \
-                 again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT with the \
-                 line extendedKeyUsage = {purpose} in EXT"
+                 CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that are needed; \
+                 issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile EXT \
+                 with the line extendedKeyUsage = {purpose} in EXT"
             );
             assert_eq!(texts, [expected]);
         }

@@ -50,11 +50,13 @@ async fn a_new_leaf_must_be_one_that_peers_accept() {
 #[tokio::test(start_paused = true)]
 async fn a_new_leaf_that_the_verifier_refuses_is_held_back() {
     let pki = Pki::new();
-    let fixture = |name: &str| format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"));
+    let fixture = |name: &str| {
+        std::fs::read(format!("{}/tests/fixtures/{name}.pem", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
     let old_leaf = |name: &str| {
         let policy = pki.policy();
         let credentials =
-            Credentials::from_files(fixture(name), fixture("leaf-key"), policy.provider()).unwrap();
+            Credentials::from_pem(&fixture(name), &fixture("leaf-key"), policy.provider()).unwrap();
         let material = Material::new(pki.a.trust_bundle().unwrap(), credentials);
         TlsConfig::new(material, RequiredIdentity::common_name("felix").unwrap(), policy)
     };

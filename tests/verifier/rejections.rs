@@ -119,7 +119,7 @@ fn unknown_ca() {
     assert_refused(
         judge(&ours, leaf.chain()),
         "unknown_ca",
-        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file: if you \
+        "the certificate of CN=\"typha-client\" is issued by CN=\"other\\n\", which is not in the CA file; if you \
          made that CA, add it there; if it is an intermediate CA, have the peer send its certificate",
     );
     // With an intermediate, the issuer to look for is that one's.
@@ -152,9 +152,9 @@ fn a_ca_made_anew_under_the_same_name() {
         "ca_key_mismatch",
         &format!(
             "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but that CA's key \
-             did not sign it (key {} did; the CA file has key {}): either it is of another cluster whose CA has the \
-             same name, then issue it again by a CA of this cluster; or you made that CA anew, then keep its old and \
-             its new certificate in the CA file; never add a CA that you did not make",
+             did not sign it (key {} did, and the CA file has key {}); if it is of another cluster whose CA has the \
+             same name, issue it again by a CA of this cluster; if you made that CA anew, keep its old and its new \
+             certificate in the CA file; never add a CA that you did not make",
             key(&new),
             key(&old)
         ),
@@ -218,13 +218,14 @@ fn validity_is_inclusive_and_judged_at_the_given_time() {
     assert_refused(
         judge(2001),
         "expired",
-        "the leaf certificate CN=\"typha-client\" expired at 2001-09-09T02:20:00Z; it is 2001-09-09T02:20:01Z now",
+        "the leaf certificate CN=\"typha-client\" expired at 2001-09-09T02:20:00Z, and it is 2001-09-09T02:20:01Z \
+         now; renew it",
     );
     assert_refused(
         judge(999),
         "not_yet_valid",
-        "the leaf certificate CN=\"typha-client\" is not valid before 2001-09-09T02:03:20Z; it is \
-         2001-09-09T02:03:19Z now: check both clocks",
+        "the leaf certificate CN=\"typha-client\" is not valid before 2001-09-09T02:03:20Z, and it is \
+         2001-09-09T02:03:19Z now; check both clocks",
     );
 }
 
@@ -264,7 +265,7 @@ fn extended_key_usage() {
                 assert_refused(
                     Err(rejection),
                     "wrong_key_usage",
-                    "the leaf certificate CN=\"typha-client\" is not allowed for clientAuth, which a Felix needs: \
+                    "the leaf certificate CN=\"typha-client\" is not allowed for clientAuth, which a Felix needs; \
                      issue it again with clientAuth in its extended key usage",
                 );
             }
@@ -293,7 +294,7 @@ fn extended_key_usage_of_cas_nests() {
     assert_refused(
         judge(&root, leaf.chain()),
         "wrong_key_usage",
-        "the intermediate certificate CN=\"intermediate\" is not allowed for clientAuth, which a Felix needs: issue it \
+        "the intermediate certificate CN=\"intermediate\" is not allowed for clientAuth, which a Felix needs; issue it \
          again with clientAuth in its extended key usage",
     );
 }
@@ -303,7 +304,7 @@ fn a_ca_certificate_as_a_leaf() {
     assert_refused(
         judge_spec(CertificateSpec::ca("typha-client")),
         "ca_used_as_leaf",
-        "CN=\"typha-client\" is marked as a CA, and a peer must present a leaf certificate: issue it again with \
+        "CN=\"typha-client\" is marked as a CA, and a peer must present a leaf certificate; issue it again with \
          basicConstraints = CA:FALSE",
     );
 }
@@ -408,7 +409,7 @@ fn critical_extensions() {
         judge_spec(leaf_spec().extension(PRIVATE_EXTENSION, true, &[5, 0])),
         "unhandled_critical_extension",
         "the leaf certificate CN=\"typha-client\" has a critical extension (1.3.6.1.4.1.99999.1) that is not \
-         supported: issue it again without it, or with it not critical",
+         supported; issue it again without it, or with it not critical",
     );
     let ca = TestCa::new(CertificateSpec::ca("ca").extension(PRIVATE_EXTENSION, true, &[5, 0])).unwrap();
     match judge(&ca, ca.issue(leaf_spec()).unwrap().chain()).unwrap_err() {
@@ -492,7 +493,7 @@ fn revocation() {
         assert_refused(
             judge(policy, &revoked),
             "revoked",
-            "the leaf certificate CN=\"typha-client\" has been revoked by its issuer: give its owner a new one",
+            "the leaf certificate CN=\"typha-client\" has been revoked by its issuer; give its owner a new one",
         );
     }
     assert_refused(
@@ -528,8 +529,8 @@ fn certificates_of_another_age() {
         (
             "rsa1024",
             "unsupported_key_size",
-            "CN=\"typha-client\" has an RSA key of 1024 bits; 2048 to 8192 are supported: issue it again with such a \
-             key",
+            "CN=\"typha-client\" has an RSA key of 1024 bits, but 2048 to 8192 are supported; issue it again with \
+             such a key",
         ),
         (
             "dsa",
@@ -552,9 +553,9 @@ fn certificates_of_another_age() {
         (
             "version1",
             "unsupported_version",
-            "the leaf certificate CN=\"typha-client\" is X.509 version 1; only version 3 has the extensions that are \
-             needed: issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY -extfile \
-             EXT with the line extendedKeyUsage = clientAuth in EXT",
+            "the leaf certificate CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that \
+             are needed; issue it again with an extension, such as openssl x509 -req -in CSR -CA CA -CAkey KEY \
+             -extfile EXT with the line extendedKeyUsage = clientAuth in EXT",
         ),
     ] {
         let outcome = verdict(&verifier, &[fixture(name)], Role::Felix, seconds(at(900_000_000)));

@@ -95,8 +95,8 @@ impl<'a> Issuers<'a> {
                 Err(found.unusable_issuer(format!("{}: {TOO_MANY_CHECKS}", certificate.subject_text())))
             }
             Some((found, certificate)) => Err(found.unusable_issuer(format!(
-                "{} is issued by {}, and not by a CA of the CA file: put the certificate of the CA that issued it \
-                 into the CA file; or, if that is an intermediate too, into this file",
+                "{} is issued by {}, and not by a CA of the CA file; put the certificate of the CA that issued it \
+                 into the CA file, or, if that is an intermediate too, into this file",
                 certificate.subject_text(),
                 certificate.issuer_text()
             ))),
@@ -132,12 +132,12 @@ impl<'a> Issuers<'a> {
         }
         Err(match problem {
             _ if may_not_sign => format!(
-                "its issuer {issuer} may not sign lists, since its key usage does not include cRLSign: issue that CA's \
+                "its issuer {issuer} may not sign lists, since its key usage does not include cRLSign; issue that CA's \
                  certificate anew with it"
             ),
             None => format!(
-                "its issuer {issuer} is no CA of the CA file: put the certificate of the CA that signed it into the CA \
-                 file; or, if peers send it as an intermediate, into this file"
+                "its issuer {issuer} is no CA of the CA file; put the certificate of the CA that signed it into the CA \
+                 file, or, if peers send it as an intermediate, into this file"
             ),
             Some(SignatureProblem::Unsupported) => format!(
                 "its signature algorithm {} is not supported with the key of its issuer {issuer}",

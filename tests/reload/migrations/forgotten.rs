@@ -50,7 +50,7 @@ const REFUSAL: &str = "could not connect to any Typha: TYPHA: the peer refused u
 async fn a_forgotten_felix_is_named_ended_and_told_why() {
     let (old, new) = (ca("old-ca"), ca("new-ca"));
     let (site, refusal, warnings) = forget_one(&old, &new).await;
-    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file: \
+    let problem = "the certificate of CN=\"typha-client\" is issued by CN=\"old-ca\", which is not in the CA file; \
                    if you made that CA, add it there; if it is an intermediate CA, have the peer send its certificate";
     assert_eq!(refusal, REFUSAL);
     let warning = format!(

@@ -17,7 +17,7 @@ const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust 
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(
-        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file: if you made that CA, \
+        "the certificate of CN=\"{leaf}\" is issued by CN=\"{ca}\", which is not in the CA file; if you made that CA, \
          add it there; if it is an intermediate CA, have the peer send its certificate"
     )
 }

@@ -16,9 +16,9 @@ pub(crate) fn ca_key_mismatch(leaf: &str, signer: &TestCa, trusted: &TestCa) -> 
     };
     format!(
         "the certificate of CN=\"{leaf}\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but that CA's key \
-         did not sign it (key {} did; the CA file has key {}): either it is of another cluster whose CA has the same \
-         name, then issue it again by a CA of this cluster; or you made that CA anew, then keep its old and its new \
-         certificate in the CA file; never add a CA that you did not make",
+         did not sign it (key {} did, and the CA file has key {}); if it is of another cluster whose CA has the same \
+         name, issue it again by a CA of this cluster; if you made that CA anew, keep its old and its new certificate \
+         in the CA file; never add a CA that you did not make",
         key(signer),
         key(trusted)
     )

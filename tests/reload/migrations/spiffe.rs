@@ -108,7 +108,7 @@ async fn a_felix_that_was_not_moved_is_told_what_it_lacks() {
     replaced(typha.reload().await);
 
     let problem = format!(
-        "peer certificate does not have required URI SAN: required URI SAN \"{FELIX_SPIFFE_ID}\"; presented CN \
+        "peer certificate does not have required URI SAN: required URI SAN \"{FELIX_SPIFFE_ID}\", but presented CN \
          \"typha-client\", no URI SAN"
     );
     let refusal = "could not connect to any Typha: TYPHA: the peer refused us: access_denied (our certificate is \

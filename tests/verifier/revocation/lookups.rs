@@ -132,7 +132,7 @@ fn every_intermediate_is_looked_up() {
         assert_eq!(
             text,
             format!(
-                "the intermediate certificate {refused} has been revoked by its issuer: give its owner a new one"
+                "the intermediate certificate {refused} has been revoked by its issuer; give its owner a new one"
             )
         );
     }
