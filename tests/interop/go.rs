@@ -20,7 +20,7 @@ use typha_tls::testing::KeyType;
 use typha_tls::{RequiredIdentity, Role};
 
 /// The Go program; `None` without Go.
-fn go() -> Option<Go> {
+pub(crate) fn go() -> Option<Go> {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     is_installed("go").then(|| Go { program: PROGRAM.get_or_init(build), ignore_hints: true, alpn: "" })
 }
@@ -44,7 +44,7 @@ fn build() -> PathBuf {
     program
 }
 
-struct Go {
+pub(crate) struct Go {
     program: &'static Path,
     /// A Go client keeps back a certificate whose issuer the server has not named. With this it does not.
     ignore_hints: bool,
@@ -63,6 +63,16 @@ impl Go {
             command.arg("-cert").arg(chain).arg("-key").arg(key);
         }
         Process::start(&mut command, Some(files.directory))
+    }
+
+    /// Go's version, and its verdict on each chain of a file: `None`, or the error.
+    pub(crate) fn judge(&self, cases: &Path) -> (String, Vec<Option<String>>) {
+        let output = Process::start(Command::new(self.program).arg("judge").arg(cases), None).finish();
+        assert!(output.success, "{output}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let (version, verdicts) = text.split_once('\n').unwrap();
+        let verdicts = verdicts.lines().map(|line| serde_json::from_str::<String>(line).unwrap());
+        (version.to_owned(), verdicts.map(|error| (!error.is_empty()).then_some(error)).collect())
     }
 }
 

@@ -9,6 +9,7 @@
     reason = "a test may fail this way"
 )]
 
+mod differential;
 mod go;
 mod openssl;
 mod pki;

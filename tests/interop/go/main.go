@@ -3,6 +3,8 @@
 // "interop typha" serves one connection, on the address that it prints first; "interop felix" makes one. Both send
 // bytes of their standard input, receive until the other end closes, and print the outcome as one line of JSON. A
 // refused handshake is an outcome too; the exit code tells only whether there is one.
+//
+// "interop judge FILE" makes no connection. It judges chains: see judge.go.
 package main
 
 import (
@@ -65,7 +67,13 @@ func (w *wire) Read(buffer []byte) (int, error) {
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: interop typha|felix [flags]")
+		log.Fatal("usage: interop typha|felix [flags], or interop judge FILE")
+	}
+	if os.Args[1] == "judge" {
+		if err := judge(os.Args[2]); err != nil {
+			log.Fatal(err)
+		}
+		return
 	}
 	var o options
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
@@ -136,7 +144,7 @@ func dial(o options) (*connection, error) {
 	// Typha's name and address are not checked, so the chain must be checked here.
 	config.InsecureSkipVerify = true
 	config.VerifyPeerCertificate = func(raw [][]byte, _ [][]*x509.Certificate) error {
-		leaf, err := checkChain(raw, pool)
+		leaf, err := checkChain(raw, pool, x509.ExtKeyUsageServerAuth, time.Now())
 		if err != nil {
 			return err
 		}
@@ -185,7 +193,9 @@ func (o options) config() (*tls.Config, *x509.CertPool, error) {
 	return config, pool, nil
 }
 
-func checkChain(raw [][]byte, roots *x509.CertPool) (*x509.Certificate, error) {
+func checkChain(
+	raw [][]byte, roots *x509.CertPool, usage x509.ExtKeyUsage, now time.Time,
+) (*x509.Certificate, error) {
 	var leaf *x509.Certificate
 	intermediates := x509.NewCertPool()
 	for _, der := range raw {
@@ -205,7 +215,8 @@ func checkChain(raw [][]byte, roots *x509.CertPool) (*x509.Certificate, error) {
 	_, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		CurrentTime:   now,
+		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	return leaf, err
 }
