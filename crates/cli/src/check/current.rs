@@ -4,14 +4,13 @@ use std::path::Path;
 
 use rustls_pki_types::UnixTime;
 use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
-use typha_tls::error::{QuotedList, WithCauses};
+use typha_tls::error::WithCauses;
 use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{
     Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
-use typha_tls::verifier::{PeerVerifier, Rejection};
+use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
-use webpki::EndEntityCert;
 
 use super::parameters::Parameters;
 use super::report::{Line, Report};
@@ -58,13 +57,18 @@ impl Current {
             .ok();
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
-            let mut own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
-            if own_identity(credentials).is_none() {
-                // The finding `no_identity` says it.
-                own_warnings.retain(|warning| !matches!(warning, MaterialWarning::OwnChainRefused { .. }));
-            }
-            for warning in &own_warnings {
-                report.add(warnings::line(warning, "").about(current.about_own(warning)));
+            let theirs = Parameters::of(local.peer());
+            for warning in &current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now) {
+                let line = warnings::line(warning, "").about(current.about_own(warning));
+                report.add(match warning {
+                    MaterialWarning::LeafHasNoIdentity(_) => line.fix(format!(
+                        "issue one with the Common Name ({}) or the URI SAN ({}) that {} requires",
+                        theirs.common_name,
+                        theirs.uri_san,
+                        local.peer()
+                    )),
+                    _ => line,
+                });
             }
             current.own_leaf(report, credentials, now);
             current.own_chain(report, now);
@@ -80,29 +84,14 @@ impl Current {
             };
             report.add(Line::info("days_left", format!("our certificate expires in {left}")));
         }
-        let peer = self.local.peer();
         if own_identity(credentials).is_some() {
-            let identity = credentials.identity();
-            let detail = format!("{peer} would have to require one of what we present: {identity}");
-            return report.add(Line::info("own_identity", detail));
+            let detail = format!(
+                "{} would have to require one of what we present: {}",
+                self.local.peer(),
+                credentials.identity()
+            );
+            report.add(Line::info("own_identity", detail));
         }
-        let leaf = credentials.chain().first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
-        let dns_names: Vec<_> = leaf.iter().flat_map(|leaf| leaf.valid_dns_names()).collect();
-        let only = match &*dns_names {
-            [] => String::new(),
-            names => format!(" (no peer looks at its DNS names {})", QuotedList(names)),
-        };
-        let theirs = Parameters::of(peer);
-        let line = Line::error(
-            "no_identity",
-            format!(
-                "our certificate has neither a Common Name nor a URI SAN, so that no peer can accept it{only}"
-            ),
-        );
-        report.add(line.about(self.about_cert_file()).fix(format!(
-            "issue one with the Common Name ({}) or the URI SAN ({}) that {peer} requires",
-            theirs.common_name, theirs.uri_san
-        )));
     }
 
     /// Whether our own chain leads to our own CA file. It need not, but most clusters have one CA.
@@ -137,6 +126,17 @@ impl Current {
                     about_ca_file(self.local, &self.settings),
                     theirs.ca_file
                 )));
+            }
+            Some(Err(
+                rejection @ (Rejection::Expired { position: ChainPosition::Ca, .. }
+                | Rejection::NotYetValid { position: ChainPosition::Ca, .. }),
+            )) => {
+                let detail = format!("a {peer} with our own CA file refuses us: {rejection}");
+                report.add(
+                    Line::warning("own_chain", detail)
+                        .split()
+                        .about(about_ca_file(self.local, &self.settings)),
+                );
             }
             // The warnings about our own chain have said it.
             Some(Err(_)) => {}
@@ -180,10 +180,16 @@ impl Current {
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
-    /// Why no peer accepts our chain now, whatever its CAs are.
+    /// Why a peer with our CA file refuses our chain now, unless it is because of the CA.
     pub(super) fn own_fault(&self, now: UnixTime) -> Option<Rejection> {
         match self.own_verdict(self.bundle.as_ref()?, &self.own_lists(), now)? {
-            Ok(()) | Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }) => None,
+            Ok(())
+            | Err(
+                Rejection::UnknownCa { .. }
+                | Rejection::CaKeyMismatch { .. }
+                | Rejection::Expired { position: ChainPosition::Ca, .. }
+                | Rejection::NotYetValid { position: ChainPosition::Ca, .. },
+            ) => None,
             Err(rejection) => Some(rejection),
         }
     }

@@ -35,6 +35,7 @@ pub(super) fn is_of_own_chain(warning: &MaterialWarning) -> bool {
     matches!(
         warning,
         MaterialWarning::LeafExpired { .. }
+            | MaterialWarning::LeafHasNoIdentity(_)
             | MaterialWarning::LeafIsCa { .. }
             | MaterialWarning::LeafLacksPurpose { .. }
             | MaterialWarning::LeafNotYetValid { .. }

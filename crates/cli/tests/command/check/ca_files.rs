@@ -101,9 +101,7 @@ fn the_new_file_is_checked_like_the_old() {
         ("info", "planned_own_chain"),
     ];
     assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
-    assert!(
-        detail(&lines, "not_a_ca").starts_with(&format!("{new}: CN=\"plain\" in the CA bundle is no CA"))
-    );
+    assert!(detail(&lines, "not_a_ca").starts_with(&format!("{new}: CN=\"plain\" in the CA file is no CA")));
 
     let damaged = site.write("damaged.pem", site.kept.root_pem().replacen("\nM", "\n!", 1));
     let (code, lines) = site.check(&["--with-ca-file", &damaged]);

@@ -138,7 +138,7 @@ fn every_file_gets_its_line() {
         unusable("large.pem", "it is larger than 1 MiB", "leave only one chain in it"),
         unusable(
             "no-certificate.pem",
-            "malformed certificate: the leaf: it is not a DER-encoded X.509 certificate",
+            "malformed certificate (the leaf): it is not a DER-encoded X.509 certificate",
             "copy the file again, or issue the certificate again",
         ),
         skipped("notes.txt", "there is no PEM block CERTIFICATE in it"),

@@ -101,8 +101,8 @@ fn a_certificate_with_dns_names_alone_is_one_error() {
     let (finding, last) = first_and_last(&site);
     assert_eq!(
         finding,
-        "✗ no_identity: ServerCertFile DIR/own.pem: our certificate has neither a Common Name nor a URI SAN, so that \
-         no peer can accept it (no peer looks at its DNS names [\"typha.example\"])\n    \
+        "✗ no_identity: ServerCertFile DIR/own.pem: our certificate has no name that a peer could require (no CN, no URI \
+         SAN (its DNS name \"typha.example\" does not count))\n    \
          fix: issue one with the Common Name (TyphaCN) or the URI SAN (TyphaURISAN) that Felix requires"
     );
     assert_eq!(last, "1 error, no warnings: no_identity");
@@ -117,7 +117,7 @@ fn the_parameter_of_an_unusable_file_is_named() {
     assert_eq!(
         finding,
         "✗ cert_file_and_key_file: ServerCertFile: DIR/own.pem: there is no certificate (a PEM block CERTIFICATE) in \
-         it: it has a private key, so the two files may be swapped\n    \
+         it: it has a private key, so this file and the key file may be swapped\n    \
          fix: put the certificate chain here, leaf first, in PEM"
     );
     assert_eq!(last, "1 error, no warnings: cert_file_and_key_file");
