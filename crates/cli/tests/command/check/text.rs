@@ -101,8 +101,8 @@ fn a_certificate_with_dns_names_alone_is_one_error() {
     let (finding, last) = first_and_last(&site);
     assert_eq!(
         finding,
-        "✗ no_identity: ServerCertFile DIR/own.pem: our certificate has no name that a peer could require (no CN, no URI \
-         SAN (its DNS name \"typha.example\" does not count))\n    \
+        "✗ no_identity: ServerCertFile DIR/own.pem: our certificate has no name that a peer could require (no CN, no \
+         URI SAN (its DNS name \"typha.example\" does not count))\n    \
          fix: issue one with the Common Name (TyphaCN) or the URI SAN (TyphaURISAN) that Felix requires"
     );
     assert_eq!(last, "1 error, no warnings: no_identity");
