@@ -11,7 +11,7 @@ fn commands(guide: &str) -> String {
     let (how_to, _) = rest.split_once("<!-- end of how-to -->").unwrap();
     let blocks: Vec<_> =
         how_to.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0).collect();
-    assert_eq!(blocks.len(), 6);
+    assert_eq!(blocks.len(), 7);
     blocks.concat()
 }
 
