@@ -236,8 +236,9 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         }
         AlertDescription::UnknownCA => {
             " (the peer does not trust the CA of our certificate. If an intermediate CA issued it, append that CA's \
-             certificate to our certificate file. Otherwise see whether the CA file of the peer has its CA, with the \
-             same key and not expired)"
+             certificate to our certificate file. Otherwise our certificate may be of another cluster, or the CA file \
+             of the peer may lack our CA: run typha-tls check on our end, and see the peer's log. Never add a CA that \
+             you did not make)"
         }
         AlertDescription::UnsupportedCertificate => {
             " (our certificate can not be used in this role. It must be X.509 version 3 and not marked as a CA. Its \
@@ -275,8 +276,9 @@ mod tests {
     fn an_unknown_ca_comes_with_a_remedy() {
         let error = HandshakeError::RefusedByPeer { alert: AlertDescription::UnknownCA };
         let text = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate. If an \
-        intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise see whether the \
-        CA file of the peer has its CA, with the same key and not expired)";
+        intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise our certificate \
+        may be of another cluster, or the CA file of the peer may lack our CA: run typha-tls check on our end, and \
+        see the peer's log. Never add a CA that you did not make)";
         assert_eq!(error.to_string(), text);
     }
 }

@@ -9,6 +9,10 @@ use crate::file::Permissions;
 use crate::identity::{IdentityDoubt, PeerIdentity};
 use crate::time::Timestamp;
 
+/// What to do about the permissions of a file there, where chmod is not possible.
+const ON_KUBERNETES_VOLUME: &str = "set defaultMode: 0400 for that volume in the manifest of the pod, and, if the \
+                                    process does not run as root, fsGroup in its securityContext";
+
 /// A probable mistake in usable material. The text states the consequence and, after a semicolon, the remedy.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 #[non_exhaustive]
@@ -56,10 +60,9 @@ pub enum MaterialWarning {
         "the private key {} is accessible by every user (mode {mode:04o}); {}",
         path.display(),
         if *on_kubernetes_volume {
-            "chmod is not possible there: set defaultMode: 0400 for that volume in the manifest of the pod, and, if \
-             the process does not run as root, fsGroup in its securityContext"
+            ON_KUBERNETES_VOLUME.to_owned()
         } else {
-            "chmod 600 it"
+            format!("chmod 600 {}", path.display())
         }
     )]
     KeyAccessibleByOthers {
@@ -70,17 +73,16 @@ pub enum MaterialWarning {
         /// Whether the file is on a volume of a Kubernetes Secret. There, every user means every user of the container.
         on_kubernetes_volume: bool,
     },
-    /// A CA file or certificate file has a private key, too, and others than its owner can access it. On a volume of a
-    /// Kubernetes Secret, only access by every user counts. Label: `key_in_certificate_file`.
+    /// A CA file or certificate file has a private key, too, and users other than its owner can access it. On a
+    /// volume of a Kubernetes Secret, only access by every user counts. Label: `key_in_certificate_file`.
     #[error(
-        "the certificate file {} also has a private key, and others than its owner can access it (mode {mode:04o}); \
-         if it is not the key file of this end, move the private key to a safe place; otherwise {}",
+        "the certificate file {} also has a private key, and users other than its owner can access it (mode \
+         {mode:04o}); if it is not the key file of this end, move the private key to a safe place; otherwise {}",
         path.display(),
         if *on_kubernetes_volume {
-            "set defaultMode: 0400 for that volume in the manifest of the pod, and, if the process does not run as \
-             root, fsGroup in its securityContext"
+            ON_KUBERNETES_VOLUME.to_owned()
         } else {
-            "chmod 600 it"
+            format!("chmod 600 {}", path.display())
         }
     )]
     KeyInCertificateFile {

@@ -222,8 +222,8 @@ pub enum Rejection {
     /// A certificate is not X.509 version 3. Label: `unsupported_version`.
     #[error(
         "the {position} certificate {subject} is X.509 version {version}, but only version 3 has the extensions that \
-         are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
-         -extfile EXT -out NEW, where the file EXT has the line {}",
+         are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -CAcreateserial \
+         -days DAYS -extfile EXT -out NEW (EXT is a file with the line {})",
         extension_line(*position, *role)
     )]
     UnsupportedVersion {
@@ -273,9 +273,9 @@ fn keys(signed_by: Option<&str>, trusted: Option<&str>) -> String {
     };
     match (key(signed_by), key(trusted)) {
         (Some(signed_by), Some(trusted)) => {
-            format!(" (it says key {signed_by}, and the CA file has key {trusted})")
+            format!(" (it names key {signed_by}, and the CA file has key {trusted})")
         }
-        (Some(signed_by), None) => format!(" (it says key {signed_by})"),
+        (Some(signed_by), None) => format!(" (it names key {signed_by})"),
         (None, Some(trusted)) => format!(" (the CA file has key {trusted})"),
         (None, None) => String::new(),
     }
@@ -284,7 +284,10 @@ fn keys(signed_by: Option<&str>, trusted: Option<&str>) -> String {
 /// An extension that makes OpenSSL write an X.509 version 3 certificate, and that fits its use.
 fn extension_line(position: ChainPosition, role: Role) -> String {
     match position {
-        ChainPosition::Leaf => format!("extendedKeyUsage = {}", role.key_purpose_name()),
+        ChainPosition::Leaf => format!(
+            "extendedKeyUsage = {}, and with subjectAltName = URI:ID if a URI SAN is required",
+            role.key_purpose_name()
+        ),
         ChainPosition::Ca | ChainPosition::Intermediate => "basicConstraints = critical, CA:TRUE".to_owned(),
     }
 }

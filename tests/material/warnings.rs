@@ -101,8 +101,9 @@ fn a_version_1_leaf_is_no_leaf_that_peers_accept() {
             let expected = format!(
                 "every peer that uses this library will refuse our own certificate (unsupported_version): the leaf \
                  certificate CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that are \
-                 needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
-                 -extfile EXT -out NEW, where the file EXT has the line extendedKeyUsage = {purpose}"
+                 needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY \
+                 -CAcreateserial -days DAYS -extfile EXT -out NEW (EXT is a file with the line extendedKeyUsage = \
+                 {purpose}, and with subjectAltName = URI:ID if a URI SAN is required)"
             );
             assert_eq!(texts, [expected]);
         }
@@ -186,12 +187,78 @@ fn a_key_that_others_can_read() {
         let warnings = credentials.warnings(UnixTime::now());
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         let expected = format!(
-            "the private key {} is accessible by every user (mode {mode:04o}); chmod 600 it",
-            key.display()
+            "the private key {key} is accessible by every user (mode {mode:04o}); chmod 600 {key}",
+            key = key.display()
         );
         assert_eq!(texts, if is_exposed { vec![expected] } else { Vec::new() }, "{mode:o}");
         if is_exposed {
             assert_eq!(labels(&warnings), ["key_accessible_by_others"]);
         }
+    }
+}
+
+/// Kubernetes sets the permissions of the files on a volume.
+#[cfg(unix)]
+#[test]
+fn a_key_on_a_volume_of_a_secret() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    std::fs::create_dir(dir.path("..2026_01_01")).unwrap();
+    symlink("..2026_01_01", dir.path("..data")).unwrap();
+    for (name, contents) in [("tls.crt", pki.typha.chain_pem()), ("tls.key", pki.typha.key_pem())] {
+        let file = dir.path("..2026_01_01").join(name);
+        std::fs::write(&file, contents).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(format!("..data/{name}"), dir.path(name)).unwrap();
+    }
+    // By the path of the volume, and as a file that is mounted by itself.
+    symlink(dir.path("..data/tls.key"), dir.path("elsewhere")).unwrap();
+    for key in [dir.path("tls.key"), dir.path("elsewhere")] {
+        let credentials = Credentials::from_files(dir.path("tls.crt"), &key, &provider()).unwrap();
+        let texts: Vec<_> = credentials.warnings(UnixTime::now()).iter().map(ToString::to_string).collect();
+        let expected = format!(
+            "the private key {} is accessible by every user (mode 0644); set defaultMode: 0400 for that volume in the \
+             manifest of the pod, and, if the process does not run as root, fsGroup in its securityContext",
+            key.display()
+        );
+        assert_eq!(texts, [expected]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_private_key_in_a_certificate_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    let both = format!("{}{}{}", pki.typha.chain_pem(), pki.typha.key_pem(), pki.ca.root_pem());
+    let (both, key) = (dir.write("both.pem", both), dir.write("key.pem", pki.typha.key_pem()));
+    let chain = dir.write("chain.pem", pki.typha.chain_pem());
+    let ca = dir.write("ca.pem", pki.ca.root_pem());
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for (mode, ca_file, cert_file, key_file, is_reported) in [
+        (0o640, &ca, &both, &key, true),
+        (0o640, &both, &chain, &key, true),
+        (0o600, &both, &both, &key, false),
+        // It is the key file, for which other rules count.
+        (0o640, &both, &both, &both, false),
+    ] {
+        std::fs::set_permissions(&both, std::fs::Permissions::from_mode(mode)).unwrap();
+        let files = TlsFiles::new(ca_file, cert_file, key_file);
+        let policy = TlsPolicy::builder().build().unwrap();
+        let required = RequiredIdentity::common_name("peer").unwrap();
+        let config = TlsConfig::from_files(&files, required, policy).unwrap();
+        let warnings = config.warnings(Role::Typha, UnixTime::now());
+        let texts: Vec<_> = warnings
+            .iter()
+            .filter(|warning| warning.label() == "key_in_certificate_file")
+            .map(ToString::to_string)
+            .collect();
+        let expected = format!(
+            "the certificate file {both} also has a private key, and users other than its owner can access it (mode \
+             0640); if it is not the key file of this end, move the private key to a safe place; otherwise chmod 600 \
+             {both}",
+            both = both.display()
+        );
+        assert_eq!(texts, if is_reported { vec![expected] } else { Vec::new() });
     }
 }

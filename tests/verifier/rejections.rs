@@ -153,7 +153,7 @@ fn a_ca_made_anew_under_the_same_name() {
         "ca_key_mismatch",
         &format!(
             "the certificate of CN=\"typha-client\" names the trusted CA CN=\"ca\" as its issuer, but that CA's key \
-             did not sign it (it says key {}, and the CA file has key {}); if you made that CA anew, put its old and \
+             did not sign it (it names key {}, and the CA file has key {}); if you made that CA anew, put its old and \
              its new certificate into the CA file; otherwise the certificate is probably of another cluster whose CA \
              has the same name: issue one by a CA of this cluster; never add a CA that you did not make",
             key(&new),
@@ -566,8 +566,9 @@ fn certificates_of_another_age() {
             "version1",
             "unsupported_version",
             "the leaf certificate CN=\"typha-client\" is X.509 version 1, but only version 3 has the extensions that \
-             are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY -days DAYS \
-             -extfile EXT -out NEW, where the file EXT has the line extendedKeyUsage = clientAuth",
+             are needed; issue it again with an extension: openssl x509 -req -in CSR -CA CA -CAkey KEY \
+             -CAcreateserial -days DAYS -extfile EXT -out NEW (EXT is a file with the line extendedKeyUsage = \
+             clientAuth, and with subjectAltName = URI:ID if a URI SAN is required)",
         ),
     ] {
         let outcome = verdict(&verifier, &[fixture(name)], Role::Felix, seconds(at(900_000_000)));

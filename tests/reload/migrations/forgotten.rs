@@ -44,7 +44,8 @@ async fn mend(mut site: Site, new: &TestCa, reason: &str, expected: &str) {
 
 const REFUSAL: &str = "could not connect to any Typha: TYPHA: the peer refused us: unknown_ca (the peer does not \
 trust the CA of our certificate. If an intermediate CA issued it, append that CA's certificate to our certificate \
-file. Otherwise see whether the CA file of the peer has its CA, with the same key and not expired)";
+file. Otherwise our certificate may be of another cluster, or the CA file of the peer may lack our CA: run typha-tls \
+check on our end, and see the peer's log. Never add a CA that you did not make)";
 
 #[tokio::test]
 async fn a_forgotten_felix_is_named_ended_and_told_why() {

@@ -12,8 +12,9 @@ use super::problems::ca_key_mismatch;
 use super::site::{Manner, Site, at_once, replaced};
 
 const REFUSED: &str = "the peer refused us: unknown_ca (the peer does not trust the CA of our certificate. If an \
-intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise see whether the CA file \
-of the peer has its CA, with the same key and not expired)";
+intermediate CA issued it, append that CA's certificate to our certificate file. Otherwise our certificate may be of \
+another cluster, or the CA file of the peer may lack our CA: run typha-tls check on our end, and see the peer's log. \
+Never add a CA that you did not make)";
 
 fn unknown_ca(leaf: &str, ca: &str) -> String {
     format!(

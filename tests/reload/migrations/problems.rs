@@ -16,7 +16,7 @@ pub(crate) fn ca_key_mismatch(leaf: &str, signer: &TestCa, trusted: &TestCa) -> 
     };
     format!(
         "the certificate of CN=\"{leaf}\" names the trusted CA CN=\"calico-typha-ca\" as its issuer, but that CA's key \
-         did not sign it (it says key {}, and the CA file has key {}); if you made that CA anew, put its old and its \
+         did not sign it (it names key {}, and the CA file has key {}); if you made that CA anew, put its old and its \
          new certificate into the CA file; otherwise the certificate is probably of another cluster whose CA has the \
          same name: issue one by a CA of this cluster; never add a CA that you did not make",
         key(signer),
