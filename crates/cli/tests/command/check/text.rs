@@ -152,8 +152,8 @@ fn a_doubtful_name_has_its_parameter() {
     let (finding, last) = first_and_last(&site);
     assert_eq!(
         finding,
-        "! doubtful_identity: ClientCN: the required Common Name \"typha-client \" begins or ends with white space, and \
-         a peer must have exactly this name\n    \
+        "! doubtful_identity: ClientCN: the required Common Name \"typha-client \" begins or ends with white space, \
+         and a peer must have exactly this name\n    \
          fix: if that is not meant, remove the white space"
     );
     assert_eq!(last, "no errors, 1 warning: doubtful_identity");
