@@ -10,7 +10,7 @@ use crate::material::{Material, MaterialError, MaterialWarning, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::role::Role;
 use crate::time::Timestamp;
-use crate::verifier::{ChainPosition, Rejection, depends_on_cas, own_chain};
+use crate::verifier::{ChainPosition, Rejection, own_chain};
 
 /// The configuration of one end of the connection: CAs, chain and key, the identity that the peer must have, and the
 /// TLS policy. It is cheap to clone.
@@ -101,14 +101,17 @@ impl TlsConfig {
     pub(crate) fn own_chain_warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let identity = self.material.credentials.identity();
         let uri_san = identity.uri_sans().find(|uri| RequiredIdentity::uri_san(uri).is_ok());
-        let Ok(required) = RequiredIdentity::new(identity.common_name(), uri_san) else {
-            return vec![MaterialWarning::LeafHasNoIdentity(identity.clone())];
+        let required = RequiredIdentity::new(identity.common_name(), uri_san);
+        let nameless = required.is_err().then(|| MaterialWarning::LeafHasNoIdentity(identity.clone()));
+        // The chain is judged before the name, so that any name shows what else is wrong.
+        let Ok(required) = required.or_else(|_| RequiredIdentity::common_name("any")) else {
+            return Vec::new();
         };
         let verdict_at = |time| {
-            let verdict = own_chain(&self.material, &required, &self.policy, local, time);
-            verdict.err().filter(|rejection| !depends_on_cas(rejection))
+            let verdict = own_chain(&self.material, &required, &self.policy, local, time).err();
+            verdict.filter(|rejection| !matches!(rejection, Rejection::IdentityMismatch(_)))
         };
-        let Some(verdict) = verdict_at(now) else { return Vec::new() };
+        let Some(verdict) = verdict_at(now) else { return nameless.into_iter().collect() };
         // A leaf out of date may have another problem, too, which the new one should not repeat.
         let within_validity = match &verdict {
             Rejection::Expired { position: ChainPosition::Leaf, not_after, .. } => Some(*not_after),
@@ -119,7 +122,8 @@ impl TlsConfig {
             !matches!(verdict, Rejection::Expired { .. } | Rejection::NotYetValid { .. })
         };
         let other = within_validity.and_then(verdict_at).filter(is_timely);
-        std::iter::once(verdict).chain(other).map(own_chain_warning).collect()
+        let of_chain = std::iter::once(verdict).chain(other).map(own_chain_warning);
+        nameless.into_iter().chain(of_chain).collect()
     }
 
     /// Logs all [`warnings`](Self::warnings).

@@ -1,7 +1,6 @@
 //! The names in a certificate: distinguished names, and their text for people.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use x509_parser::asn1_rs::Oid;
 
@@ -101,16 +100,18 @@ const SHOWN_ATTRIBUTES: usize = 4;
 pub(crate) fn name_text(der: &[u8]) -> String {
     let Ok(attributes) = read_name(der) else { return "(unreadable name)".to_owned() };
     let mut text = String::new();
-    // The last attributes are the most specific ones.
-    let hidden = attributes.len().saturating_sub(SHOWN_ATTRIBUTES);
-    for attribute in attributes.iter().skip(hidden) {
-        let separator = if text.is_empty() { "" } else { ", " };
+    // The last attributes are the most specific ones. None is cut in the middle, so that every quote has its end.
+    for attribute in attributes.iter().rev().take(SHOWN_ATTRIBUTES) {
         let value = attribute.text().unwrap_or(Cow::Borrowed("?"));
         let value: String = value.chars().take(64).collect();
-        // Writing to a String does not fail.
-        let _ = write!(text, "{separator}{}={}", attribute.label(), Quoted(&value));
+        let separator = if text.is_empty() { "" } else { ", " };
+        let longer = format!("{}={}{separator}{text}", attribute.label(), Quoted(&value));
+        if longer.len() > MAX_NAME_LENGTH {
+            return format!("..., {text}");
+        }
+        text = longer;
     }
-    if text.is_empty() { "(empty name)".to_owned() } else { cut(text, MAX_NAME_LENGTH) }
+    if text.is_empty() { "(empty name)".to_owned() } else { text }
 }
 
 /// An error text with two names of this length stays below 1 KiB.

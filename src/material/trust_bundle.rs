@@ -1,5 +1,6 @@
 //! The CAs that are trusted for the other end.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::expiry::expires_soon;
 use super::pem::{self, Blocks};
 use super::warning::MaterialWarning;
 use crate::certificate::{Certificate, KeyPurpose, MalformedCertificate};
+use crate::der::{DerReader, SEQUENCE};
 use crate::file::{Permissions, ReadFile};
 use crate::text::hex;
 
@@ -212,6 +214,9 @@ impl TrustBundle {
         let (subject, not_after) = (entry.subject.clone(), entry.not_after);
         match entry.can_issue {
             Err(_) if now > not_after => return Some(MaterialWarning::PinExpired { subject, not_after }),
+            Err(_) if now < entry.not_before => {
+                return Some(MaterialWarning::PinNotYetValid { subject, not_before: entry.not_before });
+            }
             Err(why) => return Some(MaterialWarning::NotACa { subject, why }),
             Ok(()) => {}
         }
@@ -260,7 +265,15 @@ impl TrustBundle {
 
     /// The CA names that a server sends to its clients. A Go client sends no certificate of another issuer.
     pub(crate) fn distinguished_names(&self) -> Vec<DistinguishedName> {
-        self.anchors.iter().map(|anchor| DistinguishedName::in_sequence(&anchor.subject)).collect()
+        let subjects = self.anchors.iter().map(|anchor| &*anchor.subject);
+        // What an entry that is no CA is accepted as has its issuer's name.
+        let pins = self.entries.iter().filter(|entry| entry.can_issue.is_err());
+        let mut names: Vec<&[u8]> = subjects
+            .chain(pins.filter_map(|pin| DerReader::single(&pin.issuer_der, SEQUENCE).ok()))
+            .collect();
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(*name));
+        names.into_iter().map(DistinguishedName::in_sequence).collect()
     }
 }
 

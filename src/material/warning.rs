@@ -190,6 +190,19 @@ pub enum MaterialWarning {
         /// The end of its validity.
         not_after: UnixTime,
     },
+    /// An entry of the bundle that is no CA is not valid yet, so a peer that presents it is refused. Label:
+    /// `pin_not_yet_valid`.
+    #[error(
+        "{subject} in the CA file is no CA, and is not valid before {}: until then it is not even accepted as a peer's \
+         own certificate; check the clock",
+        Timestamp(*not_before)
+    )]
+    PinNotYetValid {
+        /// Its subject.
+        subject: String,
+        /// The begin of its validity.
+        not_before: UnixTime,
+    },
     /// A revocation list is past its nextUpdate. Label: `revocation_list_expired`.
     #[error(
         "the revocation list of {issuer} was to be replaced by {}: {}; install a current one",
@@ -277,6 +290,7 @@ impl MaterialWarning {
             Self::NotACa { .. } => "not_a_ca",
             Self::OwnChainRefused { .. } => "own_chain_refused",
             Self::PinExpired { .. } => "pin_expired",
+            Self::PinNotYetValid { .. } => "pin_not_yet_valid",
             Self::RevocationListExpired { .. } => "revocation_list_expired",
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
             Self::RevocationListOlder { .. } => "revocation_list_older",

@@ -36,7 +36,7 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
-pub(crate) use own::{depends_on_cas, own_chain};
+pub(crate) use own::own_chain;
 pub use rejected::RejectedPeer;
 pub use rejection::{ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;

@@ -1,7 +1,7 @@
 //! Whether peers can accept our own chain.
 
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::PeerVerifier;
 use super::classify::SIGN_AGAIN;
@@ -12,14 +12,13 @@ use crate::material::{Material, MaterialError, RevocationPolicy, TrustBundle};
 use crate::policy::{TlsPolicy, default_provider};
 use crate::role::Role;
 
-/// Verifies our own chain as a peer with our CAs would that requires the name `required`, which our leaf has.
+/// Whether a peer may accept our own chain that requires the name `required`, which our leaf has. We do not know which
+/// CAs the peer has: they may be ours, or an intermediate of the chain, or the leaf itself if it is self-signed.
 ///
 /// # Errors
 ///
-/// - A [`Rejection`] that [depends on the CAs](depends_on_cas): the chain leads to none of our CAs, or to one that is
-///   not valid now. It need not, as the other end may have others. As far as that can be known without its CA, it is
-///   good.
-/// - Any other [`Rejection`]: no peer accepts it at this time.
+/// [`Rejection`] if the chain is refused in each of these cases, and not only because its CA is missing or out of date
+/// there.
 pub(crate) fn own_chain(
     material: &Material,
     required: &RequiredIdentity,
@@ -37,17 +36,6 @@ pub(crate) fn own_chain(
     }
 }
 
-/// Whether a peer with other CAs than ours may accept the chain.
-pub(crate) fn depends_on_cas(rejection: &Rejection) -> bool {
-    matches!(
-        rejection,
-        Rejection::UnknownCa { .. }
-            | Rejection::CaKeyMismatch { .. }
-            | Rejection::Expired { position: ChainPosition::Ca, .. }
-            | Rejection::NotYetValid { position: ChainPosition::Ca, .. }
-    )
-}
-
 fn own_chain_by(
     algorithms: WebPkiSupportedAlgorithms,
     material: &Material,
@@ -57,40 +45,63 @@ fn own_chain_by(
     now: UnixTime,
 ) -> Result<(), Rejection> {
     let chain = material.credentials.chain();
+    let leaf_der = chain.first().ok_or(Rejection::NoCertificate)?;
     // The lists are for the other end's certificates. If they have ours, they prove its revocation; an unknown status
     // is for the other end to judge.
     let lists = material.revocation_lists.clone().with_policy(RevocationPolicy::default());
-    let judge = |bundle: TrustBundle, chain| {
+    let judge = |bundle: TrustBundle, chain: &[CertificateDer<'_>]| {
         let verifier = PeerVerifier::new(bundle, lists.clone(), required.clone(), policy);
         PeerVerifier { algorithms, ..verifier }.verify(chain, local, now).map(drop)
     };
-    let elsewhere = match judge(material.trust_bundle.clone(), chain) {
-        Err(elsewhere) if depends_on_cas(&elsewhere) => elsewhere,
-        verdict => return verdict,
+    let mut refusal = match judge(material.trust_bundle.clone(), chain) {
+        Ok(()) => return Ok(()),
+        Err(rejection) => (!depends_on_ca(&rejection)).then_some(rejection),
     };
-    // Without the CA, the rest of the chain is judged: as if its last certificate were the CA, or the leaf were in the
-    // bundle.
-    let (top, below) = chain.split_last().ok_or(Rejection::NoCertificate)?;
-    let below = if below.is_empty() { chain } else { below };
-    let as_ca = TrustBundle::from_der([top.clone()]).map_err(|error| match error {
-        MaterialError::Certificate { source, .. } => source.in_chain(chain.len()),
-        other => MalformedCertificate::new(other.to_string()).in_chain(chain.len()),
-    })?;
-    match judge(as_ca, below) {
-        Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }) | Ok(()) => {}
-        refused => return refused,
+    for (index, ca) in chain.iter().enumerate().skip(1) {
+        let Ok(as_ca) = TrustBundle::from_der([ca.clone()]) else { continue };
+        match judge(as_ca, chain.get(..index).unwrap_or_default()) {
+            Ok(()) => return Ok(()),
+            Err(Rejection::CaUnusable { .. }) => {}
+            Err(rejection) if depends_on_ca(&rejection) => {}
+            Err(rejection) => _ = refusal.get_or_insert(rejection),
+        }
     }
-    let top = Certificate::parse(top).map_err(|malformed| malformed.in_chain(chain.len()))?;
-    let algorithm = top.signature_algorithm().unwrap_or_default();
-    let is_supported = algorithms.all.iter().any(|known| known.signature_alg_id().as_ref() == algorithm);
-    // Nobody verifies the signature of a certificate that has signed itself: peers have it in their bundle.
-    if is_supported || top.subject_der() == top.issuer_der() {
-        return Err(elsewhere);
+    let leaf = Certificate::parse(leaf_der).map_err(|malformed| malformed.in_chain(1))?;
+    let as_itself = TrustBundle::from_der([leaf_der.clone()]).map_err(|error| match error {
+        MaterialError::Certificate { source, .. } => source.in_chain(1),
+        other => MalformedCertificate::new(other.to_string()).in_chain(1),
+    })?;
+    match judge(as_itself, chain.get(..1).unwrap_or_default()) {
+        Ok(()) if leaf.subject_der() == leaf.issuer_der() => return Ok(()),
+        Ok(()) => {}
+        Err(rejection) => return Err(refusal.unwrap_or(rejection)),
+    }
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    // Only its CA is missing. So much is known without that:
+    if leaf.is_ca() {
+        return Err(Rejection::CaUsedAsLeaf { subject: leaf.subject_text() });
+    }
+    let algorithm = leaf.signature_algorithm().unwrap_or_default();
+    if algorithms.all.iter().any(|known| known.signature_alg_id().as_ref() == algorithm) {
+        return Ok(());
     }
     Err(Rejection::UnsupportedAlgorithm {
-        position: if chain.len() == 1 { ChainPosition::Leaf } else { ChainPosition::Intermediate },
-        subject: top.subject_text(),
+        position: ChainPosition::Leaf,
+        subject: leaf.subject_text(),
         algorithm: format!("its signature by {}", signature_text(algorithm)),
         remedy: SIGN_AGAIN,
     })
+}
+
+/// Whether a peer with another CA may accept the chain.
+fn depends_on_ca(rejection: &Rejection) -> bool {
+    matches!(
+        rejection,
+        Rejection::UnknownCa { .. }
+            | Rejection::CaKeyMismatch { .. }
+            | Rejection::Expired { position: ChainPosition::Ca, .. }
+            | Rejection::NotYetValid { position: ChainPosition::Ca, .. }
+    )
 }

@@ -62,7 +62,8 @@ pub(super) fn check_pinned(
         return Ok(Validity::ALWAYS.not_after);
     }
     let mut lookups = Lookups::new(lists.policy(), now);
-    lookups.add(ChainPosition::Leaf, leaf, certificate.serial(), lists.list_of_signer(leaf, algorithms))?;
+    let serial = certificate.serial();
+    lookups.add(ChainPosition::Leaf, leaf, serial, lists.list_of_signer(leaf, serial, algorithms))?;
     lookups.finish()
 }
 

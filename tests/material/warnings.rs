@@ -40,7 +40,8 @@ fn warnings_about_our_own_leaf() {
         (leaf().purpose(Purpose::CodeSigning), middle, &["leaf_lacks_purpose"], &["leaf_lacks_purpose"]),
         (leaf().purpose(Purpose::ClientAuth).purpose(Purpose::ServerAuth), middle, &[], &[]),
         (leaf().purpose(Purpose::Any), middle, &[], &[]),
-        (CertificateSpec::ca("felix").valid(begin, end), middle, &["leaf_is_ca"], &["leaf_is_ca"]),
+        // A peer may have it in its CA file.
+        (CertificateSpec::ca("felix").valid(begin, end), middle, &[], &[]),
         (
             leaf().purpose(Purpose::ServerAuth),
             end + second,
@@ -53,6 +54,52 @@ fn warnings_about_our_own_leaf() {
             assert_eq!(labels(&of_config(&leaf, role, now)), expected, "{role}");
         }
     }
+}
+
+/// Only what every peer refuses, whatever CAs it has, is a warning.
+#[test]
+fn peers_may_have_other_cas() {
+    let (begin, end) = year();
+    let now = begin + days(100);
+    let leaf = || CertificateSpec::leaf("typha").valid(begin, end);
+    let ca = |name: &str| CertificateSpec::ca(name).valid(begin, end);
+    let root = TestCa::new(ca("root")).unwrap();
+    let as_ca = root.issue(ca("typha")).unwrap();
+    assert_eq!(labels(&of_config(&as_ca, Role::Typha, now)), ["leaf_is_ca"]);
+
+    // An intermediate that has expired, beside its renewal.
+    let intermediate = |spec| root.intermediate(spec).unwrap();
+    let (old, renewed) = (intermediate(ca("i").valid(begin, begin + days(1))), intermediate(ca("i")));
+    let by_renewed = renewed.issue(leaf()).unwrap();
+    let [own, above] = [0, 1].map(|index| by_renewed.chain()[index].clone());
+    let expired = old.issue(leaf()).unwrap().chain()[1].clone();
+    for (chain, bundle, expected) in [
+        (vec![own.clone(), expired.clone(), above.clone()], "peers", None),
+        (vec![own.clone(), above.clone()], "root", None),
+        (vec![own.clone(), expired], "root", Some("own_chain_refused")),
+    ] {
+        let policy = TlsPolicy::builder().build().unwrap();
+        let credentials = Credentials::from_der(chain, by_renewed.key(), policy.provider()).unwrap();
+        let peers = TestCa::new(ca("peers")).unwrap();
+        let bundle = if bundle == "root" { &root } else { &peers }.trust_bundle().unwrap();
+        let material = Material::new(bundle, credentials);
+        let config = TlsConfig::new(material, RequiredIdentity::common_name("peer").unwrap(), policy);
+        let found = labels(&config.warnings(Role::Typha, unix_time(now)));
+        assert_eq!(found, expected.into_iter().collect::<Vec<_>>());
+    }
+
+    // Our root permits no CA below it, but a peer may have the intermediate in its CA file.
+    let strict = TestCa::new(ca("strict").path_length(0)).unwrap();
+    let below = strict.intermediate(ca("below")).unwrap().issue(leaf()).unwrap();
+    let policy = TlsPolicy::builder().build().unwrap();
+    let credentials = below.credentials(policy.provider()).unwrap();
+    let material = Material::new(strict.trust_bundle().unwrap(), credentials);
+    let config = TlsConfig::new(material, RequiredIdentity::common_name("peer").unwrap(), policy);
+    assert_eq!(labels(&config.warnings(Role::Typha, unix_time(now))), [""; 0]);
+
+    // Without a name, and expired.
+    let nameless = TestLeaf::self_signed(CertificateSpec::unnamed().valid(begin, end)).unwrap();
+    assert_eq!(labels(&of_config(&nameless, Role::Typha, end + days(1))), ["no_identity", "leaf_expired"]);
 }
 
 #[test]
@@ -137,9 +184,6 @@ fn warnings_about_entries_of_the_bundle() {
     assert_eq!(texts(begin + days(1)), no_cas);
     assert_eq!(labels(&bundle.warnings(unix_time(begin))), ["not_a_ca"; 3]);
 
-    let with = |first: String, last: String| {
-        std::iter::once(first).chain(no_cas.iter().cloned()).chain([last]).collect::<Vec<_>>()
-    };
     let expired = |name: &str| {
         format!(
             "the CA CN=\"{name}\" expired at 2026-01-01T00:00:00Z: nothing it issued is accepted; remove it, or add \
@@ -160,7 +204,14 @@ fn warnings_about_entries_of_the_bundle() {
     });
     let all_expired = [vec![expired("good")], pin_expired.to_vec(), vec![expired("short")]].concat();
     assert_eq!(texts(end + days(1)), all_expired);
-    assert_eq!(texts(begin - days(1)), with(early("good"), early("short")));
+    let pin_early = ["leaf", "no flag", "no usage"].map(|name| {
+        format!(
+            "CN=\"{name}\" in the CA file is no CA, and is not valid before 2025-01-01T00:00:00Z: until then it is not \
+             even accepted as a peer's own certificate; check the clock"
+        )
+    });
+    let all_early = [vec![early("good")], pin_early.to_vec(), vec![early("short")]].concat();
+    assert_eq!(texts(begin - days(1)), all_early);
 }
 
 #[cfg(unix)]

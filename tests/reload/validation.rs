@@ -238,6 +238,9 @@ async fn one_entry_at_least_must_be_valid() {
     let pin = CertificateSpec::ca("pin").without_ca_flag().valid(now - 2 * DAY, now - DAY);
     let found = refused(&rig, Act::Give(pki.config(&[&TestCa::new(pin).unwrap()], &pki.leaf))).await;
     assert!(matches!(found, MaterialWarning::PinExpired { .. }), "{found:?}");
+    let pin = CertificateSpec::ca("pin").without_ca_flag().valid(now + DAY, now + 2 * DAY);
+    let found = refused(&rig, Act::Give(pki.config(&[&TestCa::new(pin).unwrap()], &pki.leaf))).await;
+    assert!(matches!(found, MaterialWarning::PinNotYetValid { .. }), "{found:?}");
     rig.source.set(Act::Give(pki.config(&[&expired, &early, &pki.b], &pki.leaf)));
     assert_eq!(rig.reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
     // What is in force may expire, and then anything is as good.

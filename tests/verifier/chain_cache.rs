@@ -495,7 +495,7 @@ fn a_known_chain_costs_no_allocation() {
 
 /// For the thief, who does not care whom it talks to.
 #[derive(Debug)]
-struct TrustsAnyone(Arc<CryptoProvider>);
+pub(crate) struct TrustsAnyone(pub(crate) Arc<CryptoProvider>);
 
 impl rustls::client::danger::ServerCertVerifier for TrustsAnyone {
     fn verify_server_cert(

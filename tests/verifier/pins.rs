@@ -1,15 +1,21 @@
 //! A leaf that is itself in the CA file is accepted as itself, as in Go.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use rustls_pki_types::{CertificateDer, UnixTime};
-use typha_tls::Role;
+use rustls::SignatureScheme;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, UnixTime, alg_id};
 use typha_tls::identity::RequiredIdentity;
-use typha_tls::material::{RevocationLists, RevocationPolicy, TrustBundle};
+use typha_tls::material::{Material, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestCa, TestLeaf};
 use typha_tls::verifier::{PeerVerifier, Rejection, VerifiedChain};
+use typha_tls::{Role, TlsConfig, TyphaAcceptor};
+use x509_parser::prelude::FromDer as _;
 
+use crate::chain_cache::TrustsAnyone;
 use crate::verdict::verdict;
 
 fn leaf() -> CertificateSpec {
@@ -144,4 +150,68 @@ fn the_list_of_its_issuer_counts() {
             }
         }
     }
+}
+
+/// Nobody escapes a revocation by a signature that can not be verified.
+#[test]
+fn it_is_revoked_whatever_its_signature_is() {
+    let ca = TestCa::new(CertificateSpec::ca("ca").key_type(KeyType::Ed25519)).unwrap();
+    let issue = |serial: u8| ca.issue(leaf().serial_number(&[serial])).unwrap();
+    let (good, revoked) = (issue(1), issue(2));
+    let entries = [ca.root(), &good.chain()[0], &revoked.chain()[0]];
+    let list = ca.revocation_list(&[&revoked], SystemTime::now() + Duration::from_secs(3600)).unwrap();
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let lists = RevocationLists::from_der([list], &bundle(&entries), &provider).unwrap();
+    let all = provider.signature_verification_algorithms.all.iter().copied();
+    let others: Vec<_> = all.filter(|known| known.signature_alg_id() != alg_id::ED25519).collect();
+    provider.signature_verification_algorithms.all = others.leak();
+    let policy = TlsPolicy::builder().provider(Arc::new(provider)).build().unwrap();
+    let required = RequiredIdentity::common_name("typha-client").unwrap();
+    let verifier = PeerVerifier::new(bundle(&entries), lists, required, &policy);
+    let judge = |leaf: &TestLeaf| verdict(&verifier, leaf.chain(), Role::Felix, UnixTime::now());
+    judge(&good).unwrap();
+    assert_refused(judge(&revoked), "revoked");
+}
+
+/// Go's client sends only a certificate whose issuer is among the names that the server sends.
+#[tokio::test]
+async fn the_name_of_its_issuer_is_sent() {
+    #[derive(Debug, Default)]
+    struct Hints(Mutex<Vec<Vec<u8>>>);
+    impl ResolvesClientCert for Hints {
+        fn resolve(&self, names: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            *self.0.lock().unwrap() = names.iter().map(|name| name.to_vec()).collect();
+            None
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    let (ca, other) =
+        (TestCa::new(CertificateSpec::ca("ca")).unwrap(), TestCa::new(CertificateSpec::ca("other")).unwrap());
+    let pin = other.issue(leaf()).unwrap();
+    let policy = TlsPolicy::builder().build().unwrap();
+    let server = ca.issue(CertificateSpec::leaf("typha").purpose(Purpose::ServerAuth)).unwrap();
+    let material =
+        Material::new(bundle(&[ca.root(), &pin.chain()[0]]), server.credentials(policy.provider()).unwrap());
+    let required = RequiredIdentity::common_name("typha-client").unwrap();
+    let acceptor = TyphaAcceptor::new(TlsConfig::new(material, required, policy.clone()));
+    let hints = Arc::new(Hints::default());
+    let client = rustls::ClientConfig::builder_with_provider(policy.provider().clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(TrustsAnyone(policy.provider().clone())))
+        .with_client_cert_resolver(hints.clone());
+    let (typha, felix) = tokio::io::duplex(64 * 1024);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let (typha, _) =
+        tokio::join!(acceptor.accept(typha), connector.connect("typha".try_into().unwrap(), felix));
+    assert_eq!(typha.unwrap_err().label(), "no_certificate");
+    let names = hints.0.lock().unwrap().clone();
+    let parsed: Vec<_> =
+        names.iter().map(|name| x509_parser::x509::X509Name::from_der(name).unwrap().1.to_string()).collect();
+    assert_eq!(parsed, ["CN=ca", "CN=typha-client", "CN=other"]);
 }

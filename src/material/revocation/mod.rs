@@ -182,13 +182,15 @@ impl RevocationLists {
         self.lists.iter().find(|list| list.is_of(name, key))
     }
 
-    /// The list of the CA that signed a DER certificate.
+    /// The list of the CA that signed a DER certificate with this serial number. If its signature is by an algorithm
+    /// that is not supported, any list of that name that revokes the number, so that nobody escapes it.
     pub(crate) fn list_of_signer(
         &self,
         certificate: &[u8],
+        serial: &[u8],
         algorithms: &[&dyn SignatureVerificationAlgorithm],
     ) -> Option<&RevocationList> {
-        list_of_signer(&self.lists, certificate, algorithms)
+        list_of_signer(&self.lists, certificate, serial, algorithms)
     }
 }
 
@@ -203,7 +205,7 @@ fn revoked_cas(
     let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
     cas.filter_map(move |entry| {
         let certificate = Certificate::parse(&entry.der).ok()?;
-        let list = list_of_signer(lists, &entry.der, algorithms)?;
+        let list = list_of_signer(lists, &entry.der, certificate.serial(), algorithms)?;
         list.revokes(certificate.serial()).then(|| (entry.subject.clone(), list.issuer.clone()))
     })
 }
@@ -211,13 +213,17 @@ fn revoked_cas(
 fn list_of_signer<'a>(
     lists: &'a [RevocationList],
     certificate: &[u8],
+    serial: &[u8],
     algorithms: &[&dyn SignatureVerificationAlgorithm],
 ) -> Option<&'a RevocationList> {
     let signed = Signed::parse(certificate).ok()?;
     let name = DerReader::single(signed.issuer, SEQUENCE).ok()?;
-    lists
-        .iter()
-        .find(|list| list.issuer_name() == name && signed.verify_by(&list.issuer_key, algorithms).is_ok())
+    let is_supported = algorithms.iter().any(|known| known.signature_alg_id().as_ref() == signed.algorithm);
+    let is_of_signer = |list: &RevocationList| match is_supported {
+        true => signed.verify_by(&list.issuer_key, algorithms).is_ok(),
+        false => list.revokes(serial),
+    };
+    lists.iter().find(|list| list.issuer_name() == name && is_of_signer(list))
 }
 
 impl fmt::Debug for RevocationLists {
