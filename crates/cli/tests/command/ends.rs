@@ -577,6 +577,41 @@ fn verify_judges_a_chain() {
 }
 
 #[test]
+fn verify_says_that_a_required_name_is_doubtful() {
+    let pki = Pki::new();
+    let (ca, chain) = (pki.path("ca.pem"), pki.path("typha-client.pem"));
+    let verify = |more: &[&str]| {
+        let base =
+            ["verify", "--peer", "felix", "--ca-file", &ca, "--chain", &chain, "--cn", "typha-client\n"];
+        let output = run(&[&base, more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let doubt = "the required Common Name \"typha-client\\n\" ends in a line break, and a peer must have exactly this \
+                 name; if that is not meant, make the value without one: echo -n, or printf %s";
+    let detail = format!(
+        "peer certificate does not have required CN: required CN \"typha-client\\n\", but presented CN \
+         \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"]; correct --cn (see doubtful_identity)"
+    );
+    let text = format!("refused (identity_mismatch): {detail}\ndoubtful_identity: {doubt}\n");
+    assert_eq!(verify(&[]), (Some(1), text));
+    let (code, json) = verify(&["--json"]);
+    let line = line(json.as_bytes());
+    assert_eq!(
+        (code, &line["doubtful_identity"], &line["detail"]),
+        (Some(1), &json!([doubt]), &json!(detail))
+    );
+    // Another name matches.
+    let (code, text) = verify(&["--uri-san", FELIX_SPIFFE_ID]);
+    let accepted = "accepted: Felix with CN \"typha-client\", URI SANs ";
+    assert!(
+        text.starts_with(accepted) && text.ends_with(&format!("\ndoubtful_identity: {doubt}\n")),
+        "{text}"
+    );
+    let (_, json) = verify(&["--json", "--uri-san", FELIX_SPIFFE_ID]);
+    assert_eq!((code, &crate::ends::line(json.as_bytes())["doubtful_identity"]), (Some(0), &json!([doubt])));
+}
+
+#[test]
 fn verify_prints_text_or_json() {
     let pki = Pki::new();
     let (ca, chain) = (pki.path("ca.pem"), pki.path("typha-client.pem"));
