@@ -14,8 +14,8 @@ pub(super) fn today(line: Line, rejection: &Rejection, current: &Current) -> Lin
     let ca_file = format!("{} {}", ours.ca_file, current.settings.files.ca_file.display());
     let advice = match rejection {
         Rejection::UnknownCa { issuer, .. } => format!(
-            "if {issuer} is a CA that you made, add it to {ca_file}; if it is an intermediate, append its certificate \
-             to {} of the peer",
+            "if {issuer} is an intermediate CA, append its certificate to {} of the peer; otherwise add it to \
+             {ca_file}, if it is a CA of this cluster",
             theirs.cert_file
         ),
         Rejection::CaKeyMismatch { .. } => format!(

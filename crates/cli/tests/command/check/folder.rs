@@ -239,8 +239,8 @@ fn without_a_plan_who_is_refused_today_is_an_error() {
     let expected = [("info", "accepted"), ("error", "refused"), ("info", "summary")];
     assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
     let fix = format!(
-        "if CN=\"new\" is a CA that you made, add it to CAFile {}; if it is an intermediate, append its certificate to \
-         TyphaCertFile of the peer",
+        "if CN=\"new\" is an intermediate CA, append its certificate to TyphaCertFile of the peer; otherwise add it to \
+         CAFile {}, if it is a CA of this cluster",
         site.path("ca.pem")
     );
     assert_eq!(
