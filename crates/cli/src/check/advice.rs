@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::verifier::{ChainPosition, Rejection};
 
 use super::current::Current;
@@ -29,10 +30,15 @@ pub(super) fn today(line: Line, rejection: &Rejection, current: &Current) -> Lin
             format!("renew that intermediate in {} of the peer", theirs.cert_file)
         }
         Rejection::Expired { .. } => "renew it".to_owned(),
-        Rejection::IdentityMismatch(_) => format!(
-            "re-issue it with a name that is required, or set {} to a name that it has",
-            ours.of_identity(&current.settings.required_peer)
-        ),
+        Rejection::IdentityMismatch(_) => {
+            let required = &current.settings.required_peer;
+            correct_doubtful(required, |doubt| ours.of_doubt(doubt).to_owned()).unwrap_or_else(|| {
+                format!(
+                    "re-issue it with a name that is required, or set {} to a name that it has",
+                    ours.of_identity(required)
+                )
+            })
+        }
         Rejection::NotYetValid { .. } => "check both clocks".to_owned(),
         Rejection::Revoked { .. } => "issue a new one; if that is not meant, take it off the list".to_owned(),
         Rejection::RevocationStatusUnknown { .. } => {
@@ -74,6 +80,15 @@ pub(super) fn planned(line: Line, rejection: &Rejection, ca_file: Option<&Path>)
         _ => return line.split().or_fix(REISSUE),
     };
     line.split().fix(advice)
+}
+
+/// What to do about a mismatch if a required name is probably not the one that was meant. `of_doubt` says where it is.
+pub(super) fn correct_doubtful(
+    required: &RequiredIdentity,
+    of_doubt: impl Fn(&IdentityDoubt) -> String,
+) -> Option<String> {
+    let doubtful: Vec<_> = required.doubts().iter().map(of_doubt).collect();
+    (!doubtful.is_empty()).then(|| format!("correct {} (see doubtful_identity)", doubtful.join(" and ")))
 }
 
 const REISSUE: &str = "re-issue it";

@@ -73,6 +73,24 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
     }
 }
 
+/// The keys of the CAs of this name in two valid CA files, if both files have such a CA and none with the same key.
+pub(super) fn different_keys(name: &str, file: &Path, other: &Path) -> Option<String> {
+    let [ours, theirs] = [file, other].map(|file| {
+        let mut named = authorities(file).unwrap_or_default();
+        named.retain(|ca| ca.label.rsplit_once(" (").is_some_and(|(subject, _)| subject == name));
+        named
+    });
+    let is_shared = ours.iter().any(|ca| theirs.iter().any(|other| other.key == ca.key));
+    if is_shared || ours.is_empty() || theirs.is_empty() {
+        return None;
+    }
+    let labels = ours.iter().chain(&theirs).filter_map(|ca| ca.label.rsplit_once(" ("));
+    let mut keys: Vec<_> =
+        labels.map(|(_, key)| key.trim_start_matches("key ").trim_end_matches(')')).collect();
+    keys.dedup();
+    Some(keys.join(", "))
+}
+
 fn authorities(path: &Path) -> Result<Vec<Authority>, String> {
     let mut seen = HashSet::new();
     let certificates = read_chain(path).map_err(|error| WithCauses(&error).to_string())?;

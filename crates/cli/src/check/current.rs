@@ -31,11 +31,11 @@ impl Current {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
+        let parameters = Parameters::of(local);
         for doubt in settings.required_peer.doubts() {
-            report_doubt(report, local, doubt);
+            report_doubt(report, parameters.of_doubt(&doubt), doubt);
         }
 
-        let parameters = Parameters::of(local);
         let bundle = TrustBundle::from_file(&files.ca_file);
         let bundle = bundle
             .map_err(|error| report.add(Line::of_error("ca_file", &error).about(parameters.ca_file)))
@@ -110,8 +110,8 @@ impl Current {
                      in it"
                 );
                 report.add(Line::info("own_chain", detail).about(self.about_cert_file()).fix(format!(
-                    "if {issuer} is an intermediate, append its certificate to {}; if it is a CA, the CA file of \
-                     {peer} ({}) needs it",
+                    "if {issuer} is an intermediate CA, append its certificate to {}; otherwise {} of {peer} needs \
+                     it, if it is a CA of this cluster; never add a CA that you did not make",
                     ours.cert_file, theirs.ca_file
                 )));
             }
@@ -122,7 +122,7 @@ impl Current {
                 );
                 report.add(Line::warning("own_chain", detail).about(self.about_cert_file()).fix(format!(
                     "have our certificate issued by the CA in {}; or, if you made that CA anew, put its old and its \
-                     new certificate there and into {} of {peer}",
+                     new certificate there and into {} of {peer}; never add a CA that you did not make",
                     about_ca_file(self.local, &self.settings),
                     theirs.ca_file
                 )));
@@ -221,10 +221,8 @@ impl Current {
     }
 }
 
-/// Reports a doubt about an identity that this end requires.
-pub(super) fn report_doubt(report: &mut Report, local: Role, doubt: IdentityDoubt) {
-    let Parameters { common_name, uri_san, .. } = Parameters::of(local);
-    let parameter = if doubt.kind == "Common Name" { common_name } else { uri_san };
+/// Reports a doubt about a required identity; `parameter` has the value.
+pub(super) fn report_doubt(report: &mut Report, parameter: &str, doubt: IdentityDoubt) {
     report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), "").about(parameter));
 }
 

@@ -8,12 +8,14 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::RequiredIdentity;
+use typha_tls::identity::IdentityDoubt;
 use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::verifier::Rejection;
 
 use super::advice;
 use super::ca_changes;
 use super::current::{self, Current};
+use super::parameters::Parameters;
 use super::report::{Line, Report};
 use super::warnings;
 use crate::verify::parse_time;
@@ -159,9 +161,19 @@ impl Plan<'_> {
         report.add(Line::info("planned_peer", detail));
         let known = required.doubts();
         for doubt in planned.doubts().into_iter().filter(|doubt| !known.contains(doubt)) {
-            current::report_doubt(report, self.current.local, doubt);
+            current::report_doubt(report, self.of_doubt(&doubt), doubt);
         }
         Some(planned)
+    }
+
+    /// The flag or the parameter of a doubtful name.
+    fn of_doubt(&self, doubt: &IdentityDoubt) -> &'static str {
+        let parameters = Parameters::of(self.current.local);
+        match parameters.of_doubt(doubt) {
+            name if name == parameters.common_name && self.options.with_cn.is_some() => "--with-cn",
+            uri if uri == parameters.uri_san && self.options.with_uri_san.is_some() => "--with-uri-san",
+            parameter => parameter,
+        }
     }
 
     /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.
@@ -216,6 +228,12 @@ impl Plan<'_> {
 
     /// Adds the remedy for a certificate that would be refused.
     pub(super) fn advise(&self, line: Line, rejection: &Rejection) -> Line {
+        if let Rejection::IdentityMismatch(mismatch) = rejection {
+            let of_doubt = |doubt: &IdentityDoubt| self.of_doubt(doubt).to_owned();
+            if let Some(fix) = advice::correct_doubtful(&mismatch.required, of_doubt) {
+                return line.fix(fix);
+            }
+        }
         advice::planned(line, rejection, self.options.ca_file())
     }
 }

@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use typha_tls::testing::{CertificateSpec, Purpose};
+use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
 
-use super::site::{DAY, Site, check, name, spec};
+use super::site::{DAY, Site, ca, ca_name, check, felix, name, only, spec};
 use crate::lists::certificate_pem;
 
 /// A site with the files of its Felix, which has no key here.
@@ -106,7 +106,7 @@ fn what_can_not_be_judged_is_said() {
     site.write("own.key", "");
     let unjudged = fact("not judged whether Felix would accept us: see the errors of our own files");
     let accepted = fact("we would accept Felix, matched by common_name");
-    assert_eq!(against(&site), (Some(1), vec![accepted, unjudged]));
+    assert_eq!(against(&site), (Some(1), vec![unjudged, accepted]));
 
     let site = self::site();
     let ca = site.write("theirs.pem", site.kept.root_pem());
@@ -116,4 +116,109 @@ fn what_can_not_be_judged_is_said() {
     let unjudged = fact("not judged whether we would accept Felix: see the errors of our own files");
     let accepted = fact("Felix would accept us, matched by common_name");
     assert_eq!(against(&site), (Some(1), vec![unjudged, accepted]));
+}
+
+/// The key of a CA in its name: `CN="ca" (key 1f0c88a2)`.
+fn key(ca: &TestCa) -> String {
+    let name = ca_name(&ca.root_pem());
+    name.split_once("(key ").unwrap().1.trim_end_matches(')').to_owned()
+}
+
+#[test]
+fn the_files_of_another_cluster_are_named_once() {
+    let site = site();
+    // All files of Felix are of another cluster, whose CA has the same name.
+    let other = ca("kept");
+    site.write("felix.pem", other.issue(spec("typha-client", Purpose::ClientAuth)).unwrap().chain_pem());
+    let theirs = site.write("theirs.pem", other.root_pem());
+    let config = std::fs::read_to_string(site.path("felix.cfg")).unwrap();
+    site.write("felix.cfg", config.replace(&site.path("ca.pem"), &theirs));
+    let fix = "give the end with another cluster's files the CA file, the certificate and the key of this cluster; if \
+               you made that CA anew, put its old and its new certificate into both CA files; never add a CA that you \
+               did not make";
+    let (code, lines) = against(&site);
+    assert_eq!((code, lines.len()), (Some(1), 3), "{lines:?}");
+    let problem = format!(
+        "the two CA files have CAs of the same name with different keys ({}, {}): one end probably has another \
+         cluster's files",
+        key(&site.kept),
+        key(&other)
+    );
+    assert_eq!(lines[0]["detail"], format!("{problem}; {fix}"));
+    for (line, refusal) in lines[1..].iter().zip(["we would refuse Felix", "Felix would refuse us"]) {
+        assert!(
+            line["detail"].as_str().unwrap().starts_with(&format!("{refusal} (ca_key_mismatch): ")),
+            "{line}"
+        );
+    }
+    for line in &lines {
+        assert_eq!((&line["finding"], &line["fix"]), (&"against".into(), &fix.into()));
+    }
+
+    // With both CAs in one file, only the chain is of another cluster.
+    site.write("theirs.pem", other.root_pem() + &site.kept.root_pem());
+    let (_, lines) = against(&site);
+    assert_eq!((lines.len(), &lines[1]["level"]), (2, &"info".into()), "{lines:?}");
+    let fix = lines[0]["fix"].as_str().unwrap();
+    assert!(fix.starts_with("re-issue it by the CA that is in CAFile "), "{fix}");
+}
+
+#[test]
+fn a_ca_may_be_added_only_if_it_is_ours() {
+    let site = site();
+    let theirs = site.write("theirs.pem", site.new.root_pem());
+    let config = std::fs::read_to_string(site.path("felix.cfg")).unwrap();
+    let config = config.replace(&site.path("ca.pem"), &theirs);
+    site.write("felix.cfg", &config);
+    let (_, lines) = against(&site);
+    let own = site.path("own.pem");
+    assert_eq!(
+        lines[1]["fix"],
+        format!(
+            "if CN=\"kept\" is an intermediate CA, append its certificate to ServerCertFile {own}; otherwise add it to \
+             TyphaCAFile {theirs}, if it is a CA of this cluster; never add a CA that you did not make"
+        )
+    );
+    // The CA file of Felix has both.
+    let again = ca("kept");
+    site.write("theirs.pem", site.kept.root_pem() + &again.root_pem());
+    site.own_chain(&ca("kept"));
+    let (_, lines) = against(&site);
+    assert_eq!(
+        lines[1]["fix"],
+        format!(
+            "have our certificate issued by the CA in TyphaCAFile {theirs}; or, if you made that CA anew, put its old \
+             and its new certificate there; never add a CA that you did not make"
+        )
+    );
+}
+
+#[test]
+fn a_doubtful_name_is_corrected_first() {
+    let site = site();
+    for file in ["typha.cfg", "felix.cfg"] {
+        let config = std::fs::read_to_string(site.path(file)).unwrap();
+        let config = config.replace("ClientCN=typha-client", "ClientCN='typha-client '");
+        site.write(file, config.replace("TyphaCN=typha-server", "TyphaCN='CN=typha-server'"));
+    }
+    site.peer("a.pem", felix(&site.kept).chain_pem());
+    let (typha, felix_cfg, peers) = (site.path("typha.cfg"), site.path("felix.cfg"), site.path("peers"));
+    let (_, lines) = check(&["typha", "--config", &typha, "--against", &felix_cfg, "--peers", &peers]);
+    let of = |finding| {
+        let found = lines.iter().filter(move |line| line["finding"] == finding);
+        found.map(|line| line["fix"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    let there = format!("correct TyphaCN in {felix_cfg} (see doubtful_identity)");
+    assert_eq!(of("against"), ["correct ClientCN (see doubtful_identity)", &there]);
+    assert_eq!(of("refused"), ["correct ClientCN (see doubtful_identity)"]);
+    // The doubts about both ends.
+    assert_eq!(of("doubtful_identity").len(), 2);
+
+    // By the plan.
+    site.write(
+        "typha.cfg",
+        std::fs::read_to_string(&typha).unwrap().replace("'typha-client '", "typha-client"),
+    );
+    let (_, lines) = site.check_peers(&["--with-cn", "CN=typha-client"]);
+    assert_eq!(only(&lines, "cut_off")["fix"], "correct --with-cn (see doubtful_identity)");
 }

@@ -57,7 +57,8 @@ fn errors_come_first_and_each_has_its_fix() {
                     CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with \
                     the same CA file refuses us\n    \
                     fix: have our certificate issued by the CA in CAFile DIR/ca.pem; or, if you made that CA \
-                    anew, put its old and its new certificate there and into TyphaCAFile of Felix\n\
+                    anew, put its old and its new certificate there and into TyphaCAFile of Felix; never add a CA \
+                    that you did not make\n\
                     - required_peer: ";
     let stable = stable(&site, &text);
     assert!(stable.starts_with(expected), "{stable}");
@@ -75,8 +76,9 @@ fn a_forgotten_intermediate_is_named() {
     let (code, text) = text(&site, &[]);
     let expected = "- own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: \
                     CN=\"middle\", which issued its last certificate, is not in it\n    \
-                    fix: if CN=\"middle\" is an intermediate, append its certificate to ServerCertFile; if it is a CA, \
-                    the CA file of Felix (TyphaCAFile) needs it\n";
+                    fix: if CN=\"middle\" is an intermediate CA, append its certificate to ServerCertFile; otherwise \
+                    TyphaCAFile of Felix needs it, if it is a CA of this cluster; never add a CA that you did not \
+                    make\n";
     let stable = stable(&site, &text);
     assert!(stable.starts_with(expected), "{stable}");
     assert_eq!(code, Some(0));
