@@ -93,6 +93,13 @@ impl Line {
             Level::Info => ("info", "fact"),
         };
         let head = output::merge(json!({ "level": level, kind: self.label }), self.members.clone());
+        let head = match &self.about {
+            // The file of a peer is a member of its own.
+            Some(about) if self.members.get("file").is_none() => {
+                output::merge(head, json!({ "about": about }))
+            }
+            _ => head,
+        };
         match &self.fix {
             Some(fix) => {
                 output::merge(head, json!({ "detail": format!("{}; {fix}", self.problem), "fix": fix }))

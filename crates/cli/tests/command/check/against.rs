@@ -86,7 +86,7 @@ fn an_unusable_chain_of_the_other_end_is_an_error() {
         let file = site.write("felix.pem", contents);
         let (code, lines) = against(&site);
         assert_eq!((code, lines.len()), (Some(1), 2), "{lines:?}");
-        assert_eq!(lines[0]["level"], "error");
+        assert_eq!((&lines[0]["level"], &lines[0]["about"]), (&"error".into(), &"TyphaCertFile".into()));
         assert!(lines[0]["detail"].as_str().unwrap().starts_with(&format!("{file}: {problem}")), "{lines:?}");
         assert_eq!(lines[1], fact("Felix would accept us, matched by common_name"));
     }
@@ -99,8 +99,10 @@ fn what_can_not_be_judged_is_said() {
     let (code, lines) = against(&site);
     let file = site.path("felix.pem");
     let detail = format!("not judged whether we would accept Felix: {file} can not be read here");
+    let mut unjudged = fact(&detail);
+    unjudged["about"] = "TyphaCertFile".into();
     let accepted = fact("Felix would accept us, matched by common_name");
-    assert_eq!((code, &lines[..]), (Some(0), &[fact(&detail), accepted][..]));
+    assert_eq!((code, lines), (Some(0), vec![unjudged, accepted]));
 
     let site = self::site();
     site.write("own.key", "");
