@@ -25,7 +25,7 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
     let peer = current.local.peer();
     let names = Parameters::of(peer);
     let (theirs, unreadable) = load(current, file);
-    let Some(theirs) = current::usable(report, peer, theirs, "against") else { return };
+    let Some(theirs) = current::usable(report, peer, theirs, Some(file)) else { return };
     for doubt in theirs.required_peer.doubts() {
         let parameter = format!("{} in {}", names.of_doubt(&doubt), file.display());
         current::report_doubt(report, &parameter, doubt);
@@ -37,7 +37,7 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
             None
         }
         None => read_chain(&theirs.files.cert_file)
-            .map_err(|error| report.add(Line::of_error("against", &error).about(names.cert_file)))
+            .map_err(|error| report.add(Line::of_file("against", &error).about(names.cert_file)))
             .ok(),
     };
     let judged_by_us = chain.and_then(|chain| judge_theirs(report, current, &chain, now));

@@ -22,7 +22,9 @@ struct Authority {
 pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
     let (old, new) = match (authorities(old_file), authorities(new_file)) {
         (Ok(old), Ok(new)) => (old, new),
-        (Err(problem), _) | (_, Err(problem)) => return report.add(Line::error("with_ca_file", problem)),
+        (Err(problem), _) | (_, Err(problem)) => {
+            return report.add(Line::error("with_ca_file", problem).split().or_fix("copy the file again"));
+        }
     };
     let stays = |authority: &Authority, others: &[Authority]| others.iter().any(|a| a.der == authority.der);
     let gone: Vec<_> = old.iter().filter(|authority| !stays(authority, &new)).collect();

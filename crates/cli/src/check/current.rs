@@ -13,7 +13,7 @@ use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
 
 use super::parameters::Parameters;
-use super::report::{Line, Report};
+use super::report::{Line, Report, SEE_PATH};
 use super::warnings;
 
 /// The usable parts of one end's configuration.
@@ -38,7 +38,7 @@ impl Current {
 
         let bundle = TrustBundle::from_file(&files.ca_file);
         let bundle = bundle
-            .map_err(|error| report.add(Line::of_error("ca_file", &error).about(parameters.ca_file)))
+            .map_err(|error| report.add(Line::of_file("ca_file", &error).about(parameters.ca_file)))
             .ok();
         let lists = bundle.as_ref().and_then(|bundle| {
             for name in bundle.names() {
@@ -227,7 +227,7 @@ pub(super) fn report_doubt(report: &mut Report, parameter: &str, doubt: Identity
 }
 
 fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {
-    let line = Line::of_error("cert_file_and_key_file", error);
+    let line = Line::of_file("cert_file_and_key_file", error);
     let Parameters { cert_file: chain, key_file: key, .. } = parameters;
     if let MaterialError::KeyMismatch { chain: chain_file, key: key_file } = error {
         return line.about(*key).fix(format!(
@@ -274,22 +274,53 @@ pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, 
     })
 }
 
-/// Returns the settings, or reports the problem as a finding.
+/// Returns the settings, or reports the problem as a finding. `other_file` is the file of `--against`.
 pub(super) fn usable(
     report: &mut Report,
     end: Role,
     settings: Result<Option<TlsSettings>, ConfigError>,
-    finding: &'static str,
+    other_file: Option<&Path>,
 ) -> Option<TlsSettings> {
-    let settings = report.usable(settings, finding)?;
-    if settings.is_none() {
-        let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
-        report.add(
-            Line::error(finding, format!("TLS is not configured on {end}"))
-                .fix(format!("set {ca_file}, {cert_file}, {key_file}, and {common_name} or {uri_san}")),
-        );
+    let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
+    let finding = if other_file.is_some() { "against" } else { "configuration" };
+    let line = match &settings {
+        Ok(Some(_)) => return settings.ok().flatten(),
+        Ok(None) => {
+            let all = format!("{ca_file}, {cert_file}, {key_file}, and {common_name} or {uri_san}");
+            incomplete(Line::error(finding, format!("TLS is not configured on {end}")), &all, other_file)
+        }
+        Err(error) => {
+            let line = Line::error(finding, WithCauses(error).to_string()).split();
+            match error {
+                ConfigError::File { .. } => line.or_fix(SEE_PATH),
+                ConfigError::Incomplete { missing, .. } if other_file.is_some() => {
+                    incomplete(line, &missing.join(", "), other_file)
+                }
+                ConfigError::Value { parameter, .. }
+                    if [ca_file, cert_file, key_file].contains(parameter) =>
+                {
+                    line.or_fix(SEE_PATH)
+                }
+                ConfigError::Value { parameter, .. } => line.or_fix(&format!("correct {parameter}")),
+                ConfigError::WrongEnd { parameter, instead, .. } => {
+                    line.fix(format!("set {instead} in place of {parameter}"))
+                }
+                _ => line.or_fix("correct that file"),
+            }
+        }
+    };
+    report.add(line);
+    None
+}
+
+/// Adds which parameters to set.
+fn incomplete(line: Line, missing: &str, other_file: Option<&Path>) -> Line {
+    match other_file.map(Path::display) {
+        Some(file) => line
+            .about(file.to_string())
+            .fix(format!("set {missing} in {file}; --against does not read the environment")),
+        None => line.fix(format!("set {missing}")),
     }
-    settings
 }
 
 /// The identities in our leaf, one of which the other end must require.

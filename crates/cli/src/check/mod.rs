@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
     };
     let now = UnixTime::now();
-    let settings = current::usable(&mut report, local, current::load(local, &sources), "configuration");
+    let settings = current::usable(&mut report, local, current::load(local, &sources), None);
     if let Some(mut settings) = settings {
         revocation.apply(&mut settings.files);
         let current = Current::check(&mut report, local, settings, now);

@@ -35,7 +35,11 @@ pub(super) fn judge(
 ) {
     let names = match chain_file::names(dir) {
         Ok(names) => names,
-        Err(error) => return report.add(Line::error("peers", format!("{}: {error}", dir.display()))),
+        Err(error) => {
+            let line = Line::error("peers", format!("{}: {error}", dir.display())).split();
+            let see_path = "see whether the path is right and this user may read the directory";
+            return report.add(line.or_fix(see_path));
+        }
     };
     let mut tally = Tally::default();
     for name in names {

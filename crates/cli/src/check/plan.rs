@@ -116,7 +116,7 @@ impl Plan<'_> {
         let lists = match RevocationLists::from_files(files, bundle, settings.policy.provider()) {
             Ok(lists) => lists.with_policy(self.revocation_policy()),
             Err(error) => {
-                let line = Line::of_error("with_crl_file", &error);
+                let line = Line::of_file("with_crl_file", &error);
                 report.add(match planned {
                     Some(_) => line,
                     None => line.fix(
@@ -156,7 +156,11 @@ impl Plan<'_> {
         let common_name = planned_name(options.with_cn.as_deref(), required.required_common_name());
         let uri_san = planned_name(options.with_uri_san.as_deref(), required.required_uri_san());
         let planned = RequiredIdentity::new(common_name, uri_san);
-        let planned = report.usable(planned, "with_identity")?;
+        let planned = planned.map_err(|error| {
+            let line = Line::error("with_identity", error.to_string()).split();
+            report.add(line.fix("correct --with-cn or --with-uri-san: one name at least must be required"));
+        });
+        let planned = planned.ok()?;
         let detail = format!("{} will have to present {planned}", self.current.local.peer());
         report.add(Line::info("planned_peer", detail));
         let known = required.doubts();

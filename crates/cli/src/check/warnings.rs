@@ -26,7 +26,7 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
         MaterialWarning::LeafLacksPurpose { purpose, .. } => {
             line.split().fix(format!("issue one with extendedKeyUsage={purpose}"))
         }
-        _ => line.split(),
+        _ => line.split().or_fix("issue a new one"),
     }
 }
 

@@ -707,7 +707,10 @@ fn check(arguments: &[&str]) -> (Option<i32>, Vec<(String, String)>) {
         .iter()
         .filter(|line| line["level"] != "info")
         .map(|line| {
-            assert!(!line["detail"].as_str().unwrap().is_empty());
+            assert!(
+                line["detail"].is_string() && line["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
+                "{line}"
+            );
             (line["level"].as_str().unwrap().to_owned(), line["finding"].as_str().unwrap().to_owned())
         })
         .collect();

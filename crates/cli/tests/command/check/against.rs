@@ -224,3 +224,29 @@ fn a_doubtful_name_is_corrected_first() {
     let (_, lines) = site.check_peers(&["--with-cn", "CN=typha-client"]);
     assert_eq!(only(&lines, "cut_off")["fix"], "correct --with-cn (see doubtful_identity)");
 }
+
+#[test]
+fn the_environment_of_the_other_end_is_not_read() {
+    let site = site();
+    let file = site.path("felix.cfg");
+    for (config, problem, set) in [
+        (
+            "TyphaCN=typha-server\n",
+            "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either TyphaCN or \
+             TyphaURISAN may be left unset",
+            "TyphaCAFile, TyphaCertFile, TyphaKeyFile",
+        ),
+        (
+            "LogSeverityScreen=Info\n",
+            "TLS is not configured on Felix",
+            "TyphaCAFile, TyphaCertFile, TyphaKeyFile, and TyphaCN or TyphaURISAN",
+        ),
+    ] {
+        site.write("felix.cfg", config);
+        let fix = format!("set {set} in {file}; --against does not read the environment");
+        let expected = json!({
+            "level": "error", "finding": "against", "about": file, "detail": format!("{problem}; {fix}"), "fix": fix,
+        });
+        assert_eq!(against(&site), (Some(1), vec![expected]));
+    }
+}
