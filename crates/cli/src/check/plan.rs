@@ -203,7 +203,7 @@ impl Plan<'_> {
                     "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}",
                     rejection.label()
                 );
-                self.advise(Line::warning("planned_own_chain", detail), &rejection)
+                self.advise(Line::warning("planned_own_chain", detail), &rejection, "our certificate")
             }
             (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => Line::info(
                 "planned_own_chain",
@@ -230,15 +230,15 @@ impl Plan<'_> {
         if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
     }
 
-    /// Adds the remedy for a certificate that would be refused.
-    pub(super) fn advise(&self, line: Line, rejection: &Rejection) -> Line {
+    /// Adds the remedy for a certificate that would be refused, which is `it` or `our certificate`.
+    pub(super) fn advise(&self, line: Line, rejection: &Rejection, what: &str) -> Line {
         if let Rejection::IdentityMismatch(mismatch) = rejection {
             let of_doubt = |doubt: &IdentityDoubt| self.of_doubt(doubt).to_owned();
             if let Some(fix) = advice::correct_doubtful(&mismatch.required, of_doubt) {
                 return line.fix(fix);
             }
         }
-        advice::planned(line, rejection, self.options.ca_file())
+        advice::planned(line, rejection, what, self.options.ca_file())
     }
 }
 
