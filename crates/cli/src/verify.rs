@@ -19,7 +19,7 @@ use typha_tls::{HandshakeError, Role};
 use crate::options::RevocationOptions;
 use crate::output::{self, FOUND, Format, SUCCESS, UNUSABLE};
 
-/// Judges a certificate chain as a handshake would
+/// Verifies one certificate chain as in a handshake
 ///
 /// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
 #[derive(Args)]

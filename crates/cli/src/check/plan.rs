@@ -24,7 +24,7 @@ use crate::verify::parse_time;
 #[derive(Args)]
 pub(super) struct PlanOptions {
     /// Directory with one PEM chain of the other end per file, leaf first: reports which peers are refused today, and
-    /// which the plan would cut off
+    /// which the plan would disconnect
     #[arg(long, value_name = "DIR")]
     pub(super) peers: Option<PathBuf>,
     /// The planned CA file

@@ -31,6 +31,16 @@ fn the_command_says_what_it_is() {
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     let about = "Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls";
     assert!(help.starts_with(&format!("{about}\n\nUsage: typha-tls ")), "{help}");
+    // As in the README.
+    let summaries = [
+        ("storm", "Opens many connections to a running Typha and counts the results"),
+        ("verify", "Verifies one certificate chain as in a handshake"),
+    ];
+    let lines: Vec<_> = help.lines().filter_map(|line| line.trim().split_once(' ')).collect();
+    for summary in summaries.into_iter().filter(|(name, _)| cfg!(target_os = "linux") || *name != "storm") {
+        assert!(lines.iter().any(|(name, text)| (*name, text.trim()) == summary), "{summary:?}: {help}");
+    }
+    assert!(help.contains("[default: warn for typha and felix, else off]"), "{help}");
 }
 
 fn lines(bytes: &[u8]) -> Vec<Value> {
