@@ -55,7 +55,9 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
             let fix = format!("keep both in {} until everything is issued anew", new_file.display());
             Line::warning("ca_replaced", detail).fix(fix)
         } else {
-            let detail = format!("{label}: what it issued will be refused, unless another trusted CA has also signed it");
+            let detail = format!(
+                "{label}: what it issued will be refused, unless another trusted CA has also signed it"
+            );
             Line::info("ca_removed", detail)
         });
     }

@@ -232,8 +232,8 @@ fn the_environment_of_the_other_end_is_not_read() {
     for (config, problem, set) in [
         (
             "TyphaCN=typha-server\n",
-            "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either TyphaCN or \
-             TyphaURISAN may be left unset",
+            "if any Felix-Typha TLS config parameters are specified, they _all_ must be - except that either TyphaCN \
+             or TyphaURISAN may be left unset",
             "TyphaCAFile, TyphaCertFile, TyphaKeyFile",
         ),
         (
