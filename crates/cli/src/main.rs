@@ -30,8 +30,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[derive(Parser)]
 #[command(name = "typha-tls", version, arg_required_else_help = true)]
 struct Arguments {
-    /// What to log to stderr: off, error, warn, info, debug or trace [default: for typha and felix warn,
-    /// without the connections, which have JSON lines; for the others off]
+    /// What to log to stderr: off, error, warn, info, debug or trace [default: warn for typha and felix, else
+    /// off]
     #[arg(long, global = true, value_name = "LEVEL")]
     log: Option<LevelFilter>,
 

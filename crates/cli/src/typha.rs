@@ -25,7 +25,7 @@ use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
 /// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM
 /// and SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A
 /// second signal ends it at once. Certificates, CAs and the configuration file are reloaded when they change:
-/// {"event":"reloaded",...} is printed when a new configuration is in force, {"event":"reload_failed",...} when it can
+/// {"event":"reloaded",...} is printed when a new configuration is active, {"event":"reload_failed",...} when it can
 /// not be used. SIGHUP reloads at once and always prints one of them. Exit code: 0 ended by a signal, 2 bad usage or
 /// configuration, 5 the address can not be used.
 #[derive(Args)]

@@ -10,16 +10,16 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::error::WithCauses;
-use typha_tls::identity::RequiredIdentity;
+use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::verifier::{PeerVerifier, RejectedPeer};
+use typha_tls::verifier::{PeerVerifier, RejectedPeer, Rejection};
 use typha_tls::{HandshakeError, Role};
 
 use crate::options::RevocationOptions;
 use crate::output::{self, FOUND, Format, SUCCESS, UNUSABLE};
 
-/// Judges a certificate chain as a handshake would
+/// Verifies one certificate chain as in a handshake
 ///
 /// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
 #[derive(Args)]
@@ -61,7 +61,7 @@ enum Peer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
-    let (verifier, chain) = match prepare(arguments) {
+    let (verifier, chain, doubts) = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(error) => {
             output::complain(&*error);
@@ -72,33 +72,48 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         Peer::Felix => Role::Felix,
         Peer::Typha => Role::Typha,
     };
-    let format = if arguments.json { Format::Json } else { arguments.format };
+    let is_json = arguments.json || arguments.format == Format::Json;
     let verdict = verifier.verify(&chain, role, arguments.at.unwrap_or_else(UnixTime::now));
-    match verdict {
-        Ok(peer) if format == Format::Json => {
-            output::print(&output::merge(json!({ "verdict": "accepted" }), output::peer(&peer)));
-            SUCCESS
-        }
+    let (code, text, line) = match verdict {
         Ok(peer) => {
-            output::print_text(&format!("accepted: {peer}"));
-            SUCCESS
+            let line = output::merge(json!({ "verdict": "accepted" }), output::peer(&peer));
+            (SUCCESS, format!("accepted: {peer}"), line)
         }
         Err(rejection) => {
             let (reason, leaf) =
                 (rejection.label(), output::leaf(&RejectedPeer::new(rejection.clone(), chain.first())));
-            let detail = WithCauses(&HandshakeError::from(rejection)).to_string();
-            if format == Format::Json {
-                let line = json!({ "verdict": "refused", "reason": reason, "detail": detail });
-                output::print(&output::merge(line, leaf));
-            } else {
-                output::print_text(&format!("refused ({reason}): {detail}"));
-            }
-            FOUND
+            // The library does not know how the names were given.
+            let remedy = match (&rejection, &*doubts) {
+                (Rejection::IdentityMismatch(_), []) => {
+                    "; re-issue it with a name that is required, or require a name that it has (--cn, --uri-san)"
+                        .to_owned()
+                }
+                (Rejection::IdentityMismatch(_), doubts) => {
+                    let flag = |doubt: &IdentityDoubt| if doubt.kind == "Common Name" { "--cn" } else { "--uri-san" };
+                    let flags: Vec<_> = doubts.iter().map(flag).collect();
+                    format!("; correct {} (see doubtful_identity)", flags.join(" and "))
+                }
+                _ => String::new(),
+            };
+            let detail = format!("{}{remedy}", WithCauses(&HandshakeError::from(rejection)));
+            let line = json!({ "verdict": "refused", "reason": reason, "detail": detail });
+            (FOUND, format!("refused ({reason}): {detail}"), output::merge(line, leaf))
+        }
+    };
+    let doubts: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+    if is_json {
+        let doubts = if doubts.is_empty() { json!({}) } else { json!({ "doubtful_identity": doubts }) };
+        output::print(&output::merge(line, doubts));
+    } else {
+        output::print_text(&text);
+        for doubt in doubts {
+            output::print_text(&format!("doubtful_identity: {doubt}"));
         }
     }
+    code
 }
 
-type Prepared = (PeerVerifier, Vec<CertificateDer<'static>>);
+type Prepared = (PeerVerifier, Vec<CertificateDer<'static>>, Vec<IdentityDoubt>);
 
 fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
@@ -112,8 +127,9 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let revocation = &arguments.revocation;
     let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
     let lists = lists.with_policy(revocation.policy());
+    let doubts = required.doubts();
     let verifier = PeerVerifier::new(bundle, lists, required, &policy);
-    Ok((verifier, chain))
+    Ok((verifier, chain, doubts))
 }
 
 /// Whether a small file has nothing in it.

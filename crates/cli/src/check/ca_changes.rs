@@ -22,7 +22,9 @@ struct Authority {
 pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: UnixTime) {
     let (old, new) = match (authorities(old_file), authorities(new_file)) {
         (Ok(old), Ok(new)) => (old, new),
-        (Err(problem), _) | (_, Err(problem)) => return report.add(Line::error("with_ca_file", problem)),
+        (Err(problem), _) | (_, Err(problem)) => {
+            return report.add(Line::error("with_ca_file", problem).split().or_fix("copy the file again"));
+        }
     };
     let stays = |authority: &Authority, others: &[Authority]| others.iter().any(|a| a.der == authority.der);
     let gone: Vec<_> = old.iter().filter(|authority| !stays(authority, &new)).collect();
@@ -53,7 +55,9 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
             let fix = format!("keep both in {} until everything is issued anew", new_file.display());
             Line::warning("ca_replaced", detail).fix(fix)
         } else {
-            let detail = format!("{label}: what it issued will be refused, unless another CA vouches for it");
+            let detail = format!(
+                "{label}: what it issued will be refused, unless another trusted CA has also signed it"
+            );
             Line::info("ca_removed", detail)
         });
     }
@@ -71,6 +75,24 @@ pub(super) fn report(report: &mut Report, old_file: &Path, new_file: &Path, at: 
         };
         report.add(Line::info("ca_added", detail));
     }
+}
+
+/// The keys of the CAs of this name in two valid CA files, if both files have such a CA and none with the same key.
+pub(super) fn different_keys(name: &str, file: &Path, other: &Path) -> Option<String> {
+    let [ours, theirs] = [file, other].map(|file| {
+        let mut named = authorities(file).unwrap_or_default();
+        named.retain(|ca| ca.label.rsplit_once(" (").is_some_and(|(subject, _)| subject == name));
+        named
+    });
+    let is_shared = ours.iter().any(|ca| theirs.iter().any(|other| other.key == ca.key));
+    if is_shared || ours.is_empty() || theirs.is_empty() {
+        return None;
+    }
+    let labels = ours.iter().chain(&theirs).filter_map(|ca| ca.label.rsplit_once(" ("));
+    let mut keys: Vec<_> =
+        labels.map(|(_, key)| key.trim_start_matches("key ").trim_end_matches(')')).collect();
+    keys.dedup();
+    Some(keys.join(", "))
 }
 
 fn authorities(path: &Path) -> Result<Vec<Authority>, String> {

@@ -32,7 +32,7 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<OsString>> {
         names.push(entry?.file_name());
         if names.len() > MAX_ENTRIES {
             let problem =
-                format!("it has more than {MAX_ENTRIES} entries: divide them among several directories");
+                format!("it has more than {MAX_ENTRIES} entries; divide them among several directories");
             return Err(io::Error::other(problem));
         }
     }

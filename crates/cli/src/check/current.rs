@@ -13,7 +13,7 @@ use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
 
 use super::parameters::Parameters;
-use super::report::{Line, Report};
+use super::report::{Line, Report, SEE_PATH};
 use super::warnings;
 
 /// The usable parts of one end's configuration.
@@ -31,14 +31,14 @@ impl Current {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
+        let parameters = Parameters::of(local);
         for doubt in settings.required_peer.doubts() {
-            report_doubt(report, local, doubt);
+            report_doubt(report, parameters.of_doubt(&doubt), doubt);
         }
 
-        let parameters = Parameters::of(local);
         let bundle = TrustBundle::from_file(&files.ca_file);
         let bundle = bundle
-            .map_err(|error| report.add(Line::of_error("ca_file", &error).about(parameters.ca_file)))
+            .map_err(|error| report.add(Line::of_file("ca_file", &error).about(parameters.ca_file)))
             .ok();
         let lists = bundle.as_ref().and_then(|bundle| {
             for name in bundle.names() {
@@ -110,8 +110,8 @@ impl Current {
                      in it"
                 );
                 report.add(Line::info("own_chain", detail).about(self.about_cert_file()).fix(format!(
-                    "if {issuer} is an intermediate, append its certificate to {}; if it is a CA, the CA file of \
-                     {peer} ({}) needs it",
+                    "if {issuer} is an intermediate CA, append its certificate to {}; otherwise {} of {peer} needs \
+                     it, if it is a CA of this cluster; never add a CA that you did not make",
                     ours.cert_file, theirs.ca_file
                 )));
             }
@@ -122,7 +122,7 @@ impl Current {
                 );
                 report.add(Line::warning("own_chain", detail).about(self.about_cert_file()).fix(format!(
                     "have our certificate issued by the CA in {}; or, if you made that CA anew, put its old and its \
-                     new certificate there and into {} of {peer}",
+                     new certificate there and into {} of {peer}; never add a CA that you did not make",
                     about_ca_file(self.local, &self.settings),
                     theirs.ca_file
                 )));
@@ -221,15 +221,13 @@ impl Current {
     }
 }
 
-/// Reports a doubt about an identity that this end requires.
-pub(super) fn report_doubt(report: &mut Report, local: Role, doubt: IdentityDoubt) {
-    let Parameters { common_name, uri_san, .. } = Parameters::of(local);
-    let parameter = if doubt.kind == "Common Name" { common_name } else { uri_san };
+/// Reports a doubt about a required identity; `parameter` has the value.
+pub(super) fn report_doubt(report: &mut Report, parameter: &str, doubt: IdentityDoubt) {
     report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), "").about(parameter));
 }
 
 fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {
-    let line = Line::of_error("cert_file_and_key_file", error);
+    let line = Line::of_file("cert_file_and_key_file", error);
     let Parameters { cert_file: chain, key_file: key, .. } = parameters;
     if let MaterialError::KeyMismatch { chain: chain_file, key: key_file } = error {
         return line.about(*key).fix(format!(
@@ -276,22 +274,53 @@ pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, 
     })
 }
 
-/// Returns the settings, or reports the problem as a finding.
+/// Returns the settings, or reports the problem as a finding. `other_file` is the file of `--against`.
 pub(super) fn usable(
     report: &mut Report,
     end: Role,
     settings: Result<Option<TlsSettings>, ConfigError>,
-    finding: &'static str,
+    other_file: Option<&Path>,
 ) -> Option<TlsSettings> {
-    let settings = report.usable(settings, finding)?;
-    if settings.is_none() {
-        let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
-        report.add(
-            Line::error(finding, format!("TLS is not configured on {end}"))
-                .fix(format!("set {ca_file}, {cert_file}, {key_file}, and {common_name} or {uri_san}")),
-        );
+    let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
+    let finding = if other_file.is_some() { "against" } else { "configuration" };
+    let line = match &settings {
+        Ok(Some(_)) => return settings.ok().flatten(),
+        Ok(None) => {
+            let all = format!("{ca_file}, {cert_file}, {key_file}, and {common_name} or {uri_san}");
+            incomplete(Line::error(finding, format!("TLS is not configured on {end}")), &all, other_file)
+        }
+        Err(error) => {
+            let line = Line::error(finding, WithCauses(error).to_string()).split();
+            match error {
+                ConfigError::File { .. } => line.or_fix(SEE_PATH),
+                ConfigError::Incomplete { missing, .. } if other_file.is_some() => {
+                    incomplete(line, &missing.join(", "), other_file)
+                }
+                ConfigError::Value { parameter, .. }
+                    if [ca_file, cert_file, key_file].contains(parameter) =>
+                {
+                    line.or_fix(SEE_PATH)
+                }
+                ConfigError::Value { parameter, .. } => line.or_fix(&format!("correct {parameter}")),
+                ConfigError::WrongEnd { parameter, instead, .. } => {
+                    line.fix(format!("set {instead} in place of {parameter}"))
+                }
+                _ => line.or_fix("correct that file"),
+            }
+        }
+    };
+    report.add(line);
+    None
+}
+
+/// Adds which parameters to set.
+fn incomplete(line: Line, missing: &str, other_file: Option<&Path>) -> Line {
+    match other_file.map(Path::display) {
+        Some(file) => line
+            .about(file.to_string())
+            .fix(format!("set {missing} in {file}; --against does not read the environment")),
+        None => line.fix(format!("set {missing}")),
     }
-    settings
 }
 
 /// The identities in our leaf, one of which the other end must require.

@@ -31,8 +31,8 @@ use report::{Line, Report};
 /// fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 no errors and no warnings, 1 errors or
 /// warnings, 2 bad usage.
 ///
-/// With --peers, finds the peers that are refused today. With --with-... too, judges a change before it is made: which
-/// peers it would cut off, and why.
+/// With --peers, finds the peers that are refused today. With --with-... too, finds out which peers a planned change
+/// would disconnect, and why.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The form of the output
@@ -50,7 +50,7 @@ enum End {
         tls: FelixOptions,
         #[command(flatten)]
         revocation: RevocationOptions,
-        /// Typha's INI file: also checks whether that Typha would accept us
+        /// Typha's INI file: also checks whether that Typha and we would accept each other; its key is not needed
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
         #[command(flatten)]
@@ -62,7 +62,7 @@ enum End {
         tls: TyphaOptions,
         #[command(flatten)]
         revocation: RevocationOptions,
-        /// Felix's INI file: also checks whether that Felix would accept us
+        /// Felix's INI file: also checks whether that Felix and we would accept each other; its key is not needed
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
         #[command(flatten)]
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
     };
     let now = UnixTime::now();
-    let settings = current::usable(&mut report, local, current::load(local, &sources), "configuration");
+    let settings = current::usable(&mut report, local, current::load(local, &sources), None);
     if let Some(mut settings) = settings {
         revocation.apply(&mut settings.files);
         let current = Current::check(&mut report, local, settings, now);

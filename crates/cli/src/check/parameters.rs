@@ -1,5 +1,6 @@
 //! Calico's names of the TLS parameters, for texts that say what to change.
 
+use typha_tls::identity::IdentityDoubt;
 use typha_tls::{RequiredIdentity, Role};
 
 /// The TLS parameters of one end.
@@ -19,6 +20,11 @@ impl Parameters {
         let common_name = required.required_common_name().map(|_| self.common_name);
         let uri_san = required.required_uri_san().map(|_| self.uri_san);
         common_name.into_iter().chain(uri_san).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// The parameter whose value is doubtful.
+    pub(super) fn of_doubt(&self, doubt: &IdentityDoubt) -> &'static str {
+        if doubt.kind == "Common Name" { self.common_name } else { self.uri_san }
     }
 
     pub(super) fn of(end: Role) -> Self {

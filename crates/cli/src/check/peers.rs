@@ -35,7 +35,11 @@ pub(super) fn judge(
 ) {
     let names = match chain_file::names(dir) {
         Ok(names) => names,
-        Err(error) => return report.add(Line::error("peers", format!("{}: {error}", dir.display()))),
+        Err(error) => {
+            let line = Line::error("peers", format!("{}: {error}", dir.display())).split();
+            let see_path = "see whether the path is right and this user may read the directory";
+            return report.add(line.or_fix(see_path));
+        }
     };
     let mut tally = Tally::default();
     for name in names {
@@ -84,7 +88,7 @@ impl Tally {
                 self.cut_off += 1;
                 let line = Line::error("cut_off", format!("would be cut off: {}", WithCauses(&rejection)));
                 let identity = peer.identity();
-                plan.advise(line, &rejection)
+                plan.advise(line, &rejection, "it")
                     .file(file)
                     .members(json!({
                         "reason": rejection.label(),
@@ -135,14 +139,16 @@ impl Tally {
             "skipped": self.skipped,
             "unusable": self.unusable,
         });
-        let refused = match self.refused {
-            1 => "1 is refused today".to_owned(),
-            number => format!("{number} are refused today"),
-        };
+        let are = if self.refused == 1 { "is" } else { "are" };
         let detail = match (plan.options.plans_something(), self.refused) {
-            (false, _) => format!("of {judged} peers, {refused}"),
+            (false, refused) => format!("{refused} of {judged} peers {are} refused today"),
             (true, 0) => format!("{} of {judged} would be cut off", self.cut_off),
-            (true, _) => format!("{} of {judged} would be cut off; {refused}, and by the plan", self.cut_off),
+            (true, refused) => {
+                format!(
+                    "{} of {judged} would be cut off; {refused} {are} refused today, and by the plan",
+                    self.cut_off
+                )
+            }
         };
         report.add(Line::info("summary", detail).members(numbers));
         if judged == 0 {

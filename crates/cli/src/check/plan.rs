@@ -8,12 +8,14 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::RequiredIdentity;
+use typha_tls::identity::IdentityDoubt;
 use typha_tls::material::{MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle};
 use typha_tls::verifier::Rejection;
 
 use super::advice;
 use super::ca_changes;
 use super::current::{self, Current};
+use super::parameters::Parameters;
 use super::report::{Line, Report};
 use super::warnings;
 use crate::verify::parse_time;
@@ -22,7 +24,7 @@ use crate::verify::parse_time;
 #[derive(Args)]
 pub(super) struct PlanOptions {
     /// Directory with one PEM chain of the other end per file, leaf first: reports which peers are refused today, and
-    /// which the plan would cut off
+    /// which the plan would disconnect
     #[arg(long, value_name = "DIR")]
     pub(super) peers: Option<PathBuf>,
     /// The planned CA file
@@ -114,7 +116,7 @@ impl Plan<'_> {
         let lists = match RevocationLists::from_files(files, bundle, settings.policy.provider()) {
             Ok(lists) => lists.with_policy(self.revocation_policy()),
             Err(error) => {
-                let line = Line::of_error("with_crl_file", &error);
+                let line = Line::of_file("with_crl_file", &error);
                 report.add(match planned {
                     Some(_) => line,
                     None => line.fix(
@@ -154,14 +156,28 @@ impl Plan<'_> {
         let common_name = planned_name(options.with_cn.as_deref(), required.required_common_name());
         let uri_san = planned_name(options.with_uri_san.as_deref(), required.required_uri_san());
         let planned = RequiredIdentity::new(common_name, uri_san);
-        let planned = report.usable(planned, "with_identity")?;
+        let planned = planned.map_err(|error| {
+            let line = Line::error("with_identity", error.to_string()).split();
+            report.add(line.fix("correct --with-cn or --with-uri-san: one name at least must be required"));
+        });
+        let planned = planned.ok()?;
         let detail = format!("{} will have to present {planned}", self.current.local.peer());
         report.add(Line::info("planned_peer", detail));
         let known = required.doubts();
         for doubt in planned.doubts().into_iter().filter(|doubt| !known.contains(doubt)) {
-            current::report_doubt(report, self.current.local, doubt);
+            current::report_doubt(report, self.of_doubt(&doubt), doubt);
         }
         Some(planned)
+    }
+
+    /// The flag or the parameter of a doubtful name.
+    fn of_doubt(&self, doubt: &IdentityDoubt) -> &'static str {
+        let parameters = Parameters::of(self.current.local);
+        match parameters.of_doubt(doubt) {
+            name if name == parameters.common_name && self.options.with_cn.is_some() => "--with-cn",
+            uri if uri == parameters.uri_san && self.options.with_uri_san.is_some() => "--with-uri-san",
+            parameter => parameter,
+        }
     }
 
     /// Whether our own chain leads to the planned CA file: peers with the same file judge us by it.
@@ -187,7 +203,7 @@ impl Plan<'_> {
                     "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}",
                     rejection.label()
                 );
-                self.advise(Line::warning("planned_own_chain", detail), &rejection)
+                self.advise(Line::warning("planned_own_chain", detail), &rejection, "our certificate")
             }
             (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => Line::info(
                 "planned_own_chain",
@@ -214,9 +230,15 @@ impl Plan<'_> {
         if self.at == self.now { String::new() } else { format!("as of {}: ", moment(self.at)) }
     }
 
-    /// Adds the remedy for a certificate that would be refused.
-    pub(super) fn advise(&self, line: Line, rejection: &Rejection) -> Line {
-        advice::planned(line, rejection, self.options.ca_file())
+    /// Adds the remedy for a certificate that would be refused, which is `it` or `our certificate`.
+    pub(super) fn advise(&self, line: Line, rejection: &Rejection, what: &str) -> Line {
+        if let Rejection::IdentityMismatch(mismatch) = rejection {
+            let of_doubt = |doubt: &IdentityDoubt| self.of_doubt(doubt).to_owned();
+            if let Some(fix) = advice::correct_doubtful(&mismatch.required, of_doubt) {
+                return line.fix(fix);
+            }
+        }
+        advice::planned(line, rejection, what, self.options.ca_file())
     }
 }
 

@@ -1,12 +1,15 @@
 //! The report of `typha-tls check`: facts and findings, as JSON lines or as text for people.
 
-use std::error::Error;
 use std::io::{IsTerminal as _, Write as _};
 
 use serde_json::{Value, json};
 use typha_tls::error::WithCauses;
+use typha_tls::material::MaterialError;
 
 use crate::output::{self, FOUND, Format, SUCCESS};
+
+/// The remedy for a file that can not be read.
+pub(super) const SEE_PATH: &str = "see whether the path is right and this user may read the file";
 
 /// The order is that of the text.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
@@ -40,16 +43,20 @@ impl Line {
         Self::new(Level::Error, label, problem)
     }
 
-    /// An error of the library.
-    pub(super) fn of_error(label: &'static str, error: &dyn Error) -> Self {
-        Self::error(label, WithCauses(error).to_string()).split()
+    /// An error about a file. It has a remedy, also where the library gives none.
+    pub(super) fn of_file(label: &'static str, error: &MaterialError) -> Self {
+        let remedy = match error {
+            MaterialError::Read { .. } => SEE_PATH,
+            _ => "copy the file again, or issue it again",
+        };
+        Self::error(label, WithCauses(error).to_string()).split().or_fix(remedy)
     }
 
     fn new(level: Level, label: &'static str, problem: impl Into<String>) -> Self {
         Self { level, label, members: json!({}), about: None, problem: problem.into(), fix: None }
     }
 
-    /// Names the parameter or the file in the text. In JSON, `detail` or a member names it where it matters.
+    /// Names the parameter or the file.
     pub(super) fn about(mut self, about: impl Into<String>) -> Self {
         self.about = Some(about.into());
         self
@@ -93,6 +100,13 @@ impl Line {
             Level::Info => ("info", "fact"),
         };
         let head = output::merge(json!({ "level": level, kind: self.label }), self.members.clone());
+        let head = match &self.about {
+            // The file of a peer is a member of its own.
+            Some(about) if self.members.get("file").is_none() => {
+                output::merge(head, json!({ "about": about }))
+            }
+            _ => head,
+        };
         match &self.fix {
             Some(fix) => {
                 output::merge(head, json!({ "detail": format!("{}; {fix}", self.problem), "fix": fix }))
@@ -138,9 +152,9 @@ impl Report {
         }
     }
 
-    /// Returns the value of a result. Reports an error as a finding.
-    pub(super) fn usable<T, E: Error>(&mut self, result: Result<T, E>, finding: &'static str) -> Option<T> {
-        result.map_err(|error| self.add(Line::of_error(finding, &error))).ok()
+    /// Returns what was read from a file. Reports an error as a finding.
+    pub(super) fn usable<T>(&mut self, result: Result<T, MaterialError>, finding: &'static str) -> Option<T> {
+        result.map_err(|error| self.add(Line::of_file(finding, &error))).ok()
     }
 
     /// Prints the text, and returns the exit code.

@@ -24,9 +24,9 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
         }
         // Alone, the library's remedy does not say which one.
         MaterialWarning::LeafLacksPurpose { purpose, .. } => {
-            line.split().fix(format!("issue one with extendedKeyUsage={purpose}"))
+            line.split().fix(format!("issue one with extendedKeyUsage = {purpose}"))
         }
-        _ => line.split(),
+        _ => line.split().or_fix("issue a new one"),
     }
 }
 

@@ -33,11 +33,12 @@ use report::{Ended, Report};
 use stalled::Stalled;
 use target::{Target, TargetError};
 
-/// Storms a Typha with handshakes, some of them bad on request, and reports the outcomes
+/// Opens many connections to a running Typha and counts the results
 ///
-/// Each client begins its next handshake when its last one is done, or at a --rate. A connection counts as accepted if
-/// Typha sends a sign of acceptance; without one within 1 s it is unconfirmed. Typha must refuse a bad one with an
-/// alert. Times are measured from connect(), or from the due time, to that sign. SIGINT ends the storm early.
+/// Some of them are bad, stalled or kept, on request. Each client begins its next handshake when its last one is done,
+/// or at a --rate. A connection counts as accepted if Typha sends a sign of acceptance; without one within 1 s it is
+/// unconfirmed. Typha must refuse a bad one with an alert. Times are measured from connect(), or from the due time, to
+/// that sign. SIGINT ends the storm early.
 ///
 /// At the end one JSON line on stdout has the counts by outcome, separately for good and bad ones. Exit code: 0 all
 /// good ones were accepted and all bad ones refused, 1 otherwise, 2 bad usage or configuration, 5 Typha could not be

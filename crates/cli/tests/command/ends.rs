@@ -31,6 +31,16 @@ fn the_command_says_what_it_is() {
     let help = String::from_utf8(run(&["--help"]).stdout).unwrap();
     let about = "Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls";
     assert!(help.starts_with(&format!("{about}\n\nUsage: typha-tls ")), "{help}");
+    // As in the README.
+    let summaries = [
+        ("storm", "Opens many connections to a running Typha and counts the results"),
+        ("verify", "Verifies one certificate chain as in a handshake"),
+    ];
+    let lines: Vec<_> = help.lines().filter_map(|line| line.trim().split_once(' ')).collect();
+    for summary in summaries.into_iter().filter(|(name, _)| cfg!(target_os = "linux") || *name != "storm") {
+        assert!(lines.iter().any(|(name, text)| (*name, text.trim()) == summary), "{summary:?}: {help}");
+    }
+    assert!(help.contains("[default: warn for typha and felix, else off]"), "{help}");
 }
 
 fn lines(bytes: &[u8]) -> Vec<Value> {
@@ -577,6 +587,41 @@ fn verify_judges_a_chain() {
 }
 
 #[test]
+fn verify_says_that_a_required_name_is_doubtful() {
+    let pki = Pki::new();
+    let (ca, chain) = (pki.path("ca.pem"), pki.path("typha-client.pem"));
+    let verify = |more: &[&str]| {
+        let base =
+            ["verify", "--peer", "felix", "--ca-file", &ca, "--chain", &chain, "--cn", "typha-client\n"];
+        let output = run(&[&base, more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let doubt = "the required Common Name \"typha-client\\n\" ends in a line break, and a peer must have exactly this \
+                 name; if that is not meant, make the value without one: echo -n, or printf %s";
+    let detail = format!(
+        "peer certificate does not have required CN: required CN \"typha-client\\n\", but presented CN \
+         \"typha-client\", URI SANs [\"{FELIX_SPIFFE_ID}\"]; correct --cn (see doubtful_identity)"
+    );
+    let text = format!("refused (identity_mismatch): {detail}\ndoubtful_identity: {doubt}\n");
+    assert_eq!(verify(&[]), (Some(1), text));
+    let (code, json) = verify(&["--json"]);
+    let line = line(json.as_bytes());
+    assert_eq!(
+        (code, &line["doubtful_identity"], &line["detail"]),
+        (Some(1), &json!([doubt]), &json!(detail))
+    );
+    // Another name matches.
+    let (code, text) = verify(&["--uri-san", FELIX_SPIFFE_ID]);
+    let accepted = "accepted: Felix with CN \"typha-client\", URI SANs ";
+    assert!(
+        text.starts_with(accepted) && text.ends_with(&format!("\ndoubtful_identity: {doubt}\n")),
+        "{text}"
+    );
+    let (_, json) = verify(&["--json", "--uri-san", FELIX_SPIFFE_ID]);
+    assert_eq!((code, &crate::ends::line(json.as_bytes())["doubtful_identity"]), (Some(0), &json!([doubt])));
+}
+
+#[test]
 fn verify_prints_text_or_json() {
     let pki = Pki::new();
     let (ca, chain) = (pki.path("ca.pem"), pki.path("typha-client.pem"));
@@ -672,7 +717,10 @@ fn check(arguments: &[&str]) -> (Option<i32>, Vec<(String, String)>) {
         .iter()
         .filter(|line| line["level"] != "info")
         .map(|line| {
-            assert!(!line["detail"].as_str().unwrap().is_empty());
+            assert!(
+                line["detail"].is_string() && line["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
+                "{line}"
+            );
             (line["level"].as_str().unwrap().to_owned(), line["finding"].as_str().unwrap().to_owned())
         })
         .collect();
@@ -688,7 +736,9 @@ fn check_finds_nothing_in_a_good_set() {
     let output = run(&["check", "felix", "--format", "json", "--config", &felix, "--against", &typha]);
     let facts: Vec<_> =
         lines(&output.stdout).iter().map(|line| line["fact"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(facts, ["required_peer", "trusted_ca", "days_left", "own_identity", "own_chain", "against"]);
+    let expected =
+        ["required_peer", "trusted_ca", "days_left", "own_identity", "own_chain", "against", "against"];
+    assert_eq!(facts, expected);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The CA file as it will be, compared with the one in force.
+//! The CA file as it will be, compared with the active one.
 
 use std::time::SystemTime;
 
@@ -15,7 +15,8 @@ fn what_goes_and_what_comes() {
     assert_eq!((code, names(&lines)), (Some(0), expected.to_vec()));
     assert_eq!(
         detail(&lines, "ca_removed"),
-        ca_name(&site.old.root_pem()) + ": what it issued will be refused, unless another CA vouches for it"
+        ca_name(&site.old.root_pem())
+            + ": what it issued will be refused, unless another trusted CA has also signed it"
     );
     assert_eq!(detail(&lines, "ca_added"), ca_name(&site.new.root_pem()));
     assert_eq!(detail(&lines, "planned_own_chain"), "our chain leads to a CA of our CA file as it will be");

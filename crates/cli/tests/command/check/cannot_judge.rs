@@ -47,7 +47,7 @@ fn the_number_of_files_is_bounded() {
     assert_eq!(
         detail(&lines, "peers"),
         format!(
-            "{}: it has more than 20000 entries: divide them among several directories",
+            "{}: it has more than 20000 entries; divide them among several directories",
             site.path("peers")
         )
     );
@@ -118,4 +118,31 @@ fn typhas_are_judged_on_felix_end() {
     assert_eq!(only(&lines, "cut_off")["file"], "typha.pem");
     let refused = only(&lines, "refused");
     assert_eq!((&refused["file"], &refused["reason"]), (&"felix.pem".into(), &"wrong_key_usage".into()));
+}
+
+#[test]
+fn each_unusable_file_has_a_remedy() {
+    let site = Site::new();
+    let see = "see whether the path is right and this user may read the file";
+    let [missing, typha, ca, own] = ["missing", "typha.cfg", "ca.pem", "own.pem"].map(|name| site.path(name));
+    let fix_of = |arguments: &[&str], finding: &str| {
+        let (code, lines) = check(&[&["typha", "--config"], arguments].concat());
+        assert_eq!(code, Some(1));
+        only(&lines, finding)["fix"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(fix_of(&[&missing], "configuration"), see);
+    assert_eq!(fix_of(&[&ca], "configuration"), "correct that file");
+    assert_eq!(fix_of(&[&typha, "--ca-file", &missing], "configuration"), see);
+    assert_eq!(fix_of(&[&typha, "--client-uri-san", "a b"], "configuration"), "correct ClientURISAN");
+    assert_eq!(fix_of(&[&typha, "--crl-file", &missing], "crl_file"), see);
+    assert_eq!(fix_of(&[&typha, "--against", &missing], "against"), see);
+    assert_eq!(fix_of(&[&typha, "--with-ca-file", &missing], "with_ca_file"), see);
+    assert_eq!(fix_of(&[&typha, "--with-crl-file", &missing], "with_crl_file"), see);
+    let see_directory = "see whether the path is right and this user may read the directory";
+    assert_eq!(fix_of(&[&typha, "--peers", &missing], "peers"), see_directory);
+
+    site.write("own.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let again = "copy the file again, or issue it again";
+    assert_eq!(fix_of(&[&typha], "cert_file_and_key_file"), again);
+    assert_eq!(fix_of(&[&typha, "--ca-file", &own], "ca_file"), again);
 }

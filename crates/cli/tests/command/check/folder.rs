@@ -232,15 +232,15 @@ fn without_a_plan_who_is_refused_today_is_an_error() {
     assert_eq!((code, names(&lines)), (Some(0), vec![("info", "accepted"), ("info", "summary")]));
     assert_eq!(
         (detail(&lines, "accepted"), detail(&lines, "summary")),
-        ("accepted", "of 1 peers, 0 are refused today")
+        ("accepted", "0 of 1 peers are refused today")
     );
     site.peer("b.pem", felix(&site.new).chain_pem());
     let (code, lines) = site.check_peers(&[]);
     let expected = [("info", "accepted"), ("error", "refused"), ("info", "summary")];
     assert_eq!((code, names(&lines)), (Some(1), expected.to_vec()));
     let fix = format!(
-        "if CN=\"new\" is a CA that you made, add it to CAFile {}; if it is an intermediate, append its certificate to \
-         TyphaCertFile of the peer",
+        "if CN=\"new\" is an intermediate CA, append its certificate to TyphaCertFile of the peer; otherwise add it to \
+         CAFile {}, if it is a CA of this cluster",
         site.path("ca.pem")
     );
     assert_eq!(
@@ -259,7 +259,7 @@ fn without_a_plan_who_is_refused_today_is_an_error() {
         lines[2],
         json!({
             "level": "info", "fact": "summary", "accepted": 1, "cut_off": 0, "newly_accepted": 0, "refused": 1,
-            "skipped": 0, "unusable": 0, "detail": "of 2 peers, 1 is refused today",
+            "skipped": 0, "unusable": 0, "detail": "1 of 2 peers is refused today",
         })
     );
 }

@@ -14,8 +14,8 @@ fn a_chain_of_a_ca_that_goes_is_a_warning() {
         detail(&lines, "planned_own_chain"),
         format!(
             "a Felix with the CA file and the lists as they will be would refuse us (unknown_ca): the certificate of \
-             CN=\"typha-server\" is issued by CN=\"old\", which is not in the CA file; re-issue it by a CA of \
-             {new} first, or keep the old CA in {new} until then"
+             CN=\"typha-server\" is issued by CN=\"old\", which is not in the CA file; re-issue our certificate by a \
+             CA of {new} first, or keep the old CA in {new} until then"
         )
     );
 }

@@ -115,7 +115,12 @@ pub(crate) fn check(arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
     std::thread::spawn(move || done.send(command.output().unwrap()));
     let output = output.recv_timeout(Duration::from_secs(120)).unwrap();
     let text = std::str::from_utf8(&output.stdout).unwrap();
-    (output.status.code(), text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Each finding has a remedy.
+    for line in &lines {
+        assert!(line["level"] == "info" || line["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{line}");
+    }
+    (output.status.code(), lines)
 }
 
 /// The name of the fact or the finding.

@@ -5,7 +5,7 @@ use std::process::Command;
 use typha_tls::testing::{CertificateSpec, Purpose};
 
 use super::site::{Site, ca, felix, spec};
-use crate::lists::certificate_pem;
+use crate::lists::{List, certificate_pem};
 
 /// The exit code and the text of a check of this site's Typha.
 fn text(site: &Site, more: &[&str]) -> (Option<i32>, String) {
@@ -57,7 +57,8 @@ fn errors_come_first_and_each_has_its_fix() {
                     CN=\"kept\" in it has another key than the CA that issued our certificate, so that a Felix with \
                     the same CA file refuses us\n    \
                     fix: have our certificate issued by the CA in CAFile DIR/ca.pem; or, if you made that CA \
-                    anew, put its old and its new certificate there and into TyphaCAFile of Felix\n\
+                    anew, put its old and its new certificate there and into TyphaCAFile of Felix; never add a CA \
+                    that you did not make\n\
                     - required_peer: ";
     let stable = stable(&site, &text);
     assert!(stable.starts_with(expected), "{stable}");
@@ -75,8 +76,9 @@ fn a_forgotten_intermediate_is_named() {
     let (code, text) = text(&site, &[]);
     let expected = "- own_chain: ServerCertFile DIR/own.pem: our chain does not lead to our own CA file: \
                     CN=\"middle\", which issued its last certificate, is not in it\n    \
-                    fix: if CN=\"middle\" is an intermediate, append its certificate to ServerCertFile; if it is a CA, \
-                    the CA file of Felix (TyphaCAFile) needs it\n";
+                    fix: if CN=\"middle\" is an intermediate CA, append its certificate to ServerCertFile; otherwise \
+                    TyphaCAFile of Felix needs it, if it is a CA of this cluster; never add a CA that you did not \
+                    make\n";
     let stable = stable(&site, &text);
     assert!(stable.starts_with(expected), "{stable}");
     assert_eq!(code, Some(0));
@@ -168,4 +170,30 @@ fn our_certificate_is_judged_without_a_ca_file() {
     site.write("ca.pem", "");
     let (_, last) = first_and_last(&site);
     assert_eq!(last, "2 errors, no warnings: ca_file, leaf_lacks_purpose");
+}
+
+#[test]
+fn the_purpose_is_spelled_as_openssl_wants_it() {
+    let site = Site::new();
+    let own = site.kept.issue(spec("typha-server", Purpose::ClientAuth)).unwrap();
+    site.write("own.pem", own.chain_pem());
+    site.write("own.key", own.key_pem());
+    let peer = site.kept.issue(spec("typha-client", Purpose::ServerAuth)).unwrap();
+    site.peer("a.pem", peer.chain_pem());
+    let (_, text) = text(&site, &["--peers", &site.path("peers")]);
+    let fixes: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("    fix: ")).collect();
+    let expected =
+        ["issue one with extendedKeyUsage = serverAuth", "issue it again with extendedKeyUsage = clientAuth"];
+    assert_eq!(fixes[..2], expected, "{text}");
+}
+
+#[test]
+fn strict_lists_need_one_of_each_issuer() {
+    let site = Site::new();
+    site.peer("a.pem", felix(&site.old).chain_pem());
+    let list = site.write("kept.crl", List::new().signed_by(&site.kept, "kept"));
+    let flags = ["--peers", &site.path("peers"), "--crl-file", &list, "--crl-strict"];
+    let (_, text) = text(&site, &flags);
+    let fix = text.lines().find_map(|line| line.strip_prefix("    fix: "));
+    assert_eq!(fix, Some("add the list of its issuer (--crl-file), or remove --crl-strict"), "{text}");
 }
