@@ -88,7 +88,7 @@ fn write_line(mut to: impl Write, line: &Value) {
 
 /// Prints on stderr, for people, why the command failed.
 pub(crate) fn complain(error: &dyn Error) {
-    let _ = writeln!(std::io::stderr(), "typha-tls: {}", WithCauses(error));
+    let _ = writeln!(std::io::stderr(), "typha-tls: {}", printable(&WithCauses(error).to_string()));
 }
 
 /// The identity of the peer: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.

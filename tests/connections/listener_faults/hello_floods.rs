@@ -107,8 +107,8 @@ async fn whole_client_hellos_hold_up_nobody_elsewhere() {
     })
     .await;
     let stats = site.stats();
-    // On a fast machine, 36 are shed. On a slow one, some give up before they are given a handshake that is free, get one
-    // after others have timed out, or are timed out before their first byte is read.
+    // On a fast machine, 36 are shed. On a slow one, some give up before they are given a handshake that is free, get
+    // one after others have timed out, or are timed out before their first byte is read.
     let shed = stats.shed["overload"];
     assert!((1..=100).contains(&shed), "{shed}");
     assert_eq!((stats.accepted, stats.not_accepted()), (good, 60 + 100 + 20 - shed));

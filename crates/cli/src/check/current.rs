@@ -9,8 +9,9 @@ use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{
     Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
-use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection};
+use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
+use webpki::EndEntityCert;
 
 use super::parameters::Parameters;
 use super::report::{Line, Report, SEE_PATH};
@@ -58,7 +59,8 @@ impl Current {
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
             let theirs = Parameters::of(local.peer());
-            for warning in &current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now) {
+            let own_warnings = current.own_warnings(current.bundle.as_ref(), &current.own_lists(), now);
+            for warning in &own_warnings {
                 let line = warnings::line(warning, "").about(current.about_own(warning));
                 report.add(match warning {
                     MaterialWarning::LeafHasNoIdentity(_) => line.fix(format!(
@@ -71,7 +73,7 @@ impl Current {
                 });
             }
             current.own_leaf(report, credentials, now);
-            current.own_chain(report, now);
+            current.own_chain(report, own_warnings.iter().any(warnings::is_of_own_chain), now);
         }
         current
     }
@@ -95,7 +97,8 @@ impl Current {
     }
 
     /// Whether our own chain leads to our own CA file. It need not, but most clusters have one CA.
-    fn own_chain(&self, report: &mut Report, now: UnixTime) {
+    /// `is_reported` if a warning says why it does not.
+    fn own_chain(&self, report: &mut Report, is_reported: bool, now: UnixTime) {
         let Some(bundle) = &self.bundle else { return };
         let peer = self.local.peer();
         let (ours, theirs) = (Parameters::of(self.local), Parameters::of(peer));
@@ -103,6 +106,16 @@ impl Current {
             None => {}
             Some(Ok(())) => {
                 report.add(Line::info("own_chain", "our chain leads to a CA of our own CA file"));
+            }
+            Some(Err(Rejection::UnknownCa { .. } | Rejection::CaUsedAsLeaf { .. }))
+                if self.is_self_signed() =>
+            {
+                let detail = "our certificate is self-signed, and our own CA file does not have it";
+                report.add(
+                    Line::info("own_chain", detail)
+                        .about(self.about_cert_file())
+                        .fix(format!("have this certificate in {} of {peer}", theirs.ca_file)),
+                );
             }
             Some(Err(Rejection::UnknownCa { issuer, .. })) => {
                 let detail = format!(
@@ -127,20 +140,19 @@ impl Current {
                     theirs.ca_file
                 )));
             }
-            Some(Err(
-                rejection @ (Rejection::Expired { position: ChainPosition::Ca, .. }
-                | Rejection::NotYetValid { position: ChainPosition::Ca, .. }),
-            )) => {
+            Some(Err(rejection)) if !is_reported => {
                 let detail = format!("a {peer} with our own CA file refuses us: {rejection}");
-                report.add(
-                    Line::warning("own_chain", detail)
-                        .split()
-                        .about(about_ca_file(self.local, &self.settings)),
-                );
+                report.add(Line::warning("own_chain", detail).split().about(self.about_cert_file()));
             }
             // The warnings about our own chain have said it.
             Some(Err(_)) => {}
         }
+    }
+
+    fn is_self_signed(&self) -> bool {
+        let leaf = self.credentials.iter().flat_map(Credentials::chain).next();
+        let leaf = leaf.and_then(|leaf| EndEntityCert::try_from(leaf).ok());
+        leaf.is_some_and(|leaf| leaf.subject() == leaf.issuer())
     }
 
     /// The warnings about our own chain and key, if we had this CA file and these lists.
@@ -180,16 +192,10 @@ impl Current {
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
     }
 
-    /// Why a peer with our CA file refuses our chain now, unless it is because of the CA.
+    /// Why a peer with our CA file refuses our chain now, unless the chain does not lead to that.
     pub(super) fn own_fault(&self, now: UnixTime) -> Option<Rejection> {
         match self.own_verdict(self.bundle.as_ref()?, &self.own_lists(), now)? {
-            Ok(())
-            | Err(
-                Rejection::UnknownCa { .. }
-                | Rejection::CaKeyMismatch { .. }
-                | Rejection::Expired { position: ChainPosition::Ca, .. }
-                | Rejection::NotYetValid { position: ChainPosition::Ca, .. },
-            ) => None,
+            Ok(()) | Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. }) => None,
             Err(rejection) => Some(rejection),
         }
     }
@@ -235,7 +241,13 @@ fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Pa
              {chain_file} -noout -pubkey and openssl pkey -in {key_file} -pubout must print the same"
         ));
     }
-    let is_chain = WithCauses(error).to_string().starts_with(&format!("{}: ", cert_file.display()));
+    let is_chain = match error {
+        MaterialError::EncryptedKey(_)
+        | MaterialError::NoPrivateKey { .. }
+        | MaterialError::SeveralPrivateKeys { .. }
+        | MaterialError::UnusableKey { .. } => false,
+        error => WithCauses(error).to_string().starts_with(&format!("{}: ", cert_file.display())),
+    };
     line.about(if is_chain { *chain } else { *key })
 }
 

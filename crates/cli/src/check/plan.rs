@@ -198,21 +198,21 @@ impl Plan<'_> {
                 Line::info("planned_own_chain", "our chain leads to a CA of our CA file as it will be")
             }
             (_, Err(_)) if is_reported => return,
-            (Some(Ok(())), Err(rejection)) => {
+            (Some(Err(before)), Err(after)) if before.label() == after.label() => {
+                let detail = match after {
+                    Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. } => format!(
+                        "our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"
+                    ),
+                    after => format!("our own chain would be refused, as it is now: {after}"),
+                };
+                Line::info("planned_own_chain", detail)
+            }
+            (_, Err(rejection)) => {
                 let detail = format!(
                     "a {peer} with the CA file and the lists as they will be would refuse us ({}): {rejection}",
                     rejection.label()
                 );
                 self.advise(Line::warning("planned_own_chain", detail), &rejection, "our certificate")
-            }
-            (Some(Err(Rejection::UnknownCa { .. } | Rejection::CaKeyMismatch { .. })), Err(_)) => Line::info(
-                "planned_own_chain",
-                format!(
-                    "our chain does not lead to our CA file as it will be, nor does it now: {peer} has another"
-                ),
-            ),
-            (_, Err(rejection)) => {
-                Line::info("planned_own_chain", format!("our own chain would be refused: {rejection}"))
             }
         };
         report.add(line);

@@ -1,5 +1,6 @@
 //! Revocation lists, as they are and as they will be.
 
+use rustls_pki_types::pem::PemObject as _;
 use typha_tls::testing::TestLeaf;
 
 use super::site::{DAY, Site, detail, felix, name, names, only};
@@ -113,4 +114,19 @@ fn our_own_chain_is_judged_with_the_new_lists() {
             "a Felix with the CA file and the lists as they will be would refuse us (revoked): "
         )
     );
+}
+
+/// Also where our chain does not lead to our CA file now: the plan makes it worse.
+#[test]
+fn a_plan_that_revokes_our_leaf_is_told_wherever_our_chain_leads() {
+    let site = Site::new();
+    site.own_chain(&site.new);
+    let own = rustls_pki_types::CertificateDer::from_pem_file(site.path("own.pem")).unwrap();
+    let revoking = site.write("own.crl", List::new().revoking(&own).signed_by(&site.new, "new"));
+    let all = site.write("all.pem", site.kept.root_pem() + &site.old.root_pem() + &site.new.root_pem());
+    let (code, lines) = site.check(&["--with-ca-file", &all]);
+    assert_eq!((code, names(&lines).last()), (Some(0), Some(&("info", "planned_own_chain"))));
+    let (code, lines) = site.check(&["--with-ca-file", &all, "--with-crl-file", &revoking]);
+    assert_eq!((code, names(&lines).last()), (Some(1), Some(&("warning", "planned_own_chain"))));
+    assert!(detail(&lines, "planned_own_chain").contains("would refuse us (revoked)"));
 }

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use typha_tls::testing::{CertificateSpec, Purpose};
+use typha_tls::testing::{CertificateSpec, Purpose, TestLeaf};
 
-use super::site::{Site, ca, felix, spec};
+use super::site::{DAY, Site, ca, felix, spec};
 use crate::lists::{List, certificate_pem};
 
 /// The exit code and the text of a check of this site's Typha.
@@ -144,6 +144,38 @@ fn the_parameter_of_an_unusable_file_is_named() {
          fix: put the certificates of the CAs here, in PEM"
     );
     assert_eq!(last, "2 errors, no warnings: ca_file, cert_file_and_key_file");
+}
+
+/// One file for both, without a key.
+#[test]
+fn the_key_is_missed_by_the_parameter_of_the_key() {
+    let site = Site::new();
+    std::fs::copy(site.path("own.pem"), site.path("own.key")).unwrap();
+    let config = std::fs::read_to_string(site.path("typha.cfg")).unwrap();
+    site.write("typha.cfg", config.replace("own.key", "own.pem"));
+    let (finding, _) = first_and_last(&site);
+    assert!(
+        finding.starts_with("✗ cert_file_and_key_file: ServerKeyFile: DIR/own.pem: there is no private key")
+    );
+}
+
+/// Each lists the other's certificate.
+#[test]
+fn a_self_signed_certificate_of_our_own_is_no_finding() {
+    let site = Site::new();
+    let now = std::time::SystemTime::now();
+    for spec in [CertificateSpec::leaf("typha-server"), CertificateSpec::ca("typha-server")] {
+        let spec = spec.purpose(Purpose::ServerAuth).valid(now - DAY, now + 60 * DAY);
+        let own = TestLeaf::self_signed(spec).unwrap();
+        site.write("own.pem", own.chain_pem());
+        site.write("own.key", own.key_pem());
+        let (code, text) = text(&site, &[]);
+        let text = stable(&site, &text);
+        assert_eq!(code, Some(0), "{text}");
+        let expected = "- own_chain: ServerCertFile DIR/own.pem: our certificate is self-signed, and our own CA file \
+                        does not have it\n    fix: have this certificate in TyphaCAFile of Felix";
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[test]
