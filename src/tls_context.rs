@@ -43,9 +43,10 @@ impl End for ServerConfig {
     fn configure(TlsConfig { material, policy, .. }: &TlsConfig, verifier: &Arc<PeerVerifier>) -> Self {
         let alpn: Vec<_> = policy.alpn().map(<[u8]>::to_vec).collect();
         let certificate = ServerCertificate::new(material.credentials.certified_key(), alpn.clone());
+        let chain = material.credentials.chain();
         let mut rustls = policy
             .server()
-            .with_client_cert_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Felix)))
+            .with_client_cert_verifier(Arc::new(HandshakeVerifier::of_felix(verifier.clone(), chain)))
             .with_cert_resolver(Arc::new(certificate));
         rustls.alpn_protocols = alpn;
         rustls.session_storage = Arc::new(TicketsAreNotHonoured);
@@ -64,7 +65,7 @@ impl End for ClientConfig {
         let mut rustls = policy
             .client()
             .dangerous() // required by rustls for a verifier that is not its own
-            .with_custom_certificate_verifier(Arc::new(HandshakeVerifier::new(verifier.clone(), Role::Typha)))
+            .with_custom_certificate_verifier(Arc::new(HandshakeVerifier::of_typha(verifier.clone())))
             .with_client_cert_resolver(Arc::new(certificate));
         rustls.alpn_protocols = policy.alpn().map(<[u8]>::to_vec).collect();
         // rustls does not call the verifier for a resumed session.

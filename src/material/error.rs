@@ -14,8 +14,9 @@ pub(super) const MEMORY: &str = "the given bytes";
 /// What is found instead of DER that the program did not pass.
 pub(super) const EMPTY: &str = "it is empty";
 
-/// The most bytes of a handshake message that rustls receives.
-pub(super) const MAX_MESSAGE: usize = 65_535;
+/// The most bytes of a Certificate message. rustls takes less than 64 KiB of messages at once, with the overhead of
+/// their records. 4 KiB of that are for the messages before it, such as the names of our CAs.
+pub(super) const MAX_MESSAGE: usize = 60 * 1024;
 
 /// Why a file or its contents can not be used. The text names the file, the problem and, where possible, the remedy
 /// after a semicolon.
@@ -65,8 +66,8 @@ pub enum MaterialError {
     },
     /// The chain does not fit into a TLS handshake message, so that no peer could receive it.
     #[error(
-        "{origin}: the chain takes {bytes} bytes in a TLS handshake, and peers take at most {MAX_MESSAGE}; leave only \
-         the leaf and the intermediate CAs that issued it"
+        "{origin}: the chain takes {bytes} bytes in a TLS handshake, and at most {MAX_MESSAGE} are sure to reach a \
+         peer; leave only the leaf and the intermediate CAs that issued it"
     )]
     ChainTooLarge {
         /// The origin of the chain.

@@ -19,9 +19,11 @@ use super::rejection::Rejection;
 use super::{PeerVerifier, verdict};
 use crate::role::Role;
 
-/// The most bytes of CA names that a server sends as hints. The whole TLS message has room for 64 KiB. Without hints, a
-/// client presents the certificate that it has.
+/// The most bytes of CA names that a server sends as hints. Without hints, a client presents the certificate that it
+/// has.
 const MAX_HINTS_SIZE: usize = 32 * 1024;
+/// What hints and our own chain may take together, because rustls receives less than 64 KiB of messages at once.
+const MAX_HINTS_AND_CHAIN_SIZE: usize = 64_000;
 
 /// Verifies the other end in a handshake: Felix on Typha's end, Typha on Felix's end.
 #[derive(Debug)]
@@ -31,18 +33,21 @@ pub(crate) struct HandshakeVerifier {
 }
 
 impl HandshakeVerifier {
-    /// `peer` is the other end. The names of the trusted CAs are sent as hints to Felixes only.
-    pub(crate) fn new(verifier: Arc<PeerVerifier>, peer: Role) -> Self {
-        let mut hints = match peer {
-            Role::Felix => verifier.trust_bundle.distinguished_names(),
-            Role::Typha => Vec::new(),
-        };
+    /// Verifies Felixes. The names of the trusted CAs are sent to them as hints, before our own `chain`.
+    pub(crate) fn of_felix(verifier: Arc<PeerVerifier>, chain: &[CertificateDer<'_>]) -> Self {
+        let mut hints = verifier.trust_bundle.distinguished_names();
         let size: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
-        if size > MAX_HINTS_SIZE {
+        let chain: usize = chain.iter().map(|certificate| certificate.len()).sum();
+        if size > MAX_HINTS_SIZE || size + chain > MAX_HINTS_AND_CHAIN_SIZE {
             warn!(size, "the names of the trusted CAs are too long to be sent to clients as hints");
             hints.clear();
         }
         Self { verifier, hints }
+    }
+
+    /// Verifies Typha, to which no hints can be sent.
+    pub(crate) fn of_typha(verifier: Arc<PeerVerifier>) -> Self {
+        Self { verifier, hints: Vec::new() }
     }
 
     fn judge(

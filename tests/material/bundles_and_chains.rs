@@ -2,6 +2,12 @@
 
 use super::*;
 
+use std::sync::Arc;
+
+use rustls::version::{TLS12, TLS13};
+use typha_tls::testing::handshake;
+use typha_tls::{FelixConnector, TyphaAcceptor};
+
 #[test]
 fn pem_in_all_its_dresses() {
     let (first, second) = (ca("first").root_pem(), ca("second").root_pem());
@@ -253,5 +259,46 @@ fn no_truncation_of_a_chain_or_a_key_is_taken() {
             matches!(error, MaterialError::NoPrivateKey { .. } | MaterialError::BadPem { .. }),
             "{length}: {error:?}"
         );
+    }
+}
+
+/// The largest one reaches the peer, in each version and from each end, beside the names of many CAs.
+#[tokio::test]
+async fn a_chain_must_fit_into_a_handshake() {
+    let (dir, ca) = (Dir::new(), TestCa::new(CertificateSpec::ca("ca").key_type(KeyType::Ed25519)).unwrap());
+    // The serial number and the signature have always the same length.
+    let with = |octets: usize| {
+        let spec = CertificateSpec::leaf("typha").serial_number(&[1]);
+        ca.issue(spec.extension(&[1, 3, 6, 1, 4, 1, 1], false, &vec![4; octets])).unwrap()
+    };
+    let message = |leaf: &TestLeaf| 4 + 5 + leaf.chain()[0].len();
+    let base = message(&with(60_000)) - 60_000;
+    let too_large = with(61_441 - base);
+    assert_eq!(
+        load_key(&dir, &too_large.chain_pem(), &too_large.key_pem()).unwrap_err().to_string(),
+        format!(
+            "{}: the chain takes 61441 bytes in a TLS handshake, and at most 61440 are sure to reach a peer; leave \
+             only the leaf and the intermediate CAs that issued it",
+            dir.text("cert.pem")
+        )
+    );
+    let largest = with(61_440 - base);
+    // So many that their names are sent, and so many that they are not, for which there is a warning.
+    let others: Vec<_> = (0..380).map(|n| self::ca(&format!("{n:060}")).root().clone()).collect();
+    for (version, others) in [(&TLS12, &others[..25]), (&TLS13, &others[..25]), (&TLS13, &others[..])] {
+        let mut provider = provider();
+        provider.cipher_suites.retain(|suite| suite.version() == version);
+        let policy = TlsPolicy::builder().provider(Arc::new(provider)).build().unwrap();
+        let config = || {
+            let bundle =
+                TrustBundle::from_der(std::iter::once(ca.root().clone()).chain(others.to_vec())).unwrap();
+            let credentials = load_key(&dir, &largest.chain_pem(), &largest.key_pem()).unwrap();
+            let required = RequiredIdentity::common_name("typha").unwrap();
+            TlsConfig::new(Material::new(bundle, credentials), required, policy.clone())
+        };
+        let (acceptor, connector) = (TyphaAcceptor::new(config()), FelixConnector::new(config()));
+        let (typha, felix) = handshake(&acceptor, &connector).await;
+        assert_eq!(felix.unwrap().peer().identity().common_name(), Some("typha"));
+        assert_eq!(typha.unwrap().peer().identity().common_name(), Some("typha"));
     }
 }
