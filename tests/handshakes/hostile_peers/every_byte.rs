@@ -156,7 +156,9 @@ fn after_every_byte(
                         matches!(
                             victim,
                             Outcome::Tls(_) | Outcome::Rejected("invalid_signature" | "key_not_proven")
-                        ) || victim == ended(ending, Negotiating),
+                        ) || victim == ended(ending, Negotiating)
+                            // One time in 256 the injected byte is the one that is missing.
+                            || victim == Outcome::ACCEPTED && offset + inject.len() >= flight.length,
                         "{place}: {victim:?}"
                     ),
                 }
