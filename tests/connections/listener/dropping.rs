@@ -184,14 +184,13 @@ async fn a_message_that_is_cut_off_has_no_orderly_end() {
         handle.drop_random(1);
         let written = bounded(writing).await.unwrap();
         let (received, end) = bounded(reading).await.unwrap();
-        match written {
-            Ok(()) => assert_eq!((received, end), (8 * 1024 * 1024, Ok(received))),
-            Err(kind) => {
-                assert_eq!(kind, ErrorKind::ConnectionAborted);
-                assert!(received < 8 * 1024 * 1024);
-                let is_cut = matches!(end, Err(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset));
-                assert!(is_cut || received == 0, "{received} bytes, then {end:?}");
-            }
+        if let Err(kind) = written {
+            assert_eq!(kind, ErrorKind::ConnectionAborted);
+            assert!(received < 8 * 1024 * 1024);
         }
+        // Also if all was written, the last of it may not have left before the grace ended.
+        let is_cut = matches!(end, Err(ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset));
+        let is_whole = (received, end) == (8 * 1024 * 1024, Ok(received));
+        assert!(is_cut || is_whole || received == 0, "{received} bytes, then {end:?}");
     }
 }

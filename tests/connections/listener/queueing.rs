@@ -129,15 +129,15 @@ async fn a_success_makes_up_for_failures() {
 #[tokio::test]
 async fn who_takes_no_connections_gets_no_more_handshakes() {
     let limits = limited(|limits| limits.handshakes = 4);
-    let mut listener = listen(limits).await;
+    let mut listener = listen_patiently(limits).await;
     let (address, handle) = (listener.local_addr(), listener.handle());
     let mut felixes = Vec::new();
     // So many wait to be taken, and four handshakes with them.
     for _ in 0..260 {
-        felixes.push(tokio::spawn(connect(address)));
+        felixes.push(tokio::spawn(connect_patiently(address)));
     }
     until(&handle, |stats| (stats.accepted, stats.in_handshake) == (256, 4)).await;
-    let late = tokio::spawn(connect(address));
+    let late = tokio::spawn(connect_patiently(address));
     until(&handle, |stats| stats.queued == 1).await;
     let mut taken = Vec::new();
     while taken.len() < 261 {

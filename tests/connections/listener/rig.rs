@@ -82,6 +82,12 @@ pub(crate) async fn connect(address: SocketAddr) -> Result<Stream, HandshakeErro
     bounded(connector().connect_tcp(tcp(address).await)).await
 }
 
+/// As [`connect`], to a Typha that is busy for long.
+pub(crate) async fn connect_patiently(address: SocketAddr) -> Result<Stream, HandshakeError> {
+    let connector = connector().with_handshake_timeout(PATIENCE);
+    bounded(connector.connect_tcp(tcp(address).await)).await
+}
+
 /// A connection, as both ends have it.
 pub(crate) async fn pair(listener: &mut TyphaListener) -> (Connection, Stream) {
     let address = listener.local_addr();
@@ -117,9 +123,17 @@ pub(crate) async fn ending(mut tcp: TcpStream) -> Result<(), io::ErrorKind> {
     }
 }
 
+/// As [`listen`], with time for hundreds of handshakes at once on a slow machine. By default, those that wait give up.
+pub(crate) async fn listen_patiently(limits: ListenerLimits) -> TyphaListener {
+    let acceptor = acceptor().with_handshake_timeout(PATIENCE);
+    TyphaListener::builder(acceptor).limits(limits).bind("127.0.0.1:0").await.unwrap()
+}
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// Far more than anything here takes.
 pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(30), future).await.expect("it takes too long")
+    timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// Waits until the counts are so.

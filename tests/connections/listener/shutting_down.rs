@@ -96,9 +96,9 @@ async fn those_that_nobody_takes_do_not_hold_it_up() {
         limits.shutdown_timeout = Duration::from_millis(400);
         limits.handshakes = 4;
     });
-    let mut listener = listen(limits).await;
+    let mut listener = listen_patiently(limits).await;
     let (address, handle) = (listener.local_addr(), listener.handle());
-    let felixes: Vec<_> = (0..260).map(|_| tokio::spawn(connect(address))).collect();
+    let felixes: Vec<_> = (0..260).map(|_| tokio::spawn(connect_patiently(address))).collect();
     until(&handle, |stats| (stats.accepted, stats.in_handshake) == (256, 4)).await;
     let report = bounded(handle.shutdown()).await;
     assert_eq!((report.dropped, report.left), (256, 0));
