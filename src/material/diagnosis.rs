@@ -30,19 +30,11 @@ pub(super) struct Diagnosis {
 impl Diagnosis {
     /// The form of a file without a usable PEM block; `None` if it is no known one.
     pub(super) fn of(bytes: &[u8], kind: FileKind) -> Option<Self> {
-        let found = |form: &str, remedy: &str| {
-            // The shell makes NEW, and only the owner may read a key.
-            let only_for_owner = if kind == FileKind::Key { "umask 077; " } else { "" };
-            let remedy = match remedy.split_once(": ") {
-                Some((what, command)) if remedy.contains(" > NEW") => {
-                    format!("{what}: {only_for_owner}{command}")
-                }
-                _ => remedy.to_owned(),
-            };
-            Some(Self { form: form.to_owned(), remedy })
-        };
+        let found =
+            |form: &str, remedy: &str| Some(Self { form: form.to_owned(), remedy: remedy.to_owned() });
+        let umask = kind.umask();
         if let Some(encoding) = utf16(bytes) {
-            let remedy = format!("convert it: iconv -f {encoding} -t UTF-8 FILE > NEW");
+            let remedy = format!("convert it: {umask}iconv -f {encoding} -t UTF-8 FILE > NEW");
             return found("it is text in UTF-16", &remedy);
         }
         if let Some(binary) = Binary::of(bytes) {
@@ -57,7 +49,7 @@ impl Diagnosis {
                 FileKind::Lists => "ca\\.crl",
             };
             let remedy = format!(
-                "put only the PEM here. Of a Secret, often: kubectl get secret NAME -n NAMESPACE -o \
+                "put only the PEM here. Of a Secret, often: {umask}kubectl get secret NAME -n NAMESPACE -o \
                  jsonpath='{{.data.{entry}}}' | base64 -d > NEW (of a ConfigMap, without base64 -d)"
             );
             return found("it is JSON or YAML, and not PEM", &remedy);
@@ -65,20 +57,22 @@ impl Diagnosis {
         if has("-----\\n") || has("-----\\r\\n") {
             return found(
                 "its line breaks are written as a backslash and an n (\\n)",
-                "make line breaks of them: sed 's/\\\\r//g; s/\\\\n/\\n/g; s/\"//g' FILE > NEW",
+                &format!(
+                    "make line breaks of them: {umask}sed 's/\\\\r//g; s/\\\\n/\\n/g; s/\"//g' FILE > NEW"
+                ),
             );
         }
         if has("-----BEGIN ") && contains(bytes.trim_ascii_end(), b"\r") && !has("\n") {
             return found(
                 "its lines end in carriage returns alone (CR)",
-                "convert them: tr '\\r' '\\n' < FILE > NEW",
+                &format!("convert them: {umask}tr '\\r' '\\n' < FILE > NEW"),
             );
         }
         if let Some(decoded) = from_base64(bytes) {
             if contains(&decoded, b"-----BEGIN ") {
                 return found(
                     "it is PEM that was encoded in base64 once more, as in the manifest of a Kubernetes Secret",
-                    "decode it: base64 -d FILE > NEW",
+                    &format!("decode it: {umask}base64 -d FILE > NEW"),
                 );
             }
             if let Some(binary) = Binary::of(&decoded) {
@@ -105,6 +99,11 @@ impl FileKind {
                  read"
             }
         }
+    }
+
+    /// The beginning of a command whose output the shell writes to a file: only the owner may read a key.
+    pub(super) fn umask(self) -> &'static str {
+        if self == Self::Key { "umask 077; " } else { "" }
     }
 
     /// The advice for a file that has something else.

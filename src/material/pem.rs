@@ -224,8 +224,7 @@ fn read(bytes: &[u8], origin: &str, kind: FileKind) -> Result<(Blocks, Vec<Strin
 
 /// What is wrong with a line that has BEGIN or END, and the remedy.
 fn damaged(line: &str, number: usize, kind: FileKind) -> String {
-    // The shell makes NEW, and only the owner may read a key.
-    let umask = if kind == FileKind::Key { "umask 077; " } else { "" };
+    let umask = kind.umask();
     const BYTE_ORDER_MARK: char = '\u{feff}';
     let begin = line.find("-----BEGIN");
     let ends_before = |end: usize| begin.is_some_and(|begin| end < begin);

@@ -1,6 +1,6 @@
 //! Material that is usable but probably not intended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
@@ -9,9 +9,15 @@ use crate::file::Permissions;
 use crate::identity::{IdentityDoubt, PeerIdentity};
 use crate::time::Timestamp;
 
-/// What to do about the permissions of a file there, where chmod is not possible.
-const ON_KUBERNETES_VOLUME: &str = "set defaultMode: 0400 for that volume in the manifest of the pod, and, if the \
-                                    process does not run as root, fsGroup in its securityContext";
+/// What to do about a file that others can access. On a volume of a Secret, chmod is not possible.
+fn permissions_remedy(path: &Path, on_kubernetes_volume: bool) -> String {
+    match on_kubernetes_volume {
+        true => "set defaultMode: 0400 for that volume in the manifest of the pod, and, if the process does not run as \
+                 root, fsGroup in its securityContext"
+            .to_owned(),
+        false => format!("chmod 600 {}", path.display()),
+    }
+}
 
 /// A probable mistake in usable material. The text states the consequence and, after a semicolon, the remedy.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -59,11 +65,7 @@ pub enum MaterialWarning {
     #[error(
         "the private key {} is accessible by every user (mode {mode:04o}); {}",
         path.display(),
-        if *on_kubernetes_volume {
-            ON_KUBERNETES_VOLUME.to_owned()
-        } else {
-            format!("chmod 600 {}", path.display())
-        }
+        permissions_remedy(path, *on_kubernetes_volume)
     )]
     KeyAccessibleByOthers {
         /// The key file.
@@ -79,11 +81,7 @@ pub enum MaterialWarning {
         "the certificate file {} also has a private key, and users other than its owner can access it (mode \
          {mode:04o}); if it is not the key file of this end, move the private key to a safe place; otherwise {}",
         path.display(),
-        if *on_kubernetes_volume {
-            ON_KUBERNETES_VOLUME.to_owned()
-        } else {
-            format!("chmod 600 {}", path.display())
-        }
+        permissions_remedy(path, *on_kubernetes_volume)
     )]
     KeyInCertificateFile {
         /// The file.
