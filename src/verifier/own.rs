@@ -29,10 +29,13 @@ pub(crate) fn own_chain(
     let by_algorithms_of = |provider: &CryptoProvider| {
         own_chain_by(provider.signature_verification_algorithms, material, required, policy, local, now)
     };
-    match (by_algorithms_of(policy.provider()), default_provider()) {
+    let verdict = by_algorithms_of(policy.provider());
+    match verdict {
         // A peer need not have our provider, which may be one with fewer algorithms.
-        (Err(Rejection::UnsupportedAlgorithm { .. }), Some(default)) => by_algorithms_of(&default),
-        (verdict, _) => verdict,
+        Err(Rejection::UnsupportedAlgorithm { .. }) => {
+            default_provider().map_or(verdict, |default| by_algorithms_of(&default))
+        }
+        verdict => verdict,
     }
 }
 
