@@ -84,9 +84,13 @@ impl TlsConfig {
         self.policy.time_provider().current_time().unwrap_or_else(UnixTime::now)
     }
 
-    /// Reports everything in this configuration that is usable but probably not intended, for this end in the role
-    /// `local`: reasons why every peer would refuse us at the time `now`, certificates and lists that are out of date
-    /// or soon will be, private keys that others can access, and doubts about the required identity.
+    /// Reports everything in this configuration that is usable but probably not intended. `local` is the role of this
+    /// end. The warnings are about:
+    ///
+    /// - reasons why every peer would refuse us at the time `now`
+    /// - certificates and lists that are out of date, or soon will be
+    /// - private keys that others can access
+    /// - the required identity, if it is doubtful
     pub fn warnings(&self, local: Role, now: UnixTime) -> Vec<MaterialWarning> {
         let Material { trust_bundle, credentials, revocation_lists } = &*self.material;
         let mut warnings = self.own_chain_warnings(local, now);

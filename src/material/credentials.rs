@@ -46,8 +46,11 @@ impl Credentials {
     ///
     /// # Errors
     ///
-    /// [`MaterialError`] if a file can not be read or has other content, if the key is encrypted, of an unsupported
-    /// kind or does not belong to the leaf, if the leaf does not come first, or if the chain is too large for TLS.
+    /// [`MaterialError`]:
+    ///
+    /// - A file can not be read or has other content.
+    /// - The key is encrypted, is of an unsupported kind, or does not belong to the leaf.
+    /// - The leaf does not come first, or the chain is too large for TLS.
     pub fn from_files(
         chain: impl AsRef<Path>,
         key: impl AsRef<Path>,

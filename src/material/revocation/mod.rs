@@ -31,9 +31,9 @@ use crate::file::ReadFile;
 /// for certificates of the same issuer name **and** key. A CA that was re-created under its old name needs a list of
 /// its own.
 ///
-/// A list covers all certificates of its issuer. These lists are errors: one that covers a part of them (issuing
-/// distribution point), one with only the changes (delta list), one for other issuers (indirect list), a second list of
-/// the same issuer, and one without nextUpdate. An entry counts whatever its reason: removeFromCRL has a meaning in
+/// A list covers all certificates of its issuer. A list that covers only a part of them is an error: with an issuing
+/// distribution point, with only the changes (delta list), or for other issuers (indirect list). So is a second list of
+/// the same issuer, and a list without nextUpdate. An entry counts whatever its reason: removeFromCRL has a meaning in
 /// delta lists only.
 #[derive(Clone, Default)]
 pub struct RevocationLists {
@@ -141,8 +141,8 @@ impl RevocationLists {
         self.lists.iter()
     }
 
-    /// Reports probable mistakes: lists that are expired or dated in the future, revoked CAs that are still trusted
-    /// because they are in the bundle, and a policy that refuses every peer because there are no lists.
+    /// Reports probable mistakes: lists that are expired or dated in the future, and revoked CAs that are still trusted
+    /// because they are in the bundle. Without lists, it reports a policy that then refuses every peer.
     pub fn warnings(&self, now: UnixTime) -> Vec<MaterialWarning> {
         let missing = self.lists.is_empty() && self.policy.refuse_unknown;
         let missing = missing.then_some(MaterialWarning::NoRevocationList);
