@@ -111,7 +111,7 @@ impl Storm {
         let (counts, felix) =
             if is_bad { (&mut tally.bad, &self.felixes.bad) } else { (&mut tally.good, &self.felixes.good) };
         counts.begun += 1;
-        let (tcp, begun) = match self.target.dial(turn.number).await {
+        let (tcp, begun) = match self.target.dial(self.plan.source(turn.number)).await {
             Ok(dialled) => dialled,
             Err(error) => return counts.count(&Outcome::DialFailed(error), is_bad),
         };

@@ -118,7 +118,7 @@ async fn storm(
     felixes: Felixes,
     stop: &CancellationToken,
 ) -> Result<Ended, Box<dyn Error>> {
-    let resolving = Target::resolve(typha, plan.sources, plan.timeout);
+    let resolving = Target::resolve(typha, plan.has_sources(), plan.timeout);
     let target = match stop.run_until_cancelled(resolving).await {
         None => return Ok(Ended { interrupted: true, ..Ended::default() }),
         Some(Ok(target)) => Arc::new(target),
@@ -133,7 +133,11 @@ async fn storm(
         progress.show("opening the stalled ones");
     }
     let over = stop.child_token();
-    let mut stalled = Stalled::open(&target, &felixes.good, plan.stalled, plan.stalled_for, &over).await?;
+    let mut stalled = Stalled::open(&target, &felixes.good, plan, &over).await?;
+    if let Some(warm_up) = plan.warm_up {
+        progress.show("warming up");
+        stop.run_until_cancelled(sleep(warm_up)).await;
+    }
     progress.show("");
     let kept = Kept::new(plan.keep as usize);
     let storm = Arc::new(Storm { plan: plan.clone(), felixes, target, kept, progress });

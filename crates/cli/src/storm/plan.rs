@@ -1,9 +1,13 @@
 //! The settings of a storm.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::{Args, ValueEnum, value_parser};
+
+/// The first source address. 127.0.0.1 is mostly Typha's.
+const FIRST_SOURCE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 #[derive(Args)]
 pub(super) struct Plan {
@@ -29,12 +33,21 @@ pub(super) struct Plan {
     /// PEM private key of --bad-cert-file
     #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_cert_file"])]
     pub(super) bad_key_file: Option<PathBuf>,
-    /// First open N more connections that send half of a ClientHello and stop
+    /// First open N more connections that begin their handshake and stop
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) stalled: u32,
+    /// What each stalled one sends before it stops
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = Sent::Half, requires = "stalled")]
+    pub(super) stalled_send: Sent,
     /// Hold the stalled ones so long, unless Typha closes all of them earlier [default: until the storm is over]
     #[arg(long, value_name = "SECS", value_parser = seconds, requires = "stalled")]
     pub(super) stalled_for: Option<Duration>,
+    /// Open each stalled one again 100 ms after Typha has closed it, until the storm is over
+    #[arg(long, requires = "stalled", conflicts_with = "stalled_for")]
+    pub(super) stalled_again: bool,
+    /// Begin the handshakes so long after the stalled ones are open [default: at once]
+    #[arg(long, value_name = "SECS", value_parser = seconds, requires = "stalled")]
+    pub(super) warm_up: Option<Duration>,
     /// Keep up to N accepted connections open; beyond N, close the oldest
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) keep: u32,
@@ -43,10 +56,22 @@ pub(super) struct Plan {
     pub(super) hold: Option<Duration>,
     /// Connect from N addresses in turn, from 127.0.0.2 on, like so many nodes; for a Typha on IPv4 loopback
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
-    pub(super) sources: Option<u32>,
+    sources: Option<u32>,
+    /// Open the stalled ones from N addresses of their own in turn, after those of --sources
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000), requires = "stalled")]
+    stalled_sources: Option<u32>,
     /// Bound on a TCP connection, and on a handshake
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = positive_seconds)]
     pub(super) timeout: Duration,
+}
+
+/// What a stalled connection sends.
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub(super) enum Sent {
+    /// Half of a ClientHello: Typha waits for the rest, and begins no handshake
+    Half,
+    /// A whole ClientHello, the same for all: Typha answers it, and waits in the handshake
+    Hello,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -98,10 +123,33 @@ impl Plan {
         self.rate.map(|rate| Duration::from_secs_f64(f64::from(turn) / rate))
     }
 
+    /// Whether connections have source addresses of ours.
+    pub(super) fn has_sources(&self) -> bool {
+        self.sources.or(self.stalled_sources).is_some()
+    }
+
+    /// The source address of a handshake; `None` leaves it to the system.
+    pub(super) fn source(&self, turn: u32) -> Option<Ipv4Addr> {
+        nth_source(0, turn, self.sources?)
+    }
+
+    /// The source address of a stalled connection.
+    pub(super) fn stalled_source(&self, turn: u32) -> Option<Ipv4Addr> {
+        match self.stalled_sources {
+            Some(stalled) => nth_source(self.sources.unwrap_or(0), turn, stalled),
+            None => self.source(turn),
+        }
+    }
+
     /// The most connections that are open at a time.
     pub(super) fn most_connections(&self) -> usize {
         [self.at_once.min(self.handshakes), self.stalled, self.keep].iter().map(|&n| n as usize).sum()
     }
+}
+
+/// The source address of a turn among `count` addresses, which come after `skipped` others.
+fn nth_source(skipped: u32, turn: u32, count: u32) -> Option<Ipv4Addr> {
+    Some(Ipv4Addr::from_bits(FIRST_SOURCE.to_bits() + skipped + turn.checked_rem(count)?))
 }
 
 #[cfg(test)]
@@ -143,6 +191,30 @@ mod tests {
         assert_eq!(plan("").due(7), None);
         let plan = plan("--rate 200");
         assert_eq!([0, 1, 400].map(|turn| plan.due(turn).unwrap().as_millis()), [0, 5, 2000]);
+    }
+
+    #[test]
+    fn sources_take_turns() {
+        let four = |source: fn(&Plan, u32) -> Option<Ipv4Addr>, arguments| {
+            let plan = plan(arguments);
+            [0, 1, 2, 3].map(|turn| source(&plan, turn).map_or("any".to_owned(), |source| source.to_string()))
+        };
+        let three = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.2"];
+        assert_eq!(four(Plan::source, "--sources 3"), three);
+        assert_eq!(four(Plan::stalled_source, "--sources 3 --stalled 4"), three);
+        let both = "--sources 3 --stalled 4 --stalled-sources 2";
+        assert_eq!(four(Plan::source, both), three);
+        assert_eq!(four(Plan::stalled_source, both), ["127.0.0.5", "127.0.0.6", "127.0.0.5", "127.0.0.6"]);
+        let stalled = "--stalled 4 --stalled-sources 3";
+        assert_eq!(four(Plan::source, stalled), ["any"; 4]);
+        assert_eq!(four(Plan::stalled_source, stalled), three);
+        assert_eq!(
+            ["", "--sources 3", both, stalled].map(|plan_| plan(plan_).has_sources()),
+            [false, true, true, true]
+        );
+        let most = plan("--sources 1000000 --stalled 4 --stalled-sources 1000000");
+        assert_eq!(most.source(999_999), Some(Ipv4Addr::new(127, 15, 66, 65)));
+        assert_eq!(most.stalled_source(999_999), Some(Ipv4Addr::new(127, 30, 132, 129)));
     }
 
     #[test]

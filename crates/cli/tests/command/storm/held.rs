@@ -8,7 +8,7 @@ use serde_json::json;
 use typha_tls::policy::TlsPolicy;
 
 use super::running::{Pki, Storm, ended};
-use super::typhas::{Behaviour, Typha, TyphaCommand, half_a_hello, hello};
+use super::typhas::{Behaviour, Typha, TyphaCommand, half_a_hello, hello, reset};
 
 #[test]
 fn stalled_ones_are_held_until_typha_closes_them() {
@@ -29,7 +29,7 @@ fn stalled_ones_are_held_until_the_storm_is_over_or_so_long() {
     for more in ["", "--stalled-for 0.1 --keep 1 --hold 0.3"] {
         let typha = TyphaCommand::start(&pki, &[]).with_handshake_timeout(&pki, "60");
         let storm = Storm::run(&pki, &typha.address, &format!("-n 10 -c 2 --stalled 5 {more}"));
-        let stalled = json!({ "opened": 5, "closed_by_peer": 0, "longest_seconds": null });
+        let stalled = json!({ "opened": 5, "closed_by_peer": 0, "dial_failed": 0, "longest_seconds": null });
         assert_eq!((&storm.ended["stalled"], storm.code), (&stalled, 0));
         typha.assert_saw("10 accepted, 5 io");
     }
@@ -63,6 +63,51 @@ fn stalled_ones_come_first_and_send_half_a_hello() {
     assert_eq!((&stalled["opened"], &stalled["closed_by_peer"]), (&json!(3), &json!(1)));
     assert!(stalled["longest_seconds"].as_f64().unwrap() >= 0.0);
     assert_eq!((&storm.ended["good"]["closed"], storm.code), (&json!(1), 1));
+}
+
+#[test]
+fn stalled_ones_come_from_their_own_addresses_and_come_again() {
+    let pki = Pki::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let sent = "--stalled 4 --stalled-send hello --stalled-again --warm-up 600";
+    let storm = Storm::start(&pki, &address, &format!("-n 7 --sources 1 --stalled-sources 2 {sent}"));
+    let next = || {
+        let (mut tcp, peer) = listener.accept().unwrap();
+        let hello = hello(&mut tcp);
+        (peer.ip().to_string(), hello, tcp)
+    };
+    let mut stalled: Vec<_> = (0..4).map(|_| next()).collect();
+    stalled.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    let addresses: Vec<_> = stalled.iter().map(|(address, ..)| address.as_str()).collect();
+    // 127.0.0.2 is for the others.
+    assert_eq!(addresses, ["127.0.0.3", "127.0.0.3", "127.0.0.4", "127.0.0.4"]);
+    let (of_closed, hello, closed) = stalled.pop().unwrap();
+    assert!(stalled.iter().all(|(_, other, _)| *other == hello));
+    reset(closed);
+    let (again, same, reopened) = next();
+    assert_eq!((again, same), (of_closed, hello));
+    // None begins its handshake before the time.
+    let mut storm = storm.interrupt();
+    for tcp in stalled.into_iter().map(|(.., tcp)| tcp).chain([reopened]) {
+        assert_eq!(std::io::copy(&mut { tcp }, &mut std::io::sink()).unwrap(), 0);
+    }
+    assert!(storm.ended["stalled"]["longest_seconds"].take().as_f64().unwrap() >= 0.0);
+    storm.drop_timings();
+    let mut expected = ended(&address, json!({ "asked": 7, "not_started": 7 }), json!({}));
+    expected["interrupted"] = json!(true);
+    expected["stalled"] =
+        json!({ "opened": 5, "closed_by_peer": 1, "dial_failed": 0, "longest_seconds": null });
+    assert_eq!((storm.ended, storm.code), (expected, 1));
+}
+
+#[test]
+fn a_warm_up_ends() {
+    let pki = Pki::new();
+    let typha = TyphaCommand::start(&pki, &[]).with_handshake_timeout(&pki, "60");
+    let storm = Storm::run(&pki, &typha.address, "-n 10 -c 2 --stalled 5 --stalled-send hello --warm-up 0.1");
+    assert_eq!((&storm.ended["stalled"]["opened"], storm.code), (&json!(5), 0));
+    typha.assert_saw("10 accepted, 5 io");
 }
 
 #[test]

@@ -165,7 +165,8 @@ pub(crate) fn ended(typha: &str, good: Value, bad: Value) -> Value {
     json!({
         "event": "storm", "typha": typha, "interrupted": false,
         "good": kind("accepted", Some("not_asked"), good), "bad": kind("wrongly_accepted", None, bad),
-        "port_waits": 0, "stalled": { "opened": 0, "closed_by_peer": 0, "longest_seconds": null },
+        "port_waits": 0,
+        "stalled": { "opened": 0, "closed_by_peer": 0, "dial_failed": 0, "longest_seconds": null },
         "kept": { "at_end": 0, "closed_by_peer": 0 },
     })
 }

@@ -184,8 +184,8 @@ impl Typha {
 }
 
 /// Reads a whole ClientHello.
-pub(crate) fn hello(tcp: &mut TcpStream) {
-    read_record(tcp, |length| length);
+pub(crate) fn hello(tcp: &mut TcpStream) -> Vec<u8> {
+    read_record(tcp, |length| length)
 }
 
 /// Reads as much as a stalled one sends.
@@ -193,7 +193,7 @@ pub(crate) fn half_a_hello(tcp: &mut TcpStream) {
     read_record(tcp, |length| (5 + length) / 2 - 5);
 }
 
-fn read_record(tcp: &mut TcpStream, part: impl Fn(usize) -> usize) {
+fn read_record(tcp: &mut TcpStream, part: impl Fn(usize) -> usize) -> Vec<u8> {
     let mut header = [0; 5];
     tcp.read_exact(&mut header).unwrap();
     assert_eq!(header[0], 22, "not a handshake record");
@@ -201,6 +201,7 @@ fn read_record(tcp: &mut TcpStream, part: impl Fn(usize) -> usize) {
     let mut rest = vec![0; part(length)];
     tcp.read_exact(&mut rest).unwrap();
     assert_eq!(rest[0], 1, "not a ClientHello");
+    rest
 }
 
 /// Closes by a reset.
