@@ -57,7 +57,7 @@ pub(super) struct Plan {
     /// Connect from N addresses in turn, from 127.0.0.2 on, like so many nodes; for a Typha on IPv4 loopback
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     sources: Option<u32>,
-    /// Open the stalled ones from N addresses of their own in turn, after those of --sources
+    /// Open the stalled ones from N addresses in turn that come after those of --sources [default: from those]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000), requires = "stalled")]
     stalled_sources: Option<u32>,
     /// Bound on a TCP connection, and on a handshake

@@ -4,6 +4,7 @@
 //! `cargo test --release -p typha-tls-cli --test command storms -- --ignored --test-threads 1 --nocapture` runs. It
 //! prints what it measured.
 
+mod attack;
 mod churn;
 mod failover;
 mod rig;

@@ -12,18 +12,18 @@ use typha_tls::testing::{CertificateSpec, FELIX_COMMON_NAME, Purpose, TYPHA_COMM
 
 /// Files and configurations of both ends, and of a stranger with a certificate of the same CA.
 pub(crate) struct Pki {
+    pub(crate) pki: TestPki,
     dir: TempDir,
 }
 
 impl Pki {
     pub(crate) fn new() -> Self {
-        let pki = TestPki::new().unwrap();
-        let this = Self { dir: TempDir::new().unwrap() };
-        this.write("ca.pem", &pki.ca.root_pem());
-        this.write_leaf("felix", &pki.felix);
-        this.write_leaf("typha", &pki.typha);
+        let this = Self { pki: TestPki::new().unwrap(), dir: TempDir::new().unwrap() };
+        this.write("ca.pem", &this.pki.ca.root_pem());
+        this.write_leaf("felix", &this.pki.felix);
+        this.write_leaf("typha", &this.pki.typha);
         let stranger = CertificateSpec::leaf("stranger").purpose(Purpose::ClientAuth);
-        this.write_leaf("stranger", &pki.ca.issue(stranger).unwrap());
+        this.write_leaf("stranger", &this.pki.ca.issue(stranger).unwrap());
         let files = |ca: &str, cert: &str, key: &str, leaf: &str| {
             let path = |name: &str| this.path(name);
             let (chain, private) = (path(&format!("{leaf}.pem")), path(&format!("{leaf}-key.pem")));
