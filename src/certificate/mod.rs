@@ -72,6 +72,11 @@ impl<'a> Certificate<'a> {
         Ok(Self { x509 })
     }
 
+    /// The whole certificate.
+    pub(crate) fn der(&self) -> &'a [u8] {
+        self.x509.as_raw()
+    }
+
     /// The DER of the public key with its algorithm: SubjectPublicKeyInfo.
     pub(crate) fn public_key_info(&self) -> &'a [u8] {
         self.x509.tbs_certificate.subject_pki.raw
@@ -279,7 +284,7 @@ impl<'a> Certificate<'a> {
 
     /// The contents of the AlgorithmIdentifier of the signature.
     pub(crate) fn signature_algorithm(&self) -> Option<&'a [u8]> {
-        let mut fields = DerReader::new(DerReader::single(self.x509.as_raw(), SEQUENCE).ok()?);
+        let mut fields = DerReader::new(DerReader::single(self.der(), SEQUENCE).ok()?);
         let _signed = fields.expect(SEQUENCE).ok()?;
         fields.expect(SEQUENCE).ok()
     }

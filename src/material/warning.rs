@@ -220,6 +220,17 @@ pub enum MaterialWarning {
         /// [`RevocationPolicy::refuse_expired`](super::RevocationPolicy::refuse_expired).
         refuses: bool,
     },
+    /// A revocation list was in force, and the new lists have none of that CA, although the CA is still trusted. Label:
+    /// `revocation_list_missing`.
+    #[error(
+        "the revocation list of {issuer} is missing, although it was in force and that CA is still trusted: without \
+         it, the revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it is \
+         an intermediate, the CA above it) from the CA file too, or restart if no list is intended"
+    )]
+    RevocationListMissing {
+        /// The issuer of the list that was in force.
+        issuer: String,
+    },
     /// A revocation list has a thisUpdate in the future. Label: `revocation_list_not_yet_valid`.
     #[error(
         "the revocation list of {issuer} is of {}, which is in the future: it is used nevertheless; check the clock",
@@ -290,6 +301,7 @@ impl MaterialWarning {
             Self::PinExpired { .. } => "pin_expired",
             Self::PinNotYetValid { .. } => "pin_not_yet_valid",
             Self::RevocationListExpired { .. } => "revocation_list_expired",
+            Self::RevocationListMissing { .. } => "revocation_list_missing",
             Self::RevocationListNotYetValid { .. } => "revocation_list_not_yet_valid",
             Self::RevocationListOlder { .. } => "revocation_list_older",
             Self::RevokedCaInBundle { .. } => "revoked_ca_in_bundle",

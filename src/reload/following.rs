@@ -41,11 +41,27 @@ pub struct ReloadOptions {
     pub poll_interval: Duration,
     /// The bound on a load; 10 s by default. A load that takes longer fails, so that a hanging file system is noticed.
     pub load_timeout: Duration,
+    /// Whether a revocation list may disappear while its CA is still trusted; `false` by default: the configuration in
+    /// force stays, with
+    /// [`RevocationListMissing`](crate::material::MaterialWarning::RevocationListMissing). Instead of setting this, a
+    /// program can call [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or
+    /// [`FelixConnector::replace`](crate::FelixConnector::replace) once.
+    ///
+    /// # Security
+    ///
+    /// With `true`, a revoked peer is accepted again as soon as the source gives no list of its CA. Half of a list file
+    /// that has several lists is a valid file, so an interrupted write is enough for that. Set it only if the source
+    /// itself makes sure that all lists are there.
+    pub allow_missing_lists: bool,
 }
 
 impl Default for ReloadOptions {
     fn default() -> Self {
-        Self { poll_interval: Duration::from_secs(30), load_timeout: Duration::from_secs(10) }
+        Self {
+            poll_interval: Duration::from_secs(30),
+            load_timeout: Duration::from_secs(10),
+            allow_missing_lists: false,
+        }
     }
 }
 
@@ -198,7 +214,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         if config.is_same_as(&in_force.config) {
             return Ok(Found::Unchanged);
         }
-        validation::check(&config, &in_force.config, C::LOCAL)?;
+        validation::check(&config, &in_force.config, C::LOCAL, self.options.allow_missing_lists)?;
         Ok(Found::New(config))
     }
 

@@ -10,11 +10,17 @@ use crate::role::Role;
 use crate::tls_config::TlsConfig;
 
 /// Validates a new configuration, given the one in force.
-pub(super) fn check(new_config: &TlsConfig, in_force: &TlsConfig, local: Role) -> Result<(), ReloadError> {
+pub(super) fn check(
+    new_config: &TlsConfig,
+    in_force: &TlsConfig,
+    local: Role,
+    allow_missing_lists: bool,
+) -> Result<(), ReloadError> {
     let now = new_config.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
     let (new, in_force) = (&*new_config.material, &*in_force.material);
     let problem = chain(new_config, in_force, local, now)
         .or_else(|| bundle(new, in_force, now))
+        .or_else(|| lost_list(new_config, in_force, now, allow_missing_lists))
         .or_else(|| lists(new, in_force, now));
     match problem {
         None => Ok(()),
@@ -44,12 +50,23 @@ fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<Material
         .find(|warning| !matches!(warning, MaterialWarning::NotACa { .. }))
 }
 
-/// New lists must not be older than those in force, and must not refuse every peer. Expired lists refuse peers only if
-/// the policy says so.
+/// A list in force must not be dropped while its CA is still trusted, nor be replaced by an older one: a revoked peer
+/// would be accepted again.
+fn lost_list(
+    new_config: &TlsConfig,
+    in_force: &Material,
+    now: UnixTime,
+    allow_missing: bool,
+) -> Option<MaterialWarning> {
+    let Material { trust_bundle, revocation_lists: new, .. } = &*new_config.material;
+    let provider = new_config.policy.provider();
+    let lost = new.replacement_warnings(&in_force.revocation_lists, trust_bundle, provider, now);
+    lost.into_iter()
+        .find(|warning| !(allow_missing && matches!(warning, MaterialWarning::RevocationListMissing { .. })))
+}
+
+/// New lists must not refuse every peer. Expired lists refuse peers only if the policy says so.
 fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
-    if let Some(older) = new.revocation_lists.older_than(&in_force.revocation_lists, now) {
-        return Some(older);
-    }
     let old = in_force.revocation_lists.warnings(now);
     let had_expired = |of: &String| {
         let expired = |warning: &MaterialWarning| match warning {

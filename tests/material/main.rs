@@ -17,6 +17,7 @@ mod crafted_lists;
 mod forms;
 mod keys;
 mod leaf_identity;
+mod replaced_lists;
 mod revocation_lists;
 mod secrecy;
 #[allow(unreachable_pub, reason = "other test files use it, too")]

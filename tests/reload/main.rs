@@ -12,6 +12,7 @@
 mod asking;
 mod bad_sources;
 mod configuration;
+mod dropped_lists;
 mod expiry;
 mod files;
 mod hints;

@@ -1,12 +1,15 @@
 //! The CAs that may sign revocation lists: those of the bundle, and intermediates below them.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
+use super::list::RevocationList;
 use crate::certificate::signed::{SignatureProblem, Signed};
 use crate::certificate::{Certificate, name_text, signature_text};
+use crate::der::{DerReader, SEQUENCE};
 use crate::material::error::MaterialError;
 use crate::material::trust_bundle::TrustBundle;
 
@@ -78,16 +81,7 @@ impl<'a> Issuers<'a> {
             })?;
             pending.push((found, certificate));
         }
-        // Each intermediate is tried once with each CA, whatever their names.
-        let mut tried = 0;
-        while let Some(issuer) = self.known.get(tried) {
-            let issued: Vec<_> = pending
-                .extract_if(.., |(found, _)| self.has_issued(issuer, &found.der))
-                .map(|(_, certificate)| certificate)
-                .collect();
-            self.known.extend(issued);
-            tried += 1;
-        }
+        self.add_issued(&mut pending);
         // A certificate with the name and key of a known CA does no harm, whoever issued it. It is not added.
         match pending.iter().find(|(_, certificate)| !self.is_known(certificate)) {
             None => Ok(()),
@@ -101,6 +95,47 @@ impl<'a> Issuers<'a> {
                 certificate.issuer_text()
             ))),
         }
+    }
+
+    /// Adds those of the certificates that are issued by a known CA, in any order. Returns `false` if it can not know
+    /// all of them, because [`MAX_CHECKS`] is reached.
+    pub(super) fn add_if_issued(
+        &mut self,
+        certificates: impl IntoIterator<Item = &'a CertificateDer<'static>>,
+    ) -> bool {
+        let mut seen = HashSet::new();
+        let distinct = certificates.into_iter().filter(|der| seen.insert(*der));
+        let parsed = distinct.filter_map(|der| Certificate::parse(der).ok());
+        let mut pending: Vec<_> =
+            parsed.filter(|ca| !self.is_known(ca)).map(|certificate| ((), certificate)).collect();
+        self.add_issued(&mut pending);
+        pending.is_empty() || self.checks_left.get() > 0
+    }
+
+    /// Moves those of the pending certificates that are issued by a known CA to the known ones.
+    fn add_issued<T>(&mut self, pending: &mut Vec<(T, Certificate<'a>)>) {
+        // Each intermediate is tried once with each CA, whatever their names.
+        let mut tried = 0;
+        while let Some(issuer) = self.known.get(tried) {
+            let issued: Vec<_> = pending
+                .extract_if(.., |(_, certificate)| self.has_issued(issuer, certificate.der()))
+                .map(|(_, certificate)| certificate)
+                .collect();
+            self.known.extend(issued);
+            tried += 1;
+        }
+    }
+
+    /// The known CAs.
+    pub(super) fn certificates(&self) -> impl Iterator<Item = CertificateDer<'static>> {
+        self.known.iter().map(|known| known.der().to_vec().into())
+    }
+
+    /// Whether a CA with the name and the key of the list's issuer is known.
+    pub(super) fn have_issuer_of(&self, list: &RevocationList) -> bool {
+        let contents = |der| DerReader::single(der, SEQUENCE).unwrap_or_default();
+        let mut known = self.known.iter();
+        known.any(|ca| list.is_of(contents(ca.subject_der()), contents(ca.public_key_info())))
     }
 
     fn is_known(&self, certificate: &Certificate<'_>) -> bool {

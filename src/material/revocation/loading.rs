@@ -54,12 +54,13 @@ impl Unverified {
         self.lists.push(Found::new(MEMORY, index, list.to_vec().into()));
     }
 
-    /// Keeps the lists that CAs of the bundle, or CAs below them, have signed. Any other list is an error.
+    /// Keeps the lists that CAs of the bundle, or CAs below them, have signed. Any other list is an error. Also returns
+    /// the certificates of these CAs.
     pub(super) fn verify(
         self,
         bundle: &TrustBundle,
         provider: &CryptoProvider,
-    ) -> Result<Vec<RevocationList>, MaterialError> {
+    ) -> Result<(Vec<RevocationList>, Vec<CertificateDer<'static>>), MaterialError> {
         let algorithms = provider.signature_verification_algorithms;
         let mut issuers = Issuers::of_bundle(bundle, &algorithms);
         issuers.add(&self.certificates)?;
@@ -75,7 +76,8 @@ impl Unverified {
             }
             lists.push(list);
         }
-        Ok(lists)
+        let cas = if lists.is_empty() { Vec::new() } else { issuers.certificates().collect() };
+        Ok((lists, cas))
     }
 }
 

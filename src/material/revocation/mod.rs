@@ -4,13 +4,16 @@ mod issuers;
 mod list;
 mod loading;
 mod policy;
+mod replacement;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls_pki_types::{CertificateRevocationListDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::{
+    CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, UnixTime,
+};
 
 pub use list::RevocationList;
 use loading::Unverified;
@@ -41,6 +44,9 @@ pub struct RevocationLists {
     policy: RevocationPolicy,
     /// Revoked CAs of the bundle that the lists were read with: subject and revoking issuer.
     revoked_cas: Arc<[(String, String)]>,
+    /// If there are lists: the CAs of that bundle, and the intermediates in the files. They show whether a CA is still
+    /// trusted when other lists and another bundle are to take their place.
+    cas: Arc<[CertificateDer<'static>]>,
 }
 
 impl RevocationLists {
@@ -120,9 +126,10 @@ impl RevocationLists {
         issuers: &TrustBundle,
         provider: &CryptoProvider,
     ) -> Result<Self, MaterialError> {
-        let lists = unverified.verify(issuers, provider)?;
+        let (lists, cas) = unverified.verify(issuers, provider)?;
         let revoked_cas = revoked_cas(&lists, issuers, provider).collect();
-        Ok(Self { lists: lists.into(), policy: RevocationPolicy::default(), revoked_cas })
+        let policy = RevocationPolicy::default();
+        Ok(Self { lists: lists.into(), policy, revoked_cas, cas: cas.into() })
     }
 
     /// Returns the same lists with another policy.
@@ -151,21 +158,6 @@ impl RevocationLists {
         let revoked_cas =
             revoked_cas.map(|(subject, issuer)| MaterialWarning::RevokedCaInBundle { subject, issuer });
         missing.into_iter().chain(of_lists).chain(revoked_cas).collect()
-    }
-
-    /// Warns if one of these lists would replace a later list of the same CA. A list in force that is dated in the
-    /// future does not count, because a wrong clock made it.
-    pub(crate) fn older_than(&self, in_force: &Self, now: UnixTime) -> Option<MaterialWarning> {
-        self.iter().find_map(|list| {
-            let known = in_force.list_of(list.issuer_name(), &list.issuer_key)?;
-            let (this_update, in_force) = (list.this_update, known.this_update);
-            let issuer = list.issuer.clone();
-            (this_update < in_force && in_force <= now).then_some(MaterialWarning::RevocationListOlder {
-                issuer,
-                this_update,
-                in_force,
-            })
-        })
     }
 
     /// Whether both give the same answers.
