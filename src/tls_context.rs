@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::material::ListHistory;
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
 use crate::verifier::{ClientCertificate, HandshakeVerifier, PeerVerifier, ServerCertificate};
@@ -19,6 +20,8 @@ pub(crate) struct TlsContext<C> {
     pub(crate) rustls: Arc<C>,
     pub(crate) verifier: Arc<PeerVerifier>,
     pub(crate) config: TlsConfig,
+    /// Of all configurations that were in force before this one, whoever put them there.
+    pub(crate) list_history: ListHistory,
     /// The number of this configuration among all that were in force, counted from 1.
     pub(crate) generation: u64,
 }
@@ -132,7 +135,12 @@ fn build<C: End>(config: TlsConfig, generation: u64, former: Option<&TlsContext<
             Arc::new(PeerVerifier::new(cas, lists, required_peer.clone(), policy))
         }
     };
-    TlsContext { rustls: Arc::new(C::configure(&config, &verifier)), verifier, config, generation }
+    let list_history =
+        former.map_or_else(ListHistory::default, |TlsContext { list_history, config, .. }| {
+            list_history.with(&config.material.revocation_lists, config.now())
+        });
+    let rustls = Arc::new(C::configure(&config, &verifier));
+    TlsContext { rustls, verifier, config, list_history, generation }
 }
 
 /// A session storage that stores nothing. A session ticket only shows the client that it is accepted; no ticket can

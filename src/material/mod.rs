@@ -21,6 +21,7 @@ use rustls_pki_types::CertificateDer;
 pub use credentials::Credentials;
 pub use error::MaterialError;
 pub(crate) use expiry::thresholds;
+pub(crate) use revocation::ListHistory;
 pub use revocation::{RevocationList, RevocationLists, RevocationPolicy};
 pub(crate) use trust_bundle::BundleEntry;
 pub use trust_bundle::TrustBundle;

@@ -220,11 +220,11 @@ pub enum MaterialWarning {
         /// [`RevocationPolicy::refuse_expired`](super::RevocationPolicy::refuse_expired).
         refuses: bool,
     },
-    /// A revocation list was in force, and the new lists have none of that CA, although the CA is still trusted. Label:
+    /// A revocation list was in force, and the new lists have none of that CA, although the CA is trusted. Label:
     /// `revocation_list_missing`.
     #[error(
-        "the revocation list of {issuer} is missing, although it was in force and that CA is still trusted: without \
-         it, the revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it is \
+        "the revocation list of {issuer} is missing, although it was in force and that CA is trusted: without it, the \
+         revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it is \
          an intermediate, the CA above it) from the CA file too, or restart if no list is intended"
     )]
     RevocationListMissing {
@@ -242,10 +242,11 @@ pub enum MaterialWarning {
         /// Its thisUpdate.
         this_update: UnixTime,
     },
-    /// A revocation list is older than the list of the same CA that it would replace. Label: `revocation_list_older`.
+    /// A revocation list is older than the newest list of the same CA that is or was in force. Label:
+    /// `revocation_list_older`.
     #[error(
-        "the revocation list of {issuer} is of {}, and older than the one in force, of {}: it may lack certificates \
-         that were revoked since; install the current one, or restart if this one is intended",
+        "the revocation list of {issuer} is of {}, and older than the newest one in force so far, of {}: it may lack \
+         certificates that were revoked since; install the current one, or restart if this one is intended",
         Timestamp(*this_update),
         Timestamp(*in_force)
     )]
@@ -254,7 +255,7 @@ pub enum MaterialWarning {
         issuer: String,
         /// Its thisUpdate.
         this_update: UnixTime,
-        /// The thisUpdate of the list in force.
+        /// The thisUpdate of that newest list.
         in_force: UnixTime,
     },
     /// A CA of the bundle is on a revocation list. Entries of the bundle are not looked up, so the CA stays trusted.

@@ -214,7 +214,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         if config.is_same_as(&in_force.config) {
             return Ok(Found::Unchanged);
         }
-        validation::check(&config, &in_force.config, C::LOCAL, self.options.allow_missing_lists)?;
+        validation::check(&config, &in_force, self.options.allow_missing_lists)?;
         Ok(Found::New(config))
     }
 

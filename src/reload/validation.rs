@@ -8,19 +8,19 @@ use super::state::ReloadError;
 use crate::material::{Material, MaterialWarning};
 use crate::role::Role;
 use crate::tls_config::TlsConfig;
+use crate::tls_context::{End, TlsContext};
 
 /// Validates a new configuration, given the one in force.
-pub(super) fn check(
+pub(super) fn check<C: End>(
     new_config: &TlsConfig,
-    in_force: &TlsConfig,
-    local: Role,
+    context: &TlsContext<C>,
     allow_missing_lists: bool,
 ) -> Result<(), ReloadError> {
     let now = new_config.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
-    let (new, in_force) = (&*new_config.material, &*in_force.material);
-    let problem = chain(new_config, in_force, local, now)
+    let (new, in_force) = (&*new_config.material, &*context.config.material);
+    let problem = chain(new_config, in_force, C::LOCAL, now)
         .or_else(|| bundle(new, in_force, now))
-        .or_else(|| lost_list(new_config, in_force, now, allow_missing_lists))
+        .or_else(|| lost_list(new_config, context, now, allow_missing_lists))
         .or_else(|| lists(new, in_force, now));
     match problem {
         None => Ok(()),
@@ -50,19 +50,23 @@ fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<Material
         .find(|warning| !matches!(warning, MaterialWarning::NotACa { .. }))
 }
 
-/// A list in force must not be dropped while its CA is still trusted, nor be replaced by an older one: a revoked peer
-/// would be accepted again.
-fn lost_list(
+/// A list must not be dropped while its CA is trusted, nor be replaced by an older one: a revoked peer would be
+/// accepted again. A CA that comes back needs its list, too, and none that is older than before.
+fn lost_list<C>(
     new_config: &TlsConfig,
-    in_force: &Material,
+    context: &TlsContext<C>,
     now: UnixTime,
     allow_missing: bool,
 ) -> Option<MaterialWarning> {
+    let (history, provider) = (&context.list_history, new_config.policy.provider());
     let Material { trust_bundle, revocation_lists: new, .. } = &*new_config.material;
-    let provider = new_config.policy.provider();
-    let lost = new.replacement_warnings(&in_force.revocation_lists, trust_bundle, provider, now);
-    lost.into_iter()
-        .find(|warning| !(allow_missing && matches!(warning, MaterialWarning::RevocationListMissing { .. })))
+    let Material { trust_bundle: former_bundle, revocation_lists: in_force, .. } = &*context.config.material;
+    let missing = || {
+        let mut missing = new.missing_from(in_force, trust_bundle, provider);
+        missing.extend(history.missing_on_return(new, trust_bundle, former_bundle, provider));
+        missing.into_iter().next().filter(|_| !allow_missing)
+    };
+    new.older_than(in_force, history, now).into_iter().next().or_else(missing)
 }
 
 /// New lists must not refuse every peer. Expired lists refuse peers only if the policy says so.

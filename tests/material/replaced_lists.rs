@@ -160,8 +160,8 @@ fn a_list_must_not_become_older() {
     let missing = MaterialWarning::RevocationListMissing { issuer: "CN=\"a\"".to_owned() };
     assert_eq!(
         missing.to_string(),
-        "the revocation list of CN=\"a\" is missing, although it was in force and that CA is still trusted: without \
-         it, the revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it \
+        "the revocation list of CN=\"a\" is missing, although it was in force and that CA is trusted: without it, \
+         the revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it \
          is an intermediate, the CA above it) from the CA file too, or restart if no list is intended"
     );
     assert_eq!(warnings(&RevocationLists::none(), &second, begin), [missing]);

@@ -49,6 +49,11 @@ impl Site {
         self.files.write("lists.pem", list(&self.pki.a, &[], self.in_an_hour()) + other);
     }
 
+    /// The list of `b` from before Felix was revoked.
+    fn older(&self) -> String {
+        list(&self.pki.b, &[], self.in_an_hour() - HOUR / 2)
+    }
+
     fn write_cas(&self, cas: &[&TestCa]) {
         self.files.write_all(cas, &self.pki.leaf);
     }
@@ -85,6 +90,14 @@ impl Site {
         assert_eq!(self.reload().await, Err(missing.clone()));
         assert_eq!(self.last_error(), Some(missing.to_string()));
         assert_eq!(self.connect().await, Err(["revoked", "refused_by_peer"]));
+    }
+
+    async fn expect_older(&self) {
+        let found = self.reload().await;
+        assert!(
+            matches!(&found, Err(MaterialWarning::RevocationListOlder { issuer, .. }) if issuer == "CN=\"b\""),
+            "{found:?}"
+        );
     }
 
     fn last_error(&self) -> Option<String> {
@@ -195,7 +208,7 @@ async fn a_list_of_an_intermediate_is_not_dropped() {
     assert_eq!(site.connect().await, Err(["unknown_ca", "refused_by_peer"]));
 }
 
-/// As the program says, by an option or with a configuration of its own.
+/// As the program says, by an option or with a configuration of its own. An older list stays refused.
 #[tokio::test(start_paused = true)]
 async fn a_program_can_drop_a_list() {
     let mut options = ReloadOptions::default();
@@ -204,6 +217,8 @@ async fn a_program_can_drop_a_list() {
     site.write_lists("");
     assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
     assert_eq!(site.connect().await, Ok(()));
+    site.write_lists(&site.older());
+    site.expect_older().await;
 
     let site = Site::start().await;
     site.write_lists("");
@@ -213,4 +228,61 @@ async fn a_program_can_drop_a_list() {
     assert_eq!(site.connect().await, Ok(()));
     assert_eq!(site.reload().await, Ok(Reloaded::Unchanged));
     assert_eq!(site.last_error(), None);
+    site.write_lists(&site.older());
+    site.expect_older().await;
+    // What the program has put in force may stay, whatever else changes.
+    let older = following(&site.pki, &site.files).load().await.unwrap();
+    assert_eq!(site.acceptor.replace(older), 3);
+    site.write_cas(&[&site.pki.a, &site.pki.b, &ca("c")]);
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 4 }));
+    // The newest of all counts, not the one in force.
+    site.write_lists(&list(&site.pki.b, &[], site.in_an_hour() - HOUR / 4));
+    site.expect_older().await;
+    site.write_lists(&list(&site.pki.b, &[&site.felix], site.in_an_hour() + Duration::from_secs(1)));
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 5 }));
+    assert_eq!(site.connect().await, Err(["revoked", "refused_by_peer"]));
+}
+
+/// A CA file that is put back needs its list file, too.
+#[tokio::test(start_paused = true)]
+async fn a_ca_that_comes_back_needs_its_list() {
+    let site = Site::start().await;
+    site.write_lists("");
+    site.write_cas(&[&site.pki.a]);
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+    // Another reloader of the same acceptor knows, too.
+    let Site { pki, felix, files, acceptor, reloader, log } = site;
+    drop(reloader);
+    let reloader = acceptor.follow(following(&pki, &files), ReloadOptions::default());
+    let site = Site { pki, felix, files, acceptor, reloader, log };
+    site.write_cas(&[&site.pki.a, &site.pki.b]);
+    let missing = MaterialWarning::RevocationListMissing { issuer: "CN=\"b\"".to_owned() };
+    assert_eq!(site.reload().await, Err(missing));
+    site.write_lists(&site.older());
+    site.expect_older().await;
+    assert_eq!(site.connect().await, Err(["unknown_ca", "refused_by_peer"]));
+    // A CA of the same name with another key is another CA.
+    let namesake = ca("b");
+    site.write_lists("");
+    site.write_cas(&[&site.pki.a, &namesake]);
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
+    site.write_cas(&[&site.pki.a, &site.pki.b]);
+    site.write_lists(&list(&site.pki.b, &[&site.felix], site.in_an_hour()));
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 4 }));
+    assert_eq!(site.connect().await, Err(["revoked", "refused_by_peer"]));
+}
+
+/// It does not hide the date of the list before it, even if none is in force in between.
+#[tokio::test(start_paused = true)]
+async fn a_list_that_is_dated_in_the_future_hides_no_earlier_one() {
+    let site = Site::start().await;
+    site.write_lists(&list(&site.pki.b, &[&site.felix], site.in_an_hour() + 100 * HOUR));
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 2 }));
+    site.write_lists(&site.older());
+    site.expect_older().await;
+    site.write_lists("");
+    site.expect_missing("CN=\"b\"").await;
+    // A real one that is newer than the one before.
+    site.write_lists(&list(&site.pki.b, &[&site.felix], site.in_an_hour() + Duration::from_secs(1)));
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
 }

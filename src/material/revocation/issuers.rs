@@ -6,7 +6,6 @@ use std::collections::HashSet;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::CertificateDer;
 
-use super::list::RevocationList;
 use crate::certificate::signed::{SignatureProblem, Signed};
 use crate::certificate::{Certificate, name_text, signature_text};
 use crate::der::{DerReader, SEQUENCE};
@@ -131,11 +130,10 @@ impl<'a> Issuers<'a> {
         self.known.iter().map(|known| known.der().to_vec().into())
     }
 
-    /// Whether a CA with the name and the key of the list's issuer is known.
-    pub(super) fn have_issuer_of(&self, list: &RevocationList) -> bool {
-        let contents = |der| DerReader::single(der, SEQUENCE).unwrap_or_default();
-        let mut known = self.known.iter();
-        known.any(|ca| list.is_of(contents(ca.subject_der()), contents(ca.public_key_info())))
+    /// Whether a CA with this name and key is known, given as the contents of a Name and of a SubjectPublicKeyInfo.
+    pub(super) fn include(&self, name: &[u8], key: &[u8]) -> bool {
+        let has = |der, contents| DerReader::single(der, SEQUENCE).is_ok_and(|found| found == contents);
+        self.known.iter().any(|ca| has(ca.subject_der(), name) && has(ca.public_key_info(), key))
     }
 
     fn is_known(&self, certificate: &Certificate<'_>) -> bool {

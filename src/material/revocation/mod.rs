@@ -1,5 +1,6 @@
 //! Certificate revocation lists (RFC 5280 section 5).
 
+mod history;
 mod issuers;
 mod list;
 mod loading;
@@ -15,6 +16,7 @@ use rustls_pki_types::{
     CertificateDer, CertificateRevocationListDer, SignatureVerificationAlgorithm, UnixTime,
 };
 
+pub(crate) use history::ListHistory;
 pub use list::RevocationList;
 use loading::Unverified;
 pub use policy::RevocationPolicy;

@@ -4,6 +4,7 @@ use rustls::crypto::CryptoProvider;
 use rustls_pki_types::UnixTime;
 
 use super::RevocationLists;
+use super::history::ListHistory;
 use super::issuers::Issuers;
 use crate::material::trust_bundle::TrustBundle;
 use crate::material::warning::MaterialWarning;
@@ -12,15 +13,16 @@ impl RevocationLists {
     /// Reports what these lists would lose if they replaced the `former` ones, `now` and together with the new bundle
     /// `issuers`:
     ///
-    /// - [`RevocationListOlder`](MaterialWarning::RevocationListOlder): a list is older than the former list of the same
-    ///   CA. A former list that is dated in the future does not count, because a wrong clock made it.
-    /// - [`RevocationListMissing`](MaterialWarning::RevocationListMissing): a former list has no successor, although its
-    ///   CA is still trusted. The CA is in the new bundle; or it is an intermediate below a CA of the new bundle, as the
-    ///   certificates in the former and the new files show. A CA of the same name with another key is another CA.
+    /// - [`RevocationListOlder`](MaterialWarning::RevocationListOlder): a list is older than the former list of the
+    ///   same CA. A former list that is dated in the future does not count, because a wrong clock made it.
+    /// - [`RevocationListMissing`](MaterialWarning::RevocationListMissing): a former list has no successor, although
+    ///   its CA is still trusted. The CA is in the new bundle; or it is an intermediate below a CA of the new bundle,
+    ///   as the certificates in the former and the new files show. A CA of the same name with another key is another
+    ///   CA.
     ///
-    /// A [`Reloader`](crate::reload::Reloader) does not put such lists in force. A program that calls
-    /// [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) with material of its own can use this to decide the
-    /// same. `provider` verifies the signatures of the intermediates.
+    /// A [`Reloader`](crate::reload::Reloader) does not put such lists in force. It also knows the lists that were in
+    /// force before `former`. A program that calls [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) itself can
+    /// use this to decide in the same way. `provider` verifies the signatures of the intermediates.
     pub fn replacement_warnings(
         &self,
         former: &Self,
@@ -28,26 +30,31 @@ impl RevocationLists {
         provider: &CryptoProvider,
         now: UnixTime,
     ) -> Vec<MaterialWarning> {
-        let mut warnings = self.older_than(former, now);
-        warnings.extend(self.missing_from(former, issuers, provider));
-        warnings
+        let older = self.older_than(former, &ListHistory::default(), now);
+        older.into_iter().chain(self.missing_from(former, issuers, provider)).collect()
     }
 
-    fn older_than(&self, former: &Self, now: UnixTime) -> Vec<MaterialWarning> {
+    /// Reports the lists that are older than the list of the same CA in force, or than one that was in force before it.
+    /// A list that is in force itself may stay: the program has put it there.
+    pub(crate) fn older_than(
+        &self,
+        in_force: &Self,
+        history: &ListHistory,
+        now: UnixTime,
+    ) -> Vec<MaterialWarning> {
+        let history = history.with(in_force, now);
         let older = self.iter().filter_map(|list| {
-            let known = former.list_of(list.issuer_name(), &list.issuer_key)?;
-            let (this_update, in_force) = (list.this_update, known.this_update);
-            let issuer = list.issuer.clone();
-            (this_update < in_force && in_force <= now).then_some(MaterialWarning::RevocationListOlder {
-                issuer,
-                this_update,
-                in_force,
-            })
+            let (issuer, this_update) = (list.issuer.clone(), list.this_update);
+            let current = in_force.list_of(list.issuer_name(), &list.issuer_key);
+            let stays = current.is_some_and(|current| current.signature == list.signature);
+            let newest = history.newest(list, now).filter(|newest| this_update < *newest && !stays)?;
+            Some(MaterialWarning::RevocationListOlder { issuer, this_update, in_force: newest })
         });
         older.collect()
     }
 
-    fn missing_from(
+    /// Reports the lists of `former` that have no successor, although their CA is still trusted.
+    pub(crate) fn missing_from(
         &self,
         former: &Self,
         bundle: &TrustBundle,
@@ -63,7 +70,8 @@ impl RevocationLists {
         let mut trusted = Issuers::of_bundle(bundle, &algorithms);
         let knows_all = trusted.add_if_issued(former.cas.iter().chain(&*self.cas));
         // A CA that may be trusted counts as trusted.
-        let missing = dropped.filter(|list| !knows_all || trusted.have_issuer_of(list));
+        let missing =
+            dropped.filter(|list| !knows_all || trusted.include(list.issuer_name(), &list.issuer_key));
         missing.map(|list| MaterialWarning::RevocationListMissing { issuer: list.issuer.clone() }).collect()
     }
 }
