@@ -137,6 +137,12 @@ impl Plan<'_> {
         } else {
             self.new_warnings(report, &lists.warnings(self.now), lists.warnings(self.at));
         }
+        if let Some(former) = &self.current.lists {
+            let provider = settings.policy.provider();
+            for warning in lists.replacement_warnings(former, bundle, provider, self.at) {
+                report.add(warnings::line(&warning, &self.then()));
+            }
+        }
         Some(lists)
     }
 

@@ -5,14 +5,16 @@ use typha_tls::material::MaterialWarning;
 use super::report::Line;
 
 /// The line of a warning; `prefix` says which plan or file it is about. If every peer refuses us, or we refuse every
-/// peer, it is an error.
+/// peer, or a daemon refuses the new lists, it is an error.
 pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
     let text = format!("{prefix}{warning}");
     let level = match warning {
         // Kubernetes' own default; who can read it there is in the same container.
         MaterialWarning::KeyAccessibleByOthers { on_kubernetes_volume: true, .. }
         | MaterialWarning::KeyInCertificateFile { on_kubernetes_volume: true, .. } => Line::info,
-        MaterialWarning::NoRevocationList => Line::error,
+        MaterialWarning::NoRevocationList
+        | MaterialWarning::RevocationListMissing { .. }
+        | MaterialWarning::RevocationListOlder { .. } => Line::error,
         warning if is_of_own_chain(warning) => Line::error,
         _ => Line::warning,
     };

@@ -1,7 +1,7 @@
 //! Revocation lists, as they are and as they will be.
 
 use rustls_pki_types::pem::PemObject as _;
-use typha_tls::testing::TestLeaf;
+use typha_tls::testing::{TestCa, TestLeaf};
 
 use super::site::{DAY, Site, detail, felix, name, names, only};
 use crate::lists::{HOUR, List};
@@ -31,7 +31,7 @@ fn the_new_lists_stand_in_place_of_the_old() {
     expect(&["--crl-file", &of_a], 1, ["refused", "accepted"]);
     expect(&["--with-crl-file", &of_a], 1, ["cut_off", "accepted"]);
     expect(&["--crl-file", &of_a, "--with-crl-file", &of_b], 1, ["newly_accepted", "cut_off"]);
-    expect(&["--crl-file", &of_a, "--with-crl-file", "none"], 0, ["newly_accepted", "accepted"]);
+    expect(&["--crl-file", &of_a, "--with-crl-file", "none"], 1, ["newly_accepted", "accepted"]);
 
     let (_, lines) = site.check_peers(&["--with-crl-file", &of_b]);
     assert!(
@@ -96,6 +96,46 @@ fn a_list_of_a_ca_that_goes_must_go_with_it() {
     assert_eq!(detail(&lines, "peers"), "no peer was judged; fix the errors above first");
     let (code, lines) = site.check_peers(&[&base[..], &["--with-crl-file", "none"]].concat());
     assert_eq!((code, only(&lines, "summary")["accepted"].as_u64()), (Some(0), Some(1)));
+}
+
+/// A running daemon would refuse these lists.
+#[test]
+fn a_list_that_is_missing_or_older_is_an_error() {
+    let site = Site::new();
+    let now = std::time::SystemTime::now();
+    let made = |file: &str, ca: &TestCa, name: &str, hours_ago: u32| {
+        site.write(file, List::new().of(now - hours_ago * HOUR, now + DAY).signed_by(ca, name))
+    };
+    let (of_kept, of_old) = (made("kept.crl", &site.kept, "kept", 2), made("old.crl", &site.old, "old", 2));
+    let older = made("older.crl", &site.old, "old", 3);
+    let findings = |more: &[&str]| {
+        let current = ["--crl-file", &of_kept, "--crl-file", &of_old, "--with-crl-file", &of_kept];
+        let (code, lines) = site.check(&[&current[..], more].concat());
+        let findings = lines.iter().filter(|line| line["level"] != "info");
+        (code, findings.map(|line| line["detail"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
+    };
+    let missing = "the revocation list of CN=\"old\" is missing, although it was in force and that CA is trusted: \
+                   without it, the revoked certificates of that CA can not be recognised; put the list back, or remove \
+                   that CA (if it is an intermediate, the CA above it) from the CA file too, or restart if no list is \
+                   intended";
+    assert_eq!(findings(&[]), (Some(1), vec![missing.to_owned()]));
+    assert_eq!(findings(&["--with-crl-file", &of_old]), (Some(0), vec![]));
+    let (code, found) = findings(&["--with-crl-file", &older]);
+    assert_eq!((code, found.len()), (Some(1), 1));
+    assert!(
+        found[0].starts_with("the revocation list of CN=\"old\" is of ")
+            && found[0].contains(", and older than the newest one in force so far, of "),
+        "{found:?}"
+    );
+    // With the CA, the list may go.
+    let only_kept = site.write("only-kept.pem", site.kept.root_pem());
+    assert_eq!(findings(&["--with-ca-file", &only_kept]), (Some(0), vec![]));
+    // The level and the label.
+    let flags = ["--crl-file", &of_old, "--with-crl-file", "none"];
+    let (_, lines) = site.check(&flags);
+    assert_eq!(only(&lines, "revocation_list_missing")["level"], "error");
+    let (_, lines) = site.check(&["--crl-file", &of_old, "--with-crl-file", &older]);
+    assert_eq!(only(&lines, "revocation_list_older")["level"], "error");
 }
 
 #[test]
