@@ -37,7 +37,11 @@ pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String 
     if old_peer != new_peer {
         changes.push(format!("required identity: from {old_peer} to {new_peer}"));
     }
-    if !old.revocation_lists.is_same_as(&new.revocation_lists) {
+    let [old_policy, new_policy] = [old, new].map(|material| material.revocation_lists.policy());
+    if old_policy != new_policy {
+        changes.push("revocation policy changed".to_owned());
+    }
+    if !old.revocation_lists.clone().with_policy(new_policy).is_same_as(&new.revocation_lists) {
         changes.push("revocation lists changed".to_owned());
     }
     if !old_config.policy.is_same_as(&new_config.policy) {

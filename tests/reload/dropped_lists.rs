@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use tokio::io::duplex;
-use typha_tls::material::MaterialWarning;
+use typha_tls::material::{MaterialWarning, RevocationPolicy};
 use typha_tls::reload::{FileSource, ReloadError, ReloadOptions, Reloaded, Reloader, TlsConfigSource as _};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
 use typha_tls::{FelixConnector, HandshakeError, RequiredIdentity, TlsConfig, TyphaAcceptor};
@@ -206,6 +206,35 @@ async fn a_list_of_an_intermediate_is_not_dropped() {
     site.write_cas(&[&site.pki.a]);
     assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
     assert_eq!(site.connect().await, Err(["unknown_ca", "refused_by_peer"]));
+}
+
+/// Whatever the source: one of other files, of an agent, or of a program.
+#[tokio::test(start_paused = true)]
+async fn a_source_without_lists_does_not_drop_those_in_force() {
+    let site = Site::start().await;
+    let reloader = site.acceptor.follow(source(&site.pki, &site.files.tls()), ReloadOptions::default());
+    let site = Site { reloader, ..site };
+    site.expect_missing("CN=\"a\"").await;
+}
+
+/// Its policy is the program's decision, as the required identity is. The log has it.
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_changes_is_named_in_the_log() {
+    let site = Site::start().await;
+    let mut config = site.acceptor.config();
+    let mut material = (*config.material).clone();
+    material.revocation_lists = material.revocation_lists.with_policy(RevocationPolicy::strict());
+    config.material = material.into();
+    assert_eq!(site.acceptor.replace(config), 2);
+    assert_eq!(site.reload().await, Ok(Reloaded::Replaced { generation: 3 }));
+    let names = [NAMES[0], NAMES[1], NAMES[2], "lists.pem"];
+    let names = names.map(|name| site.files.path(name).display().to_string()).join(", ");
+    assert_eq!(
+        site.log.take(),
+        [format!(
+            "INFO configuration replaced generation=3 source={names} changes=revocation policy changed"
+        )]
+    );
 }
 
 /// As the program says, by an option or with a configuration of its own. An older list stays refused.
