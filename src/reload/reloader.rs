@@ -36,9 +36,11 @@ use crate::tls_context::{End, InForce};
 ///   wait.
 /// - **Validation.** A reload accepts what a start accepts, with these exceptions. A new chain of our own must be one
 ///   that peers accept now. If the bundle in force has an entry that is valid now, the new bundle must have one, too. A
-///   revocation list must not be older than the one in force, and must not refuse every peer. Material that is in force
-///   already may stay as it is: an expired leaf does not prevent the removal of a CA. An entry of the bundle that is no
-///   CA causes a warning, as at the start.
+///   revocation list must not refuse every peer, nor be older than the newest list of its CA that was in force since
+///   the acceptor or connector was made. If a CA is trusted and had a list in force, the new lists must have one of it,
+///   unless [`allow_missing_lists`](ReloadOptions::allow_missing_lists) is set. Material that is in force already may
+///   stay as it is: an expired leaf does not prevent the removal of a CA. An entry of the bundle that is no CA causes a
+///   warning, as at the start.
 /// - **Failures.** An error changes nothing: the configuration in force stays. Each problem is logged once, at level
 ///   warn; [`state`](Self::state) reports it until it is fixed.
 /// - **Replacement by the program.** After [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) or

@@ -58,8 +58,9 @@ impl ListHistory {
         Some(newest.this_update).filter(|date| *date <= now)
     }
 
-    /// Reports the CAs that are to be trusted again, and had a list before, but have none now. If the former bundle
-    /// trusts a CA without a list, the program has decided so.
+    /// Reports the CAs that come back into the bundle, and had a list before, but have none now. If the former bundle
+    /// has a CA without a list, the program has decided so. An intermediate below such a CA is not reported, because
+    /// its certificate is not kept.
     pub(crate) fn missing_on_return(
         &self,
         lists: &RevocationLists,
