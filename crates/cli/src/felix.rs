@@ -77,7 +77,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     };
     tokio::select! {
         code = connect_and_talk(&dialer, &wanted) => code,
-        () = follower.print_changes(|line| output::print_outcome(&line)) => FAILED,
+        () = follower.print_changes(|line| output::print_event(&line)) => FAILED,
     }
 }
 

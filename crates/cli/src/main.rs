@@ -8,6 +8,7 @@ mod felix;
 mod following;
 #[cfg(target_os = "linux")]
 mod interrupted;
+mod lines;
 mod options;
 mod output;
 #[cfg(target_os = "linux")]
@@ -25,6 +26,8 @@ use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use lines::{LAST_LINES, Lines};
 
 /// Mutual TLS between Calico's Felix and Typha, with Calico's identity rule, on rustls
 #[derive(Parser)]
@@ -61,7 +64,14 @@ fn main() -> ExitCode {
         }
         (None, _) => Targets::new().with_default(LevelFilter::OFF),
     };
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let stderr = match Lines::stderr() {
+        Ok(started) => output::STDERR.get_or_init(|| started),
+        Err(error) => {
+            eprintln!("typha-tls: {error}");
+            return ExitCode::from(output::FAILED);
+        }
+    };
+    let log = tracing_subscriber::fmt::layer().with_writer(|| stderr.clone());
     tracing_subscriber::registry().with(log.with_filter(filter)).init();
     let code = match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
@@ -72,6 +82,7 @@ fn main() -> ExitCode {
         Command::Typha(arguments) => run_async(typha::run(arguments)),
         Command::Verify(arguments) => verify::run(&arguments),
     };
+    stderr.finish(LAST_LINES);
     ExitCode::from(code)
 }
 

@@ -2,15 +2,16 @@
 
 use std::error::Error;
 use std::io::Write;
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::lifetime::LostTrust;
 use typha_tls::verifier::{RejectedPeer, VerifiedChain};
 use typha_tls::{Connection, HandshakeError};
+
+use crate::lines::Lines;
 
 /// Success.
 pub(crate) const SUCCESS: u8 = 0;
@@ -59,7 +60,8 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Prints one JSON line.
 pub(crate) fn print(line: &Value) {
-    write_line(std::io::stdout().lock(), line);
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
 /// Prints one line for people.
@@ -67,7 +69,7 @@ pub(crate) fn print_text(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints a complete text. If the reader closes stdout early, that is no error.
+/// Prints a complete text. If the reader closes stdout early, that is no error. Waits for a slow reader.
 pub(crate) fn print_whole(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
@@ -76,19 +78,30 @@ pub(crate) fn print_whole(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Prints one JSON line to stderr.
-pub(crate) fn print_outcome(line: &Value) {
-    write_line(std::io::stderr().lock(), line);
+/// Everything on stderr goes this way: the log, events, outcomes and complaints. `main` sets it.
+pub(crate) static STDERR: OnceLock<Lines> = OnceLock::new();
+
+/// Prints one JSON line to stderr. If nobody reads stderr, the line is lost.
+pub(crate) fn print_event(line: &Value) {
+    if let Some(stderr) = STDERR.get() {
+        stderr.add(format!("{line}\n").into());
+    }
 }
 
-fn write_line(mut to: impl Write, line: &Value) {
-    // If stderr fails, there is no place left to report it.
-    let _ = writeln!(to, "{line}").and_then(|()| to.flush());
+/// Prints the last JSON line to stderr.
+pub(crate) fn print_outcome(line: &Value) {
+    add_last(format!("{line}\n"));
 }
 
 /// Prints on stderr, for people, why the command failed.
 pub(crate) fn complain(error: &dyn Error) {
-    let _ = writeln!(std::io::stderr(), "typha-tls: {}", printable(&WithCauses(error).to_string()));
+    add_last(format!("typha-tls: {}\n", printable(&WithCauses(error).to_string())));
+}
+
+fn add_last(line: String) {
+    if let Some(stderr) = STDERR.get() {
+        stderr.add_last(line.into());
+    }
 }
 
 /// The identity of the peer: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.
@@ -170,35 +183,4 @@ pub(crate) fn merge(mut first: Value, second: Value) -> Value {
         members.extend(more);
     }
     first
-}
-
-/// Prints lines from its own thread, so that a slow reader of stdout does not delay connections.
-pub(crate) struct Printer {
-    lines: mpsc::Sender<Value>,
-    done: tokio::task::JoinHandle<()>,
-}
-
-/// The most lines that wait for a slow reader; beyond it, their connections wait.
-const WAITING_LINES: usize = 1024;
-
-impl Printer {
-    pub(crate) fn start() -> Self {
-        let (lines, mut waiting) = mpsc::channel(WAITING_LINES);
-        let done = tokio::task::spawn_blocking(move || {
-            while let Some(line) = waiting.blocking_recv() {
-                print(&line);
-            }
-        });
-        Self { lines, done }
-    }
-
-    pub(crate) fn lines(&self) -> mpsc::Sender<Value> {
-        self.lines.clone()
-    }
-
-    /// Waits until all lines are printed or the reader is gone. All other senders must be dropped.
-    pub(crate) async fn finish(self, at_most: Duration) {
-        drop(self.lines);
-        let _ = tokio::time::timeout(at_most, self.done).await;
-    }
 }

@@ -2,23 +2,21 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use typha_tls::Connection;
 use typha_tls::TyphaListener;
 use typha_tls::config::{SetupError, TyphaConfig};
 use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaListenerBuilder};
 
 use crate::following::{FollowOptions, Follower};
+use crate::lines::{LAST_LINES, Lines};
 use crate::options::{self, RevocationOptions, TyphaOptions};
-use crate::output::{self, FAILED, Printer, SUCCESS, UNUSABLE};
+use crate::output::{self, FAILED, SUCCESS, UNUSABLE};
 
 /// Accepts Felixes and echoes what they send
 ///
@@ -84,9 +82,6 @@ impl LimitOptions {
     }
 }
 
-/// The bound on printing the last lines.
-const LAST_LINES: Duration = Duration::from_secs(2);
-
 pub(crate) async fn run(arguments: Arguments) -> u8 {
     let mut config = match TyphaConfig::load(&arguments.tls.sources()) {
         Ok(config) => config,
@@ -129,13 +124,13 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         tracing::warn!(%error, "keeping the current limit");
     }
     let mut signals = Signals::new()?;
-    let printer = Printer::start();
-    let lines = Lines { sender: printer.lines(), lost: Arc::default() };
+    let lines = Lines::stdout()?;
     let refused_lines = lines.clone();
     let lost_lines = lines.clone();
-    let builder = builder.on_lost_trust(move |lost| lost_lines.try_send(output::lost_trust(&lost)));
+    let builder = builder.on_lost_trust(move |lost| lost_lines.add(json_line(&output::lost_trust(&lost))));
     let builder = builder.on_failed_handshake(move |handshake| {
-        refused_lines.try_send(output::refused(&handshake.peer_address.to_string(), &handshake.error));
+        let line = output::refused(&handshake.peer_address.to_string(), &handshake.error);
+        refused_lines.add(json_line(&line));
     });
     let mut listener = match &arguments.listen {
         Some(address) => builder.bind(address).await,
@@ -144,12 +139,12 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     let handle = listener.handle();
     let reloader = listener.reloader().ok_or_else(|| io::Error::other("the listener follows no files"))?;
     let follower = Follower::new(reloader.clone())?;
-    lines.send(json!({ "event": "listening", "address": listener.local_addr().to_string() })).await;
+    lines.add(json_line(&json!({ "event": "listening", "address": listener.local_addr().to_string() })));
     let report = {
         let serving = accept_all(&mut listener, &lines);
         // This continues during the shutdown and never ends.
         let reporting = report(&handle, &lines, arguments.stats_interval);
-        let following = follower.print_changes(|line| lines.try_send(line));
+        let following = follower.print_changes(|line| lines.add(json_line(&line)));
         let until_signals = async {
             signals.recv().await;
             tokio::select! {
@@ -164,14 +159,12 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     };
     if let Some(report) = report {
         let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
-        let _ = timeout(LAST_LINES, lines.send(line)).await;
+        lines.add_last(json_line(&line));
     }
     if arguments.stats_interval.is_some() {
-        lines.try_send(stats_line(&handle, &lines));
+        lines.add_last(json_line(&stats_line(&handle, &lines)));
     }
-    // All that may still send a line: the printer waits for them.
-    drop((listener, lines, handle));
-    printer.finish(LAST_LINES).await;
+    lines.finish(LAST_LINES);
     Ok(())
 }
 
@@ -187,7 +180,7 @@ async fn report(handle: &ListenerHandle, lines: &Lines, every: Option<Duration>)
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lines.try_send(stats_line(handle, lines));
+        lines.add(json_line(&stats_line(handle, lines)));
     }
 }
 
@@ -217,13 +210,13 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
             "sum": seconds.sum.as_secs_f64(),
             "buckets": buckets.collect::<Vec<_>>(),
         },
-        "lines_lost": lines.lost.load(Ordering::Relaxed),
+        "lines_lost": lines.lost(),
     })
 }
 
 async fn serve_felix(mut connection: Connection, lines: Lines) {
     let peer = connection.peer_address().to_string();
-    lines.send(output::accepted(&connection)).await;
+    lines.add(json_line(&output::accepted(&connection)));
     let dropping = connection.close_requested().clone();
     tokio::select! {
         ended = echo(&mut connection) => if let Err(error) = ended {
@@ -235,25 +228,8 @@ async fn serve_felix(mut connection: Connection, lines: Lines) {
     }
 }
 
-/// The output of the lines.
-#[derive(Clone)]
-struct Lines {
-    sender: mpsc::Sender<Value>,
-    lost: Arc<AtomicU64>,
-}
-
-impl Lines {
-    /// Sends a line. Waits for a slow reader.
-    async fn send(&self, line: Value) {
-        let _ = self.sender.send(line).await;
-    }
-
-    /// Sends a line without waiting. If the reader is too slow, the line is lost and counted.
-    fn try_send(&self, line: Value) {
-        if self.sender.try_send(line).is_err() {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+fn json_line(line: &Value) -> Vec<u8> {
+    format!("{line}\n").into()
 }
 
 async fn echo(stream: &mut Connection) -> io::Result<()> {

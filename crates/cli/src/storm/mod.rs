@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use typha_tls::config::FelixConfig;
@@ -66,23 +67,30 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     };
     let plan = Arc::new(plan);
     let stop = CancellationToken::new();
-    let interrupted = interrupted();
+    let interruption = interrupted();
     let ended = {
         let mut storm = pin!(storm(&typha, &plan, felixes, &stop));
         tokio::select! {
             ended = &mut storm => ended,
-            () = interrupted => {
+            () = interruption => {
                 stop.cancel();
                 storm.await
             }
         }
     };
+    let interrupted_again = interrupted();
     let report = match ended {
         Ok(ended) => Report::new(typha, &plan, ended),
         Err(error) => return unusable(&*error),
     };
-    let printed = serde_json::to_string(&report).map_err(io::Error::other);
-    if let Err(error) = printed.and_then(|line| output::print_whole(&line)) {
+    let line = serde_json::to_string(&report).map_err(io::Error::other);
+    let printing = spawn_blocking(|| line.and_then(|line| output::print_whole(&line)));
+    // The signals no longer end the process by themselves, and nobody may read stdout.
+    let printed = tokio::select! {
+        printed = printing => printed.unwrap_or_else(|error| Err(io::Error::other(error))),
+        () = interrupted_again => Err(io::Error::other("a signal came before stdout was read")),
+    };
+    if let Err(error) = printed {
         output::complain(&error);
         return FAILED;
     }

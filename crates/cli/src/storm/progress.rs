@@ -1,8 +1,12 @@
 //! Shows the progress of a storm on stderr.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// The time between two drawings of the bar.
+const REDRAW: Duration = Duration::from_millis(100);
 
 /// A bar on a terminal; nothing elsewhere.
 pub(super) struct Progress(Option<ProgressBar>);
@@ -14,6 +18,8 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}") {
                 bar.set_style(style);
             }
+            // A thread of its own draws: a terminal that is stopped (Ctrl-S) does not slow the storm down.
+            bar.enable_steady_tick(REDRAW);
             bar
         }))
     }

@@ -29,6 +29,8 @@ mod revocation;
 mod storm;
 #[cfg(target_os = "linux")]
 mod storms;
+#[cfg(target_os = "linux")]
+mod unread;
 
 /// Takes the serial number and the fingerprint of a leaf, which differ from run to run, out of a line on a peer.
 fn remove_leaf_numbers(line: &mut serde_json::Value) {

@@ -1,0 +1,236 @@
+//! Lines on stdout and stderr that never make their writers wait: a slow reader loses lines, and nothing else.
+//!
+//! The crate tracing-appender does the same for a log. It is not used here, because it prints a text of its own on
+//! stdout if the reader is still slow at the end, which would be among the JSON lines and could block.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+
+/// The most bytes that wait for a slow reader: some 2,500 lines of usual connections. A storm of reconnecting nodes is
+/// printed completely, even if its reader pauses for a few seconds, and the memory stays small beside that of the
+/// connections.
+const MAX_WAITING: usize = 1024 * 1024;
+
+/// The bound on printing the last lines, at the end of the process.
+pub(crate) const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Where lines go.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Stream {
+    Stderr,
+    Stdout,
+}
+
+/// A bounded queue of lines, which a thread of its own prints. Beyond the bound, lines are lost and counted. A line in
+/// the output says how many are missing there. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Lines(Arc<Shared>);
+
+struct Shared {
+    stream: Stream,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: VecDeque<Vec<u8>>,
+    /// The bytes of the lines, and of the line that is being printed.
+    bytes: usize,
+    lost: u64,
+    /// Lost lines that no line in the output has reported yet.
+    unreported: u64,
+}
+
+impl Lines {
+    pub(crate) fn stdout() -> io::Result<Self> {
+        Self::start(Stream::Stdout, io::stdout())
+    }
+
+    pub(crate) fn stderr() -> io::Result<Self> {
+        Self::start(Stream::Stderr, io::stderr())
+    }
+
+    fn start(stream: Stream, output: impl Write + Send + 'static) -> io::Result<Self> {
+        let lines = Self(Arc::new(Shared { stream, queue: Mutex::default(), changed: Condvar::new() }));
+        let printing = lines.clone();
+        // The end of the process ends it.
+        std::thread::Builder::new().name("lines".to_owned()).spawn(move || printing.print_all(output))?;
+        Ok(lines)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Prints what is added. Never ends.
+    fn print_all(&self, mut output: impl Write) {
+        loop {
+            let queue = self.0.changed.wait_while(self.queue(), |queue| queue.lines.is_empty());
+            let line = queue.unwrap_or_else(PoisonError::into_inner).lines.pop_front().unwrap_or_default();
+            let printed = output.write_all(&line).and_then(|()| output.flush());
+            let mut queue = self.queue();
+            queue.bytes -= line.len();
+            // If the reader is gone, there is no place left to report it.
+            queue.lost += u64::from(printed.is_err());
+            drop(queue);
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Adds a line, which ends in a line break. Does not wait.
+    pub(crate) fn add(&self, line: Vec<u8>) {
+        let is_first_loss = {
+            let mut queue = self.queue();
+            let is_full = queue.bytes + line.len() > MAX_WAITING;
+            if is_full {
+                queue.lost += 1;
+                queue.unreported += 1;
+            } else {
+                queue.report_losses(self.0.stream);
+                queue.push(line);
+            }
+            is_full && queue.lost == 1
+        };
+        self.0.changed.notify_all();
+        if is_first_loss && self.0.stream == Stream::Stdout {
+            tracing::warn!(
+                "lines on stdout are lost, because nobody reads them fast enough; the stats line counts them \
+                 (lines_lost); read stdout, or send it to a file"
+            );
+        }
+    }
+
+    /// Adds a last line, also beyond the bound.
+    pub(crate) fn add_last(&self, line: Vec<u8>) {
+        let mut queue = self.queue();
+        queue.report_losses(self.0.stream);
+        queue.push(line);
+        drop(queue);
+        self.0.changed.notify_all();
+    }
+
+    /// The number of lines that were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.queue().lost
+    }
+
+    /// Waits until all lines are printed, at most for this time.
+    pub(crate) fn finish(&self, at_most: Duration) {
+        let mut queue = self.queue();
+        queue.report_losses(self.0.stream);
+        self.0.changed.notify_all();
+        let _ = self.0.changed.wait_timeout_while(queue, at_most, |queue| queue.bytes > 0);
+    }
+}
+
+impl Queue {
+    fn push(&mut self, line: Vec<u8>) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+    }
+
+    /// Adds the line that stands for the lost ones.
+    fn report_losses(&mut self, stream: Stream) {
+        match (std::mem::take(&mut self.unreported), stream) {
+            (0, _) => {}
+            (lost, Stream::Stdout) => {
+                self.push(format!("{}\n", json!({ "event": "lines_lost", "lines": lost })).into());
+            }
+            (lost, Stream::Stderr) => {
+                let problem = "are lost here, because nobody read stderr fast enough";
+                self.push(format!("typha-tls: {lost} lines {problem}\n").into());
+            }
+        }
+    }
+}
+
+/// Each write is one line.
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.add(line.to_owned());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// A reader that reads from the moment on when the other end of the first channel is dropped.
+    struct Gated(Receiver<Infallible>, Sender<String>);
+
+    impl Write for Gated {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.send(String::from_utf8_lossy(line).trim_end().to_owned()).map_err(io::Error::other)?;
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated(stream: Stream) -> (Lines, Sender<Infallible>, Receiver<String>) {
+        let ((gate, closed), (printed, reader)) = (channel(), channel());
+        (Lines::start(stream, Gated(closed, printed)).unwrap(), gate, reader)
+    }
+
+    /// Fills the queue exactly, and adds so many more.
+    fn overfill(lines: &Lines, more: usize) {
+        for number in 0..1024 + more {
+            lines.add(format!("{number:01023}\n").into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_gap_is_reported_where_it_is() {
+        let (lines, gate, reader) = gated(Stream::Stderr);
+        overfill(&lines, 976);
+        assert_eq!(lines.lost(), 976);
+        drop(gate);
+        for number in 0..1024 {
+            assert_eq!(reader.recv().unwrap().parse(), Ok(number));
+        }
+        lines.finish(Duration::MAX);
+        let gap = "typha-tls: 976 lines are lost here, because nobody read stderr fast enough";
+        assert_eq!(reader.recv().unwrap(), gap);
+        // What is reported is not reported again.
+        lines.add(b"next\n".to_vec());
+        assert_eq!((reader.recv().unwrap(), lines.lost()), ("next".to_owned(), 976));
+    }
+
+    #[test]
+    fn the_end_waits_no_longer_than_it_may() {
+        let (lines, gate, reader) = gated(Stream::Stdout);
+        overfill(&lines, 1);
+        lines.add_last(b"last\n".to_vec());
+        lines.finish(Duration::from_millis(1));
+        drop(gate);
+        lines.finish(Duration::MAX);
+        let last: Vec<_> = reader.try_iter().skip(1024).collect();
+        assert_eq!(last, [r#"{"event":"lines_lost","lines":1}"#, "last"]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_stops_nothing() {
+        let (lines, gate, reader) = gated(Stream::Stdout);
+        drop((gate, reader));
+        lines.add(b"one\n".to_vec());
+        lines.add(b"two\n".to_vec());
+        lines.finish(Duration::MAX);
+        assert_eq!(lines.lost(), 2);
+    }
+}
