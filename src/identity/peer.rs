@@ -13,7 +13,7 @@ use crate::text::{Quoted, QuotedList};
 ///
 /// A `PeerIdentity` is what a certificate **claims**. Only the identity of a
 /// [`VerifiedPeer`](crate::verifier::VerifiedPeer) is authenticated.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct PeerIdentity {
     pub(crate) common_name: Option<Box<str>>,
     pub(crate) uri_sans: Box<[Box<str>]>,
@@ -54,6 +54,17 @@ impl PeerIdentity {
     pub(crate) fn size(&self) -> usize {
         let names = self.common_name.iter().chain(&self.uri_sans).chain(&self.dns_name);
         names.map(|name| name.len() + size_of_val(name)).sum()
+    }
+}
+
+/// Escapes and cuts the names, as all texts of this crate do.
+impl fmt::Debug for PeerIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerIdentity")
+            .field("common_name", &self.common_name.as_deref().map(Quoted))
+            .field("uri_sans", &QuotedList(&self.uri_sans))
+            .field("dns_name", &self.dns_name.as_deref().map(Quoted))
+            .finish()
     }
 }
 

@@ -155,8 +155,8 @@ impl PeerVerifier {
         let cache = self.cache.as_ref().filter(|_| trust_period == TrustPeriod::Checked);
         let newcomer = cache.map(|cache| (cache, cache.digest(presented)));
         if let Some(facts) = newcomer.as_ref().and_then(|(cache, digest)| cache.get(digest, now)) {
-            let matched_by = self.required.check(&facts.identity)?;
-            return Ok(Accepted { chain: VerifiedChain { facts, matched_by, role }, newcomer: None });
+            let chain = VerifiedChain::new(facts, &self.required, role)?;
+            return Ok(Accepted { chain, newcomer: None });
         }
 
         // The chain, and its revocation.
@@ -179,9 +179,6 @@ impl PeerVerifier {
         let certificate = Certificate::parse(leaf).map_err(|malformed| malformed.in_chain(1))?;
         let identity = PeerIdentity::read(&certificate).map_err(|malformed| malformed.in_chain(1))?;
         key::check(&certificate, algorithms)?;
-        let matched_by = self.required.check(&identity)?;
-
-        // The entry for the cache.
         let mut validity = path.validity;
         validity.limit(certificate.not_before(), certificate.not_after());
         let facts = Arc::new(ChainFacts {
@@ -192,12 +189,15 @@ impl PeerVerifier {
             ca: path.ca.label.clone(),
             validity,
         });
+        let chain = VerifiedChain::new(facts, &self.required, role)?;
+
+        // The entry for the cache.
         let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
             cache: cache.clone(),
             digest,
             accepted_at: now,
         });
-        Ok(Accepted { chain: VerifiedChain { facts, matched_by, role }, newcomer })
+        Ok(Accepted { chain, newcomer })
     }
 
     /// The identity that this verifier requires.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
-use crate::identity::{MatchedBy, PeerIdentity};
+use crate::identity::{IdentityMismatch, MatchedBy, PeerIdentity, RequiredIdentity};
 use crate::role::Role;
 use crate::text::{hex, identifier_text};
 
@@ -21,12 +21,14 @@ use crate::text::{hex, identifier_text};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct VerifiedChain {
     pub(super) facts: Arc<ChainFacts>,
-    pub(super) matched_by: MatchedBy,
-    pub(super) role: Role,
+    matched_by: MatchedBy,
+    /// The index of the required URI SAN among those of the leaf.
+    matched_uri_san: Option<usize>,
+    role: Role,
 }
 
 /// The facts that are read out of a chain when it is verified.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Eq, PartialEq)]
 pub(super) struct ChainFacts {
     pub(super) identity: PeerIdentity,
     pub(super) serial: Box<[u8]>,
@@ -39,6 +41,18 @@ pub(super) struct ChainFacts {
 }
 
 impl VerifiedChain {
+    /// The chain with these facts, if its leaf has a required name. Everything else was verified before.
+    pub(super) fn new(
+        facts: Arc<ChainFacts>,
+        required: &RequiredIdentity,
+        role: Role,
+    ) -> Result<Self, IdentityMismatch> {
+        let matched_by = required.check(&facts.identity)?;
+        let required_uri = required.required_uri_san();
+        let matched_uri_san = facts.identity.uri_sans().position(|san| required_uri == Some(san));
+        Ok(Self { facts, matched_by, matched_uri_san, role })
+    }
+
     /// The names in the leaf.
     pub fn identity(&self) -> &PeerIdentity {
         &self.facts.identity
@@ -47,6 +61,11 @@ impl VerifiedChain {
     /// Which of the required names the leaf has.
     pub fn matched_by(&self) -> MatchedBy {
         self.matched_by
+    }
+
+    /// The URI SAN of the leaf that is the required one. `None` if the leaf matched by its Common Name alone.
+    pub fn matched_uri_san(&self) -> Option<&str> {
+        self.identity().uri_sans().nth(self.matched_uri_san?)
     }
 
     /// The role of the peer that the chain is for.
@@ -84,6 +103,20 @@ impl VerifiedChain {
     /// the leaf, the intermediates and the CA. Revocation lists count, too, if the policy refuses expired lists.
     pub fn trusted_until(&self) -> UnixTime {
         self.facts.validity.not_after
+    }
+}
+
+/// The serial number as text, and cut.
+impl fmt::Debug for ChainFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainFacts")
+            .field("identity", &self.identity)
+            .field("serial", &identifier_text(&self.serial))
+            .field("sha256", &hex(&self.sha256))
+            .field("leaf_not_after", &self.leaf_not_after)
+            .field("ca", &self.ca)
+            .field("validity", &self.validity)
+            .finish()
     }
 }
 

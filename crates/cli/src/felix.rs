@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use typha_tls::HandshakeError;
 use typha_tls::config::{FelixConfig, SetupError};
 use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
-use typha_tls::error::WithCauses;
 use typha_tls_kubernetes::KubernetesSetupError;
 
 use crate::following::{FollowOptions, Follower};
@@ -70,7 +69,7 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             output::print_outcome(&json!({
                 "event": "unusable",
                 "reason": "configuration",
-                "detail": WithCauses(&*error).to_string(),
+                "detail": output::detail(&*error),
             }));
             return UNUSABLE;
         }
@@ -135,6 +134,9 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
     Ok((dialer.with_limits(limits).without_reload(), wanted, config))
 }
 
+/// The most attempts in an outcome line. The earlier ones are left out.
+const MAX_ATTEMPTS: usize = 10;
+
 /// The outcome line and the exit code if no connection was made.
 fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
     let attempts = error.attempts();
@@ -149,10 +151,15 @@ fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
     // One attempt needs one line; several attempts are all listed.
     let line = match (attempts, error.is_own_fault()) {
         ([_], false) => line,
-        _ => output::merge(line, json!({ "detail": WithCauses(error).to_string() })),
+        _ => output::merge(line, json!({ "detail": output::detail(error) })),
     };
-    let attempts: Vec<_> = attempts.iter().map(attempt_line).collect();
-    (output::merge(line, json!({ "attempts": attempts })), code)
+    let omitted = attempts.len().saturating_sub(MAX_ATTEMPTS);
+    let last: Vec<_> = attempts.iter().skip(omitted).map(attempt_line).collect();
+    let line = output::merge(line, json!({ "attempts": last }));
+    match omitted {
+        0 => (line, code),
+        omitted => (output::merge(line, json!({ "attempts_omitted": omitted })), code),
+    }
 }
 
 fn attempt_line(attempt: &FailedAttempt) -> Value {
@@ -161,7 +168,7 @@ fn attempt_line(attempt: &FailedAttempt) -> Value {
         AttemptError::Handshake(error) => output::refusal(&peer, error),
         error => {
             let reason = if matches!(error, AttemptError::DialTimedOut { .. }) { "timed_out" } else { "io" };
-            json!({ "peer": peer, "reason": reason, "detail": WithCauses(error).to_string() })
+            json!({ "peer": peer, "reason": reason, "detail": output::detail(error) })
         }
     }
 }

@@ -7,10 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use typha_tls::error::WithCauses;
 use typha_tls::reload::{ReloadError, ReloadOptions, ReloadState, Reloader};
 
-use crate::options;
+use crate::{options, output};
 
 /// How files and parameters are followed.
 #[derive(Args)]
@@ -102,7 +101,7 @@ fn reload_failed(generation: u64, error: &Arc<ReloadError>) -> Value {
         "event": "reload_failed",
         "generation": generation,
         "reason": error.label(),
-        "detail": WithCauses(&**error).to_string(),
+        "detail": output::detail(&**error),
     })
 }
 

@@ -83,7 +83,8 @@ impl Lines {
     }
 
     /// Adds a line, which ends in a line break. Does not wait.
-    pub(crate) fn add(&self, line: Vec<u8>) {
+    pub(crate) fn add(&self, line: impl Into<Vec<u8>>) {
+        let line = line.into();
         let is_first_loss = {
             let mut queue = self.queue();
             let is_full = queue.bytes + line.len() > MAX_WAITING;
@@ -106,10 +107,10 @@ impl Lines {
     }
 
     /// Adds a last line, also beyond the bound.
-    pub(crate) fn add_last(&self, line: Vec<u8>) {
+    pub(crate) fn add_last(&self, line: impl Into<Vec<u8>>) {
         let mut queue = self.queue();
         queue.report_losses(self.0.stream);
-        queue.push(line);
+        queue.push(line.into());
         drop(queue);
         self.0.changed.notify_all();
     }
@@ -191,7 +192,7 @@ mod tests {
     /// Fills the queue exactly, and adds so many more.
     fn overfill(lines: &Lines, more: usize) {
         for number in 0..1024 + more {
-            lines.add(format!("{number:01023}\n").into_bytes());
+            lines.add(format!("{number:01023}\n"));
         }
     }
 
@@ -208,7 +209,7 @@ mod tests {
         let gap = "typha-tls: 976 lines are lost here, because nobody read stderr fast enough";
         assert_eq!(reader.recv().unwrap(), gap);
         // What is reported is not reported again.
-        lines.add(b"next\n".to_vec());
+        lines.add(b"next\n");
         assert_eq!((reader.recv().unwrap(), lines.lost()), ("next".to_owned(), 976));
     }
 
@@ -216,7 +217,7 @@ mod tests {
     fn the_end_waits_no_longer_than_it_may() {
         let (lines, gate, reader) = gated(Stream::Stdout);
         overfill(&lines, 1);
-        lines.add_last(b"last\n".to_vec());
+        lines.add_last(b"last\n");
         lines.finish(Duration::from_millis(1));
         drop(gate);
         lines.finish(Duration::MAX);
@@ -228,8 +229,8 @@ mod tests {
     fn a_reader_that_is_gone_stops_nothing() {
         let (lines, gate, reader) = gated(Stream::Stdout);
         drop((gate, reader));
-        lines.add(b"one\n".to_vec());
-        lines.add(b"two\n".to_vec());
+        lines.add(b"one\n");
+        lines.add(b"two\n");
         lines.finish(Duration::MAX);
         assert_eq!(lines.lost(), 2);
     }

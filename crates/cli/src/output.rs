@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use typha_tls::error::{WithCauses, alert_name};
+use typha_tls::identity::PeerIdentity;
 use typha_tls::lifetime::LostTrust;
 use typha_tls::verifier::{RejectedPeer, VerifiedChain};
 use typha_tls::{Connection, HandshakeError};
@@ -45,12 +46,8 @@ pub(crate) fn colours(is_terminal: bool) -> bool {
 /// The text with escapes in place of characters that would change a terminal or the order of its characters, such as
 /// those in a file name.
 pub(crate) fn printable(text: &str) -> String {
-    let is_hidden = |c| {
-        matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-            || c == '\u{feff}'
-    };
     text.chars().fold(String::new(), |mut shown, c| {
-        match c.is_control() || is_hidden(c) {
+        match is_hidden(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -58,10 +55,30 @@ pub(crate) fn printable(text: &str) -> String {
     })
 }
 
+/// Controls, and characters that take no space or change the order of others.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The JSON with a line break. Characters that would change a terminal are escaped, also those that JSON allows.
+pub(crate) fn json_line(line: &Value) -> String {
+    let mut text = line.to_string().chars().fold(String::new(), |mut text, c| {
+        match is_hidden(c) {
+            // None of them takes two units in UTF-16.
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+        text
+    });
+    text.push('\n');
+    text
+}
+
 /// Prints one JSON line.
 pub(crate) fn print(line: &Value) {
     let mut stdout = std::io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    let _ = stdout.write_all(json_line(line).as_bytes()).and_then(|()| stdout.flush());
 }
 
 /// Prints one line for people.
@@ -84,13 +101,13 @@ pub(crate) static STDERR: OnceLock<Lines> = OnceLock::new();
 /// Prints one JSON line to stderr. If nobody reads stderr, the line is lost.
 pub(crate) fn print_event(line: &Value) {
     if let Some(stderr) = STDERR.get() {
-        stderr.add(format!("{line}\n").into());
+        stderr.add(json_line(line));
     }
 }
 
 /// Prints the last JSON line to stderr.
 pub(crate) fn print_outcome(line: &Value) {
-    add_last(format!("{line}\n"));
+    add_last(json_line(line));
 }
 
 /// Prints on stderr, for people, why the command failed.
@@ -100,20 +117,73 @@ pub(crate) fn complain(error: &dyn Error) {
 
 fn add_last(line: String) {
     if let Some(stderr) = STDERR.get() {
-        stderr.add_last(line.into());
+        stderr.add_last(line);
     }
 }
 
-/// The identity of the peer: `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`.
+/// The most bytes of a name in a JSON line, counted with the escapes of JSON; enough for most SPIFFE IDs.
+const MAX_NAME: usize = 256;
+
+/// The most URI SANs of a peer in a JSON line. A peer usually has one.
+const MAX_URI_SANS: usize = 3;
+
+/// The most bytes of a `detail` in a JSON line of `typha` and `felix`, counted with the escapes of JSON.
+const MAX_DETAIL: usize = 2048;
+
+/// The beginning of a text that takes so many bytes in JSON, and how much is left out.
+fn cut(text: &str, most: usize) -> String {
+    let mut size = 0;
+    for (position, c) in text.char_indices() {
+        size += match c {
+            '"' | '\\' => 2,
+            c if is_hidden(c) => 6,
+            c => c.len_utf8(),
+        };
+        if size > most {
+            let (shown, rest) = text.split_at(position);
+            return format!("{shown}... ({} bytes more)", rest.len());
+        }
+    }
+    text.to_owned()
+}
+
+/// The text of an error and its causes, cut.
+pub(crate) fn detail(error: &dyn Error) -> String {
+    cut(&WithCauses(error).to_string(), MAX_DETAIL)
+}
+
+/// The peer: `matched_by`, the [names](names), `ca`, `serial`, `sha256`.
 pub(crate) fn peer(peer: &VerifiedChain) -> Value {
+    merge(
+        merge(json!({ "matched_by": peer.matched_by().label() }), names(peer)),
+        json!({ "ca": cut(peer.ca(), MAX_NAME), "serial": peer.serial(), "sha256": peer.sha256() }),
+    )
+}
+
+/// The names of a peer, cut: `common_name`, `uri_sans`, and `uri_sans_omitted` if some are. The URI SAN that matched is
+/// never left out.
+pub(crate) fn names(peer: &VerifiedChain) -> Value {
     let identity = peer.identity();
+    let mut uri_sans: Vec<_> = identity.uri_sans().take(MAX_URI_SANS).collect();
+    let omitted = identity.uri_sans().len() - uri_sans.len();
+    if let Some(matched) = peer.matched_uri_san()
+        && !uri_sans.contains(&matched)
+    {
+        uri_sans.pop();
+        uri_sans.push(matched);
+    }
+    let shown = json!({
+        "common_name": identity.common_name().map(|name| cut(name, MAX_NAME)),
+        "uri_sans": uri_sans.into_iter().map(|uri| cut(uri, MAX_NAME)).collect::<Vec<_>>(),
+    });
+    if omitted == 0 { shown } else { merge(shown, json!({ "uri_sans_omitted": omitted })) }
+}
+
+/// All names of a leaf, as they are.
+pub(crate) fn all_names(identity: &PeerIdentity) -> Value {
     json!({
-        "matched_by": peer.matched_by().label(),
         "common_name": identity.common_name(),
         "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
-        "ca": peer.ca(),
-        "serial": peer.serial(),
-        "sha256": peer.sha256(),
     })
 }
 
@@ -143,7 +213,7 @@ pub(crate) fn lost_trust(lost: &LostTrust) -> Value {
             json!({
                 "generation": lost.generation,
                 "reason": lost.rejection.label(),
-                "detail": lost.rejection.to_string(),
+                "detail": detail(&lost.rejection),
                 "closes": lost.closes,
             }),
         ),
@@ -165,7 +235,7 @@ pub(crate) fn refusal(address: &str, error: &HandshakeError) -> Value {
     let line = json!({
         "peer": address,
         "reason": reason,
-        "detail": WithCauses(error).to_string(),
+        "detail": detail(error),
     });
     let line = match error {
         HandshakeError::Rejected(peer) => merge(line, leaf(peer)),
@@ -183,4 +253,64 @@ pub(crate) fn merge(mut first: Value, second: Value) -> Value {
         members.extend(more);
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::UnixTime;
+    use typha_tls::material::RevocationLists;
+    use typha_tls::policy::TlsPolicy;
+    use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
+    use typha_tls::verifier::PeerVerifier;
+    use typha_tls::{RequiredIdentity, Role};
+
+    use super::*;
+
+    fn names_of(leaf: CertificateSpec, required: &RequiredIdentity) -> Value {
+        let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+        let leaf = ca.issue(leaf.purpose(Purpose::ClientAuth)).unwrap();
+        let policy = TlsPolicy::builder().build().unwrap();
+        let bundle = ca.trust_bundle().unwrap();
+        let verifier = PeerVerifier::new(bundle, RevocationLists::none(), required.clone(), &policy);
+        names(&verifier.verify(leaf.chain(), Role::Felix, UnixTime::now()).unwrap())
+    }
+
+    #[test]
+    fn the_uri_san_that_matched_is_never_left_out() {
+        let uri = |number: u32| format!("urn:x:{number}");
+        let leaf =
+            |count| (0..count).fold(CertificateSpec::leaf("x"), |leaf, number| leaf.uri_san(&uri(number)));
+        let names_of = |count, required| {
+            let required = RequiredIdentity::either("x", &uri(required)).unwrap();
+            names_of(leaf(count), &required)
+        };
+        let [zero, one, two] = [0, 1, 2].map(uri);
+        assert_eq!(names_of(3, 2), json!({ "common_name": "x", "uri_sans": [zero, one, two] }));
+        let matched = |names: &[&str], omitted: u32| json!({ "common_name": "x", "uri_sans": names, "uri_sans_omitted": omitted });
+        assert_eq!(names_of(1000, 999), matched(&[&zero, &one, &uri(999)], 997));
+        assert_eq!(names_of(1000, 1), matched(&[&zero, &one, &two], 997));
+        // The Common Name alone matches.
+        assert_eq!(names_of(1000, 1000), matched(&[&zero, &one, &two], 997));
+    }
+
+    #[test]
+    fn each_text_is_cut_where_its_json_gets_too_long() {
+        let required = RequiredIdentity::common_name(&"\u{1}".repeat(50_000)).unwrap();
+        let names = names_of(CertificateSpec::leaf(&"\u{1}".repeat(50_000)), &required);
+        let expected = format!("{}... (49958 bytes more)", "\u{1}".repeat(42));
+        assert_eq!(names, json!({ "common_name": expected, "uri_sans": [] }));
+        for (character, bytes) in
+            [("a", 1), ("\"", 2), ("\u{202e}", 6), ("\u{7f}", 6), ("ü", 2), ("\u{10ffff}", 4)]
+        {
+            let shown = cut(&character.repeat(1000), MAX_NAME);
+            let (shown, _) = shown.split_once("... (").unwrap();
+            assert_eq!(shown, character.repeat(MAX_NAME / bytes));
+            // With two quotation marks and the line break.
+            let line = json_line(&json!(shown));
+            assert_eq!(line.len(), MAX_NAME / bytes * bytes + 3);
+            assert_eq!(serde_json::from_str::<String>(&line).unwrap(), shown);
+            assert!(!line.trim_end().contains(is_hidden), "{line}");
+        }
+        assert_eq!(cut(&"a".repeat(MAX_NAME), MAX_NAME), "a".repeat(MAX_NAME));
+    }
 }

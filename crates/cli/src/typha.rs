@@ -127,10 +127,11 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     let lines = Lines::stdout()?;
     let refused_lines = lines.clone();
     let lost_lines = lines.clone();
-    let builder = builder.on_lost_trust(move |lost| lost_lines.add(json_line(&output::lost_trust(&lost))));
+    let builder =
+        builder.on_lost_trust(move |lost| lost_lines.add(output::json_line(&output::lost_trust(&lost))));
     let builder = builder.on_failed_handshake(move |handshake| {
         let line = output::refused(&handshake.peer_address.to_string(), &handshake.error);
-        refused_lines.add(json_line(&line));
+        refused_lines.add(output::json_line(&line));
     });
     let mut listener = match &arguments.listen {
         Some(address) => builder.bind(address).await,
@@ -139,12 +140,14 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     let handle = listener.handle();
     let reloader = listener.reloader().ok_or_else(|| io::Error::other("the listener follows no files"))?;
     let follower = Follower::new(reloader.clone())?;
-    lines.add(json_line(&json!({ "event": "listening", "address": listener.local_addr().to_string() })));
+    lines.add(output::json_line(
+        &json!({ "event": "listening", "address": listener.local_addr().to_string() }),
+    ));
     let report = {
         let serving = accept_all(&mut listener, &lines);
         // This continues during the shutdown and never ends.
         let reporting = report(&handle, &lines, arguments.stats_interval);
-        let following = follower.print_changes(|line| lines.add(json_line(&line)));
+        let following = follower.print_changes(|line| lines.add(output::json_line(&line)));
         let until_signals = async {
             signals.recv().await;
             tokio::select! {
@@ -159,10 +162,10 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
     };
     if let Some(report) = report {
         let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
-        lines.add_last(json_line(&line));
+        lines.add_last(output::json_line(&line));
     }
     if arguments.stats_interval.is_some() {
-        lines.add_last(json_line(&stats_line(&handle, &lines)));
+        lines.add_last(output::json_line(&stats_line(&handle, &lines)));
     }
     lines.finish(LAST_LINES);
     Ok(())
@@ -180,7 +183,7 @@ async fn report(handle: &ListenerHandle, lines: &Lines, every: Option<Duration>)
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lines.add(json_line(&stats_line(handle, lines)));
+        lines.add(output::json_line(&stats_line(handle, lines)));
     }
 }
 
@@ -216,7 +219,7 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
 
 async fn serve_felix(mut connection: Connection, lines: Lines) {
     let peer = connection.peer_address().to_string();
-    lines.add(json_line(&output::accepted(&connection)));
+    lines.add(output::json_line(&output::accepted(&connection)));
     let dropping = connection.close_requested().clone();
     tokio::select! {
         ended = echo(&mut connection) => if let Err(error) = ended {
@@ -226,10 +229,6 @@ async fn serve_felix(mut connection: Connection, lines: Lines) {
             let _ = connection.close().await;
         }
     }
-}
-
-fn json_line(line: &Value) -> Vec<u8> {
-    format!("{line}\n").into()
 }
 
 async fn echo(stream: &mut Connection) -> io::Result<()> {

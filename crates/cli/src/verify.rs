@@ -10,7 +10,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use typha_tls::error::WithCauses;
-use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
+use typha_tls::identity::{IdentityDoubt, PeerIdentity, RequiredIdentity};
 use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{PeerVerifier, RejectedPeer, Rejection};
@@ -46,6 +46,9 @@ pub(crate) struct Arguments {
     /// The time at which to judge, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
+    /// Print all names of the leaf as they are; without it, long names are cut and further URI SANs left out
+    #[arg(long)]
+    all_names: bool,
     /// The form of the output
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     format: Format,
@@ -101,11 +104,24 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         }
     };
     let doubts: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+    let leaf = chain.first().filter(|_| arguments.all_names);
+    let identity = leaf.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok());
     if is_json {
+        let mut line = line;
+        if let (Some(identity), Some(members)) = (&identity, line.as_object_mut()) {
+            members.shift_remove("uri_sans_omitted");
+            line = output::merge(line, output::all_names(identity));
+        }
         let doubts = if doubts.is_empty() { json!({}) } else { json!({ "doubtful_identity": doubts }) };
         output::print(&output::merge(line, doubts));
     } else {
         output::print_text(&text);
+        if let Some(identity) = identity {
+            let uri_sans = identity.uri_sans().map(|uri| ("URI SAN", uri));
+            for (kind, name) in identity.common_name().map(|name| ("CN", name)).into_iter().chain(uri_sans) {
+                output::print_text(&format!("{kind}: {}", output::printable(name)));
+            }
+        }
         for doubt in doubts {
             output::print_text(&format!("doubtful_identity: {doubt}"));
         }

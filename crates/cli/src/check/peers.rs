@@ -87,14 +87,10 @@ impl Tally {
             (Ok(peer), Err(rejection)) => {
                 self.cut_off += 1;
                 let line = Line::error("cut_off", format!("would be cut off: {}", WithCauses(&rejection)));
-                let identity = peer.identity();
                 plan.advise(line, &rejection, "it")
                     .file(file)
-                    .members(json!({
-                        "reason": rejection.label(),
-                        "common_name": identity.common_name(),
-                        "uri_sans": identity.uri_sans().collect::<Vec<_>>(),
-                    }))
+                    .members(json!({ "reason": rejection.label() }))
+                    .members(output::names(&peer))
                     .members(leaf(rejection))
             }
             (Err(rejection), Ok(peer)) => {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use typha_tls::Connection;
-use typha_tls::error::{WithCauses, alert_name, alert_of};
+use typha_tls::error::{alert_name, alert_of};
 use typha_tls::stream::Acceptance;
 
 use crate::output::{self, FAILED, REFUSED_BY_PEER, SUCCESS};
@@ -35,7 +35,7 @@ pub(super) async fn talk(connection: Connection) -> (Value, u8) {
         Ok(()) => return (output::merge(line, json!({ "closed": "cleanly" })), SUCCESS),
         Err(broken) => broken,
     };
-    let detail = format!("{}: {}", broken.doing, WithCauses(&broken.error));
+    let detail = format!("{}: {}", broken.doing, output::detail(&broken.error));
     let (code, outcome) = match alert_of(&broken.error) {
         Some(alert) => (
             REFUSED_BY_PEER,

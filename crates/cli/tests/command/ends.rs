@@ -299,6 +299,14 @@ fn felix_says_what_came_of_every_typha() {
     let outcome = line(&output.stderr);
     assert_eq!((output.status.code(), outcome["attempts"].as_array().unwrap().len()), (Some(5), 3));
     assert_eq!((&outcome["peer"], &outcome["reason"]), (&json!(closed), &json!("io")));
+    assert_eq!(outcome.get("attempts_omitted"), None);
+
+    // The last ten of many.
+    let ports = [(); 12].map(|()| closed_port());
+    let more: Vec<_> = ports.iter().flat_map(|(_, address)| ["--connect", address]).collect();
+    let outcome = line(&felix(&pki, &closed, b"", &more).stderr);
+    assert_eq!(outcome["attempts"].as_array().unwrap().len(), 10);
+    assert_eq!(outcome["attempts_omitted"], 3);
 }
 
 #[cfg(unix)]

@@ -17,6 +17,8 @@ mod files;
 mod how_to;
 #[path = "../../../../tests/common/lists.rs"]
 mod lists;
+#[cfg(target_os = "linux")]
+mod long_names;
 #[cfg(unix)]
 mod migrations;
 #[allow(dead_code, reason = "the migrations of the library use the rest")]

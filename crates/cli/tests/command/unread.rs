@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use typha_tls::testing::{CertificateSpec, FELIX_COMMON_NAME, Purpose, TestCa, TestPki, connector};
 use typha_tls::{FelixConnector, RequiredIdentity};
 
-fn command(arguments: &[&str]) -> Command {
+pub(super) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls"));
     // Nothing of the machine's own configuration gets in.
     command.args(arguments).env_clear().stdin(Stdio::null());
@@ -20,10 +20,10 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 /// Ended with the test.
-struct Process(Child);
+pub(super) struct Process(pub(super) Child);
 
 impl Process {
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 }
