@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::parameters::{TlsParameters, TlsSettings, unusable};
-use super::sources::Sources;
+use super::names::{FELIX_TLS, TlsParameters};
+use super::parameters::{TlsSettings, unusable};
+use super::sources::{Resolved, Sources};
+use super::warning::{self, ConfigWarning};
 use crate::FelixConnector;
 use crate::dialer::{DnsEndpoints, EndpointSource, FelixDialer, HostPort};
 use crate::reload::{FileSource, ReloadOptions};
+use crate::role::Role;
 use crate::stream::Timeouts;
 
 /// Felix's parameters for its connection to Typha. [`Default`] has Calico's defaults: neither TLS nor an endpoint is
@@ -36,16 +39,10 @@ pub struct FelixConfig {
     pub felix_hostname: Option<String>,
     /// The sources that it was loaded from; `None` if the program built it.
     sources: Option<Sources>,
+    warnings: Vec<ConfigWarning>,
 }
 
-const TLS: TlsParameters = TlsParameters {
-    ca_file: "TyphaCAFile",
-    cert_file: "TyphaCertFile",
-    key_file: "TyphaKeyFile",
-    common_name: "TyphaCN",
-    uri_san: "TyphaURISAN",
-    either_name: "TyphaCN or TyphaURISAN",
-};
+const TLS: TlsParameters = FELIX_TLS;
 
 const ADDRESS: &str = "TyphaAddr";
 const SERVICE_NAME: &str = "TyphaK8sServiceName";
@@ -84,18 +81,24 @@ impl Default for FelixConfig {
             write_timeout: Timeouts::FELIX.write,
             felix_hostname: None,
             sources: None,
+            warnings: Vec::new(),
         }
     }
 }
 
 impl FelixConfig {
-    /// Reads the parameters.
+    /// Reads the parameters. Logs the [`warnings`](Self::warnings), also before an error.
     ///
     /// # Errors
     ///
     /// [`ConfigError`], with the parameter, its source and its value. No default replaces a value that can not be used.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let resolved = sources.resolve(KNOWN)?;
+        let resolved = sources.resolve(Role::Felix, KNOWN)?;
+        warning::log(&resolved.warnings);
+        Self::parse(&resolved, sources)
+    }
+
+    fn parse(resolved: &Resolved, sources: &Sources) -> Result<Self, ConfigError> {
         let defaults = Self::default();
         for (parameter, instead) in OF_TYPHA {
             if let Some(setting) = resolved.text(parameter) {
@@ -105,7 +108,7 @@ impl FelixConfig {
         }
         let value = |parameter| resolved.text(parameter).map(|setting| setting.value.clone());
         Ok(Self {
-            tls: TLS.read(&resolved, sources)?,
+            tls: TLS.read(resolved, sources)?,
             typha_addr: match resolved.text(ADDRESS) {
                 Some(address) if address.value.parse::<HostPort>().is_err() => {
                     return Err(unusable(ADDRESS, address, "it is not of the form host:port"));
@@ -127,7 +130,15 @@ impl FelixConfig {
                 name => name.map(|name| name.value.clone()),
             },
             sources: Some(sources.clone()),
+            warnings: resolved.warnings.clone(),
         })
+    }
+
+    /// Settings that have no effect, although they were probably meant to: a misspelt name, or a name in a place where
+    /// it does not count. A program that can do without TLS shows them, because a misspelt name can leave TLS
+    /// unconfigured. Empty for a configuration that was not loaded.
+    pub fn warnings(&self) -> &[ConfigWarning] {
+        &self.warnings
     }
 
     /// Reads the files and makes the connector. The connector does not follow the files by itself.
@@ -182,7 +193,8 @@ impl FelixConfig {
     ///
     /// As there: a reload never turns TLS into plain text.
     pub fn source(&self) -> FileSource {
-        let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
+        // The warnings were logged by the first load.
+        let load = |sources: &Sources| Ok(Self::parse(&sources.resolve(Role::Felix, KNOWN)?, sources)?.tls);
         source("Felix's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
     }
 

@@ -26,7 +26,8 @@
 //! - An empty value counts as not set. `none`, in any case, sets the zero value. It also overrides a lower source.
 //! - If none of the five TLS parameters is set, TLS is not configured: `tls` is `None`. If one is set, all must be set,
 //!   except that either Common Name or URI SAN may be missing.
-//! - Unknown names are ignored, so that one file can serve the whole daemon.
+//! - Unknown names are ignored, so that one file can serve the whole daemon. A name that is close to one of these
+//!   parameters, or that stands where it has no effect, is a [warning](ConfigWarning).
 //! - `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`, without prefix and in the environment only, set the
 //!   [policy](crate::policy).
 //!
@@ -37,12 +38,15 @@ mod error;
 mod felix;
 mod following;
 mod ini_file;
+mod names;
 mod parameters;
 mod sources;
 mod typha;
+mod warning;
 
 pub use error::{ConfigError, SetupError};
 pub use felix::FelixConfig;
 pub use parameters::TlsSettings;
 pub use sources::Sources;
 pub use typha::TyphaConfig;
+pub use warning::ConfigWarning;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{ConfigError, SetupError, shown};
+use super::names::{CIPHER_SUITES, MIN_VERSION, TlsParameters};
 use super::sources::{Resolved, Setting, Sources};
 use crate::identity::RequiredIdentity;
 use crate::material::{MaterialError, TlsFiles};
@@ -62,17 +63,6 @@ impl TlsSettings {
     }
 }
 
-/// The names of the five TLS parameters on one end.
-pub(super) struct TlsParameters {
-    pub(super) ca_file: &'static str,
-    pub(super) cert_file: &'static str,
-    pub(super) key_file: &'static str,
-    pub(super) common_name: &'static str,
-    pub(super) uri_san: &'static str,
-    /// Both name parameters, as `ClientCN or ClientURISAN`.
-    pub(super) either_name: &'static str,
-}
-
 impl TlsParameters {
     /// Reads the files that the settings name.
     pub(super) fn load(&self, settings: Option<&TlsSettings>) -> Result<TlsConfig, SetupError> {
@@ -128,8 +118,6 @@ impl TlsParameters {
 
 /// `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`.
 fn policy(sources: &Sources) -> Result<TlsPolicy, ConfigError> {
-    const MIN_VERSION: &str = "TLS_MIN_VERSION";
-    const CIPHER_SUITES: &str = "TLS_CIPHER_SUITES";
     let min_version = sources.process_variable(MIN_VERSION)?;
     let cipher_suites = sources.process_variable(CIPHER_SUITES)?;
     let mut builder = TlsPolicy::builder();

@@ -12,6 +12,8 @@ use tracing::debug;
 
 use super::error::{ConfigError, shown};
 use super::ini_file;
+use super::warning::{self, ConfigWarning, Place, Unknown};
+use crate::role::Role;
 
 /// The places from which the parameters are read.
 ///
@@ -138,8 +140,8 @@ impl Sources {
 
     /// Reads the file and finds the value that counts for each name. `known` are the parameters that exist; others are
     /// ignored and logged at level debug.
-    pub(super) fn resolve(&self, known: &[&'static str]) -> Result<Resolved, ConfigError> {
-        let mut resolved = Resolved::default();
+    pub(super) fn resolve(&self, local: Role, known: &[&'static str]) -> Result<Resolved, ConfigError> {
+        let (mut resolved, mut unknown) = (Resolved::default(), Vec::new());
         // From the highest precedence to the lowest.
         for (name, value) in self.values.iter().rev() {
             if find(known, name).is_none() {
@@ -150,18 +152,31 @@ impl Sources {
         for prefix in &self.prefixes {
             for (variable, name, value) in self.variables(prefix, known)? {
                 resolved.add(known, &name, &value, &environment_variable(&variable));
+                if find(known, &name).is_none() {
+                    let place = Place::Environment { variable, prefix: prefix.clone() };
+                    unknown.push(Unknown { name, place });
+                }
             }
         }
         let path = match &self.file {
-            File::None => return Ok(resolved),
-            File::IfItExists(path) if !exists(path) => return Ok(resolved),
-            File::IfItExists(path) | File::Required(path) => path,
+            File::IfItExists(path) if exists(path) => Some(path),
+            File::None | File::IfItExists(_) => None,
+            File::Required(path) => Some(path),
         };
-        // In a file, the last value of a name counts.
-        let source = format!("file {}", path.display());
-        for (name, value) in ini_file::read(path)?.iter().rev() {
-            resolved.add(known, name, value, &source);
+        if let Some(path) = path {
+            let source = format!("file {}", path.display());
+            let settings = ini_file::read(path)?;
+            // In a file, the last value of a name counts.
+            for (name, value) in settings.iter().rev() {
+                resolved.add(known, name, value, &source);
+            }
+            let ineffective =
+                settings.into_iter().filter(|(name, value)| find(known, name).is_none() && !value.is_empty());
+            unknown.extend(
+                ineffective.map(|(name, _)| Unknown { name, place: Place::File { source: source.clone() } }),
+            );
         }
+        resolved.warnings = warning::find(local, known, &unknown, &self.environment, &self.prefixes);
         Ok(resolved)
     }
 
@@ -250,7 +265,10 @@ pub(super) struct Setting {
 
 /// The value of each parameter that is set anywhere.
 #[derive(Debug, Default)]
-pub(super) struct Resolved(BTreeMap<&'static str, Setting>);
+pub(super) struct Resolved {
+    settings: BTreeMap<&'static str, Setting>,
+    pub(super) warnings: Vec<ConfigWarning>,
+}
 
 impl Resolved {
     fn add(&mut self, known: &[&'static str], name: &str, value: &str, source: &str) {
@@ -259,14 +277,14 @@ impl Resolved {
             Some(_) if value.is_empty() => {}
             Some(parameter) => {
                 let value = value.to_owned();
-                self.0.entry(parameter).or_insert(Setting { value, source: source.to_owned() });
+                self.settings.entry(parameter).or_insert(Setting { value, source: source.to_owned() });
             }
         }
     }
 
     /// The setting of a parameter; `Some` also if it is set to `none`.
     pub(super) fn get(&self, parameter: &'static str) -> Option<&Setting> {
-        self.0.get(parameter)
+        self.settings.get(parameter)
     }
 }
 
@@ -286,8 +304,8 @@ mod tests {
         assert!(!exists(&path("absent/typha.cfg")));
 
         let sources = Sources { file: File::IfItExists(path("typha.cfg")), ..Sources::none() };
-        assert!(matches!(sources.resolve(&[]), Err(ConfigError::File { .. })));
+        assert!(matches!(sources.resolve(Role::Typha, &[]), Err(ConfigError::File { .. })));
         let sources = Sources { file: File::IfItExists(path("absent.cfg")), ..Sources::none() };
-        sources.resolve(&[]).unwrap();
+        sources.resolve(Role::Typha, &[]).unwrap();
     }
 }

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::parameters::{TlsParameters, TlsSettings, unusable};
-use super::sources::Sources;
+use super::names::{TYPHA_TLS, TlsParameters};
+use super::parameters::{TlsSettings, unusable};
+use super::sources::{Resolved, Sources};
+use super::warning::{self, ConfigWarning};
 use crate::TyphaAcceptor;
 use crate::listener::{ListenerLimits, TyphaListener, TyphaListenerBuilder};
 use crate::reload::{FileSource, ReloadOptions};
+use crate::role::Role;
 use crate::stream::Timeouts;
 
 /// Typha's parameters. [`Default`] has Calico's defaults: TLS is not configured.
@@ -39,18 +42,12 @@ pub struct TyphaConfig {
     pub shutdown_connection_drop_interval_max: Duration,
     /// The sources that it was loaded from; `None` if the program built it.
     sources: Option<Sources>,
+    warnings: Vec<ConfigWarning>,
 }
 
 const DEFAULT_PORT: u16 = 5473;
 
-const TLS: TlsParameters = TlsParameters {
-    ca_file: "CAFile",
-    cert_file: "ServerCertFile",
-    key_file: "ServerKeyFile",
-    common_name: "ClientCN",
-    uri_san: "ClientURISAN",
-    either_name: "ClientCN or ClientURISAN",
-};
+const TLS: TlsParameters = TYPHA_TLS;
 
 const HOST: &str = "ServerHost";
 const PORT: &str = "ServerPort";
@@ -93,18 +90,24 @@ impl Default for TyphaConfig {
             shutdown_timeout: Duration::from_secs(300),
             shutdown_connection_drop_interval_max: Duration::from_secs(1),
             sources: None,
+            warnings: Vec::new(),
         }
     }
 }
 
 impl TyphaConfig {
-    /// Reads the parameters.
+    /// Reads the parameters. Logs the [`warnings`](Self::warnings), also before an error.
     ///
     /// # Errors
     ///
     /// [`ConfigError`], with the parameter, its source and its value. No default replaces a value that can not be used.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let resolved = sources.resolve(KNOWN)?;
+        let resolved = sources.resolve(Role::Typha, KNOWN)?;
+        warning::log(&resolved.warnings);
+        Self::parse(&resolved, sources)
+    }
+
+    fn parse(resolved: &Resolved, sources: &Sources) -> Result<Self, ConfigError> {
         let defaults = Self::default();
         let server_port = match resolved.integer(PORT, 0..=65_535, DEFAULT_PORT.into())?.try_into() {
             Ok(0) | Err(_) => DEFAULT_PORT,
@@ -112,7 +115,7 @@ impl TyphaConfig {
         };
         let count = |name, default| resolved.integer(name, 1..=u32::MAX, default);
         Ok(Self {
-            tls: TLS.read(&resolved, sources)?,
+            tls: TLS.read(resolved, sources)?,
             server_host: match resolved.text(HOST) {
                 Some(host) if !is_host(&host.value) => {
                     return Err(unusable(HOST, host, "it is neither an IP address nor a host name"));
@@ -130,7 +133,15 @@ impl TyphaConfig {
             shutdown_connection_drop_interval_max: resolved
                 .seconds(SHUTDOWN_INTERVAL, defaults.shutdown_connection_drop_interval_max)?,
             sources: Some(sources.clone()),
+            warnings: resolved.warnings.clone(),
         })
+    }
+
+    /// Settings that have no effect, although they were probably meant to: a misspelt name, or a name in a place where
+    /// it does not count. A program that can do without TLS shows them, because a misspelt name can leave TLS
+    /// unconfigured. Empty for a configuration that was not loaded.
+    pub fn warnings(&self) -> &[ConfigWarning] {
+        &self.warnings
     }
 
     /// Host and port to listen on, as `TcpListener::bind` takes them. `::` stands for all addresses of both families.
@@ -190,7 +201,8 @@ impl TyphaConfig {
     /// A reload never turns TLS into plain text. If the parameters no longer configure TLS, the load fails and the
     /// configuration in force stays. It also fails if the configuration file exists at this call and is gone later.
     pub fn source(&self) -> FileSource {
-        let load = |sources: &Sources| Ok(Self::load(sources)?.tls);
+        // The warnings were logged by the first load.
+        let load = |sources: &Sources| Ok(Self::parse(&sources.resolve(Role::Typha, KNOWN)?, sources)?.tls);
         source("Typha's parameters and files", TLS.ca_file, self.sources.as_ref(), load, self.tls.clone())
     }
 

@@ -13,3 +13,4 @@ mod felix;
 mod material;
 mod sources;
 mod typha;
+mod warnings;

@@ -11,7 +11,7 @@ use typha_tls::verifier::{ChainPosition, PeerVerifier, Rejection, VerifiedChain}
 
 use super::advice;
 use super::ca_changes;
-use super::current::{self, Current};
+use super::current::{self, Current, Loaded};
 use super::parameters::Parameters;
 use super::report::{Line, Report};
 
@@ -101,7 +101,7 @@ pub(super) fn check(report: &mut Report, current: &Current, file: &Path, now: Un
 }
 
 /// The parameters of the other end, and its chain file if that is not readable here.
-fn load(current: &Current, file: &Path) -> (Result<Option<TlsSettings>, ConfigError>, Option<String>) {
+fn load(current: &Current, file: &Path) -> (Loaded, Option<String>) {
     let peer = current.local.peer();
     let names = Parameters::of(peer);
     // The key is not needed, and the chain may not be readable here. Our CA file is, and takes the place of both.

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
+use rustls::ProtocolVersion;
 use rustls_pki_types::UnixTime;
-use typha_tls::config::{ConfigError, FelixConfig, Sources, TlsSettings, TyphaConfig};
+use serde_json::json;
+use typha_tls::config::{ConfigError, ConfigWarning, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::error::WithCauses;
 use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
 use typha_tls::material::{
     Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
 };
+use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{PeerVerifier, Rejection};
 use typha_tls::{Role, TlsConfig};
 use webpki::EndEntityCert;
@@ -32,6 +35,7 @@ impl Current {
         let (files, provider) = (&settings.files, settings.policy.provider());
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
+        report.add(policy(&settings.policy));
         let parameters = Parameters::of(local);
         for doubt in settings.required_peer.doubts() {
             report_doubt(report, parameters.of_doubt(&doubt), doubt);
@@ -278,11 +282,21 @@ fn revocation_lists(
     Some(lists)
 }
 
-/// The TLS parameters of one end.
-pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, ConfigError> {
+/// The TLS parameters of one end, and the warnings about its configuration.
+pub(super) type Loaded = Result<(Option<TlsSettings>, Vec<ConfigWarning>), ConfigError>;
+
+pub(super) fn load(end: Role, sources: &Sources) -> Loaded {
     Ok(match end {
-        Role::Felix => FelixConfig::load(sources)?.tls,
-        Role::Typha => TyphaConfig::load(sources)?.tls,
+        Role::Felix => {
+            let config = FelixConfig::load(sources)?;
+            let warnings = config.warnings().to_vec();
+            (config.tls, warnings)
+        }
+        Role::Typha => {
+            let config = TyphaConfig::load(sources)?;
+            let warnings = config.warnings().to_vec();
+            (config.tls, warnings)
+        }
     })
 }
 
@@ -290,9 +304,16 @@ pub(super) fn load(end: Role, sources: &Sources) -> Result<Option<TlsSettings>, 
 pub(super) fn usable(
     report: &mut Report,
     end: Role,
-    settings: Result<Option<TlsSettings>, ConfigError>,
+    loaded: Loaded,
     other_file: Option<&Path>,
 ) -> Option<TlsSettings> {
+    let settings = loaded.map(|(settings, warnings)| {
+        for warning in warnings {
+            let line = Line::warning(warning.label(), warning.to_string()).split();
+            report.add(line.about(warning.source_of_value));
+        }
+        settings
+    });
     let Parameters { ca_file, cert_file, key_file, common_name, uri_san } = Parameters::of(end);
     let finding = if other_file.is_some() { "against" } else { "configuration" };
     let line = match &settings {
@@ -333,6 +354,33 @@ fn incomplete(line: Line, missing: &str, other_file: Option<&Path>) -> Line {
             .fix(format!("set {missing} in {file}; --against does not read the environment")),
         None => line.fix(format!("set {missing}")),
     }
+}
+
+/// The fact about the TLS policy in force.
+fn policy(policy: &TlsPolicy) -> Line {
+    let mut versions: Vec<_> = policy.versions().iter().map(|version| version.version).collect();
+    versions.sort_unstable_by_key(|version| u16::from(*version));
+    let number = |version: Option<&ProtocolVersion>| match version {
+        Some(ProtocolVersion::TLSv1_2) => "1.2",
+        _ => "1.3",
+    };
+    let (min, max) = (number(versions.first()), number(versions.last()));
+    let suites: Vec<_> = policy.cipher_suites().collect();
+    let groups: Vec<_> = policy.key_exchange_groups().collect();
+    let protocols: Vec<_> = policy.alpn().map(String::from_utf8_lossy).collect();
+    let alpn = if protocols.is_empty() { String::new() } else { format!("; ALPN {}", protocols.join(", ")) };
+    let detail = format!(
+        "TLS {min} at least, TLS {max} at most; cipher suites {}; groups {}{alpn}",
+        suites.join(", "),
+        groups.join(", ")
+    );
+    Line::info("tls_policy", detail).members(json!({
+        "tls_min_version": min,
+        "tls_max_version": max,
+        "cipher_suites": suites,
+        "groups": groups,
+        "alpn": protocols,
+    }))
 }
 
 /// The identities in our leaf, one of which the other end must require.

@@ -744,9 +744,55 @@ fn check_finds_nothing_in_a_good_set() {
     let output = run(&["check", "felix", "--format", "json", "--config", &felix, "--against", &typha]);
     let facts: Vec<_> =
         lines(&output.stdout).iter().map(|line| line["fact"].as_str().unwrap().to_owned()).collect();
-    let expected =
-        ["required_peer", "trusted_ca", "days_left", "own_identity", "own_chain", "against", "against"];
+    let expected = [
+        "required_peer",
+        "tls_policy",
+        "trusted_ca",
+        "days_left",
+        "own_identity",
+        "own_chain",
+        "against",
+        "against",
+    ];
     assert_eq!(facts, expected);
+}
+
+#[test]
+fn check_reports_settings_that_have_no_effect() {
+    let pki = Pki::new();
+    let (typha, felix) = (pki.path("typha.cfg"), pki.path("felix.cfg"));
+    let found = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut check = command(&[&["check", "--format", "json"], arguments].concat());
+        let output = check.envs(environment.iter().copied()).output().unwrap();
+        let mut found = lines(&output.stdout);
+        let policy = found.iter().find(|line| line["fact"] == "tls_policy").unwrap().clone();
+        found.retain(|line| line["level"] != "info");
+        (output.status.code(), found, policy)
+    };
+    let good = std::fs::read_to_string(&typha).unwrap();
+    pki.write("typha.cfg", &(good.clone() + "TLS_MIN_VERSION = 1.3\nClientURISANs = x\nLogFilePath = /x\n"));
+    let from = format!("file {typha}");
+    let detail = "\"ClientURISANs\" (from file CFG) has no effect: there is no parameter of this name";
+    let expected = json!({
+        "level": "warning", "finding": "ineffective_parameter", "about": from,
+        "detail": format!("{}; set ClientURISAN if that is meant", detail.replace("CFG", &typha)),
+        "fix": "set ClientURISAN if that is meant",
+    });
+    let (code, lines, policy) = found(&["typha", "--config", &typha], &[("TYPHA_SERVICE_HOST", "x")]);
+    assert_eq!((code, lines.len(), &lines[1]), (Some(1), 2, &expected));
+    assert_eq!(lines[0]["fix"], "set the environment variable TLS_MIN_VERSION if that is meant");
+    assert_eq!([&policy["tls_min_version"], &policy["tls_max_version"]], ["1.2", "1.3"]);
+    assert_eq!(policy["alpn"], json!([]));
+    // The file of the other end is read, too.
+    let (code, lines, _) = found(&["felix", "--config", &felix, "--against", &typha], &[]);
+    assert_eq!((code, lines.len(), &lines[1]), (Some(1), 2, &expected));
+    pki.write("typha.cfg", &good);
+    let (code, lines, policy) = found(&["typha", "--config", &typha], &[("TLS_MIN_VERSION", "1.3")]);
+    assert_eq!((code, &*lines), (Some(0), &[][..]));
+    assert_eq!(
+        [&policy["tls_min_version"], &policy["cipher_suites"][0]],
+        [&json!("1.3"), &json!("TLS_AES_128_GCM_SHA256")]
+    );
 }
 
 #[test]

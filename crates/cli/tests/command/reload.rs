@@ -118,6 +118,27 @@ fn typha_looks_when_told_to() {
 }
 
 #[test]
+fn a_setting_without_effect_is_logged_once() {
+    let pki = Pki::new();
+    let config = pki.path("typha.cfg");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text + "TLS_MIN_VERSION = 1.3\n").unwrap();
+    let base = ["typha", "--listen", "127.0.0.1:0", "--reload-interval", "0", "--config"];
+    let mut typha = command(&[&base[..], &[config.to_str().unwrap()]].concat());
+    let mut process = typha.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stdout.take().unwrap());
+    let mut typha = Running { process, lines };
+    assert_eq!(typha.line()["event"], "listening");
+    pki.add_ca("second");
+    assert_eq!([typha.hang_up(), typha.hang_up()], [reloaded(2, true), reloaded(2, false)]);
+    kill_process(Pid::from_child(&typha.process), Signal::TERM).unwrap();
+    let mut log = String::new();
+    typha.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    let warning = format!("\"TLS_MIN_VERSION\" (from file {}) has no effect: ", config.display());
+    assert_eq!((log.matches(&warning).count(), log.lines().count()), (1, 1), "{log}");
+}
+
+#[test]
 fn typha_looks_by_itself() {
     let pki = Pki::new();
     let (mut typha, _) = typha(&pki, "0.2");

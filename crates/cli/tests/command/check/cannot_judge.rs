@@ -66,6 +66,7 @@ fn peers_are_judged_without_our_own_key() {
     let (code, lines) = check(&[&base[..], &["--with-ca-file", &site.path("new.pem")]].concat());
     let expected = [
         ("info", "required_peer"),
+        ("info", "tls_policy"),
         ("info", "trusted_ca"),
         ("info", "trusted_ca"),
         ("error", "cert_file_and_key_file"),
@@ -81,6 +82,7 @@ fn peers_are_judged_without_our_own_key() {
     let (code, lines) = check(&[&base[..], &["--with-ca-file", &site.path("new.pem")]].concat());
     let expected = [
         ("info", "required_peer"),
+        ("info", "tls_policy"),
         ("error", "ca_file"),
         ("error", "cert_file_and_key_file"),
         ("error", "peers"),

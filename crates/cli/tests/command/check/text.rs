@@ -31,6 +31,11 @@ fn facts_then_the_numbers() {
     let site = Site::new();
     let (code, text) = text(&site, &[]);
     let expected = "- required_peer: Felix must present CN \"typha-client\"\n\
+                    - tls_policy: TLS 1.2 at least, TLS 1.3 at most; cipher suites TLS_AES_128_GCM_SHA256, \
+                    TLS_AES_256_GCM_SHA384, TLS_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, \
+                    TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, \
+                    TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, \
+                    TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256; groups X25519MLKEM768, x25519, secp256r1, secp384r1\n\
                     - trusted_ca: CN=\"old\" (key ...)\n\
                     - trusted_ca: CN=\"kept\" (key ...)\n\
                     - days_left: our certificate expires in 59 days\n\
