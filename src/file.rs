@@ -4,8 +4,8 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// The largest file that is read: 16 MiB. The bundles of all public CAs take 0.25 MiB; large revocation lists take a
-/// few MiB.
+/// The largest file that is read: 16 MiB, for every reader. A larger file is an error: judging a part of it could miss
+/// what matters. The bundles of all public CAs take 0.25 MiB; large revocation lists take a few MiB.
 const MAX_SIZE: u64 = 16 * 1024 * 1024;
 
 /// The contents of a file at one point in time.
@@ -137,7 +137,7 @@ fn check_is_file(metadata: &Metadata) -> io::Result<()> {
 }
 
 fn too_large() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB")
+    io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB; leave only what is needed in it")
 }
 
 #[cfg(all(test, unix))]
@@ -196,7 +196,10 @@ mod tests {
         let path = dir.path().join("sparse");
         let file = File::create(&path).unwrap();
         file.set_len(1 << 30).unwrap();
-        assert_eq!(read(&path).unwrap_err().to_string(), "it is larger than 16 MiB");
+        assert_eq!(
+            read(&path).unwrap_err().to_string(),
+            "it is larger than 16 MiB; leave only what is needed in it"
+        );
         file.set_len(MAX_SIZE).unwrap();
         assert_eq!(read(&path).unwrap().0.len() as u64, MAX_SIZE);
     }

@@ -69,8 +69,8 @@ const OTHERS: &str = "\
     TYPHA_PORT_5473_TCP_ADDR TYPHA_PORT_5473_TCP_PORT TYPHA_PORT_5473_TCP_PROTO CALICO_TYPHA_SERVICE_HOST \
     CALICO_TYPHA_SERVICE_PORT CALICO_TYPHA_PORT CALICO_TYPHA_PORT_5473_TCP CALICO_TYPHA_PORT_5473_TCP_ADDR \
     CALICO_TYPHA_PORT_5473_TCP_PORT CALICO_TYPHA_PORT_5473_TCP_PROTO CALICO_TYPHA_SERVICE_PORT_CALICO_TYPHA \
-    FELIX_SERVICE_HOST FELIX_SERVICE_PORT FELIX_PORT FELIX_PORT_9091_TCP CALICO_NETWORKING_BACKEND CALICO_IPV4POOL_CIDR \
-    CALICO_DISABLE_FILE_LOGGING CALICO_MANAGE_CNI CALICO_NODENAME_FILE CALICO_K8S_NODE_REF CALICO_STARTUP_LOGLEVEL \
+    FELIX_SERVICE_HOST FELIX_SERVICE_PORT FELIX_PORT FELIX_PORT_9091_TCP CALICO_NETWORKING_BACKEND \
+    CALICO_IPV4POOL_CIDR CALICO_DISABLE_FILE_LOGGING CALICO_MANAGE_CNI CALICO_NODENAME_FILE CALICO_K8S_NODE_REF CALICO_STARTUP_LOGLEVEL \
     KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT NODENAME CLUSTER_TYPE DATASTORE_TYPE WAIT_FOR_DATASTORE IP PATH \
     HOME HOSTNAME TLS_MAX_VERSION TLS_CERT_FILE TLS_KEY_FILE TLS_CA_FILE RUSTLS_MIN_VERSION SSL_CERT_FILE ETCD_CA_FILE \
     ETCD_CIPHER_SUITES GODEBUG";
@@ -141,7 +141,8 @@ fn a_name_that_is_close_to_a_parameter_is_warned_of() {
         let in_environment = of_typha(&sources(&dir, "TYPHA_", &[(&variable, "x")], ""));
         let upper = instead.to_uppercase();
         let text = format!(
-            r#""{variable}" (from environment variable "{variable}") has no effect: {misspelt}; set the environment variable TYPHA_{upper} if that is meant"#
+            "\"{variable}\" (from environment variable \"{variable}\") has no effect: {misspelt}; set the environment \
+             variable TYPHA_{upper} if that is meant"
         );
         assert_eq!(in_environment.iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
         // An empty value counts as not set, also in a name that is right.
@@ -218,7 +219,8 @@ fn the_policy_of_the_process_in_a_wrong_place_is_warned_of() {
     );
     let in_file = found.iter().find(|warning| warning.name == "TLS_MIN_VERSION").unwrap();
     let text = format!(
-        r#""TLS_MIN_VERSION" (from file {}) has no effect: it is read only from an environment variable of exactly this name; set the environment variable TLS_MIN_VERSION if that is meant"#,
+        "\"TLS_MIN_VERSION\" (from file {}) has no effect: it is read only from an environment variable of exactly this \
+         name; set the environment variable TLS_MIN_VERSION if that is meant",
         dir.text("daemon.cfg")
     );
     assert_eq!(in_file.to_string(), text);

@@ -1,5 +1,10 @@
 //! What stands under the name of a file but is none.
 
+use std::path::PathBuf;
+
+use typha_tls::error::WithCauses;
+use typha_tls::material::read_chain;
+
 use super::*;
 
 fn assert_unreadable(error: MaterialError, file: &Path, kind: ErrorKind) {
@@ -27,8 +32,7 @@ fn what_is_no_readable_file() {
     let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
     std::fs::create_dir(dir.path("directory")).unwrap();
     dir.write("file", "");
-    let large = dir.path("large");
-    std::fs::File::create(&large).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    large(&dir, &pki);
     for (name, kind) in [
         ("missing", ErrorKind::NotFound),
         ("file/ca.pem", ErrorKind::NotADirectory),
@@ -37,6 +41,25 @@ fn what_is_no_readable_file() {
     ] {
         assert_unreadable_everywhere(&dir, &pki, &dir.path(name), kind);
     }
+}
+
+/// A good chain, and so much after it that the file is too large.
+fn large(dir: &Dir, pki: &TestPki) -> PathBuf {
+    let path = dir.write("large", pki.felix.chain_pem());
+    std::fs::File::options().append(true).open(&path).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    path
+}
+
+#[test]
+fn no_part_of_a_file_that_is_too_large_is_a_chain() {
+    let (dir, pki) = (Dir::new(), TestPki::new().unwrap());
+    let large = large(&dir, &pki);
+    let error = read_chain(&large).unwrap_err();
+    let text = "it can not be read: it is larger than 16 MiB; leave only what is needed in it";
+    assert_eq!(WithCauses(&error).to_string(), format!("{}: {text}", large.display()));
+    assert_unreadable(error, &large, ErrorKind::FileTooLarge);
+    std::fs::File::options().append(true).open(&large).unwrap().set_len(16 * 1024 * 1024).unwrap();
+    assert_eq!(read_chain(&large).unwrap(), pki.felix.chain());
 }
 
 #[test]

@@ -8,13 +8,8 @@ use rustls_pki_types::CertificateDer;
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialError, read_chain};
 
-use super::regular_file;
-
 /// The most entries of a directory that are read: twice the connections that a Typha takes by default.
 const MAX_ENTRIES: usize = 20_000;
-
-/// Much larger than any chain in a handshake.
-const MAX_SIZE: u64 = 1024 * 1024;
 
 pub(super) enum ChainFile {
     /// The chain as in the file, leaf first.
@@ -56,19 +51,11 @@ impl ChainFile {
             // If the metadata can not be read, opening the file fails as well and gives the reason.
             _ => {}
         }
-        let has = |rule: fn(u64) -> bool| path.metadata().is_ok_and(|metadata| rule(metadata.len()));
-        if has(|size| size > MAX_SIZE) {
-            return match regular_file::beginning(path, MAX_SIZE) {
-                Ok(bytes) if !announces_certificate(&bytes) => {
-                    Self::Other("it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE")
-                }
-                Ok(_) => Self::Unusable("it is larger than 1 MiB; leave only one chain in it".to_owned()),
-                Err(error) => Self::Unusable(format!("it can not be read: {error}")),
-            };
-        }
         match read_chain(path) {
             Ok(chain) => Self::Chain(chain),
-            Err(MaterialError::NoCertificate { .. }) if has(|size| size == 0) => Self::Other("it is empty"),
+            Err(MaterialError::NoCertificate { found, .. }) if found.starts_with("it is empty") => {
+                Self::Other("it is empty")
+            }
             Err(MaterialError::NoCertificate { .. }) => {
                 Self::Other("there is no PEM block CERTIFICATE in it")
             }
@@ -79,12 +66,4 @@ impl ChainFile {
             }
         }
     }
-}
-
-/// Whether a PEM block CERTIFICATE begins, or was meant to.
-fn announces_certificate(bytes: &[u8]) -> bool {
-    const LABEL: &[u8] = b"BEGIN CERTIFICATE";
-    let rest = bytes.windows(LABEL.len()).zip(LABEL.len()..).filter(|(window, _)| *window == LABEL);
-    let is_request = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(b" REQUEST"));
-    rest.into_iter().any(|(_, at)| !is_request(at))
 }

@@ -8,7 +8,6 @@ mod current;
 mod parameters;
 mod peers;
 mod plan;
-mod regular_file;
 mod report;
 mod warnings;
 

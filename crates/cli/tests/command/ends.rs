@@ -594,6 +594,60 @@ fn verify_judges_a_chain() {
     );
 }
 
+/// A good chain with more after it is judged as a whole, or not at all.
+#[test]
+fn verify_judges_no_part_of_a_file() {
+    let pki = Pki::new();
+    let [ca, chain] = ["ca.pem", "typha-client.pem"].map(|name| pki.path(name));
+    let verify = |ca: &str, chain: &str, more: &[&str]| {
+        let base = ["verify", "--peer", "felix", "--ca-file", ca, "--chain", chain, "--cn", "typha-client"];
+        let output = run(&[&base, more].concat());
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let large = |name: &str, of: &str| {
+        let path = pki.write(name, &std::fs::read_to_string(of).unwrap());
+        std::fs::File::options().append(true).open(&path).unwrap().set_len((16 << 20) + 1).unwrap();
+        path
+    };
+    let (large_ca, large_chain) = (large("large-ca.pem", &ca), large("large-chain.pem", &chain));
+    let refused = |path: &str| {
+        let why = "it can not be read: it is larger than 16 MiB; leave only what is needed in it";
+        (Some(2), format!("typha-tls: {path}: {why}\n"))
+    };
+    assert_eq!(verify(&ca, &large_chain, &[]), refused(&large_chain));
+    assert_eq!(verify(&ca, &large_chain, &["--at", "2026-01-31T12:00:00Z"]), refused(&large_chain));
+    assert_eq!(verify(&large_ca, &chain, &[]), refused(&large_ca));
+    assert_eq!(verify(&ca, &chain, &["--crl-file", &large_chain]), refused(&large_chain));
+    // Behind 2 MiB of nothing.
+    let good = std::fs::read_to_string(&chain).unwrap();
+    let padding = "\n".repeat(2 << 20);
+    let late = pki.write("late.pem", &(good.clone() + &padding + &good.replacen("\nM", "\n!", 1)));
+    let (code, error) = verify(&ca, &late, &[]);
+    assert!(error.contains(" is not valid base64"), "{error}");
+    assert_eq!(code, Some(2));
+    let several = pki.write("several.pem", &(good.clone() + &padding + &good.repeat(50)));
+    let output = run(&[
+        "verify",
+        "--json",
+        "--peer",
+        "felix",
+        "--ca-file",
+        &ca,
+        "--chain",
+        &several,
+        "--cn",
+        "typha-client",
+    ]);
+    assert_eq!((output.status.code(), &line(&output.stdout)["reason"]), (Some(1), &json!("too_complex")));
+
+    let config = pki.path("typha.cfg");
+    let at = |flag: &str, path: &str| check(&["typha", "--config", &config, flag, path]);
+    let found = |finding: &str| (Some(1), vec![("error".to_owned(), finding.to_owned())]);
+    assert_eq!(at("--ca-file", &large_ca), found("ca_file"));
+    assert_eq!(at("--cert-file", &large_chain), found("cert_file_and_key_file"));
+    assert_eq!(at("--with-ca-file", &large_ca), found("with_ca_file"));
+}
+
 #[test]
 fn verify_says_that_a_required_name_is_doubtful() {
     let pki = Pki::new();

@@ -72,6 +72,10 @@ fn every_file_gets_its_line() {
         let file = std::fs::File::options().append(true).create(true).open(site.path(name)).unwrap();
         file.set_len((16 << 20) + 1).unwrap();
     };
+    site.peer(
+        "late.pem",
+        good.chain_pem() + &"\n".repeat(2 << 20) + &good.chain_pem().replacen("\nM", "\n!", 1),
+    );
     site.peer("large.pem", good.chain_pem());
     sparse("peers/large.pem");
     sparse("peers/large.log");
@@ -134,8 +138,13 @@ fn every_file_gets_its_line() {
         accepted("good-and-key.pem"),
         accepted("good.pem"),
         skipped("key.pem", "there is no PEM block CERTIFICATE in it"),
-        skipped("large.log", "it is larger than 1 MiB, and its first MiB has no PEM block CERTIFICATE"),
-        unusable("large.pem", "it is larger than 1 MiB", "leave only one chain in it"),
+        unusable("large.log", TOO_LARGE, "leave only what is needed in it"),
+        unusable("large.pem", TOO_LARGE, "leave only what is needed in it"),
+        unusable(
+            "late.pem",
+            "this peer was not judged: the block CERTIFICATE that begins in line 2097163 is not valid base64",
+            "copy it again",
+        ),
         unusable(
             "no-certificate.pem",
             "malformed certificate (the leaf): it is not a DER-encoded X.509 certificate",
@@ -187,7 +196,7 @@ fn every_file_gets_its_line() {
         }),
         json!({
             "level": "info", "fact": "summary", "accepted": 5, "cut_off": 2, "newly_accepted": 1, "refused": 2,
-            "skipped": 9, "unusable": 8, "detail": "2 of 10 would be cut off; 2 are refused today, and by the plan",
+            "skipped": 8, "unusable": 10, "detail": "2 of 10 would be cut off; 2 are refused today, and by the plan",
         }),
     ];
     for (line, expected) in lines[first..].iter().zip(&expected) {
@@ -207,6 +216,8 @@ fn every_file_gets_its_line() {
     }
     assert_eq!((code, lines.len() - first), (Some(1), expected.len()));
 }
+
+const TOO_LARGE: &str = "this peer was not judged: it can not be read: it is larger than 16 MiB";
 
 const AGAIN: &str = "copy the file again";
 
