@@ -70,7 +70,8 @@ const OTHERS: &str = "\
     CALICO_TYPHA_SERVICE_PORT CALICO_TYPHA_PORT CALICO_TYPHA_PORT_5473_TCP CALICO_TYPHA_PORT_5473_TCP_ADDR \
     CALICO_TYPHA_PORT_5473_TCP_PORT CALICO_TYPHA_PORT_5473_TCP_PROTO CALICO_TYPHA_SERVICE_PORT_CALICO_TYPHA \
     FELIX_SERVICE_HOST FELIX_SERVICE_PORT FELIX_PORT FELIX_PORT_9091_TCP CALICO_NETWORKING_BACKEND \
-    CALICO_IPV4POOL_CIDR CALICO_DISABLE_FILE_LOGGING CALICO_MANAGE_CNI CALICO_NODENAME_FILE CALICO_K8S_NODE_REF CALICO_STARTUP_LOGLEVEL \
+    CALICO_IPV4POOL_CIDR CALICO_DISABLE_FILE_LOGGING CALICO_MANAGE_CNI \
+    CALICO_NODENAME_FILE CALICO_K8S_NODE_REF CALICO_STARTUP_LOGLEVEL \
     KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT NODENAME CLUSTER_TYPE DATASTORE_TYPE WAIT_FOR_DATASTORE IP PATH \
     HOME HOSTNAME TLS_MAX_VERSION TLS_CERT_FILE TLS_KEY_FILE TLS_CA_FILE RUSTLS_MIN_VERSION SSL_CERT_FILE ETCD_CA_FILE \
     ETCD_CIPHER_SUITES GODEBUG";
@@ -219,8 +220,8 @@ fn the_policy_of_the_process_in_a_wrong_place_is_warned_of() {
     );
     let in_file = found.iter().find(|warning| warning.name == "TLS_MIN_VERSION").unwrap();
     let text = format!(
-        "\"TLS_MIN_VERSION\" (from file {}) has no effect: it is read only from an environment variable of exactly this \
-         name; set the environment variable TLS_MIN_VERSION if that is meant",
+        "\"TLS_MIN_VERSION\" (from file {}) has no effect: it is read only from an environment variable of exactly \
+         this name; set the environment variable TLS_MIN_VERSION if that is meant",
         dir.text("daemon.cfg")
     );
     assert_eq!(in_file.to_string(), text);
