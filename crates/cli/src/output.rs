@@ -152,7 +152,7 @@ pub(crate) fn detail(error: &dyn Error) -> String {
     cut(&WithCauses(error).to_string(), MAX_DETAIL)
 }
 
-/// The peer: `matched_by`, the [names](names), `ca`, `serial`, `sha256`.
+/// The peer: `matched_by`, the [`names`], `ca`, `serial`, `sha256`.
 pub(crate) fn peer(peer: &VerifiedChain) -> Value {
     merge(
         merge(json!({ "matched_by": peer.matched_by().label() }), names(peer)),
