@@ -220,12 +220,12 @@ pub enum MaterialWarning {
         /// [`RevocationPolicy::refuse_expired`](super::RevocationPolicy::refuse_expired).
         refuses: bool,
     },
-    /// A revocation list was in force, and the new lists have none of that CA, although the CA is trusted. Label:
+    /// The new lists have none of a CA that is still trusted and had a list. Label:
     /// `revocation_list_missing`.
     #[error(
-        "the revocation list of {issuer} is missing, although it was in force and that CA is trusted: without it, the \
-         revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it is \
-         an intermediate, the CA above it) from the CA file too, or restart if no list is intended"
+        "there is no revocation list of {issuer}, which is still trusted and had one: its revoked certificates would \
+         be accepted; put the list back, remove the CA (for an intermediate CA: the CA above it) from the CA file \
+         too, or restart the daemon to use no list"
     )]
     RevocationListMissing {
         /// The issuer of the list that was in force.
@@ -245,7 +245,7 @@ pub enum MaterialWarning {
     /// A revocation list is older than the newest list of the same CA that is or was in force. Label:
     /// `revocation_list_older`.
     #[error(
-        "the revocation list of {issuer} is of {}, and older than the newest one in force so far, of {}: it may lack \
+        "the revocation list of {issuer} is of {}, and older than the newest one so far, of {}: it may lack \
          certificates that were revoked since; install the current one, or restart if this one is intended",
         Timestamp(*this_update),
         Timestamp(*in_force)

@@ -72,6 +72,25 @@ fn a_list_of_a_ca_that_stays_must_stay() {
     assert_eq!(missing(&only_a, &former, &bundle(&[&a_pem, &pinned])), [""; 0]);
 }
 
+/// A leaf in the bundle needs no CA to be accepted, and is looked up in the list of the CA that signed it.
+#[test]
+fn a_list_that_revokes_a_leaf_of_the_bundle_must_stay() {
+    let (a, b) = (ca("a"), ca("b"));
+    let leaves =
+        [7, 8].map(|serial| b.issue(CertificateSpec::leaf("felix").serial_number(&[serial])).unwrap());
+    let [revoked, other] = leaves.each_ref().map(|leaf| certificate_pem(&leaf.chain()[0]));
+    let (a_pem, b_pem) = (a.root_pem(), b.root_pem());
+    let of_a = empty_list(&a, "a");
+    let list = b.revocation_list(&[&leaves[0]], SystemTime::now() + HOUR).unwrap();
+    let of_b = pem::encode(&pem::Pem::new("X509 CRL", list.to_vec()));
+    let former = lists(&(of_a.clone() + &of_b), &bundle(&[&a_pem, &b_pem, &revoked]));
+    assert_eq!(missing(&lists(&of_a, &bundle(&[&a_pem])), &former, &bundle(&[&a_pem])), [""; 0]);
+    let pinned = bundle(&[&a_pem, &revoked]);
+    assert_eq!(missing(&lists(&of_a, &pinned), &former, &pinned), ["CN=\"b\""]);
+    let pinned = bundle(&[&a_pem, &other]);
+    assert_eq!(missing(&lists(&of_a, &pinned), &former, &pinned), [""; 0]);
+}
+
 #[test]
 fn an_intermediate_is_trusted_as_long_as_a_ca_above_it() {
     let (root, other) = (ca("root"), ca("other"));
@@ -160,9 +179,9 @@ fn a_list_must_not_become_older() {
     let missing = MaterialWarning::RevocationListMissing { issuer: "CN=\"a\"".to_owned() };
     assert_eq!(
         missing.to_string(),
-        "the revocation list of CN=\"a\" is missing, although it was in force and that CA is trusted: without it, \
-         the revoked certificates of that CA can not be recognised; put the list back, or remove that CA (if it \
-         is an intermediate, the CA above it) from the CA file too, or restart if no list is intended"
+        "there is no revocation list of CN=\"a\", which is still trusted and had one: its revoked certificates would \
+         be accepted; put the list back, remove the CA (for an intermediate CA: the CA above it) from the CA file too, \
+         or restart the daemon to use no list"
     );
     assert_eq!(warnings(&RevocationLists::none(), &second, begin), [missing]);
 }

@@ -152,7 +152,7 @@ async fn an_older_list_does_not_take_the_place_of_a_newer_one() {
     let error = listed.reload().await.unwrap_err();
     assert!(
         error.starts_with("the revocation list of CN=\"a\" is of ")
-            && error.contains("older than the newest one in force so far"),
+            && error.contains("older than the newest one so far"),
         "{error}"
     );
     assert_eq!((listed.verdict(), *listed.acceptor.generations().borrow()), (Err("revoked"), 2));

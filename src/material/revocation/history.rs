@@ -58,9 +58,9 @@ impl ListHistory {
         Some(newest.this_update).filter(|date| *date <= now)
     }
 
-    /// Reports the CAs that come back into the bundle, and had a list before, but have none now. If the former bundle
-    /// has a CA without a list, the program has decided so. An intermediate below such a CA is not reported, because
-    /// its certificate is not kept.
+    /// Reports the CAs that come back into the bundle, and had a list before, but have none now. A CA that was in the
+    /// former bundle without a list is skipped: the program or `allow_missing_lists` allowed it. An intermediate
+    /// below such a CA is not reported, because its certificate is not kept.
     pub(crate) fn missing_on_return(
         &self,
         lists: &RevocationLists,

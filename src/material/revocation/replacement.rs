@@ -6,6 +6,9 @@ use rustls_pki_types::UnixTime;
 use super::RevocationLists;
 use super::history::ListHistory;
 use super::issuers::Issuers;
+use super::list::RevocationList;
+use crate::certificate::Certificate;
+use crate::certificate::signed::Signed;
 use crate::material::trust_bundle::TrustBundle;
 use crate::material::warning::MaterialWarning;
 
@@ -17,8 +20,8 @@ impl RevocationLists {
     ///   same CA. A former list that is dated in the future does not count, because a wrong clock made it.
     /// - [`RevocationListMissing`](MaterialWarning::RevocationListMissing): a former list has no successor, although
     ///   its CA is still trusted. The CA is in the new bundle; or it is an intermediate below a CA of the new bundle,
-    ///   as the certificates in the former and the new files show. A CA of the same name with another key is another
-    ///   CA.
+    ///   as the certificates in the former and the new files show. Or the list revokes a leaf that is itself in the new
+    ///   bundle. A CA of the same name with another key is another CA.
     ///
     /// A [`Reloader`](crate::reload::Reloader) does not put such lists in force. It also knows the lists that were in
     /// force before `former`. A program that calls [`TyphaAcceptor::replace`](crate::TyphaAcceptor::replace) itself can
@@ -69,9 +72,19 @@ impl RevocationLists {
         let algorithms = provider.signature_verification_algorithms;
         let mut trusted = Issuers::of_bundle(bundle, &algorithms);
         let knows_all = trusted.add_if_issued(former.cas.iter().chain(&*self.cas));
+        // A leaf that is itself in the bundle is trusted without its CA, and is looked up in the list of that CA.
+        let revokes_entry = |list: &RevocationList| {
+            bundle.entries().iter().any(|entry| {
+                let is_of_list = Signed::parse(&entry.der)
+                    .is_ok_and(|signed| signed.verify_by(&list.issuer_key, algorithms.all).is_ok());
+                let certificate = Certificate::parse(&entry.der).ok();
+                is_of_list && certificate.is_some_and(|certificate| list.revokes(certificate.serial()))
+            })
+        };
         // A CA that may be trusted counts as trusted.
-        let missing =
-            dropped.filter(|list| !knows_all || trusted.include(list.issuer_name(), &list.issuer_key));
+        let missing = dropped.filter(|list| {
+            !knows_all || trusted.include(list.issuer_name(), &list.issuer_key) || revokes_entry(list)
+        });
         missing.map(|list| MaterialWarning::RevocationListMissing { issuer: list.issuer.clone() }).collect()
     }
 }

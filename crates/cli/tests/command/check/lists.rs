@@ -114,17 +114,16 @@ fn a_list_that_is_missing_or_older_is_an_error() {
         let findings = lines.iter().filter(|line| line["level"] != "info");
         (code, findings.map(|line| line["detail"].as_str().unwrap().to_owned()).collect::<Vec<_>>())
     };
-    let missing = "the revocation list of CN=\"old\" is missing, although it was in force and that CA is trusted: \
-                   without it, the revoked certificates of that CA can not be recognised; put the list back, or remove \
-                   that CA (if it is an intermediate, the CA above it) from the CA file too, or restart if no list is \
-                   intended";
+    let missing = "there is no revocation list of CN=\"old\", which is still trusted and had one: its revoked \
+                   certificates would be accepted; put the list back, remove the CA (for an intermediate CA: the CA \
+                   above it) from the CA file too, or restart the daemon to use no list";
     assert_eq!(findings(&[]), (Some(1), vec![missing.to_owned()]));
     assert_eq!(findings(&["--with-crl-file", &of_old]), (Some(0), vec![]));
     let (code, found) = findings(&["--with-crl-file", &older]);
     assert_eq!((code, found.len()), (Some(1), 1));
     assert!(
         found[0].starts_with("the revocation list of CN=\"old\" is of ")
-            && found[0].contains(", and older than the newest one in force so far, of "),
+            && found[0].contains(", and older than the newest one so far, of "),
         "{found:?}"
     );
     // With the CA, the list may go.
