@@ -152,7 +152,10 @@ impl Sources {
         for prefix in &self.prefixes {
             for (variable, name, value) in self.variables(prefix, known)? {
                 resolved.add(known, &name, &value, &environment_variable(&variable));
-                if find(known, &name).is_none() {
+                // Kubernetes sets TYPHA_SERVER_PORT for a service with the name typha-server.
+                let is_of_service =
+                    ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+                if find(known, &name).is_none() && !is_of_service {
                     let place = Place::Environment { variable, prefix: prefix.clone() };
                     unknown.push(Unknown { name, place });
                 }

@@ -138,7 +138,7 @@ impl TyphaConfig {
     }
 
     /// Settings that have no effect, although they were probably meant to: a misspelt name, or a name in a place where
-    /// it does not count. A program that can do without TLS shows them, because a misspelt name can leave TLS
+    /// it does not count. A program that also runs without TLS should show them, because a misspelt name can leave TLS
     /// unconfigured. Empty for a configuration that was not loaded.
     pub fn warnings(&self) -> &[ConfigWarning] {
         &self.warnings

@@ -80,7 +80,7 @@ fn environment_variable(variable: &str) -> String {
 }
 
 const MISSPELT: &str = "there is no parameter of this name";
-const PROCESS_WIDE: &str = "it is read only from an environment variable of exactly this name";
+const PROCESS_WIDE: &str = "it counts only in the environment, without a prefix and spelt exactly";
 
 /// Finds the names that are close to a parameter of the end `local`, whose parameters are `known`, or in a wrong place.
 pub(super) fn find(

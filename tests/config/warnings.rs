@@ -93,6 +93,16 @@ fn sources(dir: &Dir, prefix: &str, variables: &[(&str, &str)], file: &str) -> S
         .with_file(dir.text("daemon.cfg"))
 }
 
+/// Kubernetes sets such variables for a service with the name `typha-server`.
+#[test]
+fn a_variable_of_a_service_is_not_warned_of() {
+    let dir = Dir::new();
+    let variables = [("TYPHA_SERVER_PORT", "tcp://10.96.0.9:5473"), ("TYPHA_SERVER_PORT_", "5473")];
+    let names: Vec<_> =
+        of_typha(&sources(&dir, "TYPHA_", &variables, "")).into_iter().map(|w| w.name).collect();
+    assert_eq!(names, ["TYPHA_SERVER_PORT_"]);
+}
+
 #[test]
 fn no_name_of_calico_and_of_kubernetes_is_warned_of() {
     let dir = Dir::new();
@@ -220,8 +230,8 @@ fn the_policy_of_the_process_in_a_wrong_place_is_warned_of() {
     );
     let in_file = found.iter().find(|warning| warning.name == "TLS_MIN_VERSION").unwrap();
     let text = format!(
-        "\"TLS_MIN_VERSION\" (from file {}) has no effect: it is read only from an environment variable of exactly \
-         this name; set the environment variable TLS_MIN_VERSION if that is meant",
+        "\"TLS_MIN_VERSION\" (from file {}) has no effect: it counts only in the environment, without a prefix and \
+         spelt exactly; set the environment variable TLS_MIN_VERSION if that is meant",
         dir.text("daemon.cfg")
     );
     assert_eq!(in_file.to_string(), text);

@@ -58,7 +58,7 @@ async fn a_link_to_itself() {
 #[tokio::test(start_paused = true)]
 async fn a_gibibyte_of_zeros() {
     let zeros = |path: &std::path::Path| File::create(path).unwrap().set_len(1 << 30).unwrap();
-    each_in_turn(zeros, "it is larger than 16 MiB").await;
+    each_in_turn(zeros, "it is larger than 16 MiB; leave only what is needed in it").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,9 @@ const MAX_WAITING: usize = 1024 * 1024;
 /// The bound on printing the last lines, at the end of the process.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// The pause before a full non-blocking pipe is tried again.
+const FULL_PIPE: Duration = Duration::from_millis(10);
+
 /// Where lines go.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Stream {
@@ -44,6 +47,7 @@ struct Queue {
     lost: u64,
     /// Lost lines that no line in the output has reported yet.
     unreported: u64,
+    has_been_full: bool,
 }
 
 impl Lines {
@@ -72,11 +76,13 @@ impl Lines {
         loop {
             let queue = self.0.changed.wait_while(self.queue(), |queue| queue.lines.is_empty());
             let line = queue.unwrap_or_else(PoisonError::into_inner).lines.pop_front().unwrap_or_default();
-            let printed = output.write_all(&line).and_then(|()| output.flush());
+            let printed = write_whole(&mut output, &line);
             let mut queue = self.queue();
             queue.bytes -= line.len();
-            // If the reader is gone, there is no place left to report it.
-            queue.lost += u64::from(printed.is_err());
+            if printed.is_err() {
+                queue.lost += 1;
+                queue.unreported += 1;
+            }
             drop(queue);
             self.0.changed.notify_all();
         }
@@ -95,13 +101,13 @@ impl Lines {
                 queue.report_losses(self.0.stream);
                 queue.push(line);
             }
-            is_full && queue.lost == 1
+            is_full && !std::mem::replace(&mut queue.has_been_full, true)
         };
         self.0.changed.notify_all();
         if is_first_loss && self.0.stream == Stream::Stdout {
             tracing::warn!(
-                "lines on stdout are lost, because nobody reads them fast enough; the stats line counts them \
-                 (lines_lost); read stdout, or send it to a file"
+                "lines on stdout are lost, because nobody reads them fast enough; read stdout, or send it to a file \
+                 (with --stats-interval, lines_lost counts them)"
             );
         }
     }
@@ -143,9 +149,28 @@ impl Queue {
                 self.push(format!("{}\n", json!({ "event": "lines_lost", "lines": lost })).into());
             }
             (lost, Stream::Stderr) => {
-                let problem = "are lost here, because nobody read stderr fast enough";
-                self.push(format!("typha-tls: {lost} lines {problem}\n").into());
+                let lost = format!("typha-tls: lines lost here: {lost} (stderr was not read fast enough)\n");
+                self.push(lost.into());
             }
+        }
+    }
+}
+
+/// Writes a line. Another process may have made the pipe or the terminal non-blocking.
+fn write_whole(output: &mut impl Write, line: &[u8]) -> io::Result<()> {
+    let mut rest = line;
+    loop {
+        let written = match rest {
+            [] => output.flush().map(|()| 0),
+            rest => output.write(rest),
+        };
+        match written {
+            Ok(_) if rest.is_empty() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => rest = rest.get(length..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(FULL_PIPE),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -196,6 +221,32 @@ mod tests {
         }
     }
 
+    /// Another process that shares the pipe or the terminal may have made it so.
+    #[test]
+    fn a_non_blocking_output_loses_nothing() {
+        struct NonBlocking(Vec<u8>, u32);
+
+        impl Write for NonBlocking {
+            fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+                self.1 += 1;
+                if self.1.is_multiple_of(2) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                let length = data.len().min(3);
+                self.0.extend_from_slice(&data[..length]);
+                Ok(length)
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let mut output = NonBlocking(Vec::new(), 0);
+        write_whole(&mut output, b"one line\n").unwrap();
+        assert_eq!(output.0, b"one line\n");
+    }
+
     #[test]
     fn a_gap_is_reported_where_it_is() {
         let (lines, gate, reader) = gated(Stream::Stderr);
@@ -206,7 +257,7 @@ mod tests {
             assert_eq!(reader.recv().unwrap().parse(), Ok(number));
         }
         lines.finish(Duration::MAX);
-        let gap = "typha-tls: 976 lines are lost here, because nobody read stderr fast enough";
+        let gap = "typha-tls: lines lost here: 976 (stderr was not read fast enough)";
         assert_eq!(reader.recv().unwrap(), gap);
         // What is reported is not reported again.
         lines.add(b"next\n");

@@ -95,7 +95,8 @@ pub(crate) fn print_whole(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// Everything on stderr goes this way: the log, events, outcomes and complaints. `main` sets it.
+/// The log, events, outcomes and complaints go this way to stderr. The progress bar of `storm` does not. `main` sets
+/// it.
 pub(crate) static STDERR: OnceLock<Lines> = OnceLock::new();
 
 /// Prints one JSON line to stderr. If nobody reads stderr, the line is lost.

@@ -96,7 +96,7 @@ async fn transfer(
     let ended = tokio::select! {
         ended = copied => ended,
         () = unread => {
-            let problem = "nobody reads it, and this connection was force-closed on our side";
+            let problem = "it was not read within 2 s after this end had to close the connection; read stdout";
             Err(Broken { doing: WRITING, error: io::Error::new(io::ErrorKind::ConnectionAborted, problem) })
         }
     };
@@ -164,7 +164,11 @@ mod tests {
         let broken = timeout(2 * LAST_DATA, transfer).await.unwrap().unwrap_err();
         assert_eq!(
             (broken.doing, broken.error.to_string()),
-            (WRITING, "nobody reads it, and this connection was force-closed on our side".to_owned())
+            (
+                WRITING,
+                "it was not read within 2 s after this end had to close the connection; read stdout"
+                    .to_owned()
+            )
         );
     }
 }

@@ -85,10 +85,11 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     };
     let line = serde_json::to_string(&report).map_err(io::Error::other);
     let printing = spawn_blocking(|| line.and_then(|line| output::print_whole(&line)));
-    // The signals no longer end the process by themselves, and nobody may read stdout.
+    // The signals no longer end the process by themselves, and perhaps nobody reads stdout.
     let printed = tokio::select! {
         printed = printing => printed.unwrap_or_else(|error| Err(io::Error::other(error))),
-        () = interrupted_again => Err(io::Error::other("a signal came before stdout was read")),
+        () = interrupted_again => Err(io::Error::other("a signal ended the command before its report was read from \
+        stdout")),
     };
     if let Err(error) = printed {
         output::complain(&error);

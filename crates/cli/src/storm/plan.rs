@@ -33,7 +33,7 @@ pub(super) struct Plan {
     /// PEM private key of --bad-cert-file
     #[arg(long, value_name = "FILE", requires_all = ["bad", "bad_cert_file"])]
     pub(super) bad_key_file: Option<PathBuf>,
-    /// First open N more connections that begin their handshake and stop
+    /// First open N more connections that send a part of a handshake (see --stalled-send) and stop
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) stalled: u32,
     /// What each stalled one sends before it stops
@@ -45,7 +45,7 @@ pub(super) struct Plan {
     /// Open each stalled one again 100 ms after Typha has closed it, until the storm is over
     #[arg(long, requires = "stalled", conflicts_with = "stalled_for")]
     pub(super) stalled_again: bool,
-    /// Begin the handshakes so long after the stalled ones are open [default: at once]
+    /// Wait so long between opening the stalled connections and the first handshake [default: at once]
     #[arg(long, value_name = "SECS", value_parser = seconds, requires = "stalled")]
     pub(super) warm_up: Option<Duration>,
     /// Keep up to N accepted connections open; beyond N, close the oldest
@@ -57,7 +57,8 @@ pub(super) struct Plan {
     /// Connect from N addresses in turn, from 127.0.0.2 on, like so many nodes; for a Typha on IPv4 loopback
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000))]
     sources: Option<u32>,
-    /// Open the stalled ones from N addresses in turn that come after those of --sources [default: from those]
+    /// Open the stalled ones from N other addresses in turn, next after those of --sources [default: the addresses of
+    /// --sources]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000_000), requires = "stalled")]
     stalled_sources: Option<u32>,
     /// Bound on a TCP connection, and on a handshake

@@ -20,7 +20,9 @@ const QUICK_TRIES: u32 = 4;
 /// Why there is no address to connect to.
 #[derive(Debug, Error)]
 pub(super) enum TargetError {
-    #[error("--sources and --stalled-sources are for a Typha on IPv4 loopback, and {0} is not there")]
+    #[error(
+        "--sources and --stalled-sources need a Typha at an IPv4 loopback address (127.0.0.0/8), and {0} has none"
+    )]
     NotOnLoopback(String),
     #[error("{name} can not be resolved")]
     Unresolved {

@@ -135,7 +135,8 @@ fn what_can_not_be_used_is_exit_code_2() {
     }
     for address in ["[::1]:1", "192.0.2.1:1"] {
         let complaint = format!(
-            "typha-tls: --sources and --stalled-sources are for a Typha on IPv4 loopback, and {address} is not there\n"
+            "typha-tls: --sources and --stalled-sources need a Typha at an IPv4 loopback address (127.0.0.0/8), and \
+             {address} has none\n"
         );
         for arguments in ["--sources 2", "--stalled 2 --stalled-sources 2"] {
             let output = Storm::command(&pki, address, arguments).output().unwrap();
