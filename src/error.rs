@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use rustls::{AlertDescription, PeerIncompatible};
+use rustls::{AlertDescription, InvalidMessage, PeerIncompatible};
 use thiserror::Error;
 
 pub use crate::text::{Quoted, QuotedList, WithCauses};
@@ -23,6 +23,19 @@ pub enum HandshakeError {
     /// Reading or writing failed, most often because of a reset. Label: `io`.
     #[error("I/O failed during the handshake")]
     Io(#[source] io::Error),
+    /// The peer sent a handshake message that is larger than we take. Label: `message_too_large`.
+    ///
+    /// rustls takes messages of less than 64 KiB, and sends no alert for a larger one: the peer sees only that the
+    /// connection ends. A [`TyphaListener`](crate::TyphaListener) takes a first message of at most 16 KiB, and sends
+    /// the alert `illegal_parameter` for a larger one.
+    #[error(
+        "the peer sent a TLS handshake message of more than {limit} bytes; if it presents a chain, leave only the leaf \
+         and the intermediate CAs that issued it"
+    )]
+    MessageTooLarge {
+        /// The most bytes of such a message.
+        limit: usize,
+    },
     /// We have a list of application protocols ([ALPN](crate::policy::TlsPolicyBuilder::alpn)), and the peer has none
     /// of them. Label: `no_application_protocol`.
     ///
@@ -68,6 +81,9 @@ pub enum HandshakeError {
     Tls(#[source] rustls::Error),
 }
 
+/// The most bytes of a handshake message that rustls takes.
+pub(crate) const MAX_MESSAGE: usize = 0xffff;
+
 /// How far a handshake had come.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -103,12 +119,13 @@ impl fmt::Display for HandshakePhase {
 }
 
 impl HandshakeError {
-    /// A stable label for logs and metrics: the [`Rejection::label`], or `closed`, `io`, `no_application_protocol`,
-    /// `not_tls`, `refused_by_peer`, `timed_out` or `tls`.
+    /// A stable label for logs and metrics: the [`Rejection::label`], or `closed`, `io`, `message_too_large`,
+    /// `no_application_protocol`, `not_tls`, `refused_by_peer`, `timed_out` or `tls`.
     pub fn label(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
             Self::Io(_) => "io",
+            Self::MessageTooLarge { .. } => "message_too_large",
             Self::NoApplicationProtocol { .. } => "no_application_protocol",
             Self::NotTls { .. } => "not_tls",
             Self::RefusedByPeer { .. } => "refused_by_peer",
@@ -138,6 +155,18 @@ impl HandshakeError {
 impl From<Rejection> for HandshakeError {
     fn from(rejection: Rejection) -> Self {
         RejectedPeer::new(rejection, None).into()
+    }
+}
+
+/// A failure of TLS that the verifier has not caused.
+impl From<rustls::Error> for HandshakeError {
+    fn from(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+                Self::MessageTooLarge { limit: MAX_MESSAGE }
+            }
+            error => Self::Tls(error),
+        }
     }
 }
 

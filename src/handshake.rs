@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsStream;
 
-use crate::error::{HandshakeError, HandshakePhase, tls_error};
+use crate::error::{HandshakeError, HandshakePhase, MAX_MESSAGE, tls_error};
 use crate::policy::TlsPolicy;
-use crate::stream::{Start, TlsFacts, Wire, with_start};
+use crate::stream::{START_LENGTH, Start, TlsFacts, Wire, with_start};
 use crate::time::deadline_in;
 use crate::verifier::{Rejection, VerifiedPeer, with_verdict};
 
@@ -86,7 +86,7 @@ where
                     HandshakeError::Closed { .. } | HandshakeError::Tls(TlsError::InvalidMessage(_))
                         if is_not_tls(&start) =>
                     {
-                        not_tls(&start)
+                        not_tls(start.bytes())
                     }
                     failure => failure,
                 },
@@ -109,8 +109,12 @@ pub(crate) fn failure(error: io::Error, phase: HandshakePhase) -> HandshakeError
         Some(TlsError::AlertReceived(AlertDescription::CloseNotify)) => HandshakeError::Closed { phase },
         Some(TlsError::AlertReceived(alert)) => HandshakeError::RefusedByPeer { alert: *alert },
         Some(TlsError::NoCertificatesPresented) => Rejection::NoCertificate.into(),
-        Some(tls) => HandshakeError::Tls(tls.clone()),
+        Some(tls) => tls.clone().into(),
         None if error.kind() == io::ErrorKind::UnexpectedEof => HandshakeError::Closed { phase },
+        // The message is not complete when rustls's buffer is full. rustls has no error of its own for that.
+        None if error.get_ref().is_some_and(|cause| cause.to_string() == "message buffer full") => {
+            HandshakeError::MessageTooLarge { limit: MAX_MESSAGE }
+        }
         None => HandshakeError::Io(error),
     }
 }
@@ -136,9 +140,10 @@ fn is_not_tls(start: &Start) -> bool {
     }
 }
 
-fn not_tls(start: &Start) -> HandshakeError {
+/// The error for a peer that began with these bytes.
+pub(crate) fn not_tls(start: &[u8]) -> HandshakeError {
     let printable = |&byte: &u8| if matches!(byte, b' '..=b'~') { char::from(byte) } else { '.' };
-    HandshakeError::NotTls { start: start.bytes().iter().map(printable).collect() }
+    HandshakeError::NotTls { start: start.iter().take(START_LENGTH).map(printable).collect() }
 }
 
 /// The I/O below TLS.
@@ -149,12 +154,13 @@ pub(crate) fn into_wire<IO>(tls: TlsStream<Wire<IO>>) -> Wire<IO> {
     }
 }
 
-/// Lets our alert arrive, if we ended the handshake with one.
+/// Lets our alert arrive, or the end of the connection if rustls sends no alert for this error.
 pub(crate) async fn deliver_alert<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    if let HandshakeError::NoApplicationProtocol { .. }
+    if let HandshakeError::MessageTooLarge { .. }
+    | HandshakeError::NoApplicationProtocol { .. }
     | HandshakeError::NotTls { .. }
     | HandshakeError::Rejected(_)
     | HandshakeError::Tls(_) = error
@@ -165,13 +171,13 @@ where
 
 /// Shuts down our sending side, then reads until the peer has closed, too. Closing with unread data would reset the
 /// connection, and the alert would be lost. rustls has written the alert before.
-async fn drain<IO: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<IO>, deadline: Instant) {
+pub(crate) async fn drain(mut io: impl AsyncRead + AsyncWrite + Unpin, deadline: Instant) {
     let drained = async {
-        wire.shutdown().await?;
+        io.shutdown().await?;
         let mut buffer = vec![0; 16 * 1024];
         let mut left = DRAIN_BYTES;
         loop {
-            match wire.read(&mut buffer).await? {
+            match io.read(&mut buffer).await? {
                 0 => return io::Result::Ok(()),
                 received if received >= left => return Ok(()),
                 received => left -= received,

@@ -20,7 +20,7 @@ use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
 pub(crate) use timeouts::Timeouts;
-pub(crate) use wire::{Start, Wire, with_start};
+pub(crate) use wire::{START_LENGTH, Start, Wire, with_start};
 
 use crate::time::deadline_in;
 use crate::verifier::VerifiedPeer;

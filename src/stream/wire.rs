@@ -206,7 +206,7 @@ pub(crate) struct Start {
 }
 
 /// Enough to distinguish TLS from other protocols, and for people to recognise the other protocol.
-const START_LENGTH: usize = 16;
+pub(crate) const START_LENGTH: usize = 16;
 
 impl Start {
     pub(crate) fn bytes(&self) -> &[u8] {

@@ -155,7 +155,9 @@ fn after_every_byte(
                     None => assert!(
                         matches!(
                             victim,
-                            Outcome::Tls(_) | Outcome::Rejected("invalid_signature" | "key_not_proven")
+                            Outcome::MessageTooLarge(_)
+                                | Outcome::Tls(_)
+                                | Outcome::Rejected("invalid_signature" | "key_not_proven")
                         ) || victim == ended(ending, Negotiating)
                             // One time in 256 the injected byte is the one that is missing.
                             || victim == Outcome::ACCEPTED && offset + inject.len() >= flight.length,
