@@ -7,6 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -19,7 +20,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, Wire};
+use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, Wire};
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -78,9 +79,12 @@ impl TyphaAcceptor {
         self
     }
 
-    /// Sets how long a read may wait for data; `None` for no limit. A read that waits longer fails with
+    /// Sets how long a read may wait for application data; `None` for no limit. A read that waits longer fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. The default is `None`, since a Felix may be silent for long.
+    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more
+    /// than 256 KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData),
+    /// also without a timeout. The default is `None`, since a Felix may be
+    /// silent for long.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
@@ -160,7 +164,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
+        self.clone().run(Wire::new(io, BytesMut::new()), None, Ok(()), deadline_in(self.timeout))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
@@ -175,17 +179,21 @@ impl TyphaAcceptor {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
+        let wire = Wire::new(stream, BytesMut::new());
+        self.clone().run(wire, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket options are set and that has already waited.
+    /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket options are set and that has already waited
+    /// for its ClientHello. `received` are the bytes that the peer has sent meanwhile.
     pub(crate) fn accept_prepared(
         &self,
-        stream: TcpStream,
+        stream: SharedTcpStream,
+        received: BytesMut,
         peer_address: SocketAddr,
         deadline: Instant,
-    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<>>> {
-        self.clone().run(stream, Some(peer_address), Ok(()), deadline)
+    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, HandshakeError>> + use<>>>
+    {
+        self.clone().run(Wire::new(stream, received), Some(peer_address), Ok(()), deadline)
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {
@@ -200,7 +208,7 @@ impl TyphaAcceptor {
     /// connection.
     fn run<IO>(
         self,
-        io: IO,
+        wire: Wire<IO>,
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
         deadline: Instant,
@@ -213,7 +221,7 @@ impl TyphaAcceptor {
         Box::pin(async move {
             let handshake = async {
                 configured.map_err(HandshakeError::Io)?;
-                self.handshake(&context, io, deadline).await
+                self.handshake(&context, wire, deadline).await
             };
             events::observed(Role::Typha, peer_address, pin!(handshake)).await
         })
@@ -222,13 +230,13 @@ impl TyphaAcceptor {
     async fn handshake<IO>(
         &self,
         context: &TlsContext<ServerConfig>,
-        io: IO,
+        wire: Wire<IO>,
         deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let accept = TlsAcceptor::from(context.rustls.clone()).accept(Wire::new(io)).into_fallible();
+        let accept = TlsAcceptor::from(context.rustls.clone()).accept(wire).into_fallible();
         let Completed { stream: tls, peer, facts, .. } =
             handshake::run(pin!(accept), &context.config.policy, self.timeout, deadline).await?;
         let (acceptance, generation) = (Acceptance::Confirmed, context.generation);

@@ -11,12 +11,11 @@ use std::task::{Context, Poll, ready};
 
 use atomic_waker::AtomicWaker;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifetime::{CloseReason, Connections, Entry, TrustState};
 use crate::role::Role;
-use crate::stream::AuthenticatedStream;
+use crate::stream::{AuthenticatedStream, SharedTcpStream};
 use crate::verifier::Rejection;
 
 /// A connection of a [`TyphaListener`](crate::TyphaListener) or a [`FelixDialer`](crate::FelixDialer). It has the
@@ -29,21 +28,23 @@ use crate::verifier::Rejection;
 /// owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of the listener, or 1 s with a dialer, to
 /// finish its message and to [`close`](Self::close). After that the connection is force-closed: reading and writing
 /// fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write, or one in progress, sends `close_notify` to
-/// the peer, unless a write was cut off. An owner that only reads and writes therefore needs no extra code.
+/// the peer, unless a write was cut off. An owner that only reads and writes therefore needs no extra code. The socket
+/// is shut down 250 ms after the force-close, even if the owner never uses the connection again. From then on, the
+/// connection does not count as one in service.
 pub struct Connection {
-    stream: AuthenticatedStream<TcpStream>,
+    stream: AuthenticatedStream<SharedTcpStream>,
     entry: Arc<Entry>,
     connections: Arc<Connections>,
 }
 
 impl Connection {
     pub(crate) fn new(
-        stream: AuthenticatedStream<TcpStream>,
+        stream: AuthenticatedStream<SharedTcpStream>,
         peer_address: SocketAddr,
         connections: Arc<Connections>,
     ) -> Self {
         let trust = TrustState::new(stream.peer().clone(), stream.peer_certificates(), stream.generation());
-        let entry = connections.add(peer_address, trust);
+        let entry = connections.add(peer_address, trust, stream.get_ref().shutdown_handle());
         Self { stream, entry, connections }
     }
 
@@ -98,7 +99,10 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
         waker: fn(&Entry) -> &AtomicWaker,
-        operation: impl FnOnce(Pin<&mut AuthenticatedStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        operation: impl FnOnce(
+            Pin<&mut AuthenticatedStream<SharedTcpStream>>,
+            &mut Context<'_>,
+        ) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if self.entry.is_force_closed() {
             return self.force_closed();
@@ -127,7 +131,7 @@ fn writer(entry: &Entry) -> &AtomicWaker {
 }
 
 impl Deref for Connection {
-    type Target = AuthenticatedStream<TcpStream>;
+    type Target = AuthenticatedStream<SharedTcpStream>;
 
     fn deref(&self) -> &Self::Target {
         &self.stream

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -23,7 +24,7 @@ use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, into_wire};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, Timeouts, TlsFacts, Wire};
+use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, TlsFacts, Wire};
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
@@ -137,10 +138,13 @@ impl FelixConnector {
         self
     }
 
-    /// Sets how long a read may wait for data; `None` for no limit. A read that waits longer fails with
+    /// Sets how long a read may wait for application data; `None` for no limit. A read that waits longer fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. The default is 30 s, as in Calico's `TyphaReadTimeout`: Calico's Typha is never silent for so
-    /// long. A protocol of your own that can be silent needs a longer time or `None`.
+    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more
+    /// than 256 KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData),
+    /// also without a timeout. The default is 30 s, as in Calico's
+    /// `TyphaReadTimeout`: Calico's Typha is never silent for so long. A protocol of your own that can be silent
+    /// needs a longer time or `None`.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
@@ -239,20 +243,21 @@ impl FelixConnector {
         self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
     }
 
-    /// As [`connect_tcp`](Self::connect_tcp), but ends at `deadline` at the latest. `bound` is the time limit that
-    /// began earlier and ends at `deadline`. The connector's own timeout applies, too.
+    /// As [`connect_tcp`](Self::connect_tcp), for a dialer. It ends at `deadline` at the latest. `bound` is the time
+    /// limit that began earlier and ends at `deadline`. The connector's own timeout applies, too.
     pub(crate) fn connect_tcp_until(
         &self,
         stream: TcpStream,
         bound: Duration,
         deadline: Instant,
-    ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + Send + use<> {
+    ) -> impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, HandshakeError>> + Send + use<>
+    {
         let own = deadline_in(self.timeout);
         let (timeout, deadline) = if own < deadline { (self.timeout, own) } else { (bound, deadline) };
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
         let connector = self.clone().with_handshake_timeout(timeout);
-        connector.run(stream, peer_address, configured, deadline)
+        connector.run(SharedTcpStream::new(stream), peer_address, configured, deadline)
     }
 
     /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the
@@ -290,7 +295,7 @@ impl FelixConnector {
         let policy = &context.config.policy;
         let mut queued = Ok(());
         let connect = TlsConnector::from(context.rustls.clone())
-            .connect_with(no_name(), Wire::new(io), |tls| {
+            .connect_with(no_name(), Wire::new(io, BytesMut::new()), |tls| {
                 // With ALPN, the message has to wait until Typha has chosen an application protocol.
                 if policy.alpn().len() == 0 {
                     queued = tls.writer().write_all(&self.first_message);

@@ -1,6 +1,7 @@
 //! Options of the TCP connection under TLS.
 
 use std::io;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -33,6 +34,38 @@ pub(crate) fn configure_accepted(stream: &TcpStream, keepalive: Option<Duration>
 /// Makes a later close a reset. If that can not be set, the close is an orderly one.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Closes a connection in order: the peer sees an end and no reset, unless it sends more meanwhile.
+pub(crate) fn close_in_order(stream: TcpStream) {
+    // It fails if the peer has already ended the connection.
+    let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
+    discard_received(&stream);
+}
+
+/// The most bytes that are discarded before a connection is closed: as much as one read of TLS takes at a time.
+#[cfg(unix)]
+const MAX_DISCARDED: usize = 64 * 1024;
+
+/// Reads what has arrived, without waiting, because closing with unread data resets the connection. A reset can destroy
+/// the alert that was sent before.
+#[cfg(unix)]
+pub(crate) fn discard_received(stream: &TcpStream) {
+    use rustix::net::{RecvFlags, recv};
+
+    let mut buffer = [0; 4096];
+    for _ in 0..MAX_DISCARDED / buffer.len() {
+        match recv(stream, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((_, received)) if received == buffer.len() => {}
+            _ => return,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn discard_received(stream: &TcpStream) {
+    let mut buffer = [0; 4096];
+    while stream.try_read(&mut buffer).is_ok_and(|received| received == buffer.len()) {}
 }
 
 fn set_options(socket: &SockRef<'_>, keepalive: Option<Duration>) -> io::Result<()> {

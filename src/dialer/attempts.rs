@@ -20,7 +20,7 @@ use super::limits::{Backoff, DialerLimits};
 use crate::connector::FelixConnector;
 use crate::error::HandshakeError;
 use crate::identity::PeerIdentity;
-use crate::stream::AuthenticatedStream;
+use crate::stream::{AuthenticatedStream, SharedTcpStream};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 
@@ -340,7 +340,7 @@ pub(super) trait Transport: Send + Sync {
 
 impl Transport for FelixConnector {
     type Tcp = TcpStream;
-    type Stream = AuthenticatedStream<TcpStream>;
+    type Stream = AuthenticatedStream<SharedTcpStream>;
 
     fn dial(&self, address: SocketAddr) -> impl Future<Output = io::Result<TcpStream>> + Send {
         TcpStream::connect(address)

@@ -6,6 +6,7 @@
 //! configuration comes into force, and when a certificate of the peer's chain expires.
 
 mod connections;
+mod in_service;
 mod review;
 #[cfg(test)]
 mod review_tests;
@@ -21,6 +22,7 @@ use crate::time::FAR;
 use crate::verifier::{Rejection, VerifiedPeer};
 
 pub(crate) use connections::{Connections, Entry, Observer};
+pub(crate) use in_service::InService;
 pub(crate) use review::review;
 pub(crate) use trust::TrustState;
 

@@ -163,7 +163,7 @@ impl Schedule {
         self.0.last().map(|(at, ..)| *at)
     }
 
-    fn close_due(&mut self, connections: &Connections) {
+    fn close_due(&mut self, connections: &Arc<Connections>) {
         let now = Instant::now();
         let mut due: HashMap<_, Vec<_>> = HashMap::new();
         while let Some((_, reason, entry)) = self.0.pop_if(|(at, ..)| *at <= now) {
@@ -186,7 +186,7 @@ fn reason_to_close(entry: &Entry, connections: &Connections) -> Option<CloseReas
 }
 
 /// Closes the connections that are too old. Returns when the next one may reach its maximum age.
-fn retire(connections: &Connections) -> Option<Instant> {
+fn retire(connections: &Arc<Connections>) -> Option<Instant> {
     let max_age = connections.lifetime.max_age?.min(FAR);
     let now = Instant::now();
     let (old, young): (Vec<_>, Vec<_>) = connections

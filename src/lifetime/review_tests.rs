@@ -15,6 +15,8 @@ use super::{ClosePolicy, CloseReason, ConnectionLifetime, LostTrust, TrustState,
 use crate::identity::RequiredIdentity;
 use crate::material::TrustBundle;
 use crate::policy::TlsPolicy;
+use crate::role::Role;
+use crate::stream::TcpShutdown;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
 use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, InForce};
@@ -44,7 +46,7 @@ struct Seen {
 }
 
 impl Observer for Arc<Seen> {
-    fn active(&self, _: usize) {}
+    fn numbers(&self, _: usize, _: usize) {}
 
     fn close_requested(&self, reason: CloseReason, connections: usize) {
         *self.dropped.lock().unwrap().entry(reason.label()).or_default() += connections;
@@ -107,7 +109,7 @@ impl<C: End> Site<C> {
     }
 
     fn enter(&self, trust: TrustState) -> Arc<Entry> {
-        self.connections.add(([127, 0, 0, 1], 1).into(), trust)
+        self.connections.add(([127, 0, 0, 1], 1).into(), trust, TcpShutdown::default())
     }
 
     fn connect(&self, leaf: &TestLeaf) -> Arc<Entry> {
@@ -570,4 +572,33 @@ async fn ten_thousand_are_judged_again_within_a_second_of_processor_time() {
         println!("{what}: {took:?} for 10,000 different chains and 10,000 times the same one");
         assert!(took < Duration::from_secs(1), "{took:?}");
     }
+}
+
+/// Thousands of Felixes may share one certificate.
+#[tokio::test]
+async fn equal_chains_are_kept_once() {
+    let site = Site::new(ConnectionLifetime::default());
+    let [one, other] = [0, 1].map(|ca| site.leaf(ca, HOUR));
+    let mut entries = site.many(&one, 10);
+    let another = site.connect(&other);
+    assert!(entries.iter().all(|entry| Arc::ptr_eq(&entry.trust.chain, &entries[0].trust.chain)));
+    assert_eq!((&*another.trust.chain, &*entries[0].trust.chain), (other.chain(), one.chain()));
+    // The same leaf in another chain.
+    let context = site.in_force.current();
+    let longer = [one.chain(), &[site.cas[0].root().clone()]].concat();
+    let chain = context.verifier.verify(&longer, Role::Felix, site.clock.now()).unwrap();
+    let longer = site.enter(TrustState::new(VerifiedPeer::proven(chain), &longer, context.generation));
+    assert_eq!(longer.trust.chain.len(), one.chain().len() + 1);
+
+    let (kept, last) = (Arc::downgrade(&entries[0].trust.chain), entries.pop().unwrap());
+    for entry in entries.drain(..).chain([another, longer]) {
+        site.connections.remove(&entry);
+    }
+    assert!(Arc::ptr_eq(&site.connect(&one).trust.chain, &last.trust.chain));
+    assert_eq!(site.connections.count(), 2);
+    for entry in site.connections.staying() {
+        site.connections.remove(&entry);
+    }
+    drop(last);
+    assert_eq!((site.connections.count(), kept.strong_count()), (0, 0));
 }

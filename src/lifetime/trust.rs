@@ -1,15 +1,15 @@
 //! Whether the peer of a live connection would still be accepted.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer};
+use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer, usable_certificates};
 
 /// The latest verdict on the peer of a live connection.
 pub(crate) struct TrustState {
-    /// The chain, as the peer sent it.
-    pub(super) chain: Box<[CertificateDer<'static>]>,
+    /// The certificates that a path of the peer can use. Connections with the same chain share them.
+    pub(super) chain: Arc<[CertificateDer<'static>]>,
     latest: Mutex<Latest>,
 }
 
@@ -41,7 +41,8 @@ pub(super) enum LossKind {
 impl TrustState {
     /// The state of a peer that the configuration of this generation has accepted.
     pub(crate) fn new(peer: VerifiedPeer, chain: &[CertificateDer<'static>], generation: u64) -> Self {
-        Self { chain: chain.into(), latest: Mutex::new(Latest { generation, peer, loss: None }) }
+        let chain = usable_certificates(chain).into();
+        Self { chain, latest: Mutex::new(Latest { generation, peer, loss: None }) }
     }
 
     /// The peer, as it was last accepted.

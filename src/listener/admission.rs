@@ -2,11 +2,11 @@
 //! shedding.
 //!
 //! Free handshakes go to the addresses in turn, so that many connections from one address do not delay the others.
+//! Addresses with an earlier success are preferred, and those whose latest handshake failed come later.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,10 +16,16 @@ use tokio::time::{Instant, sleep};
 use super::failures::Failures;
 use super::limits::{ListenerLimits, ShedCause};
 use super::peer_wait::PeerWait;
+use super::turns::{Priority, SucceededAddresses, Turns};
+use crate::lifetime::InService;
 
 /// A handshake that has waited for its peer for this time in total is ended if other connections wait. An honest peer
 /// needs two round trips, and perhaps one retransmission.
 const STALLED: Duration = Duration::from_secs(1);
+
+/// The same for an address whose latest handshake has failed, and for all while more addresses wait than there are
+/// handshakes: long enough for a peer whose round trip takes less than 500 ms.
+const STALLED_UNDER_PRESSURE: Duration = Duration::from_millis(500);
 
 /// A connection counts as silent after this time without its first message. A round trip within a cluster takes less.
 const SILENT: Duration = Duration::from_millis(100);
@@ -35,8 +41,7 @@ const MAX_IDLE_ADDRESSES: usize = 4096;
 pub(super) struct Admission {
     state: Mutex<State>,
     limits: ListenerLimits,
-    /// Connections in service.
-    active: Arc<AtomicUsize>,
+    in_service: Arc<InService>,
     /// Called with each change, in order.
     observer: Box<dyn Fn(Occupancy) + Send + Sync>,
     lined_up: Notify,
@@ -87,7 +92,10 @@ struct State {
     /// The connections that perform a handshake or are ending it.
     handshakes: HashSet<u64>,
     /// Addresses that have a connection in line and may start its handshake.
-    turns: VecDeque<IpAddr>,
+    turns: Turns,
+    succeeded: SucceededAddresses,
+    /// The connections in line from addresses whose latest handshake has failed.
+    failed: BTreeSet<u64>,
     stalled_scan: Option<Instant>,
     /// The address with the longest line at the last search.
     longest: Option<IpAddr>,
@@ -121,20 +129,15 @@ impl Address {
     fn is_idle(&self) -> bool {
         self.queued() == 0 && self.busy == 0
     }
-
-    /// How many handshakes and pauses the address may have.
-    fn share(&self, limits: &ListenerLimits, now: Instant) -> usize {
-        if self.failures.slowed(now) { 1 } else { limits.handshakes_per_address }
-    }
 }
 
 impl Admission {
     pub(super) fn new(
         limits: ListenerLimits,
-        active: Arc<AtomicUsize>,
+        in_service: Arc<InService>,
         observer: Box<dyn Fn(Occupancy) + Send + Sync>,
     ) -> Self {
-        Self { state: Mutex::default(), limits, active, observer, lined_up: Notify::new() }
+        Self { state: Mutex::default(), limits, in_service, observer, lined_up: Notify::new() }
     }
 
     /// Enters a connection into the queue and returns its ID.
@@ -156,6 +159,9 @@ impl Admission {
             if self.room() == 0 {
                 return Err(ShedCause::ConnectionLimit);
             }
+            if self.room_of(address) == 0 {
+                return Err(ShedCause::AddressLimit);
+            }
             let of_address = state.addresses.get(&address);
             let queued = of_address.map_or(0, Address::queued);
             let is_share_full = queued >= self.limits.queue_per_address;
@@ -164,10 +170,13 @@ impl Admission {
                     Some(of_address) if is_share_full => (of_address.silent.first(), ShedCause::ShareFull),
                     _ => (state.silent.first(), ShedCause::QueueFull),
                 };
-                match oldest.copied().filter(|oldest| state.is_silent(*oldest, now)) {
-                    Some(oldest) => state.set(oldest, Phase::Shed(cause)),
-                    None if !is_share_full && state.shorten_longest_line(queued + 1, now) => {}
-                    None => return Err(cause),
+                let may_replace = !is_share_full && !state.has_failed(address, now);
+                let failed = state.failed.last().copied().filter(|_| may_replace);
+                match (oldest.copied().filter(|oldest| state.is_silent(*oldest, now)), failed) {
+                    (Some(oldest), _) => state.set(oldest, Phase::Shed(cause)),
+                    (None, Some(failed)) => state.set(failed, Phase::Shed(cause)),
+                    (None, None) if !is_share_full && state.shorten_longest_line(queued + 1, now) => {}
+                    (None, None) => return Err(cause),
                 }
             }
             let id = state.next_id;
@@ -189,7 +198,11 @@ impl Admission {
             }
             state.set(id, Phase::InLine);
             if let Some(waiting) = state.connections.get(&id) {
-                state.give_turn(waiting.address, &self.limits, now);
+                let address = waiting.address;
+                if state.has_failed(address, now) {
+                    state.failed.insert(id);
+                }
+                self.give_turn(state, address, now);
             }
             self.make_room(state, now);
             if state.in_line > 0 {
@@ -218,8 +231,11 @@ impl Admission {
     /// Records that the handshake of a connection has succeeded.
     pub(super) fn succeeded(&self, id: u64) {
         self.change(|state| {
-            if let Some(address) = state.address_in_handshake(id) {
+            if let Some((ip, address)) = state.address_in_handshake(id) {
                 address.failures.succeeded();
+                let line: Vec<u64> = address.line.iter().copied().collect();
+                state.succeeded.add(ip);
+                state.failed.retain(|id| !line.contains(id));
             }
         });
     }
@@ -228,9 +244,11 @@ impl Admission {
     /// [`resume`](Self::resume) is due; the address stays busy until then. `None` if the connection had no handshake.
     pub(super) fn failed(&self, id: u64, now: Instant) -> Option<Duration> {
         self.change(|state| {
-            let address = state.address_in_handshake(id)?;
+            let (_, address) = state.address_in_handshake(id)?;
             let pause = address.failures.failed(now);
             address.busy += 1;
+            let line: Vec<u64> = address.line.iter().copied().collect();
+            state.failed.extend(line);
             state.remove(id);
             self.start_next(state, now);
             Some(pause)
@@ -258,7 +276,7 @@ impl Admission {
 
     /// Handles a place that an address has freed: it may start another handshake, or has no connection any more.
     fn freed(&self, state: &mut State, address: IpAddr, now: Instant) {
-        state.give_turn(address, &self.limits, now);
+        self.give_turn(state, address, now);
         self.start_next(state, now);
         if state
             .addresses
@@ -319,7 +337,29 @@ impl Admission {
     /// How many more connections may be in service. This also caps the handshakes in progress. Connections beyond that
     /// cap wait and are not shed, because unauthenticated peers must not use up the room of connections.
     fn room(&self) -> usize {
-        self.limits.connections.saturating_sub(self.active.load(Ordering::Acquire))
+        self.limits.connections.saturating_sub(self.in_service.total())
+    }
+
+    /// How many more connections of an address may be in service. It caps the handshakes of the address, too.
+    fn room_of(&self, address: IpAddr) -> usize {
+        self.limits.per_address().saturating_sub(self.in_service.of(address))
+    }
+
+    /// How many handshakes and pauses an address may have. An address without
+    /// room still gets a turn, so that its waiting connection is shed.
+    fn share(&self, of_address: &Address, address: IpAddr, now: Instant) -> usize {
+        let share = if of_address.failures.slowed(now) { 1 } else { self.limits.handshakes_per_address };
+        share.min(self.room_of(address).max(1))
+    }
+
+    /// Gives the address a turn, if it can use one.
+    fn give_turn(&self, state: &mut State, address: IpAddr, now: Instant) {
+        let priority = state.priority(address, now);
+        let Some(of_address) = state.addresses.get_mut(&address) else { return };
+        let may_start = !of_address.line.is_empty() && of_address.busy < self.share(of_address, address, now);
+        if may_start && !std::mem::replace(&mut of_address.has_turn, true) {
+            state.turns.give(address, priority);
+        }
     }
 
     /// Starts handshakes while some are free and addresses wait for one.
@@ -329,16 +369,26 @@ impl Admission {
             if room > 0 && state.handshakes.len() >= self.limits.handshakes.min(room) {
                 return;
             }
-            let Some(address) = state.turns.pop_front() else { return };
+            let Some((address, given_for)) = state.turns.take() else { return };
+            // Its handshake may have failed since.
+            let priority = state.priority(address, now);
             let Some(of_address) = state.addresses.get_mut(&address) else { continue };
+            if priority == Priority::Failed && given_for != priority {
+                state.turns.give(address, priority);
+                continue;
+            }
             of_address.has_turn = false;
-            if of_address.busy >= of_address.share(&self.limits, now) {
+            if of_address.busy >= self.share(of_address, address, now) {
                 continue;
             }
             let Some(id) = of_address.line.front().copied() else { continue };
-            let next = if room == 0 { Phase::Shed(ShedCause::ConnectionLimit) } else { Phase::Handshake };
+            let next = match self.room_of(address) {
+                _ if room == 0 => Phase::Shed(ShedCause::ConnectionLimit),
+                0 => Phase::Shed(ShedCause::AddressLimit),
+                _ => Phase::Handshake,
+            };
             state.set(id, next);
-            state.give_turn(address, &self.limits, now);
+            self.give_turn(state, address, now);
         }
     }
 
@@ -354,7 +404,8 @@ impl Admission {
             return;
         }
         let are_all_busy =
-            state.handshakes.len() >= self.limits.handshakes.min(self.room()) && !state.turns.is_empty();
+            state.handshakes.len() >= self.limits.handshakes.min(self.room()) && state.turns.count() > 0;
+        let is_crowded = are_all_busy && state.turns.count() > self.limits.handshakes;
         let mut stalled: Vec<_> = state
             .handshakes
             .iter()
@@ -362,9 +413,12 @@ impl Admission {
             .filter(|(_, handshake)| handshake.phase == Phase::Handshake)
             .map(|(id, handshake)| (handshake.wait.total(now), id, handshake.address))
             .filter(|(waited, _, address)| {
-                let is_waited_for =
-                    || state.addresses.get(address).is_some_and(|address| !address.line.is_empty());
-                *waited >= STALLED && (are_all_busy || is_waited_for())
+                let Some(address) = state.addresses.get(address) else { return false };
+                let at_most = match is_crowded || address.failures.remembered(now) {
+                    true => STALLED_UNDER_PRESSURE,
+                    false => STALLED,
+                };
+                *waited >= at_most && (are_all_busy || !address.line.is_empty())
             })
             .collect();
         state.stalled_scan = Some(now);
@@ -405,6 +459,7 @@ impl State {
                     _ => address.line.retain(|other| *other != id),
                 }
                 self.in_line -= 1;
+                self.failed.remove(&id);
             }
             Phase::Handshake | Phase::Stopping(_) => {
                 self.handshakes.remove(&id);
@@ -430,7 +485,7 @@ impl State {
         // Otherwise unused turns would pile up while no handshake is free.
         if former == Phase::InLine && address.line.is_empty() && std::mem::take(&mut address.has_turn) {
             let address = waiting.address;
-            self.turns.retain(|turn| *turn != address);
+            self.turns.take_back(address);
         }
     }
 
@@ -441,17 +496,25 @@ impl State {
     }
 
     /// The address of a connection that has a handshake.
-    fn address_in_handshake(&mut self, id: u64) -> Option<&mut Address> {
+    fn address_in_handshake(&mut self, id: u64) -> Option<(IpAddr, &mut Address)> {
         let waiting = self.connections.get(&id).filter(|_| self.handshakes.contains(&id))?;
-        self.addresses.get_mut(&waiting.address)
+        Some((waiting.address, self.addresses.get_mut(&waiting.address)?))
     }
 
-    /// Gives the address a turn, if it can use one.
-    fn give_turn(&mut self, address: IpAddr, limits: &ListenerLimits, now: Instant) {
-        let Some(of_address) = self.addresses.get_mut(&address) else { return };
-        let may_start = !of_address.line.is_empty() && of_address.busy < of_address.share(limits, now);
-        if may_start && !std::mem::replace(&mut of_address.has_turn, true) {
-            self.turns.push_back(address);
+    /// Whether the latest handshake of an address has failed.
+    fn has_failed(&self, address: IpAddr, now: Instant) -> bool {
+        self.addresses.get(&address).is_some_and(|address| address.failures.remembered(now))
+    }
+
+    fn priority(&self, address: IpAddr, now: Instant) -> Priority {
+        if self.has_failed(address, now) {
+            Priority::Failed
+        } else if self.succeeded.contains(&address) {
+            Priority::Succeeded
+        } else if self.addresses.get(&address).is_some_and(|address| address.busy > 0) {
+            Priority::Failed
+        } else {
+            Priority::New
         }
     }
 

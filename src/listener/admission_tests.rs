@@ -26,6 +26,13 @@ fn admission(limits: ListenerLimits) -> Arc<Admission> {
     Arc::new(Admission::new(limits, Arc::default(), Box::new(|_| ())))
 }
 
+/// Connections in service from one address.
+fn in_service(address: IpAddr, connections: usize) -> Arc<InService> {
+    let in_service = InService::default();
+    (0..connections).for_each(|_| in_service.add(address));
+    Arc::new(in_service)
+}
+
 fn enter(admission: &Arc<Admission>, address: IpAddr) -> Permit {
     Permit::enter(admission, address, Instant::now()).unwrap()
 }
@@ -67,7 +74,9 @@ fn occupied(queued: usize, handshakes: usize) -> Occupancy {
     Occupancy { queued, handshakes }
 }
 
-use ShedCause::{ConnectionLimit, OutOfDescriptors, QueueFull, ShareFull, ShuttingDown, Stalled};
+use ShedCause::{
+    AddressLimit, ConnectionLimit, OutOfDescriptors, QueueFull, ShareFull, ShuttingDown, Stalled,
+};
 use Stage::{Queued, Shed, Started};
 
 #[test]
@@ -176,9 +185,9 @@ async fn an_address_fills_its_share_of_the_queue_only() {
 
 #[test]
 fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
-    let active = Arc::new(AtomicUsize::new(7));
-    let limits = ListenerLimits { connections: 9, ..limits(4, 4, 10, 10) };
-    let admission = Arc::new(Admission::new(limits, active.clone(), Box::new(|_| ())));
+    let in_service = in_service(B, 7);
+    let limits = ListenerLimits { connections: 9, connections_per_address: Some(9), ..limits(4, 4, 10, 10) };
+    let admission = Arc::new(Admission::new(limits, in_service.clone(), Box::new(|_| ())));
     let first = line_up(&admission, A);
     let waiting = enter(&admission, A);
     let second = line_up(&admission, A);
@@ -186,21 +195,119 @@ fn no_handshake_begins_that_could_exceed_the_limit_of_connections() {
     waiting.line_up();
     assert_eq!(waiting.stage(), Queued, "handshakes may fail, and are no connections yet");
     // Another connection ends.
-    active.store(6, Ordering::Release);
+    in_service.remove(B);
     admission.change(|state| admission.make_room(state, Instant::now()));
     assert_eq!(waiting.stage(), Started);
     let last = line_up(&admission, B);
     // One handshake leads to a connection before the others fail.
-    active.store(9, Ordering::Release);
+    (0..3).for_each(|_| in_service.add(B));
     first.succeeded();
     assert_eq!(last.stage(), Shed(ConnectionLimit));
     assert_eq!(Permit::enter(&admission, B, Instant::now()).unwrap_err(), ConnectionLimit);
 }
 
+#[test]
+fn an_address_has_a_share_of_the_connections_in_service() {
+    let in_service = in_service(A, 2);
+    let limits = ListenerLimits { connections: 8, ..limits(4, 4, 10, 10) };
+    let admission = Arc::new(Admission::new(limits, in_service.clone(), Box::new(|_| ())));
+    // Half of all is 4, and 2 are in service.
+    let [first, second, third] = std::array::from_fn(|_| line_up(&admission, A));
+    let other = line_up(&admission, B);
+    assert_eq!(phases([&first, &second, &third, &other]), [Started, Started, Queued, Started]);
+    in_service.add(A);
+    first.succeeded();
+    assert_eq!(third.stage(), Queued, "the handshake of the second may still fail");
+    in_service.add(A);
+    second.succeeded();
+    assert_eq!(third.stage(), Shed(AddressLimit));
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), AddressLimit);
+    assert_eq!(line_up(&admission, B).stage(), Started);
+    in_service.remove(A);
+    assert_eq!(line_up(&admission, A).stage(), Started);
+}
+
+#[test]
+fn the_share_of_connections_can_be_set() {
+    for (connections, set, expected) in [(8, None, 4), (1, None, 1), (8, Some(8), 8), (8, Some(0), 1)] {
+        let limits =
+            ListenerLimits { connections, connections_per_address: set, ..ListenerLimits::default() };
+        assert_eq!(limits.at_least_one().per_address(), expected, "{connections} {set:?}");
+    }
+    assert_eq!(ListenerLimits::default().per_address(), 5_000);
+}
+
+/// The address of peer `number`.
+fn address(number: u8) -> IpAddr {
+    [10, 0, 1, number].into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn succeeded_addresses_come_before_unknown_and_suspect_ones() {
+    let admission = admission(limits(1, 1, 100, 100));
+    line_up(&admission, A).succeeded();
+    for number in 0..6 {
+        drop(line_up(&admission, address(number)).failed());
+    }
+    let mut busy = line_up(&admission, B);
+    let failed: Vec<_> = (0..6).map(|number| line_up(&admission, address(number))).collect();
+    let new: Vec<_> = (10..13).map(|number| line_up(&admission, address(number))).collect();
+    let succeeded = line_up(&admission, A);
+    let waiting: Vec<_> = failed.into_iter().chain(new).chain([succeeded]).collect();
+    let mut waiting: Vec<_> = waiting.into_iter().map(Some).collect();
+    let mut order = Vec::new();
+    while waiting.iter().any(Option::is_some) {
+        drop(busy);
+        let next = waiting.iter().position(|one| one.as_ref().is_some_and(|one| one.stage() == Started));
+        let next = next.unwrap();
+        busy = waiting[next].take().unwrap();
+        order.push(next);
+    }
+    // Those that failed are 0 to 5, the new ones 6 to 8, and the one with a success is 9. Eight turns were taken
+    // before.
+    assert_eq!(order, [9, 6, 7, 0, 8, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_of_failed_addresses_leave_a_full_queue_first() {
+    let admission = admission(limits(1, 1, 3, 3));
+    drop(line_up(&admission, A).failed());
+    let _busy = line_up(&admission, B);
+    let [first, second] = std::array::from_fn(|_| line_up(&admission, A));
+    let unknown = line_up(&admission, address(1));
+    // A newcomer from that address takes nobody's place.
+    assert_eq!(Permit::enter(&admission, A, Instant::now()).unwrap_err(), QueueFull);
+    let newcomer = line_up(&admission, address(2));
+    assert_eq!(phases([&first, &second, &unknown, &newcomer]), [Queued, Shed(QueueFull), Queued, Queued]);
+    let another = line_up(&admission, address(3));
+    assert_eq!(phases([&first, &unknown, &newcomer, &another]), [Shed(QueueFull), Queued, Queued, Queued]);
+    assert_eq!(Permit::enter(&admission, address(4), Instant::now()).unwrap_err(), QueueFull);
+    // A failure is forgotten after a minute.
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(lock(&admission).priority(A, Instant::now()), Priority::New);
+}
+
+/// Several Felixes may share an address.
+#[test]
+fn the_latest_handshake_of_an_address_decides_for_its_whole_line() {
+    let admission = admission(limits(2, 1, 3, 3));
+    drop(line_up(&admission, A).failed());
+    let [first, second, third] = std::array::from_fn(|_| line_up(&admission, A));
+    first.succeeded();
+    assert_eq!((second.stage(), third.stage()), (Started, Queued));
+    let _busy = line_up(&admission, B);
+    let _waiting = [5, 6].map(|number| line_up(&admission, address(number)));
+    assert_eq!(Permit::enter(&admission, address(7), Instant::now()).unwrap_err(), QueueFull);
+    assert_eq!(third.stage(), Queued, "the latest one has succeeded");
+    drop(second.failed());
+    let is_waiting = third.stage() == Queued;
+    assert_eq!(lock(&admission).failed.len(), usize::from(is_waiting));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_stalled_make_room_under_the_limit_of_connections() {
-    let limits = ListenerLimits { connections: 2, ..limits(4, 4, 10, 10) };
-    let admission = Arc::new(Admission::new(limits, Arc::new(AtomicUsize::new(1)), Box::new(|_| ())));
+    let limits = ListenerLimits { connections: 4, ..limits(4, 4, 10, 10) };
+    let admission = Arc::new(Admission::new(limits, in_service(address(1), 3), Box::new(|_| ())));
     let slow = line_up(&admission, A);
     let mut waiting_for_peer = place_timed(&slow);
     poll_once(&mut waiting_for_peer).await;
@@ -400,12 +507,12 @@ fn those_who_leave_the_line_leave_no_turns() {
     for _ in 0..100 {
         drop(line_up(&admission, A));
     }
-    assert_eq!(lock(&admission).turns.len(), 0);
+    assert_eq!(lock(&admission).turns.count(), 0);
     let [first, second] = [line_up(&admission, A), line_up(&admission, A)];
     drop(first);
-    assert_eq!(lock(&admission).turns, [A]);
+    assert_eq!(lock(&admission).turns.count(), 1);
     drop(second);
-    assert_eq!(lock(&admission).turns.len(), 0);
+    assert_eq!(lock(&admission).turns.count(), 0);
 }
 
 #[derive(Clone, Debug)]
@@ -486,9 +593,9 @@ fn check(admission: &Arc<Admission>, places: &[Permit]) {
     assert_eq!((count(Queued), count(Started)), (occupancy.queued, occupancy.handshakes));
     let state = lock(admission);
     let now = Instant::now();
-    for peer in state.addresses.values() {
+    for (address, peer) in &state.addresses {
         assert!(peer.queued() <= 4);
-        let could_start = occupancy.handshakes < 4 && peer.busy < peer.share(&admission.limits, now);
+        let could_start = occupancy.handshakes < 4 && peer.busy < admission.share(peer, *address, now);
         assert!(!could_start || peer.line.is_empty(), "somebody waits for a free handshake: {peer:?}");
     }
 }

@@ -1,115 +1,197 @@
-//! Waits for a peer's first message, before anything is spent on it.
+//! Receives a peer's first message, before anything else is spent on the peer.
 
 use std::io;
 
+use bytes::BytesMut;
+use rustls::{AlertDescription, ContentType, HandshakeType, InvalidMessage};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// The first thing that a peer did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Beginning {
-    /// It sent its whole first TLS record, or bytes that are not TLS. The handshake reports the latter.
-    Message,
-    /// It closed the connection without having sent a byte.
-    Nothing,
+use crate::error::{HandshakeError, HandshakePhase};
+use crate::handshake::not_tls;
+
+/// The ClientHello of a peer (RFC 8446 section 4.1.2), as far as it has arrived. Until it is complete, the peer costs a
+/// socket and these bytes, and no handshake.
+#[derive(Debug, Default)]
+pub(super) struct ClientHello(BytesMut);
+
+/// Why a peer gets no handshake.
+#[derive(Debug)]
+pub(super) enum NoClientHello {
+    /// It ended the connection before it sent a byte, as probes do.
+    Probe,
+    /// Receiving failed, timed out or ended early; or the bytes can not become a ClientHello, and the peer gets the
+    /// alert.
+    Failed(HandshakeError, Option<AlertDescription>),
 }
 
-/// Waits until the peer's first record has arrived, without consuming it. So half a ClientHello (RFC 8446 section
-/// 4.1.2) costs a socket and no handshake. `begun` becomes true when the first byte has arrived.
-#[cfg(unix)]
-pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
-    use tokio::io::Interest;
+/// The most bytes of a ClientHello: one record of the largest size. A client with post-quantum key exchange sends less
+/// than 2 KiB. rustls would take 64 KiB.
+const MAX_LENGTH: usize = 16 * 1024;
 
-    loop {
-        let ready = tcp.ready(Interest::READABLE).await?;
-        match tcp.try_io(Interest::READABLE, || peek(tcp, ready.is_read_closed(), begun)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // Load balancers end their probes with a reset.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset && !*begun => {
-                return Ok(Beginning::Nothing);
+impl ClientHello {
+    /// Waits until the message is complete.
+    pub(super) async fn arrival(&mut self, tcp: &TcpStream) -> Result<(), NoClientHello> {
+        let failed = |error| Err(NoClientHello::Failed(HandshakeError::Io(error), None));
+        loop {
+            if let Err(error) = tcp.readable().await {
+                return failed(error);
             }
-            seen => return seen,
+            match tcp.try_io(Interest::READABLE, || self.receive(tcp)) {
+                Ok(outcome) => return outcome,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return failed(error),
+            }
         }
+    }
+
+    /// Receives what has arrived, whether tokio knows of it or not.
+    ///
+    /// # Errors
+    ///
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if the message is not complete yet.
+    pub(super) fn receive(&mut self, tcp: &TcpStream) -> io::Result<Result<(), NoClientHello>> {
+        let mut piece = [0; 4096];
+        loop {
+            match recv(tcp, &mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+                // Load balancers end their probes with a reset.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset && self.0.is_empty() => {
+                    return Ok(Err(NoClientHello::Probe));
+                }
+                Err(error) => return Ok(Err(NoClientHello::Failed(HandshakeError::Io(error), None))),
+                Ok(0) if self.0.is_empty() => return Ok(Err(NoClientHello::Probe)),
+                Ok(0) => {
+                    let phase = HandshakePhase::Negotiating;
+                    return Ok(Err(NoClientHello::Failed(HandshakeError::Closed { phase }, None)));
+                }
+                Ok(length) => self.0.extend_from_slice(piece.get(..length).unwrap_or_default()),
+            }
+            match is_complete(&self.0) {
+                Ok(true) => return Ok(Ok(())),
+                Ok(false) => {}
+                Err((error, alert)) => return Ok(Err(NoClientHello::Failed(error, Some(alert)))),
+            }
+        }
+    }
+
+    /// Whether the peer has sent anything.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The bytes that were received.
+    pub(super) fn into_bytes(self) -> BytesMut {
+        self.0
     }
 }
 
-/// Whether the peer's first record has already arrived.
 #[cfg(unix)]
-pub(super) fn has_arrived(tcp: &TcpStream) -> bool {
-    matches!(peek(tcp, false, &mut false), Ok(Beginning::Message))
-}
-
-#[cfg(not(unix))]
-pub(super) fn has_arrived(_: &TcpStream) -> bool {
-    false
-}
-
-/// On other systems the first byte must suffice.
-#[cfg(not(unix))]
-pub(super) async fn arrival(tcp: &TcpStream, begun: &mut bool) -> io::Result<Beginning> {
-    *begun = tcp.peek(&mut [0]).await? > 0;
-    Ok(if *begun { Beginning::Message } else { Beginning::Nothing })
-}
-
-/// Larger than any ClientHello. Of a longer record, this many bytes suffice.
-#[cfg(unix)]
-const PEEK_LENGTH: usize = 4096;
-
-#[cfg(unix)]
-fn peek(tcp: &TcpStream, closed: bool, begun: &mut bool) -> io::Result<Beginning> {
+fn recv(tcp: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
     use rustix::net::{RecvFlags, recv};
 
-    let mut buffer = [0; PEEK_LENGTH];
-    let (_, received) = recv(tcp, &mut buffer[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-    *begun |= received > 0;
-    match buffer.get(..received) {
-        Some([]) => Ok(Beginning::Nothing),
-        Some(bytes) if closed || is_message(bytes) => Ok(Beginning::Message),
-        _ => Err(io::ErrorKind::WouldBlock.into()),
-    }
+    Ok(recv(tcp, piece, RecvFlags::DONTWAIT).map(|(_, received)| received)?)
 }
 
-/// Whether these bytes hold a whole TLS record, or can not become one (RFC 8446 section 5.1).
-#[cfg(unix)]
-fn is_message(bytes: &[u8]) -> bool {
+#[cfg(not(unix))]
+fn recv(tcp: &TcpStream, piece: &mut [u8]) -> io::Result<usize> {
+    tcp.try_read(piece)
+}
+
+/// Whether these bytes contain a whole ClientHello, in one or several records (RFC 8446 section 5.1). An error as soon
+/// as they can not become one.
+fn is_complete(received: &[u8]) -> Result<bool, (HandshakeError, AlertDescription)> {
     const HANDSHAKE: u8 = 22;
-    const MAX_LENGTH: usize = 16 * 1024;
-    match *bytes {
-        [HANDSHAKE] | [HANDSHAKE, 3] | [HANDSHAKE, 3, _] | [HANDSHAKE, 3, _, _] => false,
-        [HANDSHAKE, 3, _, high, low, ref payload @ ..] => {
-            let length = usize::from(u16::from_be_bytes([high, low]));
-            payload.len() >= length || length > MAX_LENGTH || bytes.len() >= PEEK_LENGTH
+    const CLIENT_HELLO: u8 = 1;
+    let too_large =
+        || Err((HandshakeError::MessageTooLarge { limit: MAX_LENGTH }, AlertDescription::IllegalParameter));
+    let mut records = received;
+    let mut header = [0; 4];
+    let mut arrived = 0;
+    loop {
+        match *records {
+            [] => break,
+            [20..=24, major, ..] if major != 3 && arrived == 0 => {
+                return Err((not_tls(received), AlertDescription::ProtocolVersion));
+            }
+            [_, major, ..] if major != 3 && arrived > 0 => {
+                let error = rustls::Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion);
+                return Err((error.into(), AlertDescription::ProtocolVersion));
+            }
+            [HANDSHAKE, ..] => {}
+            [content_type @ 20..=24, ..] => {
+                let error = rustls::Error::InappropriateMessage {
+                    expect_types: vec![ContentType::Handshake],
+                    got_type: content_type.into(),
+                };
+                return Err((error.into(), AlertDescription::UnexpectedMessage));
+            }
+            _ if arrived == 0 => return Err((not_tls(received), AlertDescription::UnexpectedMessage)),
+            _ => {
+                let error = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
+                return Err((error.into(), AlertDescription::UnexpectedMessage));
+            }
         }
-        _ => true,
+        let [_, _, _, high, low, ref fragment @ ..] = *records else { break };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        // RFC 8446 section 5.1 forbids it.
+        if length == 0 {
+            let error = rustls::Error::InvalidMessage(InvalidMessage::InvalidEmptyPayload);
+            return Err((error.into(), AlertDescription::UnexpectedMessage));
+        }
+        if length > MAX_LENGTH {
+            let error = rustls::Error::InvalidMessage(InvalidMessage::MessageTooLarge);
+            return Err((error.into(), AlertDescription::RecordOverflow));
+        }
+        let (fragment, next) = match fragment.split_at_checked(length) {
+            Some((fragment, next)) => (fragment, next),
+            None => (fragment, &[][..]),
+        };
+        for (place, byte) in header.iter_mut().skip(arrived).zip(fragment) {
+            *place = *byte;
+        }
+        arrived += fragment.len();
+        let [message, high, middle, low] = header;
+        if arrived > 0 && message != CLIENT_HELLO {
+            let error = rustls::Error::InappropriateHandshakeMessage {
+                expect_types: vec![HandshakeType::ClientHello],
+                got_type: message.into(),
+            };
+            return Err((error.into(), AlertDescription::UnexpectedMessage));
+        }
+        if let Some(body) = arrived.checked_sub(header.len()) {
+            let length = u32::from_be_bytes([0, high, middle, low]) as usize;
+            if length > MAX_LENGTH {
+                return too_large();
+            }
+            if body >= length {
+                return Ok(true);
+            }
+        }
+        records = next;
+    }
+    // With the headers of the records. An incomplete message therefore takes 16 KiB of memory at most.
+    match received.len() >= MAX_LENGTH {
+        true => too_large(),
+        false => Ok(false),
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_waited_for() {
-        for part in
-            [&[22][..], &[22, 3], &[22, 3, 1], &[22, 3, 1, 0], &[22, 3, 1, 0, 2], &[22, 3, 1, 0, 2, 9]]
-        {
-            assert!(!is_message(part), "{part:?}");
+    fn a_whole_message_is_waited_for() {
+        let message = [1, 0, 0, 2, 9, 9];
+        let one = [&[22, 3, 1, 0, 6][..], &message].concat();
+        let many: Vec<_> = message.iter().flat_map(|byte| [22, 3, 1, 0, 1, *byte]).collect();
+        for records in [one, many] {
+            for length in 0..records.len() {
+                assert!(matches!(is_complete(&records[..length]), Ok(false)), "{length} of {records:?}");
+            }
+            assert!(matches!(is_complete(&records), Ok(true)));
+            assert!(matches!(is_complete(&[&records[..], &[23]].concat()), Ok(true)), "what follows");
         }
-        assert!(is_message(&[22, 3, 1, 0, 2, 9, 9]));
-        assert!(is_message(&[22, 3, 1, 0, 2, 9, 9, 22]));
-    }
-
-    #[test]
-    fn what_is_no_record_is_not_waited_for() {
-        for other in [&b"GET / HTTP/1.1"[..], b"G", &[22, 2], &[21, 3, 1, 0, 2], &[22, 3, 3, 0x40, 1, 9]] {
-            assert!(is_message(other), "{other:?}");
-        }
-    }
-
-    #[test]
-    fn of_a_long_record_a_part_will_do() {
-        let mut long = vec![0; PEEK_LENGTH];
-        long[..5].copy_from_slice(&[22, 3, 1, 0x3f, 0xff]);
-        assert!(is_message(&long));
-        assert!(!is_message(&long[..PEEK_LENGTH - 1]));
     }
 }

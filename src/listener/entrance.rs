@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustls::AlertDescription;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -14,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, warn};
 
 use super::admission::Admission;
-use super::client_hello::{self, Beginning};
+use super::client_hello::{ClientHello, NoClientHello};
 use super::limits::ShedCause;
 use super::permit::Permit;
 use super::stats::Counters;
@@ -22,8 +24,10 @@ use crate::acceptor::TyphaAcceptor;
 use crate::connection::Connection;
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
+use crate::handshake::drain;
 use crate::lifetime::Connections;
 use crate::role::Role;
+use crate::stream::SharedTcpStream;
 use crate::tcp;
 use crate::time::deadline_in;
 
@@ -93,11 +97,11 @@ impl Entrance {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes the connections that nobody has taken, and lets no more be taken.
-    pub(super) fn drop_untaken(&self) {
+    /// The connections that nobody has taken. No more are taken after this; dropping these closes them.
+    pub(super) fn end_untaken(&self) -> Vec<Connection> {
         let mut untaken = self.untaken();
         untaken.close();
-        while untaken.try_recv().is_ok() {}
+        std::iter::from_fn(|| untaken.try_recv().ok()).collect()
     }
 
     /// Accepts connections until the listener is stopped, then closes the socket.
@@ -149,7 +153,7 @@ impl Entrance {
         let permit = match Permit::enter(&self.admission, peer_address.ip(), came) {
             Ok(permit) => permit,
             Err(cause) => {
-                self.reset(tcp, peer_address, cause);
+                self.shed_waiting(tcp, peer_address, cause);
                 return Some(cause);
             }
         };
@@ -160,68 +164,78 @@ impl Entrance {
         }
         // A peer that waited in the system's queue has already sent its message. It must not count as silent until its
         // task runs.
-        let has_arrived = client_hello::has_arrived(&tcp);
-        if has_arrived {
+        let mut hello = ClientHello::default();
+        let arrived = hello.receive(&tcp).ok();
+        if let Some(Ok(())) = arrived {
             permit.line_up();
         }
         let (entrance, owners) = (self.clone(), owners.clone());
         self.tasks.spawn(async move {
-            entrance.serve(tcp, peer_address, permit, came, has_arrived, owners).await;
+            entrance.serve(Arrival { tcp, peer_address, came, hello, arrived }, permit, owners).await;
         });
         None
     }
 
     /// Passes a connection to its owner, or closes it. In both cases it gives up the permit.
-    async fn serve(
-        &self,
-        tcp: TcpStream,
-        peer_address: SocketAddr,
-        permit: Permit,
-        came: Instant,
-        has_arrived: bool,
-        owners: mpsc::Sender<Connection>,
-    ) {
+    async fn serve(&self, arrival: Arrival, permit: Permit, owners: mpsc::Sender<Connection>) {
+        let Arrival { mut tcp, peer_address, came, mut hello, arrived } = arrival;
         let timeout = self.acceptor.handshake_timeout();
         let deadline = deadline_in(timeout);
-        if !has_arrived {
-            let mut begun = false;
-            let arrival = tokio::select! {
-                biased;
-                cause = permit.shed() => {
-                    // Its place is free before it is counted; so it is below.
-                    drop(permit);
-                    return self.reset(tcp, peer_address, cause);
-                }
-                arrival = timeout_at(deadline, client_hello::arrival(&tcp, &mut begun)) => arrival,
-            };
-            let error = match arrival {
-                Ok(Ok(Beginning::Message)) => None,
-                Ok(Ok(Beginning::Nothing)) => {
-                    drop((tcp, permit));
-                    debug!(%peer_address, "a connection ended without having sent a byte: a probe");
-                    return self.counters.probed();
-                }
-                Ok(Err(error)) => Some(HandshakeError::Io(error)),
-                Err(_) if begun => {
-                    Some(HandshakeError::TimedOut { phase: HandshakePhase::Negotiating, after: timeout })
-                }
-                Err(_) => Some(HandshakeError::TimedOut {
-                    phase: HandshakePhase::AwaitingFirstByte,
-                    after: timeout,
-                }),
-            };
-            if let Some(error) = error {
+        let arrived = match arrived {
+            Some(arrived) => arrived,
+            None => {
+                let arrived = tokio::select! {
+                    biased;
+                    cause = permit.shed() => {
+                        // Its place is free before it is counted; so it is below.
+                        drop(permit);
+                        return self.shed_waiting(tcp, peer_address, cause);
+                    }
+                    arrived = timeout_at(deadline, hello.arrival(&tcp)) => arrived,
+                };
+                arrived.unwrap_or_else(|_| {
+                    let phase = match hello.has_begun() {
+                        true => HandshakePhase::Negotiating,
+                        false => HandshakePhase::AwaitingFirstByte,
+                    };
+                    Err(NoClientHello::Failed(HandshakeError::TimedOut { phase, after: timeout }, None))
+                })
+            }
+        };
+        match arrived {
+            Ok(()) => permit.line_up(),
+            Err(NoClientHello::Probe) => {
                 drop((tcp, permit));
+                debug!(%peer_address, "a connection ended without having sent a byte: a probe");
+                return self.counters.probed();
+            }
+            Err(NoClientHello::Failed(error, alert)) => {
+                // The peer keeps its place in the queue until it has the alert, but it has no handshake.
+                let farewell = async {
+                    if let Some(alert) = alert
+                        && tcp.write_all(&alert_record(alert)).await.is_ok()
+                    {
+                        drain(&mut tcp, deadline).await;
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    _ = permit.shed() => {}
+                    _ = timeout_at(deadline, farewell) => {}
+                }
+                drop(permit);
+                tcp::close_in_order(tcp);
                 events::refused(Role::Typha, peer_address, &error);
                 return self.failed(peer_address, error, came);
             }
-            permit.line_up();
         }
         if let Err(cause) = permit.started(deadline_in(timeout / LONGEST_LINE).min(deadline)).await {
             drop(permit);
-            return self.reset(tcp, peer_address, cause);
+            return self.shed_waiting(tcp, peer_address, cause);
         }
-        let handshake = permit.measured(self.acceptor.accept_prepared(tcp, peer_address, deadline));
+        let (stream, received) = (SharedTcpStream::new(tcp), hello.into_bytes());
+        let handshake =
+            permit.measured(self.acceptor.accept_prepared(stream, received, peer_address, deadline));
         let outcome = tokio::select! {
             biased;
             outcome = handshake => Ok(outcome),
@@ -242,7 +256,7 @@ impl Entrance {
                 owner.send(Connection::new(stream, peer_address, self.connections.clone()));
                 // Nobody takes it any more, if that began since the place was reserved.
                 if self.untaken().is_closed() {
-                    self.drop_untaken();
+                    drop(self.end_untaken());
                 }
                 return permit.succeeded();
             }
@@ -262,10 +276,16 @@ impl Entrance {
         }
     }
 
-    /// Closes a connection that gets no handshake. A reset informs the peer at once, and the system keeps no state.
-    fn reset(&self, tcp: TcpStream, peer_address: SocketAddr, cause: ShedCause) {
-        tcp::reset_on_close(&tcp);
-        drop(tcp);
+    /// Closes a connection that gets no handshake.
+    fn shed_waiting(&self, tcp: TcpStream, peer_address: SocketAddr, cause: ShedCause) {
+        match cause {
+            // Too many connections wait. A reset informs the peer at once, and the system keeps no state.
+            ShedCause::OutOfDescriptors | ShedCause::QueueFull | ShedCause::ShareFull => {
+                tcp::reset_on_close(&tcp);
+                drop(tcp);
+            }
+            _ => tcp::close_in_order(tcp),
+        }
         self.shed(peer_address, cause);
     }
 
@@ -280,6 +300,23 @@ impl Entrance {
             observer.call(FailedHandshake { peer_address, error, took: came.elapsed() });
         }
     }
+}
+
+/// An accepted TCP connection.
+struct Arrival {
+    tcp: TcpStream,
+    peer_address: SocketAddr,
+    came: Instant,
+    hello: ClientHello,
+    /// The outcome of waiting for the ClientHello; `None` if it must still be waited for.
+    arrived: Option<Result<(), NoClientHello>>,
+}
+
+/// An alert in plain text (RFC 8446 sections 5.1 and 6).
+fn alert_record(alert: AlertDescription) -> [u8; 7] {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    [ALERT, 3, 3, 0, 2, FATAL, alert.into()]
 }
 
 /// Shedding costs an eighth of a handshake. With twice as many connections as the listener can serve, shedding would

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, join};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
@@ -41,7 +42,7 @@ struct Inner {
 pub struct ShutdownReport {
     /// Connections whose owner was asked to close them. The others had already ended.
     pub dropped: usize,
-    /// Connections whose owner still held them at the timeout. Reading and writing fails on them.
+    /// Connections whose owner still held them at the end. Their sockets are shut down: reading and writing fails.
     pub left: usize,
 }
 
@@ -70,7 +71,9 @@ impl ListenerHandle {
 
     /// The counts of the listener.
     pub fn stats(&self) -> ListenerStats {
-        self.0.entrance.counters.read(self.active(), self.0.entrance.admission.occupancy())
+        let connections = &self.0.connections;
+        let numbers = (connections.count(), connections.unreleased_count());
+        self.0.entrance.counters.read(numbers, self.0.entrance.admission.occupancy())
     }
 
     /// The number of connections in service.
@@ -127,7 +130,10 @@ impl ListenerHandle {
             let task = self.0.runtime.spawn(self.clone().shut_down());
             let connections = self.0.connections.clone();
             let report = move |report: Result<_, _>| {
-                report.unwrap_or_else(|_| ShutdownReport { dropped: 0, left: connections.count() })
+                report.unwrap_or_else(|_| ShutdownReport {
+                    dropped: 0,
+                    left: connections.count() + connections.unreleased_count(),
+                })
             };
             task.map(report).boxed().shared()
         });
@@ -147,36 +153,49 @@ impl ListenerHandle {
         // The time that remains after the last owner was asked.
         let grace = limits.drop_grace.min(timeout / 25);
         info!(connections = count, ?timeout, ?interval, "shutting down");
-        let mut dropped = 0;
+        let dropped = AtomicUsize::new(0);
+        let asked = |owners| dropped.fetch_add(owners, Relaxed);
         let dropping = async {
             while connections.staying_count() > 0 {
-                let all = dropped + connections.staying_count();
-                let due = due(began.elapsed(), interval, all).saturating_sub(dropped);
-                dropped += connections.close_random(due, CloseReason::Shutdown, grace);
-                let after = interval.saturating_mul(u32::try_from(dropped).unwrap_or(u32::MAX));
+                let all = dropped.load(Relaxed) + connections.staying_count();
+                let due = due(began.elapsed(), interval, all).saturating_sub(dropped.load(Relaxed));
+                asked(connections.close_random(due, CloseReason::Shutdown, grace));
+                let after = u32::try_from(dropped.load(Relaxed)).unwrap_or(u32::MAX);
+                let after = interval.saturating_mul(after);
                 tokio::select! {
                     () = sleep_until(began + after.min(FAR)) => {}
                     () = connections.emptied() => {}
                 }
             }
-            // Nobody can close a connection that nobody has taken.
+            connections.emptied().await;
+        };
+        // Nobody can close a connection that nobody has taken. It ends before any socket is shut down.
+        let end_untaken = || {
+            let untaken = entrance.end_untaken();
+            let entries = untaken.iter().map(|connection| connection.entry().clone()).collect();
+            asked(connections.close_these(entries, CloseReason::Shutdown));
+        };
+        let ending_untaken = async {
             tokio::select! {
-                () = sleep(grace) => entrance.drop_untaken(),
+                () = sleep(grace) => end_untaken(),
                 () = connections.emptied() => {}
             }
-            connections.emptied().await;
         };
         // The last connections send their alert before the timeout.
         let last_call = began + timeout.mul_f64(0.99);
-        if timeout_at(last_call, dropping).await.is_err() {
-            dropped += connections.close_random(usize::MAX, CloseReason::Shutdown, Duration::ZERO);
+        if timeout_at(last_call, join(dropping, ending_untaken)).await.is_err() {
+            end_untaken();
+            asked(connections.close_random(usize::MAX, CloseReason::Shutdown, Duration::ZERO));
             connections.force_close_all();
-            entrance.drop_untaken();
             let _ = timeout_at(deadline, connections.emptied()).await;
+            connections.shut_down_all();
         }
         let _ = timeout_at(deadline, entrance.tasks.wait()).await;
-        entrance.drop_untaken();
-        let report = ShutdownReport { dropped, left: connections.count() };
+        end_untaken();
+        let report = ShutdownReport {
+            dropped: dropped.into_inner(),
+            left: connections.count() + connections.unreleased_count(),
+        };
         info!(dropped = report.dropped, left = report.left, "shut down");
         report
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 /// The limits of a [`TyphaListener`](crate::TyphaListener): how many connections it accepts, and how fast it drops
 /// them. Numbers below 1 count as 1.
 ///
-/// The process needs one file descriptor for each connection, queued or in service. Set `RLIMIT_NOFILE` above the sum
+/// The process needs one file descriptor for each connection, queued or in service, and for each
+/// [unreleased](super::ListenerStats::unreleased) one. Set `RLIMIT_NOFILE` above the sum
 /// of `connections` and `queue`. If descriptors run out, the listener sheds silent connections to make room.
 /// Connections that it can not accept yet wait in the system's queue.
 ///
@@ -24,13 +25,18 @@ pub struct ListenerLimits {
     /// others. Many Felixes behind one address are all served, one after the other.
     pub handshakes_per_address: usize,
     /// Connections that wait for their handshake: either their first message has not arrived, or no handshake is free.
-    /// Default 4096, the most that the system keeps in its own queue.
+    /// Default 4096, the most that the system keeps in its own queue. Each takes up to 16 KiB of memory while its first
+    /// message is incomplete: 64 MiB in all at worst.
     pub queue: usize,
     /// Waiting connections from one address. Default 1024, a quarter of all.
     pub queue_per_address: usize,
     /// Maximum number of connections in service; the listener sheds new ones beyond it. Default 10,000, as Calico's
     /// `MaxConnectionsUpperLimit`.
     pub connections: usize,
+    /// Maximum number of connections in service from one address. `None`, the default, is half of
+    /// [`connections`](Self::connections): one address can not take every place, and thousands of Felixes behind a NAT
+    /// still fit. Set it to `connections` if all Felixes come from one address.
+    pub connections_per_address: Option<usize>,
     /// Rebalancing never goes below this number of connections. Default 400, as Calico's `MaxConnectionsLowerLimit`.
     pub connections_lower: usize,
     /// Time between two connections that rebalancing drops; up to a tenth is added at random. Default 1 s, as Calico's
@@ -55,6 +61,7 @@ impl Default for ListenerLimits {
             queue: 4096,
             queue_per_address: 1024,
             connections: 10_000,
+            connections_per_address: None,
             connections_lower: 400,
             drop_interval: Duration::from_secs(1),
             drop_grace: Duration::from_secs(1),
@@ -78,12 +85,20 @@ impl ListenerLimits {
         }
         self
     }
+
+    /// Maximum number of connections in service from one address.
+    pub(super) fn per_address(&self) -> usize {
+        self.connections_per_address.unwrap_or(self.connections / 2).max(1)
+    }
 }
 
 /// Why the listener shed a connection before it judged the peer.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum ShedCause {
+    /// The address has its share of the connections in service
+    /// ([`connections_per_address`](ListenerLimits::connections_per_address)). Label: `address_limit`.
+    AddressLimit,
     /// [`ListenerLimits::connections`] connections are in service. Label: `connection_limit`.
     ConnectionLimit,
     /// The process had no file descriptors left. The longest-silent connections were shed. Label: `out_of_descriptors`.
@@ -91,8 +106,9 @@ pub enum ShedCause {
     /// The connection was ready for its handshake, but too many others were ahead of it: it would have timed out.
     /// Label: `overload`.
     Overload,
-    /// The [queue](ListenerLimits::queue) is full. Shed first: the longest-silent connection; else the newest from the
-    /// address with the most waiting; else the new arrival. Label: `queue_full`.
+    /// The [queue](ListenerLimits::queue) is full. Shed first: the longest-silent connection; else one from an address
+    /// whose latest handshake failed; else the newest from the address with the most waiting; else the new arrival.
+    /// Label: `queue_full`.
     QueueFull,
     /// The [share](ListenerLimits::queue_per_address) of the address is full. Shed first: its longest-silent
     /// connection, if it has been silent for at least 100 ms; else the new arrival. Label: `share_full`.
@@ -100,7 +116,9 @@ pub enum ShedCause {
     /// The listener shuts down. This includes connections whose peer was accepted and that could not be handed out any
     /// more. Label: `shutting_down`.
     ShuttingDown,
-    /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest. Label:
+    /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest: for at
+    /// least 1 s in all, or 500 ms if the latest handshake of its address failed or if more addresses wait than there
+    /// are handshakes. Label:
     /// `stalled`.
     Stalled,
 }
@@ -109,6 +127,7 @@ impl ShedCause {
     /// The stable label for logs and metrics, such as `queue_full`.
     pub fn label(self) -> &'static str {
         match self {
+            Self::AddressLimit => "address_limit",
             Self::ConnectionLimit => "connection_limit",
             Self::OutOfDescriptors => "out_of_descriptors",
             Self::Overload => "overload",

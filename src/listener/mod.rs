@@ -12,6 +12,7 @@ mod pacing_tests;
 mod peer_wait;
 mod permit;
 mod stats;
+mod turns;
 
 use std::fmt;
 use std::future::poll_fn;
@@ -44,10 +45,11 @@ use stats::Counters;
 ///
 /// Each connection waits in a bounded queue until its whole first message has arrived. It then performs its handshake;
 /// the number of concurrent handshakes is capped. A peer that sends nothing, or half a message, costs one socket and
-/// delays no other peer. When the queue is full, the listener sheds the longest-silent connection, or else the newest,
-/// before it spends anything on TLS. Free handshakes go to the addresses in turn, and each address has a share. After
-/// ten failed handshakes in a row, an address gets one handshake at a time, with pauses of up to 2 s. See
-/// [`ListenerLimits`].
+/// delays no other peer. When the queue is full, the listener sheds a connection ([`QueueFull`](ShedCause::QueueFull)
+/// has the order), before it spends anything on TLS. Free handshakes go to the addresses in turn, and each address
+/// has a share. While others wait, addresses with an earlier success are preferred, and addresses whose latest
+/// handshake failed come later; each kind comes first in one turn of four at least. After ten failed handshakes in a
+/// row, an address gets one handshake at a time, with pauses of up to 2 s. See [`ListenerLimits`].
 ///
 /// The listener runs in its own tasks until it is dropped. It counts errors of `accept()`, and waits before it tries
 /// again. Connections that it has yielded outlive it.
@@ -126,7 +128,7 @@ impl Stream for TyphaListener {
 impl Drop for TyphaListener {
     fn drop(&mut self) {
         self.entrance.stop();
-        self.entrance.drop_untaken();
+        drop(self.entrance.end_untaken());
     }
 }
 
@@ -260,7 +262,7 @@ impl TyphaListenerBuilder {
         let occupancy = counters.clone();
         let admission = Admission::new(
             limits.clone(),
-            connections.active().clone(),
+            connections.in_service().clone(),
             Box::new(move |now| occupancy.occupancy(now)),
         );
         let entrance = Arc::new(Entrance {
@@ -293,8 +295,8 @@ struct ConnectionObserver {
 }
 
 impl lifetime::Observer for ConnectionObserver {
-    fn active(&self, connections: usize) {
-        self.counters.active(connections);
+    fn numbers(&self, active: usize, unreleased: usize) {
+        self.counters.numbers(active, unreleased);
     }
 
     fn close_requested(&self, reason: CloseReason, connections: usize) {

@@ -25,6 +25,10 @@ pub struct ListenerStats {
     pub accepted: u64,
     /// Connections in service. `typha_connections_active`, as in Calico.
     pub active: usize,
+    /// Connections that were force-closed and that their owners still hold. They no longer count as connections in
+    /// service, but each takes a descriptor. More than a few mean that owners are stuck.
+    /// `typha_connections_unreleased`.
+    pub unreleased: usize,
     /// Connections whose owner was asked to close them, by [reason](CloseReason::label).
     /// `typha_connections_dropped{reason}`, as in Calico, which has no reason.
     pub dropped: BTreeMap<&'static str, u64>,
@@ -95,6 +99,7 @@ pub(super) struct Counters {
     shed: LabelledCount,
     handshake_seconds: Durations,
     active: Level,
+    unreleased: Level,
     queued: Level,
     in_handshake: Level,
 }
@@ -105,6 +110,10 @@ impl Counters {
         describe_counter!("typha_connections_probed", "connections that ended without having sent a byte");
         describe_counter!("typha_accept_errors", "errors of accept()");
         describe_gauge!("typha_connections_active", "connections in service");
+        describe_gauge!(
+            "typha_connections_unreleased",
+            "force-closed connections that their owners still hold"
+        );
         describe_gauge!("typha_handshakes_queued", "connections that wait for their handshake");
         describe_gauge!("typha_handshakes_in_progress", "handshakes in progress");
         describe_histogram!("typha_handshake_seconds", Unit::Seconds, "from accept() to the connection");
@@ -140,6 +149,7 @@ impl Counters {
             shed: LabelledCount::new("typha_connections_shed", "cause", shed),
             handshake_seconds: Durations::new(histogram!("typha_handshake_seconds")),
             active: Level::new(gauge!("typha_connections_active")),
+            unreleased: Level::new(gauge!("typha_connections_unreleased")),
             queued: Level::new(gauge!("typha_handshakes_queued")),
             in_handshake: Level::new(gauge!("typha_handshakes_in_progress")),
         }
@@ -179,8 +189,9 @@ impl Counters {
         self.accept_errors.add(1);
     }
 
-    pub(super) fn active(&self, connections: usize) {
-        self.active.set(connections);
+    pub(super) fn numbers(&self, active: usize, unreleased: usize) {
+        self.active.set(active);
+        self.unreleased.set(unreleased);
     }
 
     pub(super) fn occupancy(&self, Occupancy { queued, handshakes }: Occupancy) {
@@ -188,7 +199,11 @@ impl Counters {
         self.in_handshake.set(handshakes);
     }
 
-    pub(super) fn read(&self, active: usize, Occupancy { queued, handshakes }: Occupancy) -> ListenerStats {
+    pub(super) fn read(
+        &self,
+        (active, unreleased): (usize, usize),
+        Occupancy { queued, handshakes }: Occupancy,
+    ) -> ListenerStats {
         let mut matched = self.matched.read();
         for by in [MatchedBy::Both, MatchedBy::CommonName, MatchedBy::UriSan] {
             matched.entry(by.label()).or_default();
@@ -196,6 +211,7 @@ impl Counters {
         ListenerStats {
             accepted: self.accepted.read(),
             active,
+            unreleased,
             dropped: self.dropped.read(),
             lost_trust: self.lost_trust.read(),
             matched,

@@ -2,6 +2,7 @@
 
 mod facts;
 mod read_ahead;
+mod shared_tcp;
 mod timeouts;
 mod wire;
 
@@ -19,6 +20,8 @@ use tokio::task::unconstrained;
 use tokio::time::timeout_at;
 
 pub use facts::TlsFacts;
+pub use shared_tcp::SharedTcpStream;
+pub(crate) use shared_tcp::TcpShutdown;
 pub(crate) use timeouts::Timeouts;
 pub(crate) use wire::{START_LENGTH, Start, Wire, with_start};
 
@@ -65,6 +68,10 @@ pub enum Acceptance {
 
 /// How often to look for a `close_notify` behind unread data.
 const LAST_READS: u32 = 16;
+
+/// The most bytes without application data: a dozen messages of the largest size. A Typha sends a few session tickets
+/// of less than 1 KiB.
+const MAX_WITHOUT_DATA: usize = 256 * 1024;
 
 /// How long [`AuthenticatedStream::close`] may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -116,9 +123,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
         generation: u64,
         timeouts: Timeouts,
     ) -> Self {
-        let wire = wire_mut(&mut tls);
-        wire.end_handshake();
-        wire.set_timeouts(timeouts);
+        wire_mut(&mut tls).end_handshake(timeouts);
         let on_drop = Self::close_without_waiting;
         Self { tls, peer, facts, acceptance, generation, writer: None, is_writing: false, on_drop }
     }
@@ -158,8 +163,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
         if Handle::try_current().is_err() {
             return false;
         }
-        // No clock is started for it.
-        wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
         let tls = &mut self.tls;
         poll_once(|cx| {
             for _ in 0..LAST_READS {
@@ -183,17 +186,40 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
             return;
         }
         // No timer is started.
-        wire_mut(&mut self.tls).set_timeouts(Timeouts { read: None, write: None });
+        wire_mut(&mut self.tls).set_write_timeout(None);
         let _ = poll_once(|cx| Pin::new(&mut self.tls).poll_shutdown(cx));
     }
 
-    /// Called when a read has returned; `failed` if it returned an error.
-    fn end_read(&mut self, failed: bool) {
-        // TLS reads ahead: the timer may run for data that no task waits for.
-        wire_mut(&mut self.tls).end_read();
-        if failed && let Some(writer) = self.writer.take() {
-            writer.wake();
-        }
+    /// Called with the result of a read. Applies the read timeout to one that is pending.
+    fn note_reader<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let reads = wire_mut(&mut self.tls).reads();
+        let has_received = std::mem::take(&mut reads.has_received);
+        let outcome = match outcome {
+            Poll::Pending if reads.without_data > MAX_WITHOUT_DATA => {
+                let problem = "the peer sent more than 256 KiB without application data";
+                Err(io::Error::new(io::ErrorKind::InvalidData, problem))
+            }
+            Poll::Pending => {
+                ready!(reads.timeout.poll_expired(cx));
+                // The timer may have run since a read that was cancelled. If a record has begun to arrive meanwhile, it
+                // gets time, once.
+                if has_received && !std::mem::replace(&mut reads.is_extended, true) {
+                    reads.timeout.progress();
+                    ready!(reads.timeout.poll_expired(cx));
+                }
+                let problem = "no application data arrived within the read timeout";
+                Err(io::Error::new(io::ErrorKind::TimedOut, problem))
+            }
+            Poll::Ready(outcome) => {
+                match &outcome {
+                    Ok(_) => (reads.without_data, reads.is_extended) = (0, false),
+                    Err(_) => self.writer.take().into_iter().for_each(Waker::wake),
+                }
+                outcome
+            }
+        };
+        reads.timeout.progress();
+        Poll::Ready(outcome)
     }
 
     /// Called with the result of a write, flush or shutdown; keeps the waker of one that is pending.
@@ -226,20 +252,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for AuthenticatedStream<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let outcome = ready!(Pin::new(&mut self.tls).poll_read(cx, buf));
-        self.end_read(outcome.is_err());
-        Poll::Ready(outcome)
+        let outcome = Pin::new(&mut self.tls).poll_read(cx, buf);
+        self.note_reader(cx, outcome)
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for AuthenticatedStream<IO> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        if let Err(error) = ready!(Pin::new(&mut this.tls).poll_fill_buf(cx)) {
-            this.end_read(true);
-            return Poll::Ready(Err(error));
-        }
-        this.end_read(false);
+        let outcome = Pin::new(&mut this.tls).poll_fill_buf(cx).map_ok(drop);
+        ready!(this.note_reader(cx, outcome))?;
         // Returns the data in the buffer without reading from the I/O again.
         Pin::new(&mut this.tls).poll_fill_buf(cx)
     }

@@ -21,6 +21,15 @@ pub(super) struct ReadAhead {
 const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 impl ReadAhead {
+    /// Begins with bytes that were read before.
+    pub(super) fn new(received: BytesMut) -> Self {
+        Self { buffer: received, flowing: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
     pub(super) fn poll_read<IO: AsyncRead + Unpin>(
         &mut self,
         io: &mut IO,

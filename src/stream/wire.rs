@@ -5,7 +5,9 @@ use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::read_ahead::ReadAhead;
@@ -22,45 +24,61 @@ pub(crate) struct Wire<IO> {
     unsent: Vec<u8>,
     /// Whether the handshake is running: writes then go through `poll_write_or_keep`.
     handshaking: bool,
-    read: Watchdog,
+    reads: Reads,
     write: Watchdog,
     write_failed: bool,
+}
+
+/// The reads of application data. They are measured above TLS, because a peer could keep a connection alive with parts
+/// of a record and with other messages. They are kept here, where they do not make the stream larger.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// Runs while a read waits for application data.
+    pub(super) timeout: Watchdog,
+    /// The bytes that TLS has read after the handshake since the last application data.
+    pub(super) without_data: usize,
+    /// Whether TLS has read anything since the last poll of the stream.
+    pub(super) has_received: bool,
+    /// Whether the timeout was extended since the last application data.
+    pub(super) is_extended: bool,
 }
 
 /// More than enough for an alert, which takes 7 bytes in plain text and about 40 encrypted.
 const KEPT_BYTES: usize = 512;
 
 impl<IO> Wire<IO> {
-    pub(crate) fn new(io: IO) -> Self {
+    /// `received` are bytes that were read from the I/O before.
+    pub(crate) fn new(io: IO, received: BytesMut) -> Self {
         Self {
             io,
-            read_ahead: ReadAhead::default(),
+            read_ahead: ReadAhead::new(received),
             start_is_complete: false,
             unsent: Vec::new(),
             handshaking: true,
-            read: Watchdog::default(),
+            reads: Reads::default(),
             write: Watchdog::default(),
             write_failed: false,
         }
     }
 
     /// Called when the handshake is complete and all of its messages are sent.
-    pub(crate) fn end_handshake(&mut self) {
+    pub(crate) fn end_handshake(&mut self, timeouts: Timeouts) {
         self.handshaking = false;
+        self.reads.timeout = Watchdog::new(timeouts.read);
+        self.set_write_timeout(timeouts.write);
     }
 
-    pub(crate) fn set_timeouts(&mut self, timeouts: Timeouts) {
-        self.read = Watchdog::new(timeouts.read);
-        self.write = Watchdog::new(timeouts.write);
+    pub(crate) fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.write = Watchdog::new(timeout);
     }
 
     pub(crate) fn get_ref(&self) -> &IO {
         &self.io
     }
 
-    /// Called when a read through TLS has returned: no task waits for data any more.
-    pub(crate) fn end_read(&mut self) {
-        self.read.progress();
+    /// The state of the reads above TLS.
+    pub(crate) fn reads(&mut self) -> &mut Reads {
+        &mut self.reads
     }
 
     /// Runs a write operation with the write timeout.
@@ -94,28 +112,26 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let this = &mut *self;
-        let outcome = if this.handshaking {
+        let outcome = if this.handshaking && this.read_ahead.is_empty() {
             Pin::new(&mut this.io).poll_read(cx, buf)
         } else {
             this.read_ahead.poll_read(&mut this.io, cx, buf)
         };
-        match outcome {
-            Poll::Pending => {
-                ready!(self.read.poll_expired(cx));
-                self.read.progress();
-                Poll::Ready(Err(timed_out("no data arrived within the read timeout")))
-            }
+        match ready!(outcome) {
             // tokio-rustls treats this kind of error as an end: a later read would report a clean end.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, error)))
             }
-            ready => {
-                self.read.progress();
-                if !self.start_is_complete {
-                    let received = buf.filled().get(before..).unwrap_or_default();
-                    self.start_is_complete = note(received);
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => {
+                let received = buf.filled().get(before..).unwrap_or_default();
+                if !this.handshaking {
+                    this.reads.without_data += received.len();
+                    this.reads.has_received = true;
+                } else if !this.start_is_complete {
+                    this.start_is_complete = note(received);
                 }
-                ready
+                Poll::Ready(Ok(()))
             }
         }
     }

@@ -37,6 +37,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
 pub(crate) use own::own_chain;
+pub(crate) use presented::usable_certificates;
 pub use rejected::RejectedPeer;
 pub use rejection::{ChainPosition, Rejection};
 pub(crate) use verdict::with_verdict;

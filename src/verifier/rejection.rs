@@ -165,8 +165,10 @@ pub enum Rejection {
         /// Its issuer.
         issuer: String,
     },
-    /// Finding a path to a trusted CA would take more work than an honest chain ever does. Label: `too_complex`.
-    #[error("the chain of {subject} is too complex to verify; send the leaf and its issuers only")]
+    /// Finding a path to a trusted CA would take more work than an honest chain ever does: the peer sent more than 48
+    /// certificates, or many that name each other. Or a Felix sent more than 32 KiB of certificates behind its leaf,
+    /// which would stay in memory as long as its connection. Label: `too_complex`.
+    #[error("the chain of {subject} is too long or too complex; send the leaf and its issuers only")]
     TooComplex {
         /// The leaf.
         subject: String,

@@ -92,6 +92,11 @@ impl VerifiedChain {
         hex(&self.facts.sha256)
     }
 
+    /// The SHA-256 digest of the leaf.
+    pub(crate) fn leaf_digest(&self) -> &[u8; 32] {
+        &self.facts.sha256
+    }
+
     /// The CA of the bundle that the path leads to, as text: `CN="calico-typha-ca" (key 1f0c88a2)`. The text has the
     /// beginning of the subject key identifier, or else the serial number, because a new CA often keeps the name of the
     /// old one.

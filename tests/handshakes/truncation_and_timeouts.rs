@@ -1,8 +1,8 @@
 //! How connections end, and how long they may stand still: a clean end, a truncated one, silence before, during and
 //! after the handshake, and what is not TLS at all.
 
-use std::io;
 use std::io::ErrorKind::{ConnectionAborted, ConnectionReset, InvalidData, TimedOut, UnexpectedEof};
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,7 +10,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::SupportedProtocolVersion;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use rustls::crypto::cipher::{self, Iv};
+use rustls::version::TLS13;
+use rustls::{ConnectionTrafficSecrets, SupportedProtocolVersion};
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream,
     ReadBuf, duplex,
@@ -20,7 +23,9 @@ use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
 use typha_tls::testing::TestPki;
 use typha_tls::{AuthenticatedStream, HandshakeError, Role};
 
-use crate::hostile::{Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki};
+use crate::hostile::{
+    Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki, server_config,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const BOUND: Duration = Duration::from_secs(5);
@@ -175,6 +180,146 @@ fn a_read_that_receives_nothing_times_out() {
 }
 
 /// Whether or not they were built from Calico's parameters.
+/// A Typha that is accepted, and whose bytes on the wire are in the test's hands.
+async fn accepted_server(
+    pki: &TestPki,
+    version: &'static SupportedProtocolVersion,
+    tickets: usize,
+) -> (Stream, RawPeer<DuplexStream>) {
+    let (typha, felix) = duplex(1024 * 1024);
+    let mut config = server_config(&pki.typha, version);
+    config.send_tls13_tickets = tickets;
+    config.enable_secret_extraction = true;
+    let mut server = RawPeer::server(config, typha);
+    let connector = connector(pki, version).with_read_timeout(Some(BOUND));
+    let (stream, sent) = tokio::join!(connector.connect(felix), async {
+        server.handshake().await?;
+        server.send().await
+    });
+    sent.unwrap();
+    (stream.unwrap(), server)
+}
+
+#[test]
+fn only_application_data_counts_for_the_read_timeout() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (mut stream, mut server) = accepted_server(&pki, version, 1).await;
+            server.tls.writer().write_all(b"data").unwrap();
+            let record = server.outgoing();
+            let dripping = tokio::spawn(async move {
+                for byte in record {
+                    server.io.write_all(&[byte]).await.unwrap();
+                    sleep(SECOND).await;
+                }
+                server
+            });
+            let begin = Instant::now();
+            let error = stream.read(&mut [0; 4]).await.unwrap_err();
+            assert_eq!((error.kind(), begin.elapsed().as_secs()), (TimedOut, BOUND.as_secs()));
+            assert_eq!(error.to_string(), "no application data arrived within the read timeout");
+            // Nothing is lost: a caller that goes on waiting gets the data.
+            let mut data = [0; 4];
+            while let Err(error) = stream.read_exact(&mut data).await {
+                assert_eq!(error.kind(), TimedOut);
+            }
+            assert_eq!(&data, b"data");
+            drop(dripping.await.unwrap());
+        }
+    });
+}
+
+/// The time since a read that was cancelled counts. A record that arrives late must not find the time used up.
+#[test]
+fn a_record_that_has_begun_to_arrive_gets_time() {
+    bounded(|| async {
+        let pki = pki();
+        for version in VERSIONS {
+            let (mut stream, mut server) = accepted_server(&pki, version, 1).await;
+            assert!(timeout(SECOND, stream.read(&mut [0; 4])).await.is_err());
+            sleep(BOUND).await;
+            server.tls.writer().write_all(b"data").unwrap();
+            let record = server.outgoing();
+            let (first, rest) = record.split_at(record.len() / 2);
+            server.io.write_all(first).await.unwrap();
+            let mut data = [0; 4];
+            let read = async { stream.read_exact(&mut data).await.map(|_| ()) };
+            let written = async {
+                sleep(SECOND).await;
+                server.io.write_all(rest).await
+            };
+            let (read, written) = tokio::join!(read, written);
+            read.unwrap();
+            written.unwrap();
+            assert_eq!(&data, b"data");
+            // Without anything, the time is up at once.
+            assert!(timeout(SECOND, stream.read(&mut [0; 4])).await.is_err());
+            sleep(BOUND).await;
+            let begin = Instant::now();
+            assert_eq!(stream.read(&mut [0; 4]).await.unwrap_err().kind(), TimedOut);
+            assert_in_time(begin, Duration::ZERO);
+        }
+    });
+}
+
+/// Writes records with the keys of a server, such as rustls would not write.
+struct Records {
+    io: DuplexStream,
+    key: LessSafeKey,
+    iv: Iv,
+    sequence: u64,
+}
+
+impl Records {
+    fn of(server: RawPeer<DuplexStream>) -> Self {
+        let secrets = server.tls.dangerous_extract_secrets().unwrap();
+        let (sequence, ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets.tx else { panic!() };
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+        Self { io: server.io, key, iv, sequence }
+    }
+
+    /// RFC 8446 section 5.2.
+    async fn write(&mut self, content_type: u8, content: &[u8]) {
+        let length = u16::try_from(content.len() + 1 + AES_256_GCM.tag_len()).unwrap().to_be_bytes();
+        let header = [23, 3, 3, length[0], length[1]];
+        let mut record = [content, &[content_type]].concat();
+        let nonce = Nonce::assume_unique_for_key(cipher::Nonce::new(&self.iv, self.sequence).0);
+        self.key.seal_in_place_append_tag(nonce, Aad::from(header), &mut record).unwrap();
+        self.sequence += 1;
+        self.io.write_all(&[&header, &*record].concat()).await.unwrap();
+    }
+
+    /// A session ticket of a bit more than 1 KB (RFC 8446 section 4.6.1).
+    async fn write_ticket(&mut self) {
+        let body = [&[0, 0, 0, 9, 0, 0, 0, 0, 1, 0, 3, 0xe8][..], &[7; 1000], &[0, 0]].concat();
+        self.write(22, &[&[4, 0, 3, 0xf6][..], &body].concat()).await;
+    }
+}
+
+#[test]
+fn what_comes_without_application_data_is_bounded() {
+    bounded(|| async {
+        let (mut stream, server) = accepted_server(&pki(), &TLS13, 1).await;
+        let mut typha = Records::of(server);
+        for _ in 0..3 {
+            for _ in 0..200 {
+                typha.write_ticket().await;
+            }
+            typha.write(23, b"data").await;
+            let mut data = [0; 4];
+            stream.read_exact(&mut data).await.unwrap();
+            assert_eq!(&data, b"data");
+        }
+        for _ in 0..300 {
+            typha.write_ticket().await;
+        }
+        let error = stream.read(&mut [0; 4]).await.unwrap_err();
+        assert_eq!(error.kind(), InvalidData);
+        assert_eq!(error.to_string(), "the peer sent more than 256 KiB without application data");
+    });
+}
+
 #[test]
 fn ends_built_from_their_parts_have_calicos_bounds() {
     bounded(|| async {

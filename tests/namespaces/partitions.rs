@@ -159,7 +159,7 @@ fn a_partition_in_a_stream_is_noticed_by_both_ends() {
         for end in [first, other] {
             let (error, took) = bounded("Felix", end).await.unwrap();
             assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-            assert_eq!(error.to_string(), "no data arrived within the read timeout");
+            assert_eq!(error.to_string(), "no application data arrived within the read timeout");
             assert!(took >= second && took < SOON, "{took:?}");
         }
         assert_eq!((handle.stats().accepted, handle.active()), (2, 0));

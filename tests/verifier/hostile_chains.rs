@@ -105,6 +105,24 @@ fn the_same_certificate_many_times_is_one() {
     judge(&ca, &chain).unwrap();
 }
 
+/// rustls keeps it as long as the connection lives.
+#[test]
+fn what_a_felix_sends_behind_its_leaf_is_bounded() {
+    let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
+    let leaf = ca.issue(CertificateSpec::leaf("felix")).unwrap();
+    let required = RequiredIdentity::common_name("felix").unwrap();
+    let policy = TlsPolicy::builder().build().unwrap();
+    let verifier = PeerVerifier::new(ca.trust_bundle().unwrap(), RevocationLists::none(), required, &policy);
+    let verify = |junk: usize, role| {
+        let chain = [leaf.chain(), &[vec![7; junk - 100].into(), vec![8; 100].into()]].concat();
+        verifier.verify(&chain, role, UnixTime::now()).map(|_| ()).map_err(|rejection| rejection.label())
+    };
+    assert_eq!(verify(32 * 1024, Role::Felix), Ok(()));
+    assert_eq!(verify(32 * 1024 + 1, Role::Felix), Err("too_complex"));
+    // A Felix has one connection only.
+    assert_eq!(verify(60 * 1024, Role::Typha), Ok(()));
+}
+
 /// What a peer of a cluster that has changed its CAs many times might send.
 #[test]
 fn many_honest_intermediates_are_searched() {

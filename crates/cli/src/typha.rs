@@ -50,6 +50,9 @@ struct LimitOptions {
     /// Most connections in service [default: MaxConnectionsUpperLimit]
     #[arg(long, value_name = "N")]
     max_connections: Option<NonZeroUsize>,
+    /// Most connections in service from one address [default: half of --max-connections]
+    #[arg(long, value_name = "N")]
+    max_connections_per_address: Option<NonZeroUsize>,
     /// Most handshakes in progress [default: 256]
     #[arg(long, value_name = "N")]
     max_handshakes: Option<NonZeroUsize>,
@@ -73,6 +76,9 @@ impl LimitOptions {
             *limit = option.map_or(*limit, NonZeroUsize::get);
         };
         set(&mut limits.connections, self.max_connections);
+        if let Some(share) = self.max_connections_per_address {
+            limits.connections_per_address = Some(share.get());
+        }
         set(&mut limits.handshakes, self.max_handshakes);
         set(&mut limits.handshakes_per_address, self.max_handshakes_per_address);
         set(&mut limits.queue, self.max_queue);
@@ -195,6 +201,7 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
         "event": "stats",
         "accepted": stats.accepted,
         "active": stats.active,
+        "unreleased": stats.unreleased,
         "active_by_ca": handle.active_by_ca(),
         "queued": stats.queued,
         "in_handshake": stats.in_handshake,

@@ -69,7 +69,7 @@ async fn connections_have_no_delay_and_keep_alive() {
     let acceptor = acceptor().with_keepalive(Some(Duration::from_secs(77)));
     let mut listener = TyphaListener::builder(acceptor).bind("127.0.0.1:0").await.unwrap();
     let (typha, _felix) = pair(&mut listener).await;
-    let socket = SockRef::from(typha.get_ref());
+    let socket = SockRef::from(&**typha.get_ref());
     assert!(socket.tcp_nodelay().unwrap());
     assert!(socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(77));

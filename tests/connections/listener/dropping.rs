@@ -165,6 +165,29 @@ async fn rebalancing_drops_down_to_its_target() {
     assert_eq!(handle.rebalance(usize::MAX), 10_000);
 }
 
+/// The owner may be stuck, or have forgotten the connection.
+#[tokio::test]
+async fn a_force_closed_connection_ends_although_nobody_uses_it() {
+    let limits = limited(|limits| {
+        limits.drop_grace = Duration::from_millis(2);
+        limits.connections = 1;
+    });
+    let mut listener = listen(limits).await;
+    let handle = listener.handle();
+    let (mut stuck, mut felix) = pair(&mut listener).await;
+    assert_eq!(handle.drop_random(1), 1);
+    // It is truncated: only the owner could have sent `close_notify`.
+    assert_eq!(last_words(&mut felix).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    until(&handle, |stats| (stats.active, stats.unreleased) == (0, 1)).await;
+    // There is room for another one while the owner still holds this one.
+    let (mut typha, mut other) = pair(&mut listener).await;
+    assert!(is_alive(&mut typha, &mut other).await);
+    assert_eq!(stuck.write_all(b"x").await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    drop(stuck);
+    let stats = handle.stats();
+    assert_eq!((stats.active, stats.unreleased, stats.accepted), (1, 0, 2));
+}
+
 /// A part of a message must not look like all of it.
 #[tokio::test]
 async fn a_message_that_is_cut_off_has_no_orderly_end() {

@@ -3,6 +3,7 @@
 mod accepting;
 mod binding;
 mod dropping;
+mod first_message;
 mod metrics_facade;
 mod queueing;
 mod rig;

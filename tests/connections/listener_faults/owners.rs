@@ -60,7 +60,9 @@ async fn an_owner_that_takes_none_gets_no_more_than_the_room_holds() {
         more.spawn(site.felix.connect_tcp(tcp));
     }
     for outcome in bounded("being shed", more.join_all()).await {
-        assert_eq!(outcome.unwrap_err().label(), "io");
+        // The two for which the queue has no room are reset.
+        let label = outcome.unwrap_err().label();
+        assert!(["closed", "io"].contains(&label), "{label}");
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let stats = site.stats();
@@ -95,9 +97,10 @@ async fn nothing_is_handed_out_after_a_shutdown() {
     while let Some(connection) = bounded("the end", listener.accept()).await {
         taken.push(connection);
     }
-    drop(taken);
+    // Their sockets are shut down, although they are still held.
     let report = bounded("the shutdown", shutdown).await.unwrap();
-    assert_eq!((report.dropped as u64, report.left), (WAITING, 0));
+    assert_eq!((report.dropped as u64, report.left), (WAITING, taken.len()));
+    drop(taken);
     assert_eq!(site.stats().shed, counts([("shutting_down", HANDSHAKES)]));
     assert_eq!(site.stats().accepted, WAITING);
     drop(felixes);
@@ -129,8 +132,8 @@ async fn a_panicking_observer_harms_nobody() {
     tokio::io::AsyncWriteExt::write_all(&mut peer.io, &hello[..9]).await.unwrap();
     tokio::io::AsyncWriteExt::shutdown(&mut peer.io).await.unwrap();
     closed(&mut peer.io).await;
-    // The address pauses all the same: 100 ms after the tenth, 200 ms after the next, 400 ms after the last.
-    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
+    // The address pauses all the same: 100 ms after the tenth, and 200 ms after the next. The last had no handshake.
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     site.connect(LOOPBACK).await.unwrap();
     site.connect(Ipv4Addr::new(127, 0, 0, 2)).await.unwrap();
     site.until_idle().await;

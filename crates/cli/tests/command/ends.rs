@@ -404,7 +404,8 @@ fn typha_counts_and_shuts_down_gracefully() {
     assert_eq!(
         stats,
         json!({
-            "event": "stats", "accepted": 3, "active": 0, "active_by_ca": {}, "queued": 0, "in_handshake": 0,
+            "event": "stats", "accepted": 3, "active": 0, "unreleased": 0, "active_by_ca": {}, "queued": 0,
+            "in_handshake": 0,
             "matched": { "both": 3, "common_name": 0, "uri_san": 0 },
             "refused": {}, "failed": { "refused_by_peer": 1 }, "timed_out": {}, "shed": {},
             "probed": 0, "dropped": { "shutdown": 3 }, "lost_trust": {}, "accept_errors": 0, "lines_lost": 0,
@@ -431,11 +432,19 @@ fn a_second_signal_ends_typha_at_once() {
 #[test]
 fn typha_keeps_to_its_limits() {
     let pki = Pki::new();
-    let typha = Typha::start(&pki, &["--max-connections", "1"]);
-    let (_felix, _input) = connected_felix(&pki, &typha);
-    let mut shed = TcpStream::connect(&typha.address).unwrap();
-    assert_eq!(shed.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    for limit in ["--max-connections", "--max-handshakes", "--max-queue", "--stats-interval"] {
+    for limit in ["--max-connections", "--max-connections-per-address"] {
+        let typha = Typha::start(&pki, &[limit, "1"]);
+        let (_felix, _input) = connected_felix(&pki, &typha);
+        let mut shed = TcpStream::connect(&typha.address).unwrap();
+        assert_eq!(shed.read(&mut [0]).unwrap(), 0, "{limit}");
+    }
+    for limit in [
+        "--max-connections",
+        "--max-connections-per-address",
+        "--max-handshakes",
+        "--max-queue",
+        "--stats-interval",
+    ] {
         let output = run(&["typha", "--config", &pki.path("typha.cfg"), limit, "0"]);
         assert_eq!(output.status.code(), Some(2), "{limit}");
     }

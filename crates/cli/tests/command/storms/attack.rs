@@ -19,20 +19,20 @@ fn typha(pki: &Pki) -> Typha {
     Typha::start(pki, "--max-handshakes 8")
 }
 
-/// 80 addresses with 4 connections each want ten times the handshakes that Typha can end within the 2 s.
+/// 80 addresses with 4 connections each want ten times the handshakes that Typha can end within the 2 s. Typha ends 16
+/// in a second, so that it knows the failures of all addresses after 5 s.
 const ATTACK: &str = "--stalled 320 --stalled-sources 80 --stalled-send hello --stalled-again --sources 20";
 
 const FELIXES: u64 = 20;
 
-/// So many of 20 must get in.
-const MOST: u64 = 19;
+/// So many of 20 must get in on a busy machine. If all addresses were alike, one or none would.
+const MOST: u64 = 15;
 
 #[test]
-#[ignore = "the listener does not prefer honest addresses yet"]
 fn felixes_get_in_while_many_addresses_hold_handshakes() {
     let pki = Pki::new();
     let typha = typha(&pki);
-    let arguments = format!("-n {FELIXES} -c {FELIXES} --rate 10 --warm-up 3 {ATTACK}");
+    let arguments = format!("-n {FELIXES} -c {FELIXES} --rate 10 --warm-up 8 {ATTACK}");
     let (_, line) = storm(&pki, &typha, &arguments);
     println!("{line}");
     // The attack has lasted to the end.
@@ -43,13 +43,12 @@ fn felixes_get_in_while_many_addresses_hold_handshakes() {
 
 /// A Felix far away, or on a busy node, is no attacker.
 #[tokio::test]
-#[ignore = "the listener does not prefer honest addresses yet"]
 async fn slow_felixes_get_in_while_many_addresses_hold_handshakes() {
     let pki = Pki::new();
     let typha = typha(&pki);
     // The only Felix of the storm comes when the slow ones are done.
-    let attack = start_storm(&pki, &typha, &format!("-n 1 -c 1 --warm-up 6 {ATTACK}"));
-    typha.until(|stats| stats["shed"]["stalled"].as_u64() > Some(0));
+    let attack = start_storm(&pki, &typha, &format!("-n 1 -c 1 --warm-up 15 {ATTACK}"));
+    typha.until(|stats| stats["shed"]["stalled"].as_u64() > Some(120));
     let felix = pki.pki.connector().unwrap();
     let mut felixes = JoinSet::new();
     for number in 0..FELIXES {
