@@ -23,8 +23,8 @@ use crate::lifetime::InService;
 /// needs two round trips, and perhaps one retransmission.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// The same for an address whose latest handshake has failed, and for all while more addresses wait than there are
-/// handshakes: long enough for a peer whose round trip takes less than 500 ms.
+/// The same for an address whose latest handshake has failed. It also holds for all addresses while more of them wait
+/// than there are handshakes. It is long enough for a peer whose round trip takes less than 500 ms.
 const STALLED_UNDER_PRESSURE: Duration = Duration::from_millis(500);
 
 /// A connection counts as silent after this time without its first message. A round trip within a cluster takes less.
@@ -231,11 +231,12 @@ impl Admission {
     /// Records that the handshake of a connection has succeeded.
     pub(super) fn succeeded(&self, id: u64) {
         self.change(|state| {
-            if let Some((ip, address)) = state.address_in_handshake(id) {
-                address.failures.succeeded();
-                let line: Vec<u64> = address.line.iter().copied().collect();
-                state.succeeded.add(ip);
-                state.failed.retain(|id| !line.contains(id));
+            let Some((ip, address)) = state.address_in_handshake(id) else { return };
+            let had_failed = !address.failures.is_empty();
+            address.failures.succeeded();
+            state.succeeded.add(ip);
+            if had_failed {
+                state.mark_line(ip, false);
             }
         });
     }
@@ -244,11 +245,13 @@ impl Admission {
     /// [`resume`](Self::resume) is due; the address stays busy until then. `None` if the connection had no handshake.
     pub(super) fn failed(&self, id: u64, now: Instant) -> Option<Duration> {
         self.change(|state| {
-            let (_, address) = state.address_in_handshake(id)?;
+            let (ip, address) = state.address_in_handshake(id)?;
+            let had_failed = address.failures.remembered(now);
             let pause = address.failures.failed(now);
             address.busy += 1;
-            let line: Vec<u64> = address.line.iter().copied().collect();
-            state.failed.extend(line);
+            if !had_failed {
+                state.mark_line(ip, true);
+            }
             state.remove(id);
             self.start_next(state, now);
             Some(pause)
@@ -345,8 +348,8 @@ impl Admission {
         self.limits.per_address().saturating_sub(self.in_service.of(address))
     }
 
-    /// How many handshakes and pauses an address may have. An address without
-    /// room still gets a turn, so that its waiting connection is shed.
+    /// How many handshakes and pauses an address may have. An address without room still gets a turn, so that its
+    /// waiting connection is shed.
     fn share(&self, of_address: &Address, address: IpAddr, now: Instant) -> usize {
         let share = if of_address.failures.slowed(now) { 1 } else { self.limits.handshakes_per_address };
         share.min(self.room_of(address).max(1))
@@ -354,11 +357,10 @@ impl Admission {
 
     /// Gives the address a turn, if it can use one.
     fn give_turn(&self, state: &mut State, address: IpAddr, now: Instant) {
-        let priority = state.priority(address, now);
         let Some(of_address) = state.addresses.get_mut(&address) else { return };
         let may_start = !of_address.line.is_empty() && of_address.busy < self.share(of_address, address, now);
         if may_start && !std::mem::replace(&mut of_address.has_turn, true) {
-            state.turns.give(address, priority);
+            state.turns.give(address, state.priority(address, now));
         }
     }
 
@@ -504,6 +506,18 @@ impl State {
     /// Whether the latest handshake of an address has failed.
     fn has_failed(&self, address: IpAddr, now: Instant) -> bool {
         self.addresses.get(&address).is_some_and(|address| address.failures.remembered(now))
+    }
+
+    /// Records for the connections in line of an address whether its latest handshake has failed.
+    fn mark_line(&mut self, address: IpAddr, has_failed: bool) {
+        let line = self.addresses.get(&address).into_iter().flat_map(|address| &address.line);
+        if has_failed {
+            self.failed.extend(line);
+        } else {
+            for id in line {
+                self.failed.remove(id);
+            }
+        }
     }
 
     fn priority(&self, address: IpAddr, now: Instant) -> Priority {
