@@ -22,7 +22,7 @@ use loading::Unverified;
 pub use policy::RevocationPolicy;
 
 use super::error::{EMPTY, MEMORY, MaterialError};
-use super::trust_bundle::TrustBundle;
+use super::trust_bundle::{BundleEntry, TrustBundle};
 use super::warning::MaterialWarning;
 use crate::certificate::Certificate;
 use crate::certificate::signed::Signed;
@@ -198,10 +198,20 @@ fn revoked_cas(
     let algorithms = provider.signature_verification_algorithms.all;
     let cas = bundle.entries().iter().filter(|entry| entry.can_issue.is_ok());
     cas.filter_map(move |entry| {
-        let certificate = Certificate::parse(&entry.der).ok()?;
-        let list = list_of_signer(lists, &entry.der, certificate.serial(), algorithms)?;
-        list.revokes(certificate.serial()).then(|| (entry.subject.clone(), list.issuer.clone()))
+        let list = revoking(lists, entry, algorithms)?;
+        Some((entry.subject.clone(), list.issuer.clone()))
     })
+}
+
+/// The list that revokes an entry of the bundle.
+fn revoking<'a>(
+    lists: &'a [RevocationList],
+    entry: &BundleEntry,
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+) -> Option<&'a RevocationList> {
+    let certificate = Certificate::parse(&entry.der).ok()?;
+    let list = list_of_signer(lists, &entry.der, certificate.serial(), algorithms)?;
+    list.revokes(certificate.serial()).then_some(list)
 }
 
 fn list_of_signer<'a>(

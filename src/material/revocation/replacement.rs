@@ -3,12 +3,9 @@
 use rustls::crypto::CryptoProvider;
 use rustls_pki_types::UnixTime;
 
-use super::RevocationLists;
 use super::history::ListHistory;
 use super::issuers::Issuers;
-use super::list::RevocationList;
-use crate::certificate::Certificate;
-use crate::certificate::signed::Signed;
+use super::{RevocationLists, revoking};
 use crate::material::trust_bundle::TrustBundle;
 use crate::material::warning::MaterialWarning;
 
@@ -73,13 +70,9 @@ impl RevocationLists {
         let mut trusted = Issuers::of_bundle(bundle, &algorithms);
         let knows_all = trusted.add_if_issued(former.cas.iter().chain(&*self.cas));
         // A leaf that is itself in the bundle is trusted without its CA, and is looked up in the list of that CA.
-        let revokes_entry = |list: &RevocationList| {
-            bundle.entries().iter().any(|entry| {
-                let is_of_list = Signed::parse(&entry.der)
-                    .is_ok_and(|signed| signed.verify_by(&list.issuer_key, algorithms.all).is_ok());
-                let certificate = Certificate::parse(&entry.der).ok();
-                is_of_list && certificate.is_some_and(|certificate| list.revokes(certificate.serial()))
-            })
+        let revokes_entry = |list| {
+            let list = std::slice::from_ref(list);
+            bundle.entries().iter().any(|entry| revoking(list, entry, algorithms.all).is_some())
         };
         // A CA that may be trusted counts as trusted.
         let missing = dropped.filter(|list| {
