@@ -81,10 +81,9 @@ impl TyphaAcceptor {
 
     /// Sets how long a read may wait for application data; `None` for no limit. A read that waits longer fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more
-    /// than 256 KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData),
-    /// also without a timeout. The default is `None`, since a Felix may be
-    /// silent for long.
+    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more than 256
+    /// KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData), also without
+    /// a timeout. The default is `None`, since a Felix may be silent for long.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
@@ -164,7 +163,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(Wire::new(io, BytesMut::new()), None, Ok(()), deadline_in(self.timeout))
+        self.clone().run(Wire::new(io), None, Ok(()), deadline_in(self.timeout))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
@@ -179,8 +178,7 @@ impl TyphaAcceptor {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        let wire = Wire::new(stream, BytesMut::new());
-        self.clone().run(wire, peer_address, configured, deadline_in(self.timeout))
+        self.clone().run(Wire::new(stream), peer_address, configured, deadline_in(self.timeout))
     }
 
     /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket options are set and that has already waited
@@ -193,7 +191,7 @@ impl TyphaAcceptor {
         deadline: Instant,
     ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, HandshakeError>> + use<>>>
     {
-        self.clone().run(Wire::new(stream, received), Some(peer_address), Ok(()), deadline)
+        self.clone().run(Wire::with_received(stream, received), Some(peer_address), Ok(()), deadline)
     }
 
     pub(crate) fn handshake_timeout(&self) -> Duration {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
@@ -140,11 +139,10 @@ impl FelixConnector {
 
     /// Sets how long a read may wait for application data; `None` for no limit. A read that waits longer fails with
     /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more
-    /// than 256 KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData),
-    /// also without a timeout. The default is 30 s, as in Calico's
-    /// `TyphaReadTimeout`: Calico's Typha is never silent for so long. A protocol of your own that can be silent
-    /// needs a longer time or `None`.
+    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more than 256
+    /// KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData), also without
+    /// a timeout. The default is 30 s, as in Calico's `TyphaReadTimeout`: Calico's Typha is never silent for so long. A
+    /// protocol of your own that can be silent needs a longer time or `None`.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeouts.read = timeout;
@@ -295,7 +293,7 @@ impl FelixConnector {
         let policy = &context.config.policy;
         let mut queued = Ok(());
         let connect = TlsConnector::from(context.rustls.clone())
-            .connect_with(no_name(), Wire::new(io, BytesMut::new()), |tls| {
+            .connect_with(no_name(), Wire::new(io), |tls| {
                 // With ALPN, the message has to wait until Typha has chosen an application protocol.
                 if policy.alpn().len() == 0 {
                     queued = tls.writer().write_all(&self.first_message);

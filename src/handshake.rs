@@ -84,7 +84,7 @@ where
                 }
                 _ => match failure(error, phase(&start)) {
                     HandshakeError::Closed { .. } | HandshakeError::Tls(TlsError::InvalidMessage(_))
-                        if is_not_tls(&start) =>
+                        if is_not_tls(start.bytes()) =>
                     {
                         not_tls(start.bytes())
                     }
@@ -132,8 +132,8 @@ fn is_bad_signature(error: &io::Error) -> bool {
 }
 
 /// Whether the first bytes can not be those of a TLS record: content type 20 to 24, version 3.x.
-fn is_not_tls(start: &Start) -> bool {
-    match *start.bytes() {
+pub(crate) fn is_not_tls(start: &[u8]) -> bool {
+    match *start {
         [] => false,
         [content_type] => !matches!(content_type, 20..=24),
         [content_type, major, ..] => !matches!((content_type, major), (20..=24, 3)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::names::{FELIX_TLS, TlsParameters};
+use super::names::FELIX_TLS as TLS;
 use super::parameters::{TlsSettings, unusable};
 use super::sources::{Resolved, Sources};
 use super::warning::{self, ConfigWarning};
@@ -41,8 +41,6 @@ pub struct FelixConfig {
     sources: Option<Sources>,
     warnings: Vec<ConfigWarning>,
 }
-
-const TLS: TlsParameters = FELIX_TLS;
 
 const ADDRESS: &str = "TyphaAddr";
 const SERVICE_NAME: &str = "TyphaK8sServiceName";

@@ -162,9 +162,8 @@ impl Sources {
             }
         }
         let path = match &self.file {
-            File::IfItExists(path) if exists(path) => Some(path),
-            File::None | File::IfItExists(_) => None,
-            File::Required(path) => Some(path),
+            File::IfItExists(path) if !exists(path) => None,
+            _ => self.file_path(),
         };
         if let Some(path) = path {
             let source = format!("file {}", path.display());

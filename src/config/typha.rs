@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, SetupError};
 use super::following::source;
-use super::names::{TYPHA_TLS, TlsParameters};
+use super::names::TYPHA_TLS as TLS;
 use super::parameters::{TlsSettings, unusable};
 use super::sources::{Resolved, Sources};
 use super::warning::{self, ConfigWarning};
@@ -46,8 +46,6 @@ pub struct TyphaConfig {
 }
 
 const DEFAULT_PORT: u16 = 5473;
-
-const TLS: TlsParameters = TYPHA_TLS;
 
 const HOST: &str = "ServerHost";
 const PORT: &str = "ServerPort";

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use crate::error::{HandshakeError, HandshakePhase};
-use crate::handshake::not_tls;
+use crate::handshake::{is_not_tls, not_tls};
 
 /// The ClientHello of a peer (RFC 8446 section 4.1.2), as far as it has arrived. Until it is complete, the peer costs a
 /// socket and these bytes, and no handshake.
@@ -109,12 +109,16 @@ fn is_complete(received: &[u8]) -> Result<bool, (HandshakeError, AlertDescriptio
     let mut header = [0; 4];
     let mut arrived = 0;
     loop {
+        if arrived == 0 && is_not_tls(records) {
+            let alert = match *records {
+                [20..=24, ..] => AlertDescription::ProtocolVersion,
+                _ => AlertDescription::UnexpectedMessage,
+            };
+            return Err((not_tls(received), alert));
+        }
         match *records {
             [] => break,
-            [20..=24, major, ..] if major != 3 && arrived == 0 => {
-                return Err((not_tls(received), AlertDescription::ProtocolVersion));
-            }
-            [_, major, ..] if major != 3 && arrived > 0 => {
+            [_, major, ..] if major != 3 => {
                 let error = rustls::Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion);
                 return Err((error.into(), AlertDescription::ProtocolVersion));
             }
@@ -126,7 +130,6 @@ fn is_complete(received: &[u8]) -> Result<bool, (HandshakeError, AlertDescriptio
                 };
                 return Err((error.into(), AlertDescription::UnexpectedMessage));
             }
-            _ if arrived == 0 => return Err((not_tls(received), AlertDescription::UnexpectedMessage)),
             _ => {
                 let error = rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType);
                 return Err((error.into(), AlertDescription::UnexpectedMessage));
@@ -171,10 +174,7 @@ fn is_complete(received: &[u8]) -> Result<bool, (HandshakeError, AlertDescriptio
         records = next;
     }
     // With the headers of the records. An incomplete message therefore takes 16 KiB of memory at most.
-    match received.len() >= MAX_LENGTH {
-        true => too_large(),
-        false => Ok(false),
-    }
+    if received.len() >= MAX_LENGTH { too_large() } else { Ok(false) }
 }
 
 #[cfg(test)]

@@ -47,8 +47,12 @@ pub(crate) struct Reads {
 const KEPT_BYTES: usize = 512;
 
 impl<IO> Wire<IO> {
-    /// `received` are bytes that were read from the I/O before.
-    pub(crate) fn new(io: IO, received: BytesMut) -> Self {
+    pub(crate) fn new(io: IO) -> Self {
+        Self::with_received(io, BytesMut::new())
+    }
+
+    /// Begins with bytes that were read from the I/O before.
+    pub(crate) fn with_received(io: IO, received: BytesMut) -> Self {
         Self {
             io,
             read_ahead: ReadAhead::new(received),

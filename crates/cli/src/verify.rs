@@ -137,7 +137,7 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let bundle = TrustBundle::from_file(&arguments.ca_file)?;
     let chain = match read_chain(&arguments.chain) {
         // A peer may send no certificate.
-        Err(MaterialError::NoCertificate { found, .. }) if found.starts_with("it is empty") => Vec::new(),
+        Err(error) if is_about_an_empty_file(&error) => Vec::new(),
         chain => chain?,
     };
     let revocation = &arguments.revocation;
@@ -146,6 +146,11 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let doubts = required.doubts();
     let verifier = PeerVerifier::new(bundle, lists, required, &policy);
     Ok((verifier, chain, doubts))
+}
+
+/// Whether a chain file could not be read because there is nothing in it.
+pub(crate) fn is_about_an_empty_file(error: &MaterialError) -> bool {
+    matches!(error, MaterialError::NoCertificate { found, .. } if found.starts_with("it is empty"))
 }
 
 pub(crate) fn parse_time(text: &str) -> Result<UnixTime, String> {

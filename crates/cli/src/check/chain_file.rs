@@ -8,6 +8,8 @@ use rustls_pki_types::CertificateDer;
 use typha_tls::error::WithCauses;
 use typha_tls::material::{MaterialError, read_chain};
 
+use crate::verify::is_about_an_empty_file;
+
 /// The most entries of a directory that are read: twice the connections that a Typha takes by default.
 const MAX_ENTRIES: usize = 20_000;
 
@@ -53,9 +55,7 @@ impl ChainFile {
         }
         match read_chain(path) {
             Ok(chain) => Self::Chain(chain),
-            Err(MaterialError::NoCertificate { found, .. }) if found.starts_with("it is empty") => {
-                Self::Other("it is empty")
-            }
+            Err(error) if is_about_an_empty_file(&error) => Self::Other("it is empty"),
             Err(MaterialError::NoCertificate { .. }) => {
                 Self::Other("there is no PEM block CERTIFICATE in it")
             }

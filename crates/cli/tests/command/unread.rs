@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -59,6 +59,17 @@ fn ends() -> (TempDir, FelixConnector) {
     (dir, felix)
 }
 
+/// Starts a Typha. Returns its process, its stdout after the first line, and its address.
+fn start(mut command: Command) -> (Process, BufReader<ChildStdout>, String) {
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut typha = Process(process);
+    let mut stdout = BufReader::new(typha.0.stdout.take().unwrap());
+    let mut first = String::new();
+    stdout.read_line(&mut first).unwrap();
+    let listening: Value = serde_json::from_str(&first).unwrap();
+    (typha, stdout, listening["address"].as_str().unwrap().to_owned())
+}
+
 /// Many more than the queue and the pipe hold.
 const CONNECTIONS: usize = 1500;
 
@@ -69,16 +80,10 @@ async fn typha_serves_and_closes_connections() {
     let arguments = ["--log", "trace", "typha", "--listen", "127.0.0.1:0", "--reload-interval", "0"];
     let mut typha = command(&arguments);
     typha.args(["--stats-interval", "3600", "--config", config.to_str().unwrap()]);
-    let process = typha.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut typha = Process(process);
-    let mut stdout = BufReader::new(typha.0.stdout.take().unwrap());
-    let mut first = String::new();
-    stdout.read_line(&mut first).unwrap();
-    let listening: Value = serde_json::from_str(&first).unwrap();
-    let address = listening["address"].as_str().unwrap();
+    let (mut typha, mut stdout, address) = start(typha);
     let mut last = None;
     for _ in 0..CONNECTIONS {
-        let tcp = TcpStream::connect(address).await.unwrap();
+        let tcp = TcpStream::connect(&address).await.unwrap();
         let mut stream = felix.connect_tcp(tcp).await.unwrap();
         stream.write_all(b"x").await.unwrap();
         let mut echo = [0];
@@ -124,15 +129,10 @@ async fn typha_serves_and_closes_connections() {
 async fn the_log_says_that_lines_are_lost() {
     let (dir, felix) = ends();
     let config = dir.path().join("typha.cfg");
-    let mut typha = command(&["typha", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
-    let process = typha.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut typha = Process(process);
-    let mut stdout = BufReader::new(typha.0.stdout.take().unwrap());
-    let mut first = String::new();
-    stdout.read_line(&mut first).unwrap();
-    let listening: Value = serde_json::from_str(&first).unwrap();
+    let typha = command(&["typha", "--listen", "127.0.0.1:0", "--config", config.to_str().unwrap()]);
+    let (mut typha, stdout, address) = start(typha);
     for _ in 0..CONNECTIONS {
-        let tcp = TcpStream::connect(listening["address"].as_str().unwrap()).await.unwrap();
+        let tcp = TcpStream::connect(&address).await.unwrap();
         felix.connect_tcp(tcp).await.unwrap();
     }
     typha.signal(Signal::TERM);
