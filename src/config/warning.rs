@@ -9,7 +9,7 @@ use super::names::{CIPHER_SUITES, FELIX_TLS, MIN_VERSION, TYPHA_TLS};
 use crate::role::Role;
 use crate::text::Quoted;
 
-/// A setting that has no effect, although it was probably meant to: its name is close to that of a parameter, or it
+/// A setting that has no effect, although it was probably meant to. Its name is close to that of a parameter, or it
 /// stands in a place where it does not count. The text names the right name and place after a semicolon.
 ///
 /// Names of other components are no warning: one file and one environment may configure a whole daemon.

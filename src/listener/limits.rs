@@ -116,10 +116,9 @@ pub enum ShedCause {
     /// The listener shuts down. This includes connections whose peer was accepted and that could not be handed out any
     /// more. Label: `shutting_down`.
     ShuttingDown,
-    /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest: for at
-    /// least 1 s in all, or 500 ms if the latest handshake of its address failed or if more addresses wait than there
-    /// are handshakes. Label:
-    /// `stalled`.
+    /// Other connections waited for a handshake, and this peer had kept its own handshake waiting for longest. It did
+    /// so for at least 1 s in all. The limit is 500 ms if the latest handshake of its address failed, or if more
+    /// addresses wait than there are handshakes. Label: `stalled`.
     Stalled,
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 pub(super) enum Priority {
     /// A handshake from it has led to a connection, and none has failed since.
     Succeeded,
+    /// No handshake from it has ended yet, as far as the listener remembers.
     New,
     /// Its latest handshake has failed or stalled. Or none has succeeded yet, and one is in progress.
     Failed,

@@ -1,7 +1,7 @@
 //! Lines on stdout and stderr that never make their writers wait: a slow reader loses lines, and nothing else.
 //!
-//! The crate tracing-appender does the same for a log. It is not used here, because it prints a text of its own on
-//! stdout if the reader is still slow at the end, which would be among the JSON lines and could block.
+//! The crate tracing-appender does the same for a log. It is not used here: if the reader is still slow at the end, it
+//! prints a text of its own on stdout. That text would be among the JSON lines, and could block.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
