@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
+use crate::config_parts::EndConfig as _;
 use crate::error::HandshakeError;
 use crate::events;
 use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
@@ -24,7 +24,7 @@ use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, 
 use crate::tcp;
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
-use crate::tls_context::{InForce, TlsContext};
+use crate::tls_context::{InForce, TlsContext, TyphaEnd};
 use crate::verifier::PeerVerifier;
 
 /// Typha's end of the connection: accepts each Felix whose certificate the [`PeerVerifier`] accepts. One acceptor
@@ -50,7 +50,7 @@ use crate::verifier::PeerVerifier;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TyphaAcceptor {
-    pub(crate) in_force: InForce<ServerConfig>,
+    pub(crate) in_force: InForce<TyphaEnd>,
     timeout: Duration,
     timeouts: Timeouts,
     keepalive: Option<Duration>,
@@ -125,7 +125,7 @@ impl TyphaAcceptor {
     /// [dialer](crate::FelixDialer) [verify](crate::lifetime) the peers of their live connections again. The cache of
     /// verified chains is kept only if the new configuration accepts the same peers.
     pub fn replace(&self, config: TlsConfig) -> u64 {
-        config.log_warnings(Role::Typha);
+        config.parts().log_warnings(Role::Typha);
         self.in_force.replace(config)
     }
 
@@ -227,7 +227,7 @@ impl TyphaAcceptor {
 
     async fn handshake<IO>(
         &self,
-        context: &TlsContext<ServerConfig>,
+        context: &TlsContext<TyphaEnd>,
         wire: Wire<IO>,
         deadline: Instant,
     ) -> Result<AuthenticatedStream<IO>, HandshakeError>

@@ -1,33 +1,26 @@
 //! Felix's end of the connection.
 
-use std::future::{Future, poll_fn};
-use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
-use tokio::io::{AsyncBufRead as _, AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
-use tokio_rustls::{TlsConnector, TlsStream};
-use tracing::warn;
+use tokio::time::Instant;
 
-use crate::error::{HandshakeError, HandshakePhase};
-use crate::events;
-use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, into_wire};
+use crate::client::{AcceptanceMode, ClientHandshake};
+use crate::config_parts::EndConfig as _;
+use crate::error::HandshakeError;
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
-use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, TlsFacts, Wire};
-use crate::tcp;
+use crate::stream::{AuthenticatedStream, SharedTcpStream, Timeouts};
 use crate::time::deadline_in;
 use crate::tls_config::TlsConfig;
-use crate::tls_context::{InForce, TlsContext};
+use crate::tls_context::{FelixEnd, InForce};
 use crate::verifier::PeerVerifier;
 
 /// Felix's end of the connection: connects to a Typha that the [`PeerVerifier`] accepts. It is cheap to clone; clones
@@ -50,36 +43,8 @@ use crate::verifier::PeerVerifier;
 /// ```
 #[derive(Clone, Debug)]
 pub struct FelixConnector {
-    pub(crate) in_force: InForce<ClientConfig>,
-    timeout: Duration,
-    acceptance: AcceptanceMode,
-    timeouts: Timeouts,
-    keepalive: Option<Duration>,
-    first_message: Arc<[u8]>,
-}
-
-/// Whether `connect` waits until Typha has accepted Felix's certificate.
-///
-/// In TLS 1.2, the complete handshake is the sign of acceptance. In TLS 1.3, the sign is a session ticket or
-/// application data. Servers send the ticket after they have verified the client (rustls, Go and OpenSSL do so by
-/// default). Waiting costs one round trip.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum AcceptanceMode {
-    /// Waits for the sign, at most for this long after the handshake. Without the sign, the stream is
-    /// [`Unconfirmed`](Acceptance::Unconfirmed): a Typha that never gives a sign is still usable. This is the default,
-    /// with 1 s, which is far longer than a usual round trip.
-    Auto(Duration),
-    /// Does not wait. If Typha refuses us, the first read fails.
-    Off,
-    /// Waits for the sign within the handshake timeout, and fails without it.
-    Required,
-}
-
-impl Default for AcceptanceMode {
-    fn default() -> Self {
-        Self::Auto(Duration::from_secs(1))
-    }
+    pub(crate) in_force: InForce<FelixEnd>,
+    client: ClientHandshake,
 }
 
 impl FelixConnector {
@@ -89,14 +54,7 @@ impl FelixConnector {
     /// It logs a warning for each part of the configuration that is probably a mistake (an expired leaf, a CA entry
     /// that is no CA).
     pub fn new(config: TlsConfig) -> Self {
-        Self {
-            in_force: InForce::new(config),
-            timeout: DEFAULT_TIMEOUT,
-            acceptance: AcceptanceMode::default(),
-            timeouts: Timeouts::FELIX,
-            keepalive: Some(tcp::DEFAULT_KEEPALIVE),
-            first_message: Arc::default(),
-        }
+        Self { in_force: InForce::new(config), client: ClientHandshake::new(Timeouts::FELIX) }
     }
 
     /// Sets a message of at most 16 KiB that is sent with the last message of Felix's handshake. In Calico's protocol,
@@ -117,8 +75,8 @@ impl FelixConnector {
     /// A Typha that will refuse us may read the message. A dialer may send it to several such Typhas. All of them are
     /// authenticated.
     pub fn with_first_message(mut self, message: impl Into<Arc<[u8]>>) -> Result<Self, FirstMessageTooLong> {
-        self.first_message = message.into();
-        let length = self.first_message.len();
+        self.client.first_message = message.into();
+        let length = self.client.first_message.len();
         if length > MAX_FIRST_MESSAGE { Err(FirstMessageTooLong(length)) } else { Ok(self) }
     }
 
@@ -126,35 +84,36 @@ impl FelixConnector {
     /// Typha's acceptance. The default is 10 s.
     #[must_use]
     pub fn with_handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.client.timeout = timeout;
         self
     }
 
     /// Sets whether `connect` waits for Typha's acceptance. The default is [`AcceptanceMode::Auto`] with 1 s.
     #[must_use]
     pub fn with_acceptance(mut self, mode: AcceptanceMode) -> Self {
-        self.acceptance = mode;
+        self.client.acceptance = mode;
         self
     }
 
     /// Sets how long a read may wait for application data; `None` for no limit. A read that waits longer fails with
-    /// [`TimedOut`](io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if that read
-    /// was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If more than 256
-    /// KiB arrive without application data, a read fails with [`InvalidData`](io::ErrorKind::InvalidData), also without
-    /// a timeout. The default is 30 s, as in Calico's `TyphaReadTimeout`: Calico's Typha is never silent for so long. A
-    /// protocol of your own that can be silent needs a longer time or `None`.
+    /// [`TimedOut`](std::io::ErrorKind::TimedOut). The time begins with the first poll that finds no data, even if
+    /// that read was cancelled. Parts of a TLS record and other messages, such as session tickets, do not count. If
+    /// more than 256 KiB arrive without application data, a read fails with
+    /// [`InvalidData`](std::io::ErrorKind::InvalidData), also without a timeout. The default is 30 s, as in Calico's
+    /// `TyphaReadTimeout`: Calico's Typha is never silent for so long. A protocol of your own that can be silent
+    /// needs a longer time or `None`.
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeouts.read = timeout;
+        self.client.timeouts.read = timeout;
         self
     }
 
     /// Sets how long a write, flush or shutdown may wait for a peer that accepts no data; `None` for no limit. Then it
-    /// fails with [`TimedOut`](io::ErrorKind::TimedOut). Every later one fails, too, because the data that was sent is
-    /// incomplete. The default is 10 s, as in Calico's `TyphaWriteTimeout`.
+    /// fails with [`TimedOut`](std::io::ErrorKind::TimedOut). Every later one fails, too, because the data that was
+    /// sent is incomplete. The default is 10 s, as in Calico's `TyphaWriteTimeout`.
     #[must_use]
     pub fn with_write_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.timeouts.write = timeout;
+        self.client.timeouts.write = timeout;
         self
     }
 
@@ -163,7 +122,7 @@ impl FelixConnector {
     /// Go and so in Calico; `None` keeps the system's default.
     #[must_use]
     pub fn with_keepalive(mut self, keepalive: Option<Duration>) -> Self {
-        self.keepalive = keepalive;
+        self.client.keepalive = keepalive;
         self
     }
 
@@ -184,7 +143,7 @@ impl FelixConnector {
     /// [dialer](crate::FelixDialer) [verify](crate::lifetime) the peers of their live connections again. The cache of
     /// verified chains is kept only if the new configuration accepts the same peers.
     pub fn replace(&self, config: TlsConfig) -> u64 {
-        config.log_warnings(Role::Felix);
+        config.parts().log_warnings(Role::Felix);
         self.in_force.replace(config)
     }
 
@@ -223,7 +182,8 @@ impl FelixConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(io, None, Ok(()), deadline_in(self.timeout))
+        let deadline = deadline_in(self.client.timeout);
+        self.client.clone().run(self.in_force.current(), no_name(), io, None, Ok(()), deadline)
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
@@ -236,9 +196,7 @@ impl FelixConnector {
         &self,
         stream: TcpStream,
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
-        let peer_address = stream.peer_addr().ok();
-        let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(stream, peer_address, configured, deadline_in(self.timeout))
+        self.client.clone().run_over_tcp(self.in_force.current(), no_name(), stream)
     }
 
     /// As [`connect_tcp`](Self::connect_tcp), for a dialer. It ends at `deadline` at the latest. `bound` is the time
@@ -250,124 +208,7 @@ impl FelixConnector {
         deadline: Instant,
     ) -> impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, HandshakeError>> + Send + use<>
     {
-        let own = deadline_in(self.timeout);
-        let (timeout, deadline) = if own < deadline { (self.timeout, own) } else { (bound, deadline) };
-        let peer_address = stream.peer_addr().ok();
-        let configured = tcp::configure(&stream, self.keepalive);
-        let connector = self.clone().with_handshake_timeout(timeout);
-        connector.run(SharedTcpStream::new(stream), peer_address, configured, deadline)
-    }
-
-    /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the
-    /// connection.
-    fn run<IO>(
-        self,
-        io: IO,
-        peer_address: Option<SocketAddr>,
-        configured: io::Result<()>,
-        deadline: Instant,
-    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>>>>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        // The whole handshake uses this context, even if it is replaced meanwhile.
-        let context = self.in_force.current();
-        Box::pin(async move {
-            let handshake = async {
-                configured.map_err(HandshakeError::Io)?;
-                self.handshake(&context, io, deadline).await
-            };
-            events::observed(Role::Felix, peer_address, pin!(handshake)).await
-        })
-    }
-
-    async fn handshake<IO>(
-        &self,
-        context: &TlsContext<ClientConfig>,
-        io: IO,
-        deadline: Instant,
-    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let policy = &context.config.policy;
-        let mut queued = Ok(());
-        let connect = TlsConnector::from(context.rustls.clone())
-            .connect_with(no_name(), Wire::new(io), |tls| {
-                // With ALPN, the message has to wait until Typha has chosen an application protocol.
-                if policy.alpn().len() == 0 {
-                    queued = tls.writer().write_all(&self.first_message);
-                }
-            })
-            .into_fallible();
-        queued.map_err(HandshakeError::Io)?;
-        let Completed { stream: mut tls, peer, facts, certificate_requested } =
-            handshake::run(pin!(connect), policy, self.timeout, deadline).await?;
-        let sent = if policy.alpn().len() == 0 { Ok(()) } else { self.send(&mut tls, deadline).await };
-        let acceptance = match sent {
-            Ok(()) if certificate_requested => self.await_acceptance(&mut tls, &facts, deadline).await,
-            Ok(()) => {
-                warn!("Typha did not request our certificate: it accepts any client");
-                Ok(Acceptance::NotAsked)
-            }
-            Err(error) => Err(error),
-        };
-        match acceptance {
-            Ok(acceptance) => {
-                let generation = context.generation;
-                Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
-            }
-            Err(error) => {
-                handshake::deliver_alert(&error, into_wire(*tls), deadline).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Sends the first message after the handshake, before `deadline`.
-    async fn send<IO>(&self, tls: &mut TlsStream<Wire<IO>>, deadline: Instant) -> Result<(), HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        let phase = HandshakePhase::AwaitingAcceptance;
-        let sent = async {
-            tls.write_all(&self.first_message).await?;
-            tls.flush().await
-        };
-        match timeout_at(deadline, sent).await {
-            Ok(sent) => sent.map_err(|error| handshake::failure(error, phase)),
-            Err(_) => Err(HandshakeError::TimedOut { phase, after: self.timeout }),
-        }
-    }
-
-    async fn await_acceptance<IO>(
-        &self,
-        tls: &mut TlsStream<Wire<IO>>,
-        facts: &TlsFacts,
-        deadline: Instant,
-    ) -> Result<Acceptance, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        // A TLS 1.2 server finishes after it has verified the client.
-        if facts.is_tls12() {
-            return Ok(Acceptance::Confirmed);
-        }
-        let until = match self.acceptance {
-            AcceptanceMode::Auto(at_most) => deadline.min(deadline_in(at_most)),
-            AcceptanceMode::Off => return Ok(Acceptance::Unconfirmed),
-            AcceptanceMode::Required => deadline,
-        };
-        let phase = HandshakePhase::AwaitingAcceptance;
-        match timeout_at(until, poll_fn(|cx| poll_sign(tls, cx))).await {
-            Ok(Ok(true)) => Ok(Acceptance::Confirmed),
-            Ok(Ok(false)) => Err(HandshakeError::Closed { phase }),
-            Ok(Err(error)) => Err(handshake::failure(error, phase)),
-            Err(_) if self.acceptance == AcceptanceMode::Required => {
-                Err(HandshakeError::TimedOut { phase, after: self.timeout })
-            }
-            Err(_) => Ok(Acceptance::Unconfirmed),
-        }
+        self.client.clone().run_until(self.in_force.current(), no_name(), stream, bound, deadline)
     }
 }
 
@@ -383,25 +224,4 @@ pub struct FirstMessageTooLong(usize);
 /// Typha's name is neither checked nor sent: rustls sends no server name indication for an IP address.
 fn no_name() -> ServerName<'static> {
     ServerName::IpAddress(Ipv4Addr::UNSPECIFIED.into())
-}
-
-/// Ready with `true` when Typha has shown that it accepts us, and with `false` when it has closed the connection
-/// instead. Application data is not consumed.
-fn poll_sign<IO>(tls: &mut TlsStream<Wire<IO>>, cx: &mut Context<'_>) -> Poll<io::Result<bool>>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    if has_ticket(tls) {
-        return Poll::Ready(Ok(true));
-    }
-    let outcome = Pin::new(&mut *tls).poll_fill_buf(cx).map_ok(|data| !data.is_empty());
-    // The ticket may have arrived with the same read.
-    if has_ticket(tls) {
-        return Poll::Ready(Ok(true));
-    }
-    Poll::Ready(ready!(outcome))
-}
-
-fn has_ticket<IO>(tls: &TlsStream<Wire<IO>>) -> bool {
-    matches!(tls, TlsStream::Client(tls) if tls.get_ref().1.tls13_tickets_received() > 0)
 }

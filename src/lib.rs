@@ -32,7 +32,9 @@
 
 mod acceptor;
 mod certificate;
+mod client;
 pub mod config;
+mod config_parts;
 mod connection;
 mod connector;
 mod der;
@@ -42,6 +44,8 @@ pub mod error;
 mod events;
 mod file;
 mod handshake;
+pub mod host;
+mod host_config;
 pub mod identity;
 pub mod lifetime;
 pub mod listener;
@@ -61,11 +65,13 @@ pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
 pub use certificate::MalformedCertificate;
+pub use client::AcceptanceMode;
 pub use connection::Connection;
-pub use connector::{AcceptanceMode, FelixConnector, FirstMessageTooLong};
+pub use connector::{FelixConnector, FirstMessageTooLong};
 pub use dialer::FelixDialer;
 pub use error::HandshakeError;
-pub use identity::RequiredIdentity;
+pub use host::HostConnector;
+pub use identity::{RequiredIdentity, ServerHost};
 pub use listener::TyphaListener;
 pub use role::Role;
 pub use stream::AuthenticatedStream;

@@ -125,8 +125,8 @@ fn check_accepted(
     assert!(tbs.validity.not_after.to_unix_duration() >= moment);
     if let Ok(Some((_, usage))) = tbs.get::<ExtendedKeyUsage>() {
         let purpose = match role {
-            Role::Felix => "1.3.6.1.5.5.7.3.2",
-            Role::Typha => "1.3.6.1.5.5.7.3.1",
+            Role::Client | Role::Felix => "1.3.6.1.5.5.7.3.2",
+            Role::Server | Role::Typha => "1.3.6.1.5.5.7.3.1",
         };
         let allowed = [purpose, "2.5.29.37.0"];
         assert!(usage.0.iter().any(|oid| allowed.contains(&&*oid.to_string())), "{usage:?}");

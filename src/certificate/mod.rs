@@ -7,12 +7,13 @@ mod names;
 pub(crate) mod signed;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 use thiserror::Error;
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
-use x509_parser::extensions::{BasicConstraints, KeyUsage, ParsedExtension, X509Extension};
+use x509_parser::extensions::{BasicConstraints, GeneralName, KeyUsage, ParsedExtension, X509Extension};
 use x509_parser::nom::Parser;
 use x509_parser::oid_registry;
 use x509_parser::prelude::FromDer;
@@ -142,6 +143,23 @@ impl<'a> Certificate<'a> {
             return Err(MalformedCertificate::new(problem));
         }
         Ok(sans)
+    }
+
+    /// The DNS names and the IP addresses among the subject alternative names.
+    pub(crate) fn hosts(&self) -> (Vec<String>, Vec<IpAddr>) {
+        let extension = self.x509.subject_alternative_name().ok().flatten();
+        let (mut dns_names, mut ip_addresses) = (Vec::new(), Vec::new());
+        for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
+            match name {
+                GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
+                GeneralName::IPAddress(octets) => {
+                    let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+                    ip_addresses.extend(v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)));
+                }
+                _ => {}
+            }
+        }
+        (dns_names, ip_addresses)
     }
 
     /// The subject as text: `O="example", CN="typha-server"`; escaped and cut.

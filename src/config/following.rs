@@ -5,7 +5,7 @@ use thiserror::Error;
 use super::error::ConfigError;
 use super::parameters::TlsSettings;
 use super::sources::Sources;
-use crate::reload::{FileSource, PlannedFiles, SourceError};
+use crate::reload::{FileSource, PeerFiles, SourceError};
 
 /// The parameters do not configure TLS, or no longer do.
 #[derive(Debug, Error)]
@@ -45,7 +45,7 @@ pub(super) fn source(
             None => now,
         };
         let TlsSettings { files, required_peer, policy, .. } = settings;
-        Ok(PlannedFiles { files, required_peer, policy })
+        Ok(PeerFiles { files, required_peer, policy })
     })
 }
 

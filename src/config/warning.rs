@@ -90,9 +90,10 @@ pub(super) fn find(
     environment: &[(OsString, OsString)],
     prefixes: &[String],
 ) -> Vec<ConfigWarning> {
-    let (ours, theirs, foreign_prefix, of_the_other) = match local {
-        Role::Felix => (FELIX_TLS, TYPHA_TLS, "TYPHA_", "it is a parameter of Typha"),
-        Role::Typha => (TYPHA_TLS, FELIX_TLS, "FELIX_", "it is a parameter of Felix"),
+    let (ours, theirs, foreign_prefix, of_the_other) = if local == Role::Typha {
+        (TYPHA_TLS, FELIX_TLS, "FELIX_", "it is a parameter of Felix")
+    } else {
+        (FELIX_TLS, TYPHA_TLS, "TYPHA_", "it is a parameter of Typha")
     };
     let (ours_names, theirs_names) = (ours.names(), theirs.names());
     let of_other_end = |name: &str| {

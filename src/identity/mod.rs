@@ -15,9 +15,11 @@
 //! # Ok::<(), typha_tls::identity::InvalidIdentity>(())
 //! ```
 
+mod host;
 mod peer;
 mod required;
 mod spiffe;
 
+pub use host::{HostMismatch, InvalidHost, ServerHost};
 pub use peer::PeerIdentity;
 pub use required::{IdentityDoubt, IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};

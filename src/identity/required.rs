@@ -245,7 +245,7 @@ fn doubt_of_scheme(uri: &str) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Which of the required names a peer presented.
+/// By which of the required names a peer was accepted.
 ///
 /// A migration from Common Names to SPIFFE IDs is finished when no peer matches by [`CommonName`](Self::CommonName)
 /// alone any more.
@@ -255,16 +255,19 @@ pub enum MatchedBy {
     Both,
     /// The Common Name alone. Label: `common_name`.
     CommonName,
+    /// The host that was dialled. Only the host rule accepts a server by it. Label: `host`.
+    Host,
     /// The URI SAN alone. Label: `uri_san`.
     UriSan,
 }
 
 impl MatchedBy {
-    /// A stable label for logs and metrics: `both`, `common_name` or `uri_san`.
+    /// A stable label for logs and metrics: `both`, `common_name`, `host` or `uri_san`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Both => "both",
             Self::CommonName => "common_name",
+            Self::Host => "host",
             Self::UriSan => "uri_san",
         }
     }

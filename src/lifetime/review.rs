@@ -25,8 +25,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(5);
 const JUDGED_AT_A_TIME: usize = 16;
 
 /// Reviews `connections` until `over` ends.
-pub(crate) async fn review<C: End>(
-    in_force: InForce<C>,
+pub(crate) async fn review<E: End>(
+    in_force: InForce<E>,
     connections: Arc<Connections>,
     over: impl Future<Output = ()>,
 ) {
@@ -36,7 +36,7 @@ pub(crate) async fn review<C: End>(
         loop {
             generations.mark_unchanged();
             let losses = judge_due(&in_force, &connections).await;
-            schedule.add(losses, &connections, C::LOCAL);
+            schedule.add(losses, &connections, E::LOCAL);
             let next_check = Instant::now() + EXPIRY_INTERVAL;
             let closing = async {
                 // This loop does not judge: judging all connections again for each one that is closed would cost too
@@ -63,7 +63,7 @@ pub(crate) async fn review<C: End>(
 }
 
 /// Judges the peers that are due, each chain once. Reports and returns new losses.
-async fn judge_due<C: End>(in_force: &InForce<C>, connections: &Connections) -> Vec<(Arc<Entry>, TrustLoss)> {
+async fn judge_due<E: End>(in_force: &InForce<E>, connections: &Connections) -> Vec<(Arc<Entry>, TrustLoss)> {
     let context = in_force.current();
     let generation = context.generation;
     // Without the current time, no peer can be judged.
@@ -80,7 +80,7 @@ async fn judge_due<C: End>(in_force: &InForce<C>, connections: &Connections) -> 
             yield_now().await;
         }
         let verdict =
-            verdicts.entry(key).or_insert_with(|| judge(&context.verifier, &entry.trust.chain, &peer, now));
+            verdicts.entry(key).or_insert_with(|| judge(&*context.verifier, &entry.trust.chain, &peer, now));
         if let Some(loss) = entry.trust.record(generation, verdict) {
             losses.push((entry.clone(), loss));
         }
@@ -150,9 +150,9 @@ impl Schedule {
             .collect();
         fastrand::shuffle(&mut closing);
         let (now, count) = (Instant::now(), closing.len() as f64);
-        // A Typha spreads its connections and closes the first at once. A Felix has only one connection; a random
-        // moment keeps it from ending together with those of all other Felixes.
-        let first = if local == Role::Felix { fastrand::f64() } else { 0.0 };
+        // A Typha spreads its connections and closes the first at once. A client has only one connection; a random
+        // moment keeps it from ending together with those of all other clients.
+        let first = if local == Role::Typha { 0.0 } else { fastrand::f64() };
         self.0.extend(closing.into_iter().enumerate().map(|(index, ((reason, within), entry))| {
             (now + within.mul_f64((first + index as f64) / count), reason, entry)
         }));

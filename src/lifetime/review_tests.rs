@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::UnixTime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -19,8 +18,8 @@ use crate::role::Role;
 use crate::stream::TcpShutdown;
 use crate::testing::{CertificateSpec, TestCa, TestClock, TestLeaf, material};
 use crate::tls_config::TlsConfig;
-use crate::tls_context::{End, InForce};
-use crate::verifier::VerifiedPeer;
+use crate::tls_context::{End, FelixEnd, InForce, TyphaEnd};
+use crate::verifier::{PeerVerifier, VerifiedPeer};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,11 +27,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const AT_ONCE: ClosePolicy = ClosePolicy::CloseWithin(Duration::ZERO);
 
 /// Two CAs, and an end without a socket that trusts both.
-struct Site<C = ServerConfig> {
+struct Site<E: End = TyphaEnd> {
     cas: [TestCa; 2],
     own: TestLeaf,
     clock: TestClock,
-    in_force: InForce<C>,
+    in_force: InForce<E>,
     connections: Arc<Connections>,
     seen: Arc<Seen>,
     stop: CancellationToken,
@@ -64,7 +63,7 @@ impl Site {
     }
 }
 
-impl<C: End> Site<C> {
+impl<E: End<Config = TlsConfig, Verifier = PeerVerifier>> Site<E> {
     fn of_end(lifetime: ConnectionLifetime) -> Self {
         let now = SystemTime::now();
         let ca = |name| TestCa::new(CertificateSpec::ca(name).valid(now - HOUR, now + 1000 * HOUR)).unwrap();
@@ -104,7 +103,7 @@ impl<C: End> Site<C> {
     /// The trust state of a connection that the configuration in force has accepted.
     fn trust_state(&self, leaf: &TestLeaf) -> TrustState {
         let context = self.in_force.current();
-        let chain = context.verifier.verify(leaf.chain(), C::LOCAL.peer(), self.clock.now()).unwrap();
+        let chain = context.verifier.verify(leaf.chain(), E::LOCAL.peer(), self.clock.now()).unwrap();
         TrustState::new(VerifiedPeer::proven(chain), leaf.chain(), context.generation)
     }
 
@@ -474,7 +473,7 @@ async fn a_short_maximum_age_is_kept() {
 }
 
 /// Felix's end, which has one connection.
-fn felix(lifetime: ConnectionLifetime) -> (Site<ClientConfig>, Arc<Entry>) {
+fn felix(lifetime: ConnectionLifetime) -> (Site<FelixEnd>, Arc<Entry>) {
     let site = Site::of_end(lifetime);
     let entry = site.connect(&site.leaf(0, HOUR));
     site.start();

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::verifier::{PeerVerifier, Rejection, VerifiedPeer, usable_certificates};
+use crate::verifier::{Rejection, Rule, VerifiedPeer, usable_certificates};
 
 /// The latest verdict on the peer of a live connection.
 pub(crate) struct TrustState {
@@ -101,23 +101,28 @@ impl TrustState {
 
 /// Judges a `chain` as a handshake would. Its `peer` was accepted before.
 pub(super) fn judge(
-    verifier: &PeerVerifier,
+    rule: &impl Rule,
     chain: &[CertificateDer<'_>],
     peer: &VerifiedPeer,
     now: UnixTime,
 ) -> Result<VerifiedPeer, TrustLoss> {
-    let rejection = match verifier.verify(chain, peer.role(), now) {
+    let loss = |kind, rejection| Err(TrustLoss { kind, rejection: Box::new(rejection) });
+    let Some(requirement) = rule.requirement(peer) else {
+        // Never seen: a peer of this end was accepted by the same rule.
+        return loss(LossKind::Distrusted, Rejection::NoCertificate);
+    };
+    let verifier = rule.chains();
+    let rejection = match verifier.verify(chain, peer.role(), requirement, now) {
         Ok(chain) => return Ok(peer.judged_again(chain)),
         Err(rejection) => rejection,
     };
-    let loss = |kind, rejection| Err(TrustLoss { kind, rejection: Box::new(rejection) });
     if !rejection.is_of_time() {
         return loss(LossKind::Distrusted, rejection);
     }
     let last_good = peer.trusted_until();
     // An expired certificate must not hide a removed CA or a revoked peer. There may be no time at which the whole
     // chain is valid: the CA may have been renewed after the leaf expired.
-    let without_time = verifier.verify_but_for_time(chain, peer.role(), last_good);
+    let without_time = verifier.verify_but_for_time(chain, peer.role(), requirement, last_good);
     let has_expired = !matches!(rejection, Rejection::NotYetValid { .. });
     match without_time {
         // The certificates that the peer was accepted by are still valid: the trust has changed, not the time.

@@ -3,18 +3,18 @@
 use rustls_pki_types::CertificateDer;
 
 use crate::certificate::Certificate;
+use crate::config_parts::ConfigParts;
+use crate::identity::RequiredIdentity;
 use crate::material::{BundleEntry, Credentials, RevocationLists, TrustBundle};
 use crate::role::Role;
 use crate::time::Timestamp;
-use crate::tls_config::TlsConfig;
 use crate::verifier::{PeerVerifier, Rejection};
 
 /// The most subjects in one list.
 const LIMIT: usize = 5;
 
 /// Describes the differences between the previous configuration and the new one.
-pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String {
-    let (old, new) = (&*old_config.material, &*new_config.material);
+pub(super) fn changes(old: ConfigParts<'_>, new: ConfigParts<'_>) -> String {
     let mut changes = Vec::new();
     let (before, now) = (old.trust_bundle.entries(), new.trust_bundle.entries());
     for (what, of, not_in) in [("added", now, before), ("removed", before, now)] {
@@ -26,25 +26,32 @@ pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String 
             changes.push(format!("CA {what}: {listed}{more}"));
         }
     }
-    let [old_chain, new_chain] = [old, new].map(|material| material.credentials.chain());
+    let [old_chain, new_chain] =
+        [old, new].map(|parts| parts.credentials.map(Credentials::chain).unwrap_or_default());
     if old_chain.first() != new_chain.first() {
-        let (own, until) = (new.credentials.identity(), Timestamp(new.credentials.not_after()));
-        changes.push(format!("own certificate renewed: {own}, valid until {until}"));
+        changes.push(match new.credentials {
+            Some(own) => {
+                let (identity, until) = (own.identity(), Timestamp(own.not_after()));
+                format!("own certificate renewed: {identity}, valid until {until}")
+            }
+            None => "own certificate removed".to_owned(),
+        });
     } else if old_chain != new_chain {
         changes.push("the intermediates behind our own certificate changed".to_owned());
     }
-    let (old_peer, new_peer) = (&old_config.required_peer, &new_config.required_peer);
-    if old_peer != new_peer {
+    if let (Some(old_peer), Some(new_peer)) = (old.required_peer, new.required_peer)
+        && old_peer != new_peer
+    {
         changes.push(format!("required identity: from {old_peer} to {new_peer}"));
     }
-    let [old_policy, new_policy] = [old, new].map(|material| material.revocation_lists.policy());
+    let [old_policy, new_policy] = [old, new].map(|parts| parts.revocation_lists.policy());
     if old_policy != new_policy {
         changes.push("revocation policy changed".to_owned());
     }
-    if !old.revocation_lists.clone().with_policy(new_policy).is_same_as(&new.revocation_lists) {
+    if !old.revocation_lists.clone().with_policy(new_policy).is_same_as(new.revocation_lists) {
         changes.push("revocation lists changed".to_owned());
     }
-    if !old_config.policy.is_same_as(&new_config.policy) {
+    if !old.policy.is_same_as(new.policy) {
         changes.push("TLS policy changed".to_owned());
     }
     if changes.is_empty() {
@@ -55,25 +62,26 @@ pub(super) fn changes(old_config: &TlsConfig, new_config: &TlsConfig) -> String 
 
 /// A warning if our own chain led to a CA of the old bundle, but leads to none of the new one. If all ends have the
 /// same CA file, a CA was removed too early or our leaf replaced too early.
-pub(super) fn own_issuer(old_config: &TlsConfig, new_config: &TlsConfig, local: Role) -> Option<String> {
-    let (old, new) = (&*old_config.material, &*new_config.material);
-    let missing = |chain, bundle| missing_issuer(chain, bundle, new_config, local);
-    let issuer = missing(&new.credentials, &new.trust_bundle)?;
-    if missing(&old.credentials, &old.trust_bundle).is_some() {
+pub(super) fn own_issuer(old: ConfigParts<'_>, new: ConfigParts<'_>, local: Role) -> Option<String> {
+    let missing = |chain, bundle| missing_issuer(chain, bundle, new, local);
+    let (old_chain, new_chain) = (old.credentials?, new.credentials?);
+    let issuer = missing(new_chain, new.trust_bundle)?;
+    if missing(old_chain, old.trust_bundle).is_some() {
         return None;
     }
     let cert_file = match local {
+        Role::Client | Role::Server => "the certificate file",
         Role::Felix => "TyphaCertFile",
         Role::Typha => "ServerCertFile",
     };
-    if let Some(intermediate) = lost_intermediate(old.credentials.chain(), new.credentials.chain()) {
+    if let Some(intermediate) = lost_intermediate(old_chain.chain(), new_chain.chain()) {
         return Some(format!(
             "our own certificate is issued by the intermediate CA {intermediate}, which {cert_file} no longer has: \
              peers will refuse us; append the certificate of the CA that issued the new leaf to {cert_file}, after \
              the leaf"
         ));
     }
-    Some(match missing(&new.credentials, &old.trust_bundle) {
+    Some(match missing(new_chain, old.trust_bundle) {
         None => format!(
             "the CA file no longer holds {issuer}, the issuer of our own certificate: peers with the same CA \
              file will refuse us; have a remaining CA issue our certificate, or put that CA back until then"
@@ -100,12 +108,12 @@ fn lost_intermediate(old: &[CertificateDer<'_>], new: &[CertificateDer<'_>]) -> 
 fn missing_issuer(
     own: &Credentials,
     bundle: &TrustBundle,
-    config: &TlsConfig,
+    config: ConfigParts<'_>,
     local: Role,
 ) -> Option<String> {
-    // The required identity is checked after the chain, so it does not matter here.
-    let (lists, required) = (RevocationLists::none(), config.required_peer.clone());
-    let verifier = PeerVerifier::new(bundle.clone(), lists, required, &config.policy);
+    // The required identity is checked after the chain, so any one shows whether the chain is good.
+    let (lists, required) = (RevocationLists::none(), RequiredIdentity::common_name("any").ok()?);
+    let verifier = PeerVerifier::new(bundle.clone(), lists, required, config.policy);
     match verifier.with_chain_cache_capacity(0).verify(own.chain(), local, config.now()) {
         Err(Rejection::UnknownCa { issuer, .. }) => Some(issuer),
         Err(Rejection::CaKeyMismatch { issuer, .. }) => {

@@ -6,9 +6,9 @@ use rustls_pki_types::UnixTime;
 use tracing::warn;
 
 use super::state::{CertificateLifetime, OWN_LEAF};
+use crate::config_parts::ConfigParts;
 use crate::material::{MaterialWarning, thresholds};
 use crate::time::Timestamp;
-use crate::tls_config::TlsConfig;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -65,21 +65,25 @@ impl ExpiryWatch {
 
     /// Warns about certificates that are about to expire or have expired since the last call. When a generation was put
     /// in force, its warnings were logged; they are not repeated.
-    pub(super) fn warn(&mut self, generation: u64, config: &TlsConfig, certificates: &[CertificateLifetime]) {
+    pub(super) fn warn(
+        &mut self,
+        generation: u64,
+        config: ConfigParts<'_>,
+        certificates: &[CertificateLifetime],
+    ) {
         let Some(now) = config.policy.time_provider().current_time() else { return };
-        let TlsConfig { material, .. } = config;
         let is_logged = std::mem::replace(&mut self.generation, generation) != generation;
         if is_logged {
             self.warned.clear();
         }
         let due = self.due(certificates, now);
-        let of_lists = material.revocation_lists.warnings(now);
+        let of_lists = config.revocation_lists.warnings(now);
         let known = std::mem::replace(&mut self.of_lists, of_lists);
         if is_logged {
             return;
         }
         for certificate in due {
-            let bundle = &material.trust_bundle;
+            let bundle = config.trust_bundle;
             let entry = bundle.entries().iter().find(|entry| {
                 certificate.kind != OWN_LEAF
                     && (&entry.subject, entry.not_before, entry.not_after)

@@ -16,10 +16,10 @@ use super::settling::{Decision, Found, PAUSE, Settling, settle};
 use super::source::{SourceError, TlsConfigSource};
 use super::state::{ReloadError, ReloadState, Reloaded};
 use super::validation;
+use crate::config_parts::EndConfig as _;
 use crate::detached::text_of;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
-use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, InForce};
 
 /// How often the expiry of certificates is checked.
@@ -69,19 +69,19 @@ impl Default for ReloadOptions {
 pub(super) type Request = oneshot::Sender<Result<Reloaded, Arc<ReloadError>>>;
 
 /// The state of the task.
-pub(super) struct Following<C, S> {
-    in_force: InForce<C>,
+pub(super) struct Following<E: End, S> {
+    in_force: InForce<E>,
     source: S,
     description: String,
     options: ReloadOptions,
     state: watch::Sender<ReloadState>,
     expiry: ExpiryWatch,
-    settling: Option<Settling>,
+    settling: Option<Settling<E::Config>>,
 }
 
-impl<C: End, S: TlsConfigSource> Following<C, S> {
+impl<E: End, S: TlsConfigSource<E::Config>> Following<E, S> {
     pub(super) fn new(
-        in_force: InForce<C>,
+        in_force: InForce<E>,
         source: S,
         mut options: ReloadOptions,
     ) -> (Self, watch::Receiver<ReloadState>) {
@@ -89,7 +89,8 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
             options.poll_interval = options.poll_interval.max(PAUSE);
         }
         let current = in_force.current();
-        let state = watch::Sender::new(ReloadState::new(current.generation, &current.config, THE_PROGRAM));
+        let state =
+            watch::Sender::new(ReloadState::new(current.generation, current.config.parts(), THE_PROGRAM));
         let receiver = state.subscribe();
         let description = source.description();
         (
@@ -116,7 +117,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         loop {
             self.follow_generation();
             let current = self.in_force.current();
-            self.expiry.warn(current.generation, &current.config, &self.state.borrow().certificates);
+            self.expiry.warn(current.generation, current.config.parts(), &self.state.borrow().certificates);
             let hint = async {
                 sleep_until(hints_from).await;
                 surviving(self.source.changed()).await
@@ -185,7 +186,7 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
 
     /// Loads from the source. If the program replaces the configuration during the load, the result may be older than
     /// that: the load is repeated.
-    async fn load(&self) -> Found {
+    async fn load(&self) -> Found<E::Config> {
         let mut attempts = MAX_REPEATS;
         loop {
             let generation = self.in_force.current().generation;
@@ -206,20 +207,20 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
     }
 
     /// Loads from the source and validates the result.
-    async fn load_once(&self) -> Result<Found, ReloadError> {
+    async fn load_once(&self) -> Result<Found<E::Config>, ReloadError> {
         let at_most = self.options.load_timeout;
         let config =
             timeout(at_most, self.source.load()).await.map_err(|_| ReloadError::TimedOut(at_most))??;
         let in_force = self.in_force.current();
-        if config.is_same_as(&in_force.config) {
+        if config.parts().is_same_as(in_force.config.parts()) {
             return Ok(Found::Unchanged);
         }
-        validation::check(&config, &in_force, self.options.allow_missing_lists)?;
+        validation::check(config.parts(), &in_force, self.options.allow_missing_lists)?;
         Ok(Found::New(config))
     }
 
     /// Acts on the result of a load.
-    fn act(&mut self, found: Found) -> Result<Reloaded, Arc<ReloadError>> {
+    fn act(&mut self, found: Found<E::Config>) -> Result<Reloaded, Arc<ReloadError>> {
         match found {
             Found::Bad(error) => Err(self.failed(error)),
             Found::New(config) => Ok(Reloaded::Replaced { generation: self.put_in_force(config) }),
@@ -253,17 +254,18 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
         error
     }
 
-    fn put_in_force(&mut self, new: TlsConfig) -> u64 {
+    fn put_in_force(&mut self, new: E::Config) -> u64 {
         let old = self.in_force.current();
         let generation = self.in_force.replace(new.clone());
-        let changes = changes(&old.config, &new);
+        let (old, now) = (old.config.parts(), new.parts());
+        let changes = changes(old, now);
         info!(generation, source = self.description, changes = %changes, "configuration replaced");
-        if let Some(problem) = own_issuer(&old.config, &new, C::LOCAL) {
+        if let Some(problem) = own_issuer(old, now, E::LOCAL) {
             warn!(generation, "{problem}");
         }
-        new.log_warnings(C::LOCAL);
+        now.log_warnings(E::LOCAL);
         self.change_state(|state| {
-            state.put_in_force(generation, &new, &self.description);
+            state.put_in_force(generation, now, &self.description);
             state.reloads += 1;
             state.last_error = None;
         });
@@ -274,7 +276,9 @@ impl<C: End, S: TlsConfigSource> Following<C, S> {
     fn follow_generation(&self) {
         let current = self.in_force.current();
         if current.generation != self.state.borrow().generation {
-            self.change_state(|state| state.put_in_force(current.generation, &current.config, THE_PROGRAM));
+            self.change_state(|state| {
+                state.put_in_force(current.generation, current.config.parts(), THE_PROGRAM);
+            });
         }
     }
 

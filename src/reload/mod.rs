@@ -11,7 +11,7 @@ mod state;
 mod validation;
 
 pub use files::FileSource;
-pub(crate) use files::PlannedFiles;
+pub(crate) use files::PeerFiles;
 pub use following::ReloadOptions;
 pub use reloader::Reloader;
 pub use source::{SourceError, TlsConfigSource};

@@ -68,9 +68,9 @@ struct Inner {
 
 impl Reloader {
     /// Starts the task for `TyphaAcceptor::follow` and `FelixConnector::follow`.
-    pub(crate) fn start<C: End>(
-        in_force: &InForce<C>,
-        source: impl TlsConfigSource + 'static,
+    pub(crate) fn start<E: End>(
+        in_force: &InForce<E>,
+        source: impl TlsConfigSource<E::Config> + 'static,
         options: ReloadOptions,
     ) -> Self {
         let (requests, asked) = mpsc::unbounded_channel();

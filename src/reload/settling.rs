@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::state::ReloadError;
-use crate::tls_config::TlsConfig;
+use crate::config_parts::EndConfig;
 
 /// The shortest time between two loads that were not requested.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
@@ -13,25 +13,25 @@ const UNSETTLED_LOADS: u32 = 10;
 
 /// The result of a load.
 #[derive(Clone)]
-pub(super) enum Found {
+pub(super) enum Found<C> {
     Bad(Arc<ReloadError>),
-    New(TlsConfig),
+    New(C),
     Unchanged,
 }
 
-impl Found {
+impl<C: EndConfig> Found<C> {
     fn is_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Bad(one), Self::Bad(other)) => one.reads_as(other),
-            (Self::New(one), Self::New(other)) => one.is_same_as(other),
+            (Self::New(one), Self::New(other)) => one.parts().is_same_as(other.parts()),
             _ => false,
         }
     }
 }
 
 /// A result that must be found again.
-pub(super) struct Settling {
-    found: Found,
+pub(super) struct Settling<C> {
+    found: Found<C>,
     since: Instant,
     /// How many loads in a row differed from the load before, this one included.
     loads: u32,
@@ -40,25 +40,25 @@ pub(super) struct Settling {
 }
 
 /// What to do after a load that was not requested.
-pub(super) enum Decision {
+pub(super) enum Decision<C> {
     /// Act on the result.
-    Act(Found),
+    Act(Found<C>),
     /// Load again after this time.
-    Wait(Settling, Duration),
+    Wait(Settling<C>, Duration),
     /// As `Wait`, and report that the results keep changing.
-    Report(Arc<ReloadError>, Settling, Duration),
+    Report(Arc<ReloadError>, Settling<C>, Duration),
 }
 
 /// Decides on the result `found` at the time `now`, after the result `before`. It must stay the same for the time
 /// `settle`. The configuration in force and the last `reported` error need not settle.
-pub(super) fn settle(
-    before: Option<Settling>,
-    found: Found,
+pub(super) fn settle<C: EndConfig>(
+    before: Option<Settling<C>>,
+    found: Found<C>,
     reported: Option<&ReloadError>,
     now: Instant,
     settle: Duration,
     poll: Duration,
-) -> Decision {
+) -> Decision<C> {
     let is_known = match &found {
         Found::Bad(error) => reported.is_some_and(|reported| error.reads_as(reported)),
         Found::New(_) => false,
@@ -100,6 +100,7 @@ pub(super) fn settle(
 #[cfg(feature = "testing")]
 mod tests {
     use super::*;
+    use crate::TlsConfig;
     use crate::reload::SourceError;
     use crate::testing::TestPki;
 
@@ -108,7 +109,7 @@ mod tests {
 
     /// Loads at their due times, one result after the other.
     struct Loads {
-        settling: Option<Settling>,
+        settling: Option<Settling<TlsConfig>>,
         reported: Option<Arc<ReloadError>>,
         now: Instant,
     }
@@ -119,7 +120,7 @@ mod tests {
         }
 
         /// The decision: `act`, or the milliseconds until the next load.
-        fn next(&mut self, found: Found) -> String {
+        fn next(&mut self, found: Found<TlsConfig>) -> String {
             let reported = self.reported.as_deref();
             let wait = match settle(self.settling.take(), found, reported, self.now, SETTLE, POLL) {
                 Decision::Act(Found::Bad(error)) => {
@@ -142,11 +143,11 @@ mod tests {
         }
     }
 
-    fn bad(text: &str) -> Found {
+    fn bad(text: &str) -> Found<TlsConfig> {
         Found::Bad(Arc::new(SourceError::new(text).into()))
     }
 
-    fn new() -> Found {
+    fn new() -> Found<TlsConfig> {
         Found::New(TestPki::new().unwrap().acceptor().unwrap().config())
     }
 

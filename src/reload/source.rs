@@ -10,7 +10,8 @@ use thiserror::Error;
 use crate::material::MaterialError;
 use crate::tls_config::TlsConfig;
 
-/// A source of configurations: files, the SPIFFE Workload API, or your own secret store.
+/// A source of configurations: files, the SPIFFE Workload API, or your own secret store. `C` is a [`TlsConfig`] for an
+/// acceptor or a `FelixConnector`, and a [`HostTlsConfig`](crate::host::HostTlsConfig) for a `HostConnector`.
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -40,7 +41,7 @@ use crate::tls_config::TlsConfig;
 ///     }
 /// }
 /// ```
-pub trait TlsConfigSource: Send + Sync {
+pub trait TlsConfigSource<C = TlsConfig>: Send + Sync {
     /// Returns the current configuration. It is called at the polling interval, and when [`changed`](Self::changed)
     /// ends. If the result is the same as before, nothing has changed.
     ///
@@ -49,7 +50,7 @@ pub trait TlsConfigSource: Send + Sync {
     /// # Errors
     ///
     /// The reason why there is no configuration. The configuration in force stays.
-    fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send;
+    fn load(&self) -> impl Future<Output = Result<C, SourceError>> + Send;
 
     /// Ends when a [`load`](Self::load) before the next poll is worthwhile; by default never. The future may be dropped
     /// and created again at any time; a change since the last `load` must not be lost by that.
@@ -68,8 +69,8 @@ pub trait TlsConfigSource: Send + Sync {
 }
 
 /// A program can keep a clone of the `Arc` to use its source while a reloader follows it.
-impl<S: TlsConfigSource> TlsConfigSource for Arc<S> {
-    fn load(&self) -> impl Future<Output = Result<TlsConfig, SourceError>> + Send {
+impl<C, S: TlsConfigSource<C>> TlsConfigSource<C> for Arc<S> {
+    fn load(&self) -> impl Future<Output = Result<C, SourceError>> + Send {
         S::load(self)
     }
 

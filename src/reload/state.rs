@@ -9,9 +9,9 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use super::source::SourceError;
+use crate::config_parts::ConfigParts;
 use crate::material::MaterialWarning;
 use crate::text::WithCauses;
-use crate::tls_config::TlsConfig;
 
 /// The history of a [`Reloader`](super::Reloader), and the configuration in force.
 ///
@@ -42,7 +42,7 @@ pub struct ReloadState {
     pub failures: u64,
     /// Why the source's current contents are not in force; `None` if they are, or wait to settle.
     pub last_error: Option<Arc<ReloadError>>,
-    /// The certificates in force: our own leaf, then all CAs.
+    /// The certificates in force: our own leaf if there is one, then all CAs.
     pub certificates: Vec<CertificateLifetime>,
 }
 
@@ -69,7 +69,7 @@ const NOT_AFTER: &str = "typha_tls_certificate_not_after_seconds";
 
 impl ReloadState {
     /// The state before the first load.
-    pub(super) fn new(generation: u64, config: &TlsConfig, from: &str) -> Self {
+    pub(super) fn new(generation: u64, config: ConfigParts<'_>, from: &str) -> Self {
         describe_counter!(RELOADS, "changes of the configuration, by outcome");
         describe_gauge!(GENERATION, "the generation of the configuration in force");
         describe_gauge!(NOT_AFTER, Unit::Seconds, "when a certificate in force expires, since 1970");
@@ -87,7 +87,7 @@ impl ReloadState {
         state
     }
 
-    pub(super) fn put_in_force(&mut self, generation: u64, config: &TlsConfig, from: &str) {
+    pub(super) fn put_in_force(&mut self, generation: u64, config: ConfigParts<'_>, from: &str) {
         self.generation = generation;
         self.loaded_at = config.now();
         self.loaded_from = from.to_owned();
@@ -122,21 +122,20 @@ impl CertificateLifetime {
     }
 
     /// All certificates of a configuration that can expire.
-    pub(super) fn all_of(config: &TlsConfig) -> Vec<Self> {
-        let own = &config.material.credentials;
-        let leaf = Self {
+    pub(super) fn all_of(config: ConfigParts<'_>) -> Vec<Self> {
+        let leaf = config.credentials.map(|own| Self {
             subject: own.subject().to_owned(),
             kind: OWN_LEAF,
             not_before: own.not_before(),
             not_after: own.not_after(),
-        };
-        let cas = config.material.trust_bundle.entries().iter().map(|entry| Self {
+        });
+        let cas = config.trust_bundle.entries().iter().map(|entry| Self {
             subject: entry.subject.clone(),
             kind: "ca",
             not_before: entry.not_before,
             not_after: entry.not_after,
         });
-        std::iter::once(leaf).chain(cas).collect()
+        leaf.into_iter().chain(cas).collect()
     }
 }
 

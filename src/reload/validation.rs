@@ -5,22 +5,22 @@
 use rustls_pki_types::UnixTime;
 
 use super::state::ReloadError;
-use crate::material::{Material, MaterialWarning};
+use crate::config_parts::{ConfigParts, EndConfig as _};
+use crate::material::{Credentials, ListHistory, MaterialWarning};
 use crate::role::Role;
-use crate::tls_config::TlsConfig;
 use crate::tls_context::{End, TlsContext};
 
 /// Validates a new configuration, given the one in force.
-pub(super) fn check<C: End>(
-    new_config: &TlsConfig,
-    context: &TlsContext<C>,
+pub(super) fn check<E: End>(
+    new: ConfigParts<'_>,
+    context: &TlsContext<E>,
     allow_missing_lists: bool,
 ) -> Result<(), ReloadError> {
-    let now = new_config.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
-    let (new, in_force) = (&*new_config.material, &*context.config.material);
-    let problem = chain(new_config, in_force, C::LOCAL, now)
+    let now = new.policy.time_provider().current_time().ok_or(ReloadError::NoTime)?;
+    let (in_force, history) = (context.config.parts(), &context.list_history);
+    let problem = chain(new, in_force, E::LOCAL, now)
         .or_else(|| bundle(new, in_force, now))
-        .or_else(|| lost_list(new_config, context, now, allow_missing_lists))
+        .or_else(|| lost_list(new, in_force, history, now, allow_missing_lists))
         .or_else(|| lists(new, in_force, now));
     match problem {
         None => Ok(()),
@@ -29,8 +29,13 @@ pub(super) fn check<C: End>(
 }
 
 /// A new chain must be one that peers accept now.
-fn chain(new: &TlsConfig, in_force: &Material, local: Role, now: UnixTime) -> Option<MaterialWarning> {
-    if new.material.credentials.chain() == in_force.credentials.chain() {
+fn chain(
+    new: ConfigParts<'_>,
+    in_force: ConfigParts<'_>,
+    local: Role,
+    now: UnixTime,
+) -> Option<MaterialWarning> {
+    if new.credentials.map(Credentials::chain) == in_force.credentials.map(Credentials::chain) {
         return None;
     }
     new.own_chain_warnings(local, now).into_iter().next()
@@ -38,9 +43,9 @@ fn chain(new: &TlsConfig, in_force: &Material, local: Role, now: UnixTime) -> Op
 
 /// If the bundle in force has an entry that is valid now, the new one must have one, too: otherwise every peer would be
 /// refused. An entry that is no CA counts, because it is accepted as itself.
-fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
+fn bundle(new: ConfigParts<'_>, in_force: ConfigParts<'_>, now: UnixTime) -> Option<MaterialWarning> {
     let is_usable =
-        |material: &Material| material.trust_bundle.entries().iter().any(|entry| entry.is_valid(now));
+        |parts: ConfigParts<'_>| parts.trust_bundle.entries().iter().any(|entry| entry.is_valid(now));
     if !is_usable(in_force) || is_usable(new) {
         return None;
     }
@@ -52,15 +57,16 @@ fn bundle(new: &Material, in_force: &Material, now: UnixTime) -> Option<Material
 
 /// A list must not be dropped while its CA is trusted, nor be replaced by an older one: a revoked peer would be
 /// accepted again. A CA that comes back needs its list, too, and none that is older than before.
-fn lost_list<C>(
-    new_config: &TlsConfig,
-    context: &TlsContext<C>,
+fn lost_list(
+    new: ConfigParts<'_>,
+    in_force: ConfigParts<'_>,
+    history: &ListHistory,
     now: UnixTime,
     allow_missing: bool,
 ) -> Option<MaterialWarning> {
-    let (history, provider) = (&context.list_history, new_config.policy.provider());
-    let Material { trust_bundle, revocation_lists: new, .. } = &*new_config.material;
-    let Material { trust_bundle: former_bundle, revocation_lists: in_force, .. } = &*context.config.material;
+    let provider = new.policy.provider();
+    let (trust_bundle, former_bundle) = (new.trust_bundle, in_force.trust_bundle);
+    let (new, in_force) = (new.revocation_lists, in_force.revocation_lists);
     let missing = || {
         let mut missing = new.missing_from(in_force, trust_bundle, provider);
         missing.extend(history.missing_on_return(new, trust_bundle, former_bundle, provider));
@@ -70,7 +76,7 @@ fn lost_list<C>(
 }
 
 /// New lists must not refuse every peer. Expired lists refuse peers only if the policy says so.
-fn lists(new: &Material, in_force: &Material, now: UnixTime) -> Option<MaterialWarning> {
+fn lists(new: ConfigParts<'_>, in_force: ConfigParts<'_>, now: UnixTime) -> Option<MaterialWarning> {
     let old = in_force.revocation_lists.warnings(now);
     let had_expired = |of: &String| {
         let expired = |warning: &MaterialWarning| match warning {

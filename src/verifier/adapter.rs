@@ -13,10 +13,11 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tracing::warn;
 
-use super::chain::TrustPeriod;
+use super::cache::Accepted;
 use super::rejected::RejectedPeer;
 use super::rejection::Rejection;
-use super::{PeerVerifier, verdict};
+use super::{HostVerifier, PeerVerifier, Rule as _, verdict};
+use crate::identity::ServerHost;
 use crate::role::Role;
 
 /// The most bytes of CA names that a server sends as hints. Without hints, a client presents the certificate that it
@@ -25,17 +26,17 @@ const MAX_HINTS_SIZE: usize = 32 * 1024;
 /// What hints and our own chain may take together, because rustls receives less than 64 KiB of messages at once.
 const MAX_HINTS_AND_CHAIN_SIZE: usize = 64_000;
 
-/// Verifies the other end in a handshake: Felix on Typha's end, Typha on Felix's end.
+/// Verifies the other end in a handshake: Felix on Typha's end, Typha on Felix's end, and a server for its host.
 #[derive(Debug)]
-pub(crate) struct HandshakeVerifier {
-    verifier: Arc<PeerVerifier>,
+pub(crate) struct HandshakeVerifier<V> {
+    verifier: Arc<V>,
     hints: Vec<DistinguishedName>,
 }
 
-impl HandshakeVerifier {
+impl HandshakeVerifier<PeerVerifier> {
     /// Verifies Felixes. The names of the trusted CAs are sent to them as hints, before our own `chain`.
     pub(crate) fn of_felix(verifier: Arc<PeerVerifier>, chain: &[CertificateDer<'_>]) -> Self {
-        let mut hints = verifier.trust_bundle.distinguished_names();
+        let mut hints = verifier.chains().trust_bundle.distinguished_names();
         let size: usize = hints.iter().map(|name| name.as_ref().len() + 2).sum();
         let chain: usize = chain.iter().map(|certificate| certificate.len()).sum();
         if size > MAX_HINTS_SIZE || size + chain > MAX_HINTS_AND_CHAIN_SIZE {
@@ -44,26 +45,22 @@ impl HandshakeVerifier {
         }
         Self { verifier, hints }
     }
+}
 
-    /// Verifies Typha, to which no hints can be sent.
-    pub(crate) fn of_typha(verifier: Arc<PeerVerifier>) -> Self {
+impl<V> HandshakeVerifier<V> {
+    /// Verifies a server, to which no hints can be sent.
+    pub(crate) fn of_server(verifier: Arc<V>) -> Self {
         Self { verifier, hints: Vec::new() }
     }
+}
 
-    fn judge(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        role: Role,
-        now: UnixTime,
-    ) -> Result<(), Error> {
-        let judged = self.verifier.judge(leaf, intermediates, role, now, TrustPeriod::Checked);
-        let answer = judged.as_ref().map(drop).map_err(Rejection::to_rustls);
-        // Without a slot for the verdict, the handshake could not read it: refuse.
-        let judged = judged.map_err(|rejection| Box::new(RejectedPeer::new(rejection, Some(leaf))));
-        verdict::note(|verdict| verdict.peer = Some(judged))?;
-        answer
-    }
+/// Passes the verdict on the peer to the handshake and to rustls.
+fn pass_on(judged: Result<Accepted, Rejection>, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    let answer = judged.as_ref().map(drop).map_err(Rejection::to_rustls);
+    // Without a slot for the verdict, the handshake could not read it: refuse.
+    let judged = judged.map_err(|rejection| Box::new(RejectedPeer::new(rejection, Some(leaf))));
+    verdict::note(|verdict| verdict.peer = Some(judged))?;
+    answer
 }
 
 /// The part that both traits have: signatures over the handshake, by the provider's algorithms.
@@ -75,7 +72,7 @@ macro_rules! handshake_signatures {
             leaf: &CertificateDer<'_>,
             signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls12_signature(message, leaf, signature, &self.verifier.algorithms)
+            verify_tls12_signature(message, leaf, signature, &self.verifier.chains().algorithms)
         }
 
         fn verify_tls13_signature(
@@ -84,16 +81,16 @@ macro_rules! handshake_signatures {
             leaf: &CertificateDer<'_>,
             signature: &DigitallySignedStruct,
         ) -> Result<HandshakeSignatureValid, Error> {
-            verify_tls13_signature(message, leaf, signature, &self.verifier.algorithms)
+            verify_tls13_signature(message, leaf, signature, &self.verifier.chains().algorithms)
         }
 
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            self.verifier.algorithms.supported_schemes()
+            self.verifier.chains().algorithms.supported_schemes()
         }
     };
 }
 
-impl ClientCertVerifier for HandshakeVerifier {
+impl ClientCertVerifier for HandshakeVerifier<PeerVerifier> {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &self.hints
     }
@@ -104,7 +101,7 @@ impl ClientCertVerifier for HandshakeVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.judge(leaf, intermediates, Role::Felix, now)?;
+        pass_on(self.verifier.judge(leaf, intermediates, Role::Felix, now), leaf)?;
         // This client does not use ALPN. rustls has already refused a client that offers only other protocols.
         if verdict::is_without_protocol() {
             return Err(Error::NoApplicationProtocol);
@@ -115,7 +112,7 @@ impl ClientCertVerifier for HandshakeVerifier {
     handshake_signatures!();
 }
 
-impl ServerCertVerifier for HandshakeVerifier {
+impl ServerCertVerifier for HandshakeVerifier<PeerVerifier> {
     /// Typha's host name is ignored on purpose: any Typha with the required identity is accepted.
     fn verify_server_cert(
         &self,
@@ -125,7 +122,25 @@ impl ServerCertVerifier for HandshakeVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.judge(leaf, intermediates, Role::Typha, now).map(|()| ServerCertVerified::assertion())
+        let judged = self.verifier.judge(leaf, intermediates, Role::Typha, now);
+        pass_on(judged, leaf).map(|()| ServerCertVerified::assertion())
+    }
+
+    handshake_signatures!();
+}
+
+impl ServerCertVerifier for HandshakeVerifier<HostVerifier> {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let host = ServerHost::of_handshake(server_name);
+        let judged = self.verifier.judge(leaf, intermediates, &host, now);
+        pass_on(judged, leaf).map(|()| ServerCertVerified::assertion())
     }
 
     handshake_signatures!();
@@ -158,20 +173,20 @@ impl ResolvesServerCert for ServerCertificate {
     }
 }
 
-/// Presents Felix's certificate, and records that Typha requested it. A Typha that does not request it accepts any
-/// client.
+/// Presents our certificate to a server, and records that the server requested it. A Typha that does not request it
+/// accepts any client.
 #[derive(Debug)]
-pub(crate) struct ClientCertificate(pub(crate) Arc<CertifiedKey>);
+pub(crate) struct ClientCertificate(pub(crate) Option<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for ClientCertificate {
-    /// The CA hints are ignored: Typha decides whether it accepts the certificate.
+    /// The CA hints are ignored: the server decides whether it accepts the certificate.
     fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         // Outside of a handshake of this crate there is no verdict to record it in.
         let _ = verdict::note(|verdict| verdict.certificate_requested = true);
-        Some(self.0.clone())
+        self.0.clone()
     }
 
     fn has_certs(&self) -> bool {
-        true
+        self.0.is_some()
     }
 }

@@ -98,6 +98,8 @@ impl ChainCache {
             hashed.push(match presented.role {
                 Role::Felix => 0,
                 Role::Typha => 1,
+                Role::Client => 2,
+                Role::Server => 3,
             });
             for certificate in presented.certificates() {
                 hashed.extend((certificate.len() as u64).to_be_bytes());

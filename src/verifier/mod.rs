@@ -1,6 +1,7 @@
-//! The one place where a peer is verified: [`PeerVerifier::verify`].
+//! The one place where a peer is verified: [`PeerVerifier::verify`] for the identity rule of Felix and Typha,
+//! [`HostVerifier::verify`] for the host rule of other servers, such as etcd.
 //!
-//! The acceptor and the connector call it from inside their handshakes; a diagnostic tool, a test corpus and a fuzzer
+//! The acceptor and the connectors call it from inside their handshakes; a diagnostic tool, a test corpus and a fuzzer
 //! call the same function with a chain of their own.
 //!
 //! What it checks, in this order:
@@ -11,20 +12,25 @@
 //!    its key can be used in a handshake;
 //! 3. no certificate of the chain is revoked, as far as the [policy](crate::material::RevocationPolicy) of the
 //!    revocation lists requires it;
-//! 4. the leaf's subject and extensions are strictly valid, and its Common Name or a URI SAN is the one required.
+//! 4. the leaf's subject and extensions are strictly valid;
+//! 5. the requirement: its Common Name or a URI SAN is the one required (identity rule), or a DNS name or IP address
+//!    among its subject alternative names is the host that was dialled (host rule).
 //!
-//! What it does not check: Typha's host name or address (by design: any Typha of the cluster is accepted), certificate
-//! policies, OCSP.
+//! What it does not check: the host name or address of a Typha (by design: any Typha of the cluster is accepted),
+//! certificate policies, OCSP.
 
 mod adapter;
 mod cache;
 mod chain;
 mod classify;
+mod host;
 mod key;
 mod own;
+mod peer;
 mod presented;
 mod rejected;
 mod rejection;
+mod requirement;
 mod revocation;
 mod verdict;
 mod verified;
@@ -36,10 +42,13 @@ use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 pub(crate) use adapter::{ClientCertificate, HandshakeVerifier, ServerCertificate};
-pub(crate) use own::own_chain;
+pub use host::HostVerifier;
+pub(crate) use own::OwnChain;
+pub use peer::PeerVerifier;
 pub(crate) use presented::usable_certificates;
 pub use rejected::RejectedPeer;
 pub use rejection::{ChainPosition, Rejection};
+use requirement::Requirement;
 pub(crate) use verdict::with_verdict;
 pub use verified::{VerifiedChain, VerifiedPeer};
 
@@ -49,78 +58,54 @@ use presented::PresentedChain;
 use verified::ChainFacts;
 
 use crate::certificate::Certificate;
-use crate::identity::{PeerIdentity, RequiredIdentity};
+use crate::identity::PeerIdentity;
 use crate::material::{RevocationLists, TrustBundle};
 use crate::policy::{Sha256, TlsPolicy};
 use crate::role::Role;
 
-/// Verifies peers with the CAs, the revocation lists and the required identity that it was built with.
+/// A verifier of one of the two rules.
+pub(crate) trait Rule {
+    fn chains(&self) -> &ChainVerifier;
+
+    /// What a peer that was accepted by this rule must still have.
+    fn requirement<'a>(&'a self, accepted: &'a VerifiedChain) -> Option<Requirement<'a>>;
+}
+
+/// Verifies chains with the CAs and the revocation lists that it was built with, and their leaves by a requirement.
 ///
-/// It caches the chains that it has accepted: a peer that reconnects costs no signature checks over certificates; see
-/// [`with_chain_cache_capacity`](Self::with_chain_cache_capacity). Clones share the cache.
+/// Clones share the cache of accepted chains.
 #[derive(Clone)]
-pub struct PeerVerifier {
+pub(crate) struct ChainVerifier {
     trust_bundle: TrustBundle,
     revocation_lists: RevocationLists,
-    required: RequiredIdentity,
     algorithms: WebPkiSupportedAlgorithms,
     sha256: Sha256,
     cache: Option<Arc<ChainCache>>,
 }
 
-impl PeerVerifier {
-    /// A verifier that accepts peers whose chain leads into `trust_bundle` and whose leaf has the `required` identity.
-    ///
-    /// From `policy` it takes the capacity of the cache and the crypto provider. The provider verifies the signatures;
-    /// all algorithms that it supports are accepted.
-    pub fn new(
-        trust_bundle: TrustBundle,
-        revocation_lists: RevocationLists,
-        required: RequiredIdentity,
-        policy: &TlsPolicy,
-    ) -> Self {
+impl ChainVerifier {
+    fn new(trust_bundle: TrustBundle, revocation_lists: RevocationLists, policy: &TlsPolicy) -> Self {
         let algorithms = policy.provider().signature_verification_algorithms;
         let sha256 = policy.sha256();
-        let verifier = Self { trust_bundle, revocation_lists, required, algorithms, sha256, cache: None };
-        verifier.with_chain_cache_capacity(policy.chain_cache_capacity())
+        let verifier = Self { trust_bundle, revocation_lists, algorithms, sha256, cache: None };
+        verifier.with_cache_capacity(policy.chain_cache_capacity())
     }
 
-    /// Sets how many accepted chains are cached, about 350 bytes each; 0 for none. The default is that of the policy:
-    /// 16,384, about the number of Felixes in a large cluster.
-    ///
-    /// If the same chain is presented again, byte for byte and in the same role, two checks are skipped: the signatures
-    /// over its certificates and the rules on their extensions. The cache changes only the time of the check, never the
-    /// verdict. A handshake caches a chain after the peer has proven that it holds the key.
-    ///
-    /// A chain is not cached if it is not exactly the path from the leaf to the CA, in its order. It may end with the
-    /// CA and the CA's issuer, if they are in the bundle. A leaf with more than 1 KiB of names is not cached either.
-    /// Otherwise one peer could make any number of chains, or fill the memory.
-    #[must_use]
-    pub fn with_chain_cache_capacity(mut self, chains: usize) -> Self {
+    fn with_cache_capacity(mut self, chains: usize) -> Self {
         self.cache = (chains > 0).then(|| Arc::new(ChainCache::new(chains, self.sha256)));
         self
     }
 
-    /// Verifies a chain, leaf first, as the peer in `role` sent it, at the time `now`.
-    ///
-    /// The chain is checked before the identity: a [`Rejection::IdentityMismatch`] means that the chain is good.
-    ///
-    /// # Errors
-    ///
-    /// [`Rejection`], with what was expected and what the peer presented.
-    ///
-    /// # Security
-    ///
-    /// This does not prove that the peer holds the leaf's private key. A TLS handshake proves it, and returns a
-    /// [`VerifiedPeer`].
-    pub fn verify(
+    /// Verifies a chain, leaf first.
+    pub(crate) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
         role: Role,
+        requirement: Requirement<'_>,
         now: UnixTime,
     ) -> Result<VerifiedChain, Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        let accepted = self.judge(leaf, intermediates, role, now, TrustPeriod::Checked)?;
+        let accepted = self.judge(leaf, intermediates, role, requirement, now, TrustPeriod::Checked)?;
         Ok(accepted.remember())
     }
 
@@ -131,10 +116,12 @@ impl PeerVerifier {
         &self,
         chain: &[CertificateDer<'_>],
         role: Role,
+        requirement: Requirement<'_>,
         then: UnixTime,
     ) -> Result<(), Rejection> {
         let (leaf, intermediates) = chain.split_first().ok_or(Rejection::NoCertificate)?;
-        let judge = |trust_period| self.judge(leaf, intermediates, role, then, trust_period).map(drop);
+        let judge =
+            |trust_period| self.judge(leaf, intermediates, role, requirement, then, trust_period).map(drop);
         // The first check mostly suffices, and mostly comes from the cache. Neither result is cached, because the chain
         // may have expired.
         judge(TrustPeriod::Checked).or_else(|_| judge(TrustPeriod::Ignored))
@@ -146,17 +133,18 @@ impl PeerVerifier {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         role: Role,
+        requirement: Requirement<'_>,
         now: UnixTime,
         trust_period: TrustPeriod,
     ) -> Result<Accepted, Rejection> {
         let presented = &PresentedChain::new(leaf, intermediates, role)?;
         let (bundle, algorithms) = (&self.trust_bundle, self.algorithms.all);
 
-        // A chain that was verified before has only the identity left to check.
+        // A chain that was verified before has only the requirement left to check.
         let cache = self.cache.as_ref().filter(|_| trust_period == TrustPeriod::Checked);
         let newcomer = cache.map(|cache| (cache, cache.digest(presented)));
         if let Some(facts) = newcomer.as_ref().and_then(|(cache, digest)| cache.get(digest, now)) {
-            let chain = VerifiedChain::new(facts, &self.required, role)?;
+            let chain = VerifiedChain::new(facts, leaf, requirement, role)?;
             return Ok(Accepted { chain, newcomer: None });
         }
 
@@ -176,9 +164,13 @@ impl PeerVerifier {
             })?,
         };
 
-        // The leaf, its key, and its identity.
+        // The leaf, its key, and the requirement.
         let certificate = Certificate::parse(leaf).map_err(|malformed| malformed.in_chain(1))?;
-        let identity = PeerIdentity::read(&certificate).map_err(|malformed| malformed.in_chain(1))?;
+        let mut identity = PeerIdentity::read(&certificate).map_err(|malformed| malformed.in_chain(1))?;
+        if matches!(requirement, Requirement::Host(_)) {
+            // It is kept for people who expect that it counts. Here it does.
+            identity.dns_name = None;
+        }
         key::check(&certificate, algorithms)?;
         let mut validity = path.validity;
         validity.limit(certificate.not_before(), certificate.not_after());
@@ -190,7 +182,7 @@ impl PeerVerifier {
             ca: path.ca.label.clone(),
             validity,
         });
-        let chain = VerifiedChain::new(facts, &self.required, role)?;
+        let chain = VerifiedChain::new(facts, leaf, requirement, role)?;
 
         // The entry for the cache.
         let newcomer = newcomer.filter(|_| path.is_straight).map(|(cache, digest)| Newcomer {
@@ -200,19 +192,13 @@ impl PeerVerifier {
         });
         Ok(Accepted { chain, newcomer })
     }
-
-    /// The identity that this verifier requires.
-    pub fn required(&self) -> &RequiredIdentity {
-        &self.required
-    }
 }
 
-impl fmt::Debug for PeerVerifier {
+impl fmt::Debug for ChainVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PeerVerifier")
+        f.debug_struct("ChainVerifier")
             .field("trust_bundle", &self.trust_bundle)
             .field("revocation_lists", &self.revocation_lists)
-            .field("required", &self.required)
             .field("cache", &self.cache)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use crate::certificate::MalformedCertificate;
-use crate::identity::{IdentityMismatch, PeerIdentity};
+use crate::identity::{HostMismatch, IdentityMismatch, PeerIdentity};
 use crate::role::Role;
 use crate::time::Timestamp;
 
@@ -71,6 +71,9 @@ pub enum Rejection {
         /// The time of the check.
         now: UnixTime,
     },
+    /// The server is not valid for the host that was dialled. Its chain is good. Label: `host_mismatch`.
+    #[error(transparent)]
+    HostMismatch(Box<HostMismatch>),
     /// The peer has none of the required names. Its chain is good. Label: `identity_mismatch`.
     #[error(transparent)]
     IdentityMismatch(Box<IdentityMismatch>),
@@ -324,6 +327,7 @@ impl Rejection {
             Self::CaUnusable { .. } => "ca_unusable",
             Self::CaUsedAsLeaf { .. } => "ca_used_as_leaf",
             Self::Expired { .. } => "expired",
+            Self::HostMismatch(_) => "host_mismatch",
             Self::IdentityMismatch(_) => "identity_mismatch",
             Self::InvalidSignature { .. } => "invalid_signature",
             Self::KeyNotProven { .. } => "key_not_proven",
@@ -352,6 +356,8 @@ impl Rejection {
             // access_denied: "a valid certificate ... but when access control was applied, the sender decided not to
             // proceed".
             Self::IdentityMismatch(_) => CertificateError::ApplicationVerificationFailure,
+            // bad_certificate, as other libraries send it
+            Self::HostMismatch(_) => CertificateError::NotValidForName,
             // unknown_ca; the peer's certificate is not at fault if a CA on our end has expired or is not valid yet
             Self::Expired { position: ChainPosition::Ca, .. }
             | Self::NotYetValid { position: ChainPosition::Ca, .. } => CertificateError::UnknownIssuer,
@@ -402,6 +408,12 @@ impl Rejection {
     /// Whether it is a problem of time alone: something has expired, is not valid yet or is out of date.
     pub(crate) fn is_of_time(&self) -> bool {
         matches!(self, Self::Expired { .. } | Self::NotYetValid { .. } | Self::RevocationListUnusable { .. })
+    }
+}
+
+impl From<HostMismatch> for Rejection {
+    fn from(mismatch: HostMismatch) -> Self {
+        Self::HostMismatch(Box::new(mismatch))
     }
 }
 

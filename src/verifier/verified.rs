@@ -5,14 +5,17 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls_pki_types::UnixTime;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
-use crate::identity::{IdentityMismatch, MatchedBy, PeerIdentity, RequiredIdentity};
+use super::rejection::Rejection;
+use super::requirement::Requirement;
+use crate::identity::{MatchedBy, PeerIdentity, ServerHost};
 use crate::role::Role;
 use crate::text::{hex, identifier_text};
 
-/// A chain that [`PeerVerifier::verify`](super::PeerVerifier::verify) has accepted; there is no other way to get one.
-/// It is cheap to clone: all peers that present the same chain share its facts.
+/// A chain that [`PeerVerifier::verify`](super::PeerVerifier::verify) or
+/// [`HostVerifier::verify`](super::HostVerifier::verify) has accepted; there is no other way to get one. It is cheap
+/// to clone: all peers that present the same chain share its facts.
 ///
 /// # Security
 ///
@@ -24,6 +27,7 @@ pub struct VerifiedChain {
     matched_by: MatchedBy,
     /// The index of the required URI SAN among those of the leaf.
     matched_uri_san: Option<usize>,
+    matched_host: Option<Arc<ServerHost>>,
     role: Role,
 }
 
@@ -41,16 +45,26 @@ pub(super) struct ChainFacts {
 }
 
 impl VerifiedChain {
-    /// The chain with these facts, if its leaf has a required name. Everything else was verified before.
+    /// The chain with these facts, if its `leaf` meets the requirement. Everything else was verified before.
     pub(super) fn new(
         facts: Arc<ChainFacts>,
-        required: &RequiredIdentity,
+        leaf: &CertificateDer<'_>,
+        requirement: Requirement<'_>,
         role: Role,
-    ) -> Result<Self, IdentityMismatch> {
-        let matched_by = required.check(&facts.identity)?;
-        let required_uri = required.required_uri_san();
-        let matched_uri_san = facts.identity.uri_sans().position(|san| required_uri == Some(san));
-        Ok(Self { facts, matched_by, matched_uri_san, role })
+    ) -> Result<Self, Rejection> {
+        let (matched_by, matched_uri_san, matched_host) = match requirement {
+            Requirement::Identity(required) => {
+                let matched_by = required.check(&facts.identity)?;
+                let required_uri = required.required_uri_san();
+                let uri_san = facts.identity.uri_sans().position(|san| required_uri == Some(san));
+                (matched_by, uri_san, None)
+            }
+            Requirement::Host(host) => {
+                host.check(leaf)?;
+                (MatchedBy::Host, None, Some(Arc::new(host.clone())))
+            }
+        };
+        Ok(Self { facts, matched_by, matched_uri_san, matched_host, role })
     }
 
     /// The names in the leaf.
@@ -66,6 +80,11 @@ impl VerifiedChain {
     /// The URI SAN of the leaf that is the required one. `None` if the leaf matched by its Common Name alone.
     pub fn matched_uri_san(&self) -> Option<&str> {
         self.identity().uri_sans().nth(self.matched_uri_san?)
+    }
+
+    /// The host that the leaf is valid for, if it was verified by the host rule. `None` for the identity rule.
+    pub fn matched_host(&self) -> Option<&ServerHost> {
+        self.matched_host.as_deref()
     }
 
     /// The role of the peer that the chain is for.
@@ -127,7 +146,10 @@ impl fmt::Debug for ChainFacts {
 
 impl fmt::Display for VerifiedChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {} (matched by {})", self.role, self.identity(), self.matched_by)
+        match self.matched_host() {
+            Some(host) => write!(f, "{} {host} with {}", self.role, self.identity()),
+            None => write!(f, "{} with {} (matched by {})", self.role, self.identity(), self.matched_by),
+        }
     }
 }
 

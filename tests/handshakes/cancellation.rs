@@ -58,8 +58,8 @@ impl Pair {
         let (ours, theirs) = if victim == Role::Typha { (typha, felix) } else { (felix, typha) };
         let ours = Counted::new(ours, &alive);
         let mut handshake: Handshake = match victim {
-            Role::Typha => Box::pin(self.acceptor.accept(ours)),
-            Role::Felix => Box::pin(self.connector.connect(ours)),
+            Role::Server | Role::Typha => Box::pin(self.acceptor.accept(ours)),
+            Role::Client | Role::Felix => Box::pin(self.connector.connect(ours)),
         };
         let ((outcome, polls), peer, others) = tokio::join!(
             async {
@@ -69,8 +69,8 @@ impl Pair {
             },
             async {
                 match victim {
-                    Role::Typha => Outcome::of(self.connector.connect(theirs).await),
-                    Role::Felix => Outcome::of(self.acceptor.accept(theirs).await),
+                    Role::Server | Role::Typha => Outcome::of(self.connector.connect(theirs).await),
+                    Role::Client | Role::Felix => Outcome::of(self.acceptor.accept(theirs).await),
                 }
             },
             self.undisturbed(),

@@ -434,8 +434,12 @@ async fn against<T>(
     let begin = Instant::now();
     let handshake = async {
         let outcome = match role {
-            Role::Typha => acceptor(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).accept(ours).await,
-            Role::Felix => connector(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await,
+            Role::Server | Role::Typha => {
+                acceptor(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).accept(ours).await
+            }
+            Role::Client | Role::Felix => {
+                connector(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await
+            }
         };
         (outcome, begin.elapsed())
     };

@@ -61,8 +61,8 @@ fn their_payload() -> Vec<u8> {
 /// The Common Name and the SPIFFE ID of one end's good leaf.
 pub(crate) fn names(role: Role) -> (&'static str, &'static str) {
     match role {
-        Role::Felix => (FELIX_COMMON_NAME, FELIX_SPIFFE_ID),
-        Role::Typha => (TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID),
+        Role::Client | Role::Felix => (FELIX_COMMON_NAME, FELIX_SPIFFE_ID),
+        Role::Server | Role::Typha => (TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID),
     }
 }
 
@@ -142,8 +142,8 @@ pub(crate) enum Ours {
 impl Ours {
     pub(crate) fn new(role: Role, leaf: &TestLeaf, trusted: &TestCa, required: RequiredIdentity) -> Self {
         match role {
-            Role::Felix => Self::Felix(connector(trusted, leaf, required).unwrap()),
-            Role::Typha => Self::Typha(acceptor(trusted, leaf, required).unwrap()),
+            Role::Client | Role::Felix => Self::Felix(connector(trusted, leaf, required).unwrap()),
+            Role::Server | Role::Typha => Self::Typha(acceptor(trusted, leaf, required).unwrap()),
         }
     }
 

@@ -32,8 +32,8 @@ pub(crate) fn pki(key_type: KeyType) -> &'static TestPki {
 /// The leaf of one end.
 pub(crate) fn leaf(pki: &TestPki, role: Role) -> &TestLeaf {
     match role {
-        Role::Felix => &pki.felix,
-        Role::Typha => &pki.typha,
+        Role::Client | Role::Felix => &pki.felix,
+        Role::Server | Role::Typha => &pki.typha,
     }
 }
 
@@ -44,8 +44,8 @@ fn spec(role: Role) -> CertificateSpec {
 
 fn purpose(role: Role) -> Purpose {
     match role {
-        Role::Felix => Purpose::ClientAuth,
-        Role::Typha => Purpose::ServerAuth,
+        Role::Client | Role::Felix => Purpose::ClientAuth,
+        Role::Server | Role::Typha => Purpose::ServerAuth,
     }
 }
 

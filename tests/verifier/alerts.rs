@@ -24,8 +24,8 @@ struct Case {
 /// The cases of a peer in `role`, whose Common Name must be "good".
 fn cases(role: Role) -> Vec<Case> {
     let (right, wrong) = match role {
-        Role::Felix => (Purpose::ClientAuth, Purpose::ServerAuth),
-        Role::Typha => (Purpose::ServerAuth, Purpose::ClientAuth),
+        Role::Client | Role::Felix => (Purpose::ClientAuth, Purpose::ServerAuth),
+        Role::Server | Role::Typha => (Purpose::ServerAuth, Purpose::ClientAuth),
     };
     let good = || CertificateSpec::leaf("good").purpose(right);
     let ca = || TestCa::new(CertificateSpec::ca("ca")).unwrap();

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use tokio::task::spawn_blocking;
 
-pub(crate) use reader::PlannedFiles;
-use reader::Reader;
+use hints::Hints;
+use reader::{HostFiles, Reader};
+pub(crate) use reader::{PeerFiles, PlannedFiles};
 
 use super::source::{SourceError, TlsConfigSource};
 use crate::detached::Detached;
+use crate::host_config::HostTlsConfig;
 use crate::identity::RequiredIdentity;
-use crate::material::TlsFiles;
+use crate::material::{HostTlsFiles, TlsFiles};
 use crate::policy::TlsPolicy;
 use crate::tls_config::TlsConfig;
 
@@ -33,29 +35,48 @@ pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// Files mounted from a Kubernetes secret, or renamed into place, are never read half-written. A file that is written
 /// in place may be valid when half-written, such as half of the CAs. It is taken as complete if the writer pauses for
 /// longer than the [settle time](Self::with_settle_time).
-pub struct FileSource {
-    reader: Arc<Reader>,
+pub struct FileSource<C = TlsConfig> {
+    read: Arc<dyn Fn() -> Result<C, SourceError> + Send + Sync>,
+    hints: Arc<Hints>,
     description: String,
     settle_time: Duration,
-    reading: Detached<Result<TlsConfig, SourceError>>,
+    reading: Detached<Result<C, SourceError>>,
 }
 
 impl FileSource {
     /// Makes a source of these files.
     pub fn new(files: TlsFiles, required_peer: RequiredIdentity, policy: TlsPolicy) -> Self {
-        let names: Vec<_> = files.paths().map(|path| path.display().to_string()).collect();
-        let planned = PlannedFiles { files, required_peer, policy };
-        Self::of_plan(names.join(", "), None, move || Ok(planned.clone()))
+        let description = names(files.paths());
+        let planned = PeerFiles { files, required_peer, policy };
+        Self::of_plan(description, None, move || Ok(planned.clone()))
     }
+}
 
+impl FileSource<HostTlsConfig> {
+    /// Makes a source of the files of a [`HostConnector`](crate::HostConnector).
+    pub fn of_host(files: HostTlsFiles, policy: TlsPolicy) -> Self {
+        let description = names(files.paths());
+        let planned = HostFiles { files, policy };
+        Self::of_plan(description, None, move || Ok(planned.clone()))
+    }
+}
+
+fn names<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    paths.map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+impl<C: Clone + Send + Sync + 'static> FileSource<C> {
     /// Files that `plan` determines at each load, from the file `configuration` if there is one.
-    pub(crate) fn of_plan(
+    pub(crate) fn of_plan<P: PlannedFiles<Config = C>>(
         description: String,
         configuration: Option<PathBuf>,
-        plan: impl Fn() -> Result<PlannedFiles, SourceError> + Send + Sync + 'static,
+        plan: impl Fn() -> Result<P, SourceError> + Send + Sync + 'static,
     ) -> Self {
+        let hints = Arc::<Hints>::default();
+        let reader = Reader::new(configuration, hints.clone(), Box::new(plan));
         Self {
-            reader: Arc::new(Reader::new(configuration, Box::new(plan))),
+            read: Arc::new(move || reader.read()),
+            hints,
             description,
             settle_time: SETTLE_TIME,
             reading: Detached::new("reading the files"),
@@ -72,20 +93,20 @@ impl FileSource {
     }
 }
 
-impl TlsConfigSource for FileSource {
-    async fn load(&self) -> Result<TlsConfig, SourceError> {
+impl<C: Clone + Send + Sync + 'static> TlsConfigSource<C> for FileSource<C> {
+    async fn load(&self) -> Result<C, SourceError> {
         // A read that an earlier load gave up on continues, because a read from an unreachable file server can not be
         // stopped. Its result is outdated.
         self.reading.ended().await;
         // A thread of the runtime waits as well, so that a paused clock does not advance while the read blocks.
         let (_waiting, is_over) = mpsc::channel::<()>();
         spawn_blocking(move || is_over.recv());
-        let reader = self.reader.clone();
-        self.reading.join_or_start(move || reader.read()).await.map_err(SourceError::new)?
+        let read = self.read.clone();
+        self.reading.join_or_start(move || read()).await.map_err(SourceError::new)?
     }
 
     async fn changed(&self) {
-        self.reader.hints.changed().await;
+        self.hints.changed().await;
     }
 
     fn settle_time(&self) -> Duration {
@@ -97,7 +118,7 @@ impl TlsConfigSource for FileSource {
     }
 }
 
-impl std::fmt::Debug for FileSource {
+impl<C> std::fmt::Debug for FileSource<C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileSource").field("description", &self.description).finish_non_exhaustive()
     }
@@ -115,7 +136,7 @@ mod tests {
         let released = std::sync::Mutex::new(released);
         let source = FileSource::of_plan("test".to_owned(), None, move || {
             let _ = released.lock().unwrap().recv();
-            Err(SourceError::new("released"))
+            Err::<PeerFiles, _>(SourceError::new("released"))
         });
         let (ended, has_ended) = mpsc::channel();
         std::thread::spawn(move || {
@@ -134,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_reads_the_same_each_time() {
-        let source = FileSource::of_plan("test".to_owned(), None, || panic!("a bug"));
+        let source = FileSource::of_plan::<PeerFiles>("test".to_owned(), None, || panic!("a bug"));
         let texts = [source.load().await, source.load().await].map(|read| read.unwrap_err().to_string());
         assert_eq!(texts, ["reading the files panicked: a bug"; 2]);
     }
@@ -149,7 +170,7 @@ mod tests {
             if first {
                 let _ = released.lock().unwrap().recv();
             }
-            Err(SourceError::new(if first { "of the first" } else { "of the second" }))
+            Err::<PeerFiles, _>(SourceError::new(if first { "of the first" } else { "of the second" }))
         });
         for _ in 0..5 {
             let given_up = tokio::time::timeout(Duration::from_millis(50), source.load()).await;
@@ -170,7 +191,7 @@ mod tests {
         let source = FileSource::of_plan("test".to_owned(), Some(path), move || {
             let times = times.fetch_add(1, Ordering::Relaxed);
             std::fs::write(&read, times.to_string()).unwrap();
-            Err(SourceError::new("of what was read"))
+            Err::<PeerFiles, _>(SourceError::new("of what was read"))
         });
         let error = source.load().await.unwrap_err().to_string();
         assert_eq!(error, "the files changed each time while they were read");

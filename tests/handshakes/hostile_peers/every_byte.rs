@@ -58,11 +58,11 @@ impl Handshakes {
     async fn run(&self, script: Script) -> (Outcome, Outcome) {
         let (typha, felix) = duplex(64 * 1024);
         match self.victim {
-            Role::Typha => tokio::join!(
+            Role::Server | Role::Typha => tokio::join!(
                 async { Outcome::of(self.acceptor.accept(Scripted::new(typha, script)).await) },
                 async { Outcome::of(self.connector.connect(felix).await) },
             ),
-            Role::Felix => tokio::join!(
+            Role::Client | Role::Felix => tokio::join!(
                 async { Outcome::of(self.connector.connect(Scripted::new(felix, script)).await) },
                 async { Outcome::of(self.acceptor.accept(typha).await) },
             ),
@@ -72,17 +72,17 @@ impl Handshakes {
     async fn flight(&self) -> Flight {
         let (typha, felix) = duplex(64 * 1024);
         let (ours, theirs) = match self.victim {
-            Role::Typha => (typha, felix),
-            Role::Felix => (felix, typha),
+            Role::Server | Role::Typha => (typha, felix),
+            Role::Client | Role::Felix => (felix, typha),
         };
         let ours = Scripted::new(ours, Script::honest());
         let transcript = ours.transcript();
         let (typha, felix) = match self.victim {
-            Role::Typha => {
+            Role::Server | Role::Typha => {
                 let (typha, felix) = tokio::join!(self.acceptor.accept(ours), self.connector.connect(theirs));
                 (typha.map(drop_later), felix.map(drop_later))
             }
-            Role::Felix => {
+            Role::Client | Role::Felix => {
                 let (typha, felix) = tokio::join!(self.acceptor.accept(theirs), self.connector.connect(ours));
                 (typha.map(drop_later), felix.map(drop_later))
             }

@@ -25,8 +25,8 @@ async fn against(role: Role, bytes: &[u8]) -> (Outcome, Vec<u8>) {
     let (outcome, answer) = tokio::join!(
         async {
             match role {
-                Role::Typha => Outcome::of(acceptor(&pki, &TLS12).accept(ours).await),
-                Role::Felix => Outcome::of(connector(&pki, &TLS12).connect(ours).await),
+                Role::Server | Role::Typha => Outcome::of(acceptor(&pki, &TLS12).accept(ours).await),
+                Role::Client | Role::Felix => Outcome::of(connector(&pki, &TLS12).connect(ours).await),
             }
         },
         async {

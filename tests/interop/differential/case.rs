@@ -163,16 +163,16 @@ impl fmt::Debug for Case {
 
 pub(super) fn names_of(role: Role) -> (&'static str, &'static str) {
     match role {
-        Role::Felix => (FELIX_COMMON_NAME, FELIX_SPIFFE_ID),
-        Role::Typha => (TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID),
+        Role::Client | Role::Felix => (FELIX_COMMON_NAME, FELIX_SPIFFE_ID),
+        Role::Server | Role::Typha => (TYPHA_COMMON_NAME, TYPHA_SPIFFE_ID),
     }
 }
 
 /// The purpose of the role's certificate.
 pub(super) fn purpose(role: Role) -> Purpose {
     match role {
-        Role::Felix => Purpose::ClientAuth,
-        Role::Typha => Purpose::ServerAuth,
+        Role::Client | Role::Felix => Purpose::ClientAuth,
+        Role::Server | Role::Typha => Purpose::ServerAuth,
     }
 }
 

@@ -134,7 +134,7 @@ fn line(case: &Case, material: &Material) -> String {
     let case = json!({
         "chain": hex(&material.chain),
         "bundle": hex(&material.bundle),
-        "peer": match case.role { Role::Felix => "felix", Role::Typha => "typha" },
+        "peer": match case.role { Role::Client | Role::Felix => "felix", Role::Server | Role::Typha => "typha" },
         "cn": case.required_common_name.as_deref().unwrap_or_default(),
         "uri": case.required_uri.as_deref().unwrap_or_default(),
         "now": NOW,

@@ -286,17 +286,14 @@ fn revocation_lists(
 pub(super) type Loaded = Result<(Option<TlsSettings>, Vec<ConfigWarning>), ConfigError>;
 
 pub(super) fn load(end: Role, sources: &Sources) -> Loaded {
-    Ok(match end {
-        Role::Felix => {
-            let config = FelixConfig::load(sources)?;
-            let warnings = config.warnings().to_vec();
-            (config.tls, warnings)
-        }
-        Role::Typha => {
-            let config = TyphaConfig::load(sources)?;
-            let warnings = config.warnings().to_vec();
-            (config.tls, warnings)
-        }
+    Ok(if end == Role::Typha {
+        let config = TyphaConfig::load(sources)?;
+        let warnings = config.warnings().to_vec();
+        (config.tls, warnings)
+    } else {
+        let config = FelixConfig::load(sources)?;
+        let warnings = config.warnings().to_vec();
+        (config.tls, warnings)
     })
 }
 

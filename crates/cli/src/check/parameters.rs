@@ -28,21 +28,22 @@ impl Parameters {
     }
 
     pub(super) fn of(end: Role) -> Self {
-        match end {
-            Role::Felix => Self {
-                ca_file: "TyphaCAFile",
-                cert_file: "TyphaCertFile",
-                key_file: "TyphaKeyFile",
-                common_name: "TyphaCN",
-                uri_san: "TyphaURISAN",
-            },
-            Role::Typha => Self {
+        if end == Role::Typha {
+            Self {
                 ca_file: "CAFile",
                 cert_file: "ServerCertFile",
                 key_file: "ServerKeyFile",
                 common_name: "ClientCN",
                 uri_san: "ClientURISAN",
-            },
+            }
+        } else {
+            Self {
+                ca_file: "TyphaCAFile",
+                cert_file: "TyphaCertFile",
+                key_file: "TyphaKeyFile",
+                common_name: "TyphaCN",
+                uri_san: "TyphaURISAN",
+            }
         }
     }
 }

@@ -1,0 +1,195 @@
+//! The files of one end, and their contents at one moment.
+
+use std::path::{Path, PathBuf};
+
+use rustls::crypto::CryptoProvider;
+
+use super::credentials::Credentials;
+use super::error::MaterialError;
+use super::revocation::{RevocationLists, RevocationPolicy};
+use super::trust_bundle::TrustBundle;
+use super::{HostMaterial, Material};
+use crate::file::ReadFile;
+
+/// The files that each end of the connection needs.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TlsFiles {
+    /// PEM bundle of the CAs trusted for the **other** end: `CAFile` on Typha, `TyphaCAFile` on Felix.
+    pub ca_file: PathBuf,
+    /// PEM chain of **this** end, leaf first: `ServerCertFile` on Typha, `TyphaCertFile` on Felix.
+    pub cert_file: PathBuf,
+    /// PEM private key of the leaf: `ServerKeyFile` on Typha, `TyphaKeyFile` on Felix.
+    pub key_file: PathBuf,
+    /// Revocation lists of the CAs of the **other** end, each PEM or DER; see [`RevocationLists::from_files`]. The
+    /// default is none, because Calico has no parameter for them.
+    pub crl_files: Vec<PathBuf>,
+    /// How the lists are used. The default is that of [`RevocationPolicy`]; without lists it refuses no peer.
+    pub revocation: RevocationPolicy,
+}
+
+impl TlsFiles {
+    /// Names these three files, without revocation lists. Set [`crl_files`](Self::crl_files) to add some.
+    pub fn new(
+        ca_file: impl Into<PathBuf>,
+        cert_file: impl Into<PathBuf>,
+        key_file: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            ca_file: ca_file.into(),
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+            crl_files: Vec::new(),
+            revocation: RevocationPolicy::default(),
+        }
+    }
+
+    /// Reads and checks the files, the bundle first. It blocks on file I/O; the files are expected to be small and
+    /// local.
+    ///
+    /// `provider` loads the private key and verifies the signatures of the revocation lists.
+    /// [`TlsPolicy::provider`](crate::policy::TlsPolicy::provider) returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`], with the file and its problem.
+    pub fn load(&self, provider: &CryptoProvider) -> Result<Material, MaterialError> {
+        let (trust_bundle, credentials, revocation_lists) = self.read().parse(self.revocation, provider)?;
+        Ok(Material { trust_bundle, credentials, revocation_lists })
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.ca_file, &self.cert_file, &self.key_file].into_iter().chain(&self.crl_files)
+    }
+
+    pub(crate) fn read(&self) -> ReadFiles<OwnFiles> {
+        let own = OwnFiles { cert: ReadFile::new(&self.cert_file), key: ReadFile::new(&self.key_file) };
+        ReadFiles::new(&self.ca_file, own, &self.crl_files)
+    }
+}
+
+/// The files that a client needs for a server that is verified for its host, such as etcd.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HostTlsFiles {
+    /// PEM bundle of the CAs trusted for the server.
+    pub ca_file: PathBuf,
+    /// PEM chain of our certificate, leaf first, and PEM private key of the leaf; `None` if we authenticate by other
+    /// means, such as a token.
+    pub own_files: Option<(PathBuf, PathBuf)>,
+    /// Revocation lists of the CAs of the server, each PEM or DER; see [`RevocationLists::from_files`].
+    pub crl_files: Vec<PathBuf>,
+    /// How the lists are used. The default is that of [`RevocationPolicy`]; without lists it refuses no server.
+    pub revocation: RevocationPolicy,
+}
+
+impl HostTlsFiles {
+    /// Names the file of the server's CAs. There is no certificate of our own and no revocation list.
+    pub fn new(ca_file: impl Into<PathBuf>) -> Self {
+        let (own_files, crl_files, revocation) = Default::default();
+        Self { ca_file: ca_file.into(), own_files, crl_files, revocation }
+    }
+
+    /// Names the files of our certificate chain and of its private key.
+    #[must_use]
+    pub fn with_own_files(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        self.own_files = Some((cert_file.into(), key_file.into()));
+        self
+    }
+
+    /// Reads and checks the files, as [`TlsFiles::load`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`MaterialError`], with the file and its problem.
+    pub fn load(&self, provider: &CryptoProvider) -> Result<HostMaterial, MaterialError> {
+        let (trust_bundle, credentials, revocation_lists) = self.read().parse(self.revocation, provider)?;
+        Ok(HostMaterial { trust_bundle, credentials, revocation_lists })
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = self.own_files.iter().flat_map(|(cert, key)| [cert, key]);
+        std::iter::once(&self.ca_file).chain(own).chain(&self.crl_files)
+    }
+
+    pub(crate) fn read(&self) -> ReadFiles<Option<OwnFiles>> {
+        let own = self.own_files.as_ref();
+        let own = own.map(|(cert, key)| OwnFiles { cert: ReadFile::new(cert), key: ReadFile::new(key) });
+        ReadFiles::new(&self.ca_file, own, &self.crl_files)
+    }
+}
+
+/// The contents of all files at the moment of reading.
+pub(crate) struct ReadFiles<Own> {
+    ca: ReadFile,
+    own: Own,
+    lists: Vec<ReadFile>,
+}
+
+/// The contents of the files with our own chain and key.
+pub(crate) struct OwnFiles {
+    cert: ReadFile,
+    key: ReadFile,
+}
+
+/// Our own files, or our own files if there are any.
+pub(crate) trait ReadOwnFiles {
+    type Credentials;
+
+    fn files(&self) -> Option<&OwnFiles>;
+
+    fn parse(self, provider: &CryptoProvider) -> Result<Self::Credentials, MaterialError>;
+}
+
+impl ReadOwnFiles for OwnFiles {
+    type Credentials = Credentials;
+
+    fn files(&self) -> Option<&OwnFiles> {
+        Some(self)
+    }
+
+    fn parse(self, provider: &CryptoProvider) -> Result<Credentials, MaterialError> {
+        Credentials::of_files(self.cert, self.key, provider)
+    }
+}
+
+impl ReadOwnFiles for Option<OwnFiles> {
+    type Credentials = Option<Credentials>;
+
+    fn files(&self) -> Option<&OwnFiles> {
+        self.as_ref()
+    }
+
+    fn parse(self, provider: &CryptoProvider) -> Result<Option<Credentials>, MaterialError> {
+        self.map(|own| own.parse(provider)).transpose()
+    }
+}
+
+impl<Own: ReadOwnFiles> ReadFiles<Own> {
+    fn new(ca: &Path, own: Own, lists: &[PathBuf]) -> Self {
+        let lists = lists.iter().map(|path| ReadFile::new(path)).collect();
+        Self { ca: ReadFile::new(ca), own, lists }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ReadFile> {
+        let own = self.own.files().into_iter().flat_map(|own| [&own.cert, &own.key]);
+        std::iter::once(&self.ca).chain(own).chain(&self.lists)
+    }
+
+    /// Parses the bundle first. If several files are wrong, the first file's error is returned.
+    pub(crate) fn parse(
+        self,
+        revocation: RevocationPolicy,
+        provider: &CryptoProvider,
+    ) -> Result<(TrustBundle, Own::Credentials, RevocationLists), MaterialError> {
+        let is_key_file = self.own.files().is_some_and(|own| self.ca.is_same_file_as(&own.key));
+        let mut trust_bundle = TrustBundle::of_file(self.ca)?;
+        if is_key_file {
+            trust_bundle.expect_private_key();
+        }
+        let credentials = self.own.parse(provider)?;
+        let revocation_lists =
+            RevocationLists::of_files(self.lists, &trust_bundle, provider)?.with_policy(revocation);
+        Ok((trust_bundle, credentials, revocation_lists))
+    }
+}
