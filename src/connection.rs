@@ -18,19 +18,19 @@ use crate::role::Role;
 use crate::stream::{AuthenticatedStream, SharedTcpStream};
 use crate::verifier::Rejection;
 
-/// A connection of a [`TyphaListener`](crate::TyphaListener) or a [`FelixDialer`](crate::FelixDialer). It has the
-/// methods of its [`AuthenticatedStream`], such as [`peer`](AuthenticatedStream::peer) and
-/// [`tls`](AuthenticatedStream::tls).
+/// A connection of a [`TyphaListener`](crate::TyphaListener), a [`FelixDialer`](crate::FelixDialer) or a
+/// [`HostConnector`](crate::HostConnector::dial). It has the methods of its [`AuthenticatedStream`], such as
+/// [`peer`](AuthenticatedStream::peer) and [`tls`](AuthenticatedStream::tls).
 ///
 /// The listener or the dialer may ask the owner to close it: when the peer is [no longer trusted](crate::lifetime), or
 /// when the listener [rebalances](crate::listener::ListenerHandle::rebalance) or [shuts
 /// down](crate::listener::ListenerHandle::shutdown). It then cancels [`close_requested`](Self::close_requested). The
-/// owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of the listener, or 1 s with a dialer, to
-/// finish its message and to [`close`](Self::close). After that the connection is force-closed: reading and writing
-/// fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write, or one in progress, sends `close_notify` to
-/// the peer, unless a write was cut off. An owner that only reads and writes therefore needs no extra code. The socket
-/// is shut down 250 ms after the force-close, even if the owner never uses the connection again. From then on, the
-/// connection does not count as one in service.
+/// owner has the [`drop_grace`](crate::listener::ListenerLimits::drop_grace) of the listener, or 1 s with a dialer or
+/// a `HostConnector`, to finish its message and to [`close`](Self::close). After that the connection is force-closed:
+/// reading and writing fail with [`io::ErrorKind::ConnectionAborted`]. The next read or write, or one in progress,
+/// sends `close_notify` to the peer, unless a write was cut off. An owner that only reads and writes therefore needs
+/// no extra code. The socket is shut down 250 ms after the force-close, even if the owner never uses the connection
+/// again. From then on, the connection does not count as one in service.
 pub struct Connection {
     stream: AuthenticatedStream<SharedTcpStream>,
     entry: Arc<Entry>,

@@ -92,7 +92,7 @@ pub enum HandshakePhase {
     AwaitingFirstByte,
     /// Messages are being exchanged. Label: `negotiating`.
     Negotiating,
-    /// The handshake is complete on our end; Typha has not yet shown that it accepts our certificate.
+    /// The handshake is complete on our end; the server has not yet shown that it accepts our certificate.
     /// Label: `awaiting_acceptance`.
     AwaitingAcceptance,
 }
@@ -113,7 +113,7 @@ impl fmt::Display for HandshakePhase {
         f.write_str(match self {
             Self::AwaitingFirstByte => "the peer had sent nothing",
             Self::Negotiating => "the negotiation was not complete",
-            Self::AwaitingAcceptance => "Typha had not yet accepted our certificate",
+            Self::AwaitingAcceptance => "the server had not yet accepted our certificate",
         })
     }
 }
@@ -178,7 +178,7 @@ impl From<RejectedPeer> for HandshakeError {
 
 /// The alert of the peer that made an operation on a stream fail; `None` if the operation failed for another reason.
 ///
-/// On an [`Unconfirmed`](crate::stream::Acceptance::Unconfirmed) stream, Typha's refusal arrives this way.
+/// On an [`Unconfirmed`](crate::stream::Acceptance::Unconfirmed) stream, the server's refusal arrives this way.
 pub fn alert_of(error: &io::Error) -> Option<AlertDescription> {
     match tls_error(error)? {
         rustls::Error::AlertReceived(alert) => Some(*alert),
@@ -271,8 +271,8 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         }
         AlertDescription::UnsupportedCertificate => {
             " (our certificate can not be used in this role. It must be X.509 version 3 and not marked as a CA. Its \
-             extended key usage, if it has one, must have clientAuth for Felix, serverAuth for Typha. The peer must \
-             support its key and its signature. typha-tls check names the reason)"
+             extended key usage, if it has one, must have clientAuth for a client such as Felix, serverAuth for \
+             Typha. The peer must support its key and its signature. typha-tls check names the reason)"
         }
         AlertDescription::HandshakeFailure => {
             " (no TLS version, cipher suite or group in common; or the peer requires an application protocol, and our \

@@ -30,7 +30,7 @@ pub(crate) struct Completed<IO> {
     pub(crate) stream: Box<TlsStream<Wire<IO>>>,
     pub(crate) peer: VerifiedPeer,
     pub(crate) facts: TlsFacts,
-    /// Felix's end only: whether Typha requested a certificate.
+    /// The client's end only: whether the server requested a certificate.
     pub(crate) certificate_requested: bool,
 }
 

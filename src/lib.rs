@@ -1,7 +1,8 @@
 //! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
 //!
 //! The promise: the peer of every stream that this crate returns is **authenticated**. Its chain leads to a configured
-//! CA, and is valid now and for the peer's role. Its Common Name or one of its URI SANs is the required one. A
+//! CA, and is valid now and for the peer's role. Its Common Name or one of its URI SANs is the required one; or, if
+//! it is another server than a Typha, it is valid for the host that was dialled. A
 //! connector, acceptor, verifier or stream without these checks can not be built. With this crate on both ends, the
 //! promise holds in both directions.
 //!
@@ -15,6 +16,8 @@
 //! - [`TyphaAcceptor::follow`] and [`FelixConnector::follow`] follow a [source](reload), such as the files, and put
 //!   each new configuration in force. [`TyphaAcceptor::replace`] and [`FelixConnector::replace`] replace it once.
 //! - [`verifier::PeerVerifier`] is the one place that verifies peers; you can call it without a handshake.
+//! - [`HostConnector`] connects to other servers, such as etcd and kube-apiserver, which must be valid for the host
+//! that   was dialled.
 //! - [`HandshakeError`] and [`verifier::Rejection`] are the reasons why a connection failed.
 //!
 //! Each acceptor and connector emits one [tracing](https://docs.rs/tracing) event for each connection, inside a span

@@ -78,8 +78,8 @@ impl HostConnector {
         self
     }
 
-    /// Sets how long a read may wait for application data; `None`, the default, for no limit: a server may be silent for
-    /// long. See [`FelixConnector::with_read_timeout`](crate::FelixConnector::with_read_timeout).
+    /// Sets how long a read may wait for application data; `None`, the default, for no limit: a server may be silent
+    /// for long. See [`FelixConnector::with_read_timeout`](crate::FelixConnector::with_read_timeout).
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.client.timeouts.read = timeout;
@@ -102,7 +102,8 @@ impl HostConnector {
         self
     }
 
-    /// Sets what happens to a connection of [`dial`](Self::dial) whose server is no longer trusted, and its maximum age.
+    /// Sets what happens to a connection of [`dial`](Self::dial) whose server is no longer trusted, and its maximum
+    /// age.
     #[must_use]
     pub fn with_lifetime(mut self, lifetime: ConnectionLifetime) -> Self {
         self.lifetime = lifetime;
@@ -190,8 +191,8 @@ impl HostConnector {
     /// Connects to `host`: finds its addresses, and tries each once until the server at one of them is accepted and
     /// accepts us. If an address does not answer within 250 ms, the next one is dialled beside it (RFC 8305).
     ///
-    /// The server of the connection is [verified again](crate::lifetime) when the configuration changes or a certificate
-    /// expires. If it is not trusted any more, the connection is closed as
+    /// The server of the connection is [verified again](crate::lifetime) when the configuration changes or a
+    /// certificate expires. If it is not trusted any more, the connection is closed as
     /// [`with_lifetime`](Self::with_lifetime) says.
     ///
     /// The future ends within the [dial timeout](Self::with_dial_timeout). It needs a tokio runtime with timer and I/O.

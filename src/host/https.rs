@@ -20,8 +20,8 @@ use crate::text::Quoted;
 
 /// Connects to the host of an `https` URI by a [`HostConnector`], as a `tower` service. It needs the feature `hyper`.
 ///
-/// Any client that is built on hyper 1 or tonic can use it. Its error is an [`HttpsError`], which such clients return as
-/// the source of their own error.
+/// Any client that is built on hyper 1 or tonic can use it. Its error is an [`HttpsError`], which such clients return
+/// as the source of their own error.
 ///
 /// ```no_run
 /// # #[cfg(feature = "hyper")]
@@ -56,7 +56,7 @@ pub enum HttpsError {
     #[error(transparent)]
     Host(#[from] InvalidHost),
     /// The scheme is not `https`, so that everything would be sent in the clear. Label: `not_https`.
-    #[error("the URI {} is not one of https, and nothing is sent in the clear; write https:// and the host", Quoted(.0))]
+    #[error("the URI {} is not one of https, and nothing is sent in the clear; write https://HOST:PORT", Quoted(.0))]
     NotHttps(String),
 }
 

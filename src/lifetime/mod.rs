@@ -1,8 +1,9 @@
 //! The lifetime of a connection: what happens when its peer is no longer trusted, when a certificate expires, or when
 //! the connection gets too old.
 //!
-//! A [`TyphaListener`](crate::TyphaListener) and a [`FelixDialer`](crate::FelixDialer) verify the peers of their live
-//! connections again by [`PeerVerifier::verify`](crate::verifier::PeerVerifier::verify). They do so when another
+//! A [`TyphaListener`](crate::TyphaListener), a [`FelixDialer`](crate::FelixDialer) and a
+//! [`HostConnector`](crate::HostConnector::dial) verify the peers of their live connections again, by the same function
+//! as in the handshake. They do so when another
 //! configuration comes into force, and when a certificate of the peer's chain expires.
 
 mod connections;

@@ -28,8 +28,8 @@ pub(crate) use wire::{START_LENGTH, Start, Wire, with_start};
 use crate::time::deadline_in;
 use crate::verifier::VerifiedPeer;
 
-/// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor) and
-/// [`FelixConnector`](crate::FelixConnector) create one.
+/// A TLS connection whose peer has been verified. Only [`TyphaAcceptor`](crate::TyphaAcceptor),
+/// [`FelixConnector`](crate::FelixConnector) and [`HostConnector`](crate::HostConnector) create one.
 ///
 /// Reading returns `Ok(0)` only after the peer's `close_notify`: all data of the peer has then been read. If the
 /// connection ends without it, reading fails with [`io::ErrorKind::UnexpectedEof`]: the data may be truncated.
@@ -58,11 +58,12 @@ pub struct AuthenticatedStream<IO> {
 pub enum Acceptance {
     /// The peer has accepted our certificate.
     Confirmed,
-    /// Felix's end only: Typha has not requested a certificate. It is authenticated, but accepts any client: its
-    /// configuration is not Calico's.
+    /// The client's end only: the server has not requested a certificate. It is authenticated. A Typha that does not
+    /// request one accepts any client: its configuration is not Calico's.
     NotAsked,
-    /// Felix's end only: Typha has given no sign within the time of the [`AcceptanceMode`](crate::AcceptanceMode). If
-    /// Typha refuses us, a read fails; [`alert_of`](crate::error::alert_of) returns the alert.
+    /// The client's end only: the server has given no sign within the time of the
+    /// [`AcceptanceMode`](crate::AcceptanceMode). If it refuses us, a read fails;
+    /// [`alert_of`](crate::error::alert_of) returns the alert.
     Unconfirmed,
 }
 

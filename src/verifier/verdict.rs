@@ -16,7 +16,7 @@ pub(crate) struct Verdict {
     /// The verifier's result; `None` if it was not called. The rejection is boxed, because this is moved each time the
     /// handshake is polled.
     pub(crate) peer: Option<Result<Accepted, Box<RejectedPeer>>>,
-    /// Felix's end only: whether Typha requested a certificate.
+    /// The client's end only: whether the server requested a certificate.
     pub(crate) certificate_requested: bool,
     /// Typha's end only: the application protocols that Felix offers if none of them is ours, at most [`MAX_OFFERED`].
     pub(crate) offered: Option<Box<[String]>>,
