@@ -86,5 +86,6 @@ pub use tokio_util::sync::CancellationToken;
 /// Compiles the code of the README and of the guides.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/other-connections.md")]
 #[doc = include_str!("../docs/parameters.md")]
 struct Guides;
