@@ -87,7 +87,9 @@ impl ServerHost {
                 false => Ok(Self(address.into())),
             };
         }
-        let name = DnsName::try_from(host).map_err(|_| InvalidHost::Malformed(host.to_owned()))?;
+        // The certificate has no final dot, and neither does the server name indication (RFC 6066 section 3).
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let name = DnsName::try_from(name).map_err(|_| InvalidHost::Malformed(host.to_owned()))?;
         Ok(Self(name.to_lowercase_owned().into()))
     }
 
