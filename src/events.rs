@@ -48,6 +48,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
             info!(
                 peer_address = peer_address.map(tracing::field::display),
                 matched_by = stream.peer().matched_by().label(),
+                host = stream.peer().matched_host().map(tracing::field::display),
                 common_name = identity.common_name().map(|name| tracing::field::display(Quoted(name))),
                 uri_sans = %QuotedList(&identity.uri_sans),
                 ca = stream.peer().ca(),

@@ -25,7 +25,7 @@
 //!
 //! | event | level | fields |
 //! | --- | --- | --- |
-//! | `connection accepted` | info | `peer_address`, `matched_by`, `common_name`, `uri_sans`, `ca`, `serial`, `sha256`, `tls_version`, `cipher_suite`, `group`, `alpn` |
+//! | `connection accepted` | info | `peer_address`, `matched_by`, `host` (host rule), `common_name`, `uri_sans`, `ca`, `serial`, `sha256`, `tls_version`, `cipher_suite`, `group`, `alpn` |
 //! | `connection refused` | warn | `peer_address`, `reason` ([`HandshakeError::label`]), `detail` |
 //!
 //! Text that the peer controls is escaped and shortened, as in every error text. The names of fields and reasons are

@@ -56,7 +56,7 @@ pub enum HttpsError {
     #[error(transparent)]
     Host(#[from] InvalidHost),
     /// The scheme is not `https`, so that everything would be sent in the clear. Label: `not_https`.
-    #[error("the URI {} is not one of https, and nothing is sent in the clear; write https://HOST:PORT", Quoted(.0))]
+    #[error("the URI {} does not begin with https://, and nothing is sent in the clear; write https://HOST:PORT", Quoted(.0))]
     NotHttps(String),
 }
 
