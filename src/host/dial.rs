@@ -26,7 +26,7 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How long a connection still works after its owner was asked to close it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Dials `host_or_address` and accepts the server that is valid for `host`.
+/// Dials the addresses of `address` and accepts the server that is valid for `host`.
 pub(super) async fn dial(
     in_force: InForce<HostEnd>,
     client: ClientHandshake,
