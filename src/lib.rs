@@ -17,7 +17,7 @@
 //!   each new configuration in force. [`TyphaAcceptor::replace`] and [`FelixConnector::replace`] replace it once.
 //! - [`verifier::PeerVerifier`] is the one place that verifies peers; you can call it without a handshake.
 //! - [`HostConnector`] connects to other servers, such as etcd and kube-apiserver, which must be valid for the host
-//! that   was dialled.
+//!   that was dialled.
 //! - [`HandshakeError`] and [`verifier::Rejection`] are the reasons why a connection failed.
 //!
 //! Each acceptor and connector emits one [tracing](https://docs.rs/tracing) event for each connection, inside a span

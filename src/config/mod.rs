@@ -47,6 +47,6 @@ mod warning;
 pub use error::{ConfigError, SetupError};
 pub use felix::FelixConfig;
 pub use parameters::TlsSettings;
-pub use sources::Sources;
+pub use sources::{Setting, Sources};
 pub use typha::TyphaConfig;
 pub use warning::ConfigWarning;

@@ -112,29 +112,35 @@ impl TlsParameters {
             unusable(if uri_san.is_some() { self.uri_san } else { self.common_name }, either, problem)
         })?;
         let loaded = Some(Box::new((files.clone(), required_peer.clone())));
-        Ok(Some(TlsSettings { files, required_peer, policy: policy(sources)?, loaded }))
+        Ok(Some(TlsSettings { files, required_peer, policy: sources.tls_policy()?, loaded }))
     }
 }
 
-/// `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES`.
-fn policy(sources: &Sources) -> Result<TlsPolicy, ConfigError> {
-    let min_version = sources.process_variable(MIN_VERSION)?;
-    let cipher_suites = sources.process_variable(CIPHER_SUITES)?;
-    let mut builder = TlsPolicy::builder();
-    if let Some(provider) = sources.provider() {
-        builder = builder.provider(provider.clone());
+impl Sources {
+    /// The TLS policy of `TLS_MIN_VERSION` and `TLS_CIPHER_SUITES` in the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`], with the variable and its value.
+    pub fn tls_policy(&self) -> Result<TlsPolicy, ConfigError> {
+        let min_version = self.variable(MIN_VERSION)?;
+        let cipher_suites = self.variable(CIPHER_SUITES)?;
+        let mut builder = TlsPolicy::builder();
+        if let Some(provider) = self.provider() {
+            builder = builder.provider(provider.clone());
+        }
+        if let Some(setting) = &min_version {
+            builder = builder.min_version(&setting.value);
+        }
+        if let Some(setting) = &cipher_suites {
+            builder = builder.cipher_suites(&setting.value);
+        }
+        builder.build().map_err(|error| match (&error, min_version, cipher_suites) {
+            (PolicyError::UnknownVersion(_), Some(setting), _) => unusable(MIN_VERSION, &setting, error),
+            (_, _, Some(setting)) => unusable(CIPHER_SUITES, &setting, error),
+            _ => error.into(),
+        })
     }
-    if let Some(setting) = &min_version {
-        builder = builder.min_version(&setting.value);
-    }
-    if let Some(setting) = &cipher_suites {
-        builder = builder.cipher_suites(&setting.value);
-    }
-    builder.build().map_err(|error| match (&error, min_version, cipher_suites) {
-        (PolicyError::UnknownVersion(_), Some(setting), _) => unusable(MIN_VERSION, &setting, error),
-        (_, _, Some(setting)) => unusable(CIPHER_SUITES, &setting, error),
-        _ => error.into(),
-    })
 }
 
 impl Resolved {

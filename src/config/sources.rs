@@ -212,8 +212,29 @@ impl Sources {
         Ok(found.into_iter().map(|(name, (variable, value))| (variable, name, value)).collect())
     }
 
-    /// Reads a variable that belongs to no daemon, such as `TLS_MIN_VERSION`, by its exact name.
-    pub(super) fn process_variable(&self, name: &'static str) -> Result<Option<Setting>, ConfigError> {
+    /// The values of other parameters of Calico, in the order of their names, for programs that read more than this
+    /// library knows. The precedence and the rules for empty values are the same. Names that are not among `parameters`
+    /// are ignored, wherever they are set.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if the file can not be read or parsed, if a value is not UTF-8, or if two environment variables
+    /// contradict each other.
+    pub fn values_of(&self, parameters: &[&'static str]) -> Result<Vec<Option<Setting>>, ConfigError> {
+        let mut sources = self.clone();
+        sources.values.retain(|(name, _)| find(parameters, name).is_some());
+        // The role only matters for warnings, which are about the parameters of this library.
+        let resolved = sources.resolve(Role::Felix, parameters)?;
+        Ok(parameters.iter().map(|parameter| resolved.text(parameter).cloned()).collect())
+    }
+
+    /// The value of an environment variable that belongs to no daemon, such as `ETCD_ENDPOINTS` or `TLS_MIN_VERSION`,
+    /// by its exact name. `None` if it is not set or empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Value`] if the value is not UTF-8.
+    pub fn variable(&self, name: &'static str) -> Result<Option<Setting>, ConfigError> {
         let Some((_, value)) = self.environment.iter().find(|(variable, _)| variable == name) else {
             return Ok(None);
         };
@@ -258,11 +279,14 @@ fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
     known.iter().find(|parameter| parameter.eq_ignore_ascii_case(name)).copied()
 }
 
-/// A value and where it comes from.
+/// The value of a parameter.
 #[derive(Clone, Debug)]
-pub(super) struct Setting {
-    pub(super) value: String,
-    pub(super) source: String,
+#[non_exhaustive]
+pub struct Setting {
+    /// The value as it was written.
+    pub value: String,
+    /// Where it comes from: `environment variable NAME`, `file PATH` or `program or command line`.
+    pub source: String,
 }
 
 /// The value of each parameter that is set anywhere.

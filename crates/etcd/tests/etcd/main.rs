@@ -1,0 +1,5 @@
+//! Tests of the connections to etcd.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod parameters;

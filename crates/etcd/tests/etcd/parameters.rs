@@ -1,0 +1,367 @@
+//! Calico's parameters for etcd, by component: what they mean, and every reason why they can not be used.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use typha_tls::config::Sources;
+use typha_tls_etcd::{EtcdConfig, EtcdConfigError};
+
+/// A folder with the files `ca`, `cert` and `key`, which only have to exist here.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["ca", "cert", "key"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn write(&self, name: &str, contents: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    /// The text with the folder in place of `DIR`.
+    fn expand(&self, text: &str) -> String {
+        text.replace("DIR", &self.0.path().display().to_string())
+    }
+
+    /// Sources with the prefix of Felix and this environment.
+    fn sources(&self, environment: &[(&str, &str)]) -> Sources {
+        let variables = environment.iter().map(|(name, value)| ((*name).to_owned(), self.expand(value)));
+        Sources::none().with_environment(variables).with_prefixes(["FELIX_"])
+    }
+}
+
+/// Endpoints, files and user in one line.
+fn shown(config: Result<EtcdConfig, EtcdConfigError>, files: &Files) -> String {
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => {
+            let text = typha_tls::error::WithCauses(&error).to_string();
+            return format!("{}: {}", error.label(), text.replace(&files.path(""), "DIR/"));
+        }
+    };
+    let mut parts: Vec<_> = config.endpoints.iter().map(ToString::to_string).collect();
+    parts.extend([&config.files.ca_file].map(|file| format!("ca={}", file.display())));
+    if let Some((cert, key)) = &config.files.own_files {
+        parts.push(format!("cert={} key={}", cert.display(), key.display()));
+    }
+    parts.extend(config.user.map(|user| format!("user={} password={}", user.name(), user.password())));
+    parts.join(" ").replace(&files.path(""), "DIR/")
+}
+
+/// Calls `read` with each environment and compares the outcome.
+fn check(
+    read: impl Fn(&Sources, &Files) -> Result<EtcdConfig, EtcdConfigError>,
+    cases: &[(&[(&str, &str)], &str)],
+) {
+    let files = Files::new();
+    for (environment, outcome) in cases {
+        assert_eq!(shown(read(&files.sources(environment), &files), &files), *outcome, "{environment:?}");
+    }
+}
+
+const CA: (&str, &str) = ("FELIX_ETCDCAFILE", "DIR/ca");
+const CERT: (&str, &str) = ("FELIX_ETCDCERTFILE", "DIR/cert");
+const KEY: (&str, &str) = ("FELIX_ETCDKEYFILE", "DIR/key");
+
+#[test]
+fn of_felix() {
+    check(
+        |sources, _| EtcdConfig::felix(sources),
+        &[
+            (
+                &[
+                    ("FELIX_ETCDENDPOINTS", "https://a:2379, https://10.0.0.7:1,https://[2001:db8::1]:2"),
+                    CA,
+                    CERT,
+                    KEY,
+                ],
+                "https://a:2379 https://10.0.0.7:1 https://[2001:db8::1]:2 ca=DIR/ca cert=DIR/cert key=DIR/key",
+            ),
+            // The server alone is authenticated.
+            (&[("FELIX_ETCDENDPOINTS", "https://a:2379"), CA], "https://a:2379 ca=DIR/ca"),
+            (&[("FELIX_ETCDADDR", "b:4001"), ("FELIX_ETCDSCHEME", "https"), CA], "https://b:4001 ca=DIR/ca"),
+            // The endpoints win over the address.
+            (
+                &[
+                    ("FELIX_ETCDENDPOINTS", "https://a:2379"),
+                    ("FELIX_ETCDADDR", "b:4001"),
+                    ("FELIX_ETCDSCHEME", "https"),
+                    CA,
+                ],
+                "https://a:2379 ca=DIR/ca",
+            ),
+            // The scheme alone uses the default address.
+            (&[("FELIX_ETCDSCHEME", "https"), CA], "https://127.0.0.1:2379 ca=DIR/ca"),
+            // Below Felix's parameters: CALICO_ETCD_..., then ETCD_...
+            (
+                &[
+                    ("CALICO_ETCD_ENDPOINTS", "https://c:1"),
+                    ("ETCD_ENDPOINTS", "https://d:1"),
+                    ("ETCD_CA_CERT_FILE", "DIR/ca"),
+                    ("FELIX_ETCDSCHEME", "https"),
+                    ("ETCD_USERNAME", "felix"),
+                    ("ETCD_PASSWORD", "secret"),
+                ],
+                "https://c:1 ca=DIR/ca user=felix password=secret",
+            ),
+            (
+                &[
+                    ("ETCD_ENDPOINTS", "https://d:1"),
+                    ("FELIX_ETCDADDR", "b:4001"),
+                    ("FELIX_ETCDSCHEME", "https"),
+                    CA,
+                ],
+                "https://b:4001 ca=DIR/ca",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn of_typha() {
+    let typha = |sources: &Sources, _: &Files| {
+        let sources = sources.clone().with_prefixes(["TYPHA_"]);
+        EtcdConfig::typha(&sources)
+    };
+    check(
+        typha,
+        &[
+            (
+                &[("TYPHA_ETCDENDPOINTS", "https://a:2379"), ("TYPHA_ETCDCAFILE", "DIR/ca")],
+                "https://a:2379 ca=DIR/ca",
+            ),
+            (
+                &[
+                    ("TYPHA_ETCDSCHEME", "https"),
+                    ("TYPHA_ETCDCAFILE", "DIR/ca"),
+                    ("ETCD_ENDPOINTS", "https://d:1"),
+                ],
+                "https://127.0.0.1:2379 ca=DIR/ca",
+            ),
+            // It does not read ETCD_....
+            (
+                &[("ETCD_ENDPOINTS", "https://d:1"), ("ETCD_CA_CERT_FILE", "DIR/ca")],
+                "no_endpoint: no parameter says where etcd is; set EtcdEndpoints to https://HOST:PORT, separated by \
+                 commas",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn of_the_environment() {
+    const ENDPOINTS: (&str, &str) = ("ETCD_ENDPOINTS", "https://a:1");
+    const CA: (&str, &str) = ("ETCD_CA_CERT_FILE", "DIR/ca");
+    check(
+        |sources, _| EtcdConfig::environment(sources),
+        &[
+            (
+                &[
+                    ENDPOINTS,
+                    CA,
+                    ("ETCD_CERT_FILE", "DIR/cert"),
+                    ("ETCD_KEY_FILE", "DIR/key"),
+                    ("ETCD_USERNAME", "u"),
+                    ("ETCD_PASSWORD", "p"),
+                ],
+                "https://a:1 ca=DIR/ca cert=DIR/cert key=DIR/key user=u password=p",
+            ),
+            // As in Calico, a user without a password does not count.
+            (&[ENDPOINTS, CA, ("ETCD_USERNAME", "u")], "https://a:1 ca=DIR/ca"),
+            (
+                &[ENDPOINTS, CA, ("ETCD_DISCOVERY_SRV", "example.org")],
+                "discovery: ETCD_DISCOVERY_SRV (from environment variable ETCD_DISCOVERY_SRV) is not supported; set the \
+                 endpoints: `dig +short SRV _etcd-client-ssl._tcp.DOMAIN` lists them",
+            ),
+            (
+                &[ENDPOINTS],
+                "no_ca_file: ETCD_CA_CERT_FILE is not set, so that no CA is trusted; set it to the CA that issued \
+                 etcd's certificate",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn of_cni() {
+    let cni = |json: &'static str| {
+        move |sources: &Sources, files: &Files| {
+            EtcdConfig::cni(files.write("10-calico.conflist", &files.expand(json)), sources)
+        }
+    };
+    let members = r#"{"name": "k8s", "type": "calico", "etcd_endpoints": "https://a:1", "etcd_ca_cert_file": "DIR/ca",
+        "etcd_cert_file": "DIR/cert", "etcd_key_file": "DIR/key", "log_level": "info"}"#;
+    let outcome = "https://a:1 ca=DIR/ca cert=DIR/cert key=DIR/key";
+    check(cni(members), &[(&[], outcome), (&[("ETCD_ENDPOINTS", "https://b:1")], outcome)]);
+    let list = r#"{"cniVersion": "0.3.1", "plugins": [{"type": "portmap"}, {"type": "calico", "etcd_endpoints": "",
+        "etcd_ca_cert_file": "DIR/ca"}]}"#;
+    check(
+        cni(list),
+        &[(
+            &[("ETCD_ENDPOINTS", "https://b:1"), ("ETCD_USERNAME", "u"), ("ETCD_PASSWORD", "p")],
+            "https://b:1 ca=DIR/ca user=u password=p",
+        )],
+    );
+    check(
+        cni("etcd_endpoints: x"),
+        &[(
+            &[],
+            "file: DIR/10-calico.conflist: it is no JSON file of CNI: expected value at line 1 column 1",
+        )],
+    );
+}
+
+#[test]
+fn of_neutron() {
+    let neutron = |ini: &'static str| {
+        move |sources: &Sources, files: &Files| {
+            EtcdConfig::neutron(files.write("neutron.conf", &files.expand(ini)), sources)
+        }
+    };
+    check(
+        neutron(
+            "[DEFAULT]\netcd_host = other\n[calico]\n# a comment\netcd_host = etcd.example\netcd_port = 4001\n\
+             etcd_ca_cert_file = DIR/ca\netcd_cert_file=DIR/cert\netcd_key_file=DIR/key\netcd_username = u\n\
+             etcd_password = p\\n%x\n[ovs]\netcd_host = another\n",
+        ),
+        // The environment does not count.
+        &[(
+            &[("ETCD_ENDPOINTS", "https://b:1")],
+            "https://etcd.example:4001 ca=DIR/ca cert=DIR/cert key=DIR/key user=u password=p\\n%x",
+        )],
+    );
+    check(neutron("[calico]\netcd_ca_cert_file = DIR/ca\n"), &[(&[], "https://127.0.0.1:2379 ca=DIR/ca")]);
+    check(
+        neutron("[calico]\netcd_host = 2001:db8::1\netcd_ca_cert_file = DIR/ca\n"),
+        &[(&[], "https://[2001:db8::1]:2379 ca=DIR/ca")],
+    );
+    check(
+        neutron("[DEFAULT]\n"),
+        &[(
+            &[],
+            "clear_text: etcd_host (from the default) has the endpoint \"http://127.0.0.1:2379\", so that everything \
+             would be sent in the clear; write https://",
+        )],
+    );
+}
+
+#[test]
+fn what_calico_ignores_is_an_error() {
+    const HTTP: (&str, &str) = ("FELIX_ETCDENDPOINTS", "http://a:2379");
+    const HTTPS: (&str, &str) = ("FELIX_ETCDENDPOINTS", "https://a:2379");
+    check(
+        |sources, _| EtcdConfig::felix(sources),
+        &[
+            (
+                &[HTTP, CA, CERT, KEY],
+                "clear_text: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the endpoint \
+                 \"http://a:2379\", so that everything would be sent in the clear, without the use of EtcdCaFile, EtcdCertFile, \
+                 EtcdKeyFile; write https://",
+            ),
+            (
+                &[HTTP],
+                "clear_text: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the endpoint \
+                 \"http://a:2379\", so that everything would be sent in the clear; write https://",
+            ),
+            // The default scheme.
+            (
+                &[("FELIX_ETCDADDR", "b:4001"), CA],
+                "clear_text: EtcdAddr (from environment variable FELIX_ETCDADDR) has the endpoint \"http://b:4001\", so \
+                 that everything would be sent in the clear, without the use of EtcdCaFile; write https://",
+            ),
+            (
+                &[("FELIX_ETCDENDPOINTS", "https://a:1,http://b:1"), CA],
+                "mixed_schemes: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) mixes https:// and \
+                 http://, and Calico uses the first one's scheme for all; write https:// for all",
+            ),
+            (
+                &[HTTPS, CA, CERT],
+                "incomplete: EtcdCertFile (from environment variable FELIX_ETCDCERTFILE) is set, but EtcdKeyFile is \
+                 not; set both, or neither",
+            ),
+            (
+                &[HTTPS, CA, KEY],
+                "incomplete: EtcdKeyFile (from environment variable FELIX_ETCDKEYFILE) is set, but EtcdCertFile is \
+                 not; set both, or neither",
+            ),
+            (
+                &[HTTPS, CERT, KEY],
+                "no_ca_file: EtcdCaFile is not set, so that no CA is trusted; set it to the CA that issued etcd's \
+                 certificate",
+            ),
+            (
+                &[HTTPS, ("FELIX_ETCDCAFILE", "DIR/absent")],
+                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/absent can not be read; \
+                 correct the path or the permissions: No such file or directory (os error 2)",
+            ),
+            (
+                &[HTTPS, ("FELIX_ETCDCAFILE", "DIR/")],
+                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/ can not be read; \
+                 correct the path or the permissions: is a directory",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn endpoints_that_can_not_be_used() {
+    let files = Files::new();
+    for (endpoint, problem) in [
+        ("a:2379", "it has no scheme; write https://HOST:PORT"),
+        ("ftp://a:2379", "its scheme is neither https nor http; write https://HOST:PORT"),
+        (
+            "https://u:p@a:2379",
+            "it has a user; write https://HOST:PORT, and set user and password by their own parameters",
+        ),
+        ("https://a:2379/v3", "it has a path; write https://HOST:PORT"),
+        ("https://a:2379?x", "it has a path; write https://HOST:PORT"),
+        ("https://a", "it has no port; write https://HOST:PORT, where etcd's port is usually 2379"),
+        ("https://a:0", "it has no port; write https://HOST:PORT, where etcd's port is usually 2379"),
+        (
+            "https://0.0.0.0:2379",
+            "the host 0.0.0.0 is no address of one server; give the name or the address that the certificate has",
+        ),
+        ("https://*.a:2379", "the host \"*.a\" is a wildcard; give the name of one server"),
+    ] {
+        let sources = files.sources(&[("FELIX_ETCDENDPOINTS", endpoint), CA]);
+        let text = format!(
+            "value: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the value \"{}\": {problem}",
+            endpoint.replace("https://u:p", "...") // it may be a password
+        );
+        assert_eq!(shown(EtcdConfig::felix(&sources), &files), text);
+    }
+}
+
+#[test]
+fn the_policy_is_that_of_the_process() {
+    let files = Files::new();
+    let https = ("FELIX_ETCDENDPOINTS", "https://a:2379");
+    let config = EtcdConfig::felix(&files.sources(&[https, CA, ("TLS_MIN_VERSION", "1.3")])).unwrap();
+    assert_eq!(config.policy.versions().len(), 1);
+    let error = EtcdConfig::felix(&files.sources(&[https, CA, ("TLS_MIN_VERSION", "1.1")])).unwrap_err();
+    assert_eq!(error.label(), "parameters");
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    let files = Files::new();
+    let sources = files.sources(&[
+        ("ETCD_ENDPOINTS", "https://a:1"),
+        ("ETCD_CA_CERT_FILE", "DIR/ca"),
+        ("ETCD_USERNAME", "u"),
+        ("ETCD_PASSWORD", "hunter2"),
+    ]);
+    let config = EtcdConfig::environment(&sources).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
