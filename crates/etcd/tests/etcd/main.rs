@@ -1,5 +1,10 @@
 //! Tests of the connections to etcd.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
+mod connecting;
 mod parameters;
+mod real;
+mod rpc;
+mod server;
+mod site;
