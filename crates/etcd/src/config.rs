@@ -129,7 +129,7 @@ impl EtcdConfig {
     }
 
     /// Reads the section `[calico]` of the file of Neutron or of the DHCP agent: `etcd_host` (127.0.0.1), `etcd_port`
-    /// (2379), `etcd_scheme`, `etcd_ca_cert_file`, `etcd_cert_file`, `etcd_key_file`, `etcd_username`, `etcd_password`.
+    /// (2379), `etcd_ca_cert_file`, `etcd_cert_file`, `etcd_key_file`, `etcd_username`, `etcd_password`.
     /// As there, any one of the files means `https`.
     ///
     /// Neutron itself uses etcd's HTTP/JSON gateway, where the Common Name of the certificate does not count.
@@ -249,11 +249,8 @@ impl Settings {
         let [ca_file, cert_file, key_file] =
             [OPTIONS.ca_file, OPTIONS.cert_file, OPTIONS.key_file].map(found);
         let is_tls = [&ca_file, &cert_file, &key_file].into_iter().any(Option::is_some);
-        let scheme = match found("etcd_scheme") {
-            _ if is_tls => "https".to_owned(),
-            Some(scheme) => scheme.value,
-            None => "http".to_owned(),
-        };
+        // Neutron has an option etcd_scheme, too, but never reads it.
+        let scheme = if is_tls { "https" } else { "http" };
         let host = found("etcd_host");
         let port = found("etcd_port").map_or("2379".to_owned(), |port| port.value);
         let (address, source) = match host {

@@ -14,8 +14,7 @@ use typha_tls::stream::Acceptance;
 use typha_tls::testing::{CertificateSpec, TestLeaf};
 use typha_tls_etcd::EtcdError;
 
-use crate::rpc::SOON;
-use crate::site::{Site, server_spec};
+use crate::site::{SOON, Site, server_spec};
 
 /// A server that speaks first, as etcd does, and asks for no certificate.
 struct Server {

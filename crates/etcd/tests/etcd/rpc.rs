@@ -1,7 +1,5 @@
 //! The calls of etcd's gRPC API that the tests need, written by hand: the generated code would need `protoc`.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -11,8 +9,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// How long anything may take that is to happen.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+use crate::site::SOON;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct PutRequest {

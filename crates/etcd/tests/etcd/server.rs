@@ -10,8 +10,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-use crate::rpc::SOON;
-use crate::site::{Site, argument};
+use crate::site::{SOON, Site, argument};
 
 /// A program of etcd, and whether its TLS is that of a Go before 1.23, which sends one alert for most refusals.
 pub(crate) struct Program {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ProtocolVersion;
 use tempfile::TempDir;
@@ -11,6 +12,9 @@ use typha_tls::config::Sources;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
 use typha_tls_etcd::{EtcdConfig, EtcdConnector};
+
+/// How long anything may take that is to happen.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 pub(crate) struct Site {
     pub(crate) ca: TestCa,
