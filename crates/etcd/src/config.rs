@@ -79,8 +79,8 @@ const OPTIONS: Names = Names {
 const DEFAULT_ADDRESS: &str = "127.0.0.1:2379";
 
 impl EtcdConfig {
-    /// Reads Felix's parameters: `EtcdEndpoints`, `EtcdAddr`, `EtcdScheme`, `EtcdCaFile`, `EtcdCertFile`, `EtcdKeyFile`.
-    /// For each one that is not set, the variables of [`environment`](Self::environment) count.
+    /// Reads Felix's parameters: `EtcdEndpoints`, `EtcdAddr`, `EtcdScheme`, `EtcdCaFile`, `EtcdCertFile`,
+    /// `EtcdKeyFile`. For each one that is not set, the variables of [`environment`](Self::environment) count.
     ///
     /// `EtcdEndpoints` wins over `EtcdAddr`, and both over the environment. `EtcdScheme = https` alone uses the address
     /// `127.0.0.1:2379`.

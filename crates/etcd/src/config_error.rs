@@ -12,8 +12,8 @@ use typha_tls::error::Quoted;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EtcdConfigError {
-    /// An endpoint is one of `http`. Calico connects to it, and ignores files for TLS without a word: everything is sent
-    /// in the clear. Label: `clear_text`.
+    /// An endpoint is one of `http`. Calico connects to it, and ignores files for TLS without a word: everything is
+    /// sent in the clear. Label: `clear_text`.
     #[error(
         "{parameter} (from {source_of_value}) has the endpoint {}, so that everything would be sent in the clear{}; \
          write https://",
@@ -99,7 +99,10 @@ pub enum EtcdConfigError {
     },
     /// A file does not exist or can not be read. Calico would act as if the parameter was not set. Label:
     /// `unreadable_file`.
-    #[error("{parameter} (from {source_of_value}): {} can not be read; correct the path or the permissions", path.display())]
+    #[error(
+        "{parameter} (from {source_of_value}): {} can not be read; correct the path or the permissions",
+        path.display()
+    )]
     UnreadableFile {
         /// The parameter.
         parameter: String,

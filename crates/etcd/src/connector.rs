@@ -29,14 +29,14 @@ use crate::error::{EndpointAttempt, EtcdError};
 /// know.
 ///
 /// Each endpoint must be valid for its own host. Each is tried once in a call. If one does not answer within 1 s, the
-/// next is tried beside it; the first that accepts us wins. A connection counts only after etcd has sent its first data,
-/// because over TLS 1.3 etcd refuses a client after the client's handshake.
+/// next is tried beside it; the first that accepts us wins. A connection counts only after etcd has sent its first
+/// data, because over TLS 1.3 etcd refuses a client after the client's handshake.
 ///
 /// From the first connection on, it follows the files: a renewed certificate or CA is used for new connections, and a
 /// live connection whose server is not trusted any more is closed. All calls must be on one tokio runtime.
 ///
-/// As a `tower` service it takes the URIs of any client that is built on hyper, and ignores them: the endpoints are those
-/// of the configuration. [`channel`](Self::channel) makes a channel of tonic, for etcd-client.
+/// As a `tower` service it takes the URIs of any client that is built on hyper, and ignores them: the endpoints are
+/// those of the configuration. [`channel`](Self::channel) makes a channel of tonic, for etcd-client.
 #[derive(Clone)]
 pub struct EtcdConnector(Arc<Inner>);
 
@@ -100,11 +100,11 @@ impl EtcdConnector {
         self.0.reloader.get()
     }
 
-    /// A channel of tonic over this connector, for `etcd_client::Channel::Tonic`. It connects with the first request, and
-    /// again with the first request after the connection is lost. It sends keep-alives every 30 s, as Calico does.
+    /// A channel of tonic over this connector, for `etcd_client::Channel::Tonic`. It connects with the first request,
+    /// and again with the first request after the connection is lost. It sends keep-alives every 30 s, as Calico does.
     ///
-    /// If no endpoint can be connected to, a request fails with the code `Unavailable` and the text of the [`EtcdError`];
-    /// [`EtcdError::of`] finds it.
+    /// If no endpoint can be connected to, a request fails with the code `Unavailable` and the text of the
+    /// [`EtcdError`]; [`EtcdError::of`] finds it.
     pub fn channel(&self) -> Channel {
         let channel = Endpoint::from_static("https://etcd")
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)

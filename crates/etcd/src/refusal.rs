@@ -11,10 +11,10 @@ use typha_tls::error::{HandshakeError, HandshakePhase};
 pub fn explanation(error: &HandshakeError, presented: bool) -> Option<&'static str> {
     const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set certificate \
                             and key";
-    const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd reads \
-                                that file at its start only); our certificate may have expired; its extended key usage \
-                                may lack clientAuth; or --client-cert-allowed-hostname does not match it. See etcd's \
-                                log";
+    const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd \
+                                reads that file at its start only); our certificate may have expired; its extended \
+                                key usage may lack clientAuth; or --client-cert-allowed-hostname does not match it. \
+                                See etcd's log";
     Some(match error {
         HandshakeError::RefusedByPeer { alert } => match *alert {
             Alert::BadCertificate | Alert::CertificateRequired | Alert::HandshakeFailure if !presented => {

@@ -111,8 +111,8 @@ async fn every_attempt_is_in_the_error() {
         format!(
             "could not connect to etcd: {closed}: could not connect to {0}: {0}: no TCP connection: Connection refused \
              (os error 111); {1}: could not connect to {2}: {2}: the server's certificate is not valid for the host \
-             127.0.0.1: it is valid for the DNS names [\"other\"]; connect to a host that it has, or issue it again with \
-             subjectAltName = IP:127.0.0.1",
+             127.0.0.1: it is valid for the DNS names [\"other\"]; connect to a host that it has, or issue it again \
+             with subjectAltName = IP:127.0.0.1",
             closed.trim_start_matches("https://"),
             wrong.url(),
             wrong.address

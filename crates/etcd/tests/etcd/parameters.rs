@@ -181,8 +181,8 @@ fn of_the_environment() {
             (&[ENDPOINTS, CA, ("ETCD_USERNAME", "u")], "https://a:1 ca=DIR/ca"),
             (
                 &[ENDPOINTS, CA, ("ETCD_DISCOVERY_SRV", "example.org")],
-                "discovery: ETCD_DISCOVERY_SRV (from environment variable ETCD_DISCOVERY_SRV) is not supported; set the \
-                 endpoints: `dig +short SRV _etcd-client-ssl._tcp.DOMAIN` lists them",
+                "discovery: ETCD_DISCOVERY_SRV (from environment variable ETCD_DISCOVERY_SRV) is not supported; set \
+                 the endpoints: `dig +short SRV _etcd-client-ssl._tcp.DOMAIN` lists them",
             ),
             (
                 &[ENDPOINTS],

@@ -21,9 +21,9 @@ async fn refusal(connector: &EtcdConnector, etcd: &Etcd) -> String {
 
 const REQUIRED: &str =
     "etcd requires a client certificate (--client-cert-auth), and we have none; set certificate and key";
-const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd reads that \
-                            file at its start only); our certificate may have expired; its extended key usage may lack \
-                            clientAuth; or --client-cert-allowed-hostname does not match it. See etcd's log";
+const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd reads \
+                            that file at its start only); our certificate may have expired; its extended key usage \
+                            may lack clientAuth; or --client-cert-allowed-hostname does not match it. See etcd's log";
 const CLOSED: &str = "etcd closed the connection right after the handshake, without an alert: the serial number of our \
                       certificate is on its revocation list (--client-crl-file), also if another CA issued that list; \
                       or etcd can not read that file, which must be DER";
@@ -86,8 +86,8 @@ async fn a_certificate_of_another_ca() {
         let text = if program.is_old {
             refused_with("bad_certificate", NOT_ACCEPTED)
         } else {
-            let explanation = "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart etcd, \
-                               or use a certificate of a CA that is there";
+            let explanation = "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart \
+                               etcd, or use a certificate of a CA that is there";
             refused_with("unknown_ca", explanation)
         };
         for connector in site.connectors(&etcd.url(), Some("other")) {
