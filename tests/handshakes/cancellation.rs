@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, TyphaAcceptor};
 
 use crate::hostile::{
-    Counted, Outcome, RawPeer, VERSIONS, acceptor, acceptor_requiring, bounded, client_config, connector, pki,
+    Client, Counted, Outcome, RawPeer, VERSIONS, acceptor, acceptor_requiring, bounded, client_config,
+    connector, pki,
 };
 
 /// Small, so that there are many points to give up at.
@@ -42,11 +43,11 @@ async fn poll_at_most<F: Future + ?Sized>(
 }
 
 type CountedStream = AuthenticatedStream<Counted<DuplexStream>>;
-type Handshake = Pin<Box<dyn Future<Output = Result<CountedStream, HandshakeError>>>>;
+type Handshake<'a> = Pin<Box<dyn Future<Output = Result<CountedStream, HandshakeError>> + 'a>>;
 
 struct Pair {
     acceptor: TyphaAcceptor,
-    connector: FelixConnector,
+    client: Client,
 }
 
 impl Pair {
@@ -57,9 +58,9 @@ impl Pair {
         let (typha, felix) = duplex(PIPE);
         let (ours, theirs) = if victim == Role::Typha { (typha, felix) } else { (felix, typha) };
         let ours = Counted::new(ours, &alive);
-        let mut handshake: Handshake = match victim {
+        let mut handshake: Handshake<'_> = match victim {
             Role::Server | Role::Typha => Box::pin(self.acceptor.accept(ours)),
-            Role::Client | Role::Felix => Box::pin(self.connector.connect(ours)),
+            Role::Client | Role::Felix => Box::pin(self.client.connect(ours)),
         };
         let ((outcome, polls), peer, others) = tokio::join!(
             async {
@@ -69,7 +70,7 @@ impl Pair {
             },
             async {
                 match victim {
-                    Role::Server | Role::Typha => Outcome::of(self.connector.connect(theirs).await),
+                    Role::Server | Role::Typha => Outcome::of(self.client.connect(theirs).await),
                     Role::Client | Role::Felix => Outcome::of(self.acceptor.accept(theirs).await),
                 }
             },
@@ -84,7 +85,7 @@ impl Pair {
     async fn undisturbed(&self) -> (Outcome, Outcome) {
         let (typha, felix) = duplex(PIPE);
         tokio::join!(async { Outcome::of(self.acceptor.accept(typha).await) }, async {
-            Outcome::of(self.connector.connect(felix).await)
+            Outcome::of(self.client.connect(felix).await)
         },)
     }
 }
@@ -94,11 +95,11 @@ fn given_up_after_every_poll() {
     bounded(|| async {
         let pki = pki();
         for version in VERSIONS {
-            let pair = Pair {
-                acceptor: acceptor(&pki, version),
-                connector: connector(&pki, version).with_acceptance(AcceptanceMode::Required),
-            };
-            for victim in [Role::Typha, Role::Felix] {
+            for victim in [Role::Typha, Role::Felix, Role::Client] {
+                let pair = Pair {
+                    acceptor: acceptor(&pki, version),
+                    client: Client::of(victim, &pki, version).with_acceptance(AcceptanceMode::Required),
+                };
                 let (outcome, peer, polls) = pair.give_up(victim, usize::MAX).await;
                 assert_eq!((outcome, peer), (Some(Outcome::ACCEPTED), Outcome::ACCEPTED));
                 assert!(polls > 20, "{polls} polls are too few to show anything");

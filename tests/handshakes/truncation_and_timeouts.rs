@@ -24,7 +24,7 @@ use typha_tls::testing::TestPki;
 use typha_tls::{AuthenticatedStream, HandshakeError, Role};
 
 use crate::hostile::{
-    Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki, server_config,
+    Client, Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki, server_config,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -438,7 +438,7 @@ async fn against<T>(
                 acceptor(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).accept(ours).await
             }
             Role::Client | Role::Felix => {
-                connector(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await
+                Client::of(role, &pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await
             }
         };
         (outcome, begin.elapsed())
@@ -447,7 +447,7 @@ async fn against<T>(
     outcome
 }
 
-const ROLES: [Role; 2] = [Role::Typha, Role::Felix];
+const ROLES: [Role; 3] = [Role::Typha, Role::Felix, Role::Client];
 
 #[test]
 fn a_stalled_handshake_times_out_and_says_where() {

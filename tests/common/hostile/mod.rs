@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test crate uses a part of it")]
 
+mod client;
 mod outcome;
 mod raw;
 mod wire;
@@ -21,6 +22,7 @@ use typha_tls::testing::{
 };
 use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
 
+pub(crate) use client::{Client, HOST, host_connector};
 pub(crate) use outcome::Outcome;
 pub(crate) use raw::{RawPeer, client_config, no_name, server_config};
 pub(crate) use wire::{Counted, Ending, Script, Scripted, Slow};
@@ -77,6 +79,7 @@ pub(crate) fn pki() -> TestPki {
         typha: ca
             .issue(
                 CertificateSpec::leaf(TYPHA_COMMON_NAME)
+                    .dns_san(HOST)
                     .purpose(Purpose::ServerAuth)
                     .key_type(KeyType::Ed25519),
             )

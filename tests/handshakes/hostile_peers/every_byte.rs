@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use typha_tls::error::HandshakePhase::{self, AwaitingAcceptance, AwaitingFirstByte, Negotiating};
 use typha_tls::stream::Acceptance;
 use typha_tls::testing::TestPki;
-use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, TyphaAcceptor};
+use typha_tls::{AcceptanceMode, AuthenticatedStream, HandshakeError, Role, TyphaAcceptor};
 
 use crate::hostile::{
-    Ending, Outcome, RawPeer, Script, Scripted, VERSIONS, acceptor, bounded, client_config, connector, pki,
-    server_config,
+    Client, Ending, Outcome, RawPeer, Script, Scripted, VERSIONS, acceptor, bounded, client_config,
+    connector, pki, server_config,
 };
 
 const CLOSE_NOTIFY: &[u8] = &[21, 3, 3, 0, 2, 1, 0];
@@ -25,7 +25,7 @@ const FATAL_ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 40];
 /// Both ends, of which `victim` gets its peer's bytes by a script.
 struct Handshakes {
     acceptor: TyphaAcceptor,
-    connector: FelixConnector,
+    client: Client,
     victim: Role,
     version: &'static SupportedProtocolVersion,
 }
@@ -45,9 +45,9 @@ struct Flight {
 impl Handshakes {
     fn all(pki: &TestPki) -> impl Iterator<Item = Self> {
         VERSIONS.iter().flat_map(move |version| {
-            [Role::Typha, Role::Felix].map(|victim| Self {
+            [Role::Typha, Role::Felix, Role::Client].map(|victim| Self {
                 acceptor: acceptor(pki, version),
-                connector: connector(pki, version).with_acceptance(AcceptanceMode::Required),
+                client: Client::of(victim, pki, version).with_acceptance(AcceptanceMode::Required),
                 victim,
                 version,
             })
@@ -60,10 +60,10 @@ impl Handshakes {
         match self.victim {
             Role::Server | Role::Typha => tokio::join!(
                 async { Outcome::of(self.acceptor.accept(Scripted::new(typha, script)).await) },
-                async { Outcome::of(self.connector.connect(felix).await) },
+                async { Outcome::of(self.client.connect(felix).await) },
             ),
             Role::Client | Role::Felix => tokio::join!(
-                async { Outcome::of(self.connector.connect(Scripted::new(felix, script)).await) },
+                async { Outcome::of(self.client.connect(Scripted::new(felix, script)).await) },
                 async { Outcome::of(self.acceptor.accept(typha).await) },
             ),
         }
@@ -79,17 +79,17 @@ impl Handshakes {
         let transcript = ours.transcript();
         let (typha, felix) = match self.victim {
             Role::Server | Role::Typha => {
-                let (typha, felix) = tokio::join!(self.acceptor.accept(ours), self.connector.connect(theirs));
+                let (typha, felix) = tokio::join!(self.acceptor.accept(ours), self.client.connect(theirs));
                 (typha.map(drop_later), felix.map(drop_later))
             }
             Role::Client | Role::Felix => {
-                let (typha, felix) = tokio::join!(self.acceptor.accept(theirs), self.connector.connect(ours));
+                let (typha, felix) = tokio::join!(self.acceptor.accept(theirs), self.client.connect(ours));
                 (typha.map(drop_later), felix.map(drop_later))
             }
         };
         assert!(typha.is_ok() && felix.is_ok());
         let bytes = transcript.lock().unwrap().clone();
-        Flight::new(&bytes, self.is_tls13() && self.victim == Role::Felix)
+        Flight::new(&bytes, self.is_tls13() && self.victim != Role::Typha)
     }
 
     fn is_tls13(&self) -> bool {
@@ -149,7 +149,7 @@ fn after_every_byte(
                 let expected = expected(&handshakes, &flight, offset);
                 // One time in 256 the first injected byte is the last one of the honest flight.
                 let may_be_done =
-                    expected.is_none() || handshakes.victim == Role::Felix && offset >= flight.peer_done;
+                    expected.is_none() || handshakes.victim != Role::Typha && offset >= flight.peer_done;
                 match expected {
                     Some(expected) => assert_eq!(victim, expected, "{place}"),
                     None => assert!(

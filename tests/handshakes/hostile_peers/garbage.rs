@@ -14,7 +14,7 @@ use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
 use typha_tls::testing::{CertificateSpec, FELIX_COMMON_NAME, KeyType, TestCa, TestLeaf, TestPki};
 
 use crate::hostile::{
-    Outcome, RawPeer, Script, Scripted, Slow, VERSIONS, Xorshift, acceptor, bounded, client_config,
+    Client, Outcome, RawPeer, Script, Scripted, Slow, VERSIONS, Xorshift, acceptor, bounded, client_config,
     connector, pki, server_config,
 };
 
@@ -26,7 +26,7 @@ async fn against(role: Role, bytes: &[u8]) -> (Outcome, Vec<u8>) {
         async {
             match role {
                 Role::Server | Role::Typha => Outcome::of(acceptor(&pki, &TLS12).accept(ours).await),
-                Role::Client | Role::Felix => Outcome::of(connector(&pki, &TLS12).connect(ours).await),
+                Role::Client | Role::Felix => Outcome::of(Client::of(role, &pki, &TLS12).connect(ours).await),
             }
         },
         async {
@@ -40,7 +40,7 @@ async fn against(role: Role, bytes: &[u8]) -> (Outcome, Vec<u8>) {
     (outcome, answer)
 }
 
-const ROLES: [Role; 2] = [Role::Typha, Role::Felix];
+const ROLES: [Role; 3] = [Role::Typha, Role::Felix, Role::Client];
 
 #[test]
 fn random_bytes() {
@@ -79,7 +79,7 @@ fn a_flight_with_one_byte_changed() {
     bounded(|| async {
         let pki = pki();
         for (version, role) in VERSIONS.iter().flat_map(|version| ROLES.map(|role| (version, role))) {
-            let (acceptor, connector) = (acceptor(&pki, version), connector(&pki, version));
+            let (acceptor, connector) = (acceptor(&pki, version), Client::of(role, &pki, version));
             let ends = |script| {
                 let (typha, felix) = duplex(64 * 1024);
                 let (mut to_typha, mut to_felix) = (Script::honest(), Script::honest());
