@@ -87,10 +87,11 @@ impl ServerHost {
                 false => Ok(Self(address.into())),
             };
         }
-        // The certificate has no final dot, and neither does the server name indication (RFC 6066 section 3).
-        let name = host.strip_suffix('.').unwrap_or(host);
-        let name = DnsName::try_from(name).map_err(|_| InvalidHost::Malformed(host.to_owned()))?;
-        Ok(Self(name.to_lowercase_owned().into()))
+        let name = DnsName::try_from(host.strip_suffix('.').unwrap_or(host));
+        match name.map(|name| name.to_lowercase_owned()) {
+            Ok(name) if !name.as_ref().ends_with('.') => Ok(Self(name.into())),
+            _ => Err(InvalidHost::Malformed(host.to_owned())),
+        }
     }
 
     /// The IP address, if it is one.
@@ -197,27 +198,25 @@ impl fmt::Display for HostMismatch {
         }
         let (text, san) = (host.to_string(), host.as_san());
         let is_host = |name: &String| name.trim_end_matches('.').eq_ignore_ascii_case(&text);
-        let names = dns_names.iter().map(String::as_str).chain(ip_addresses.iter().map(String::as_str));
-        let is_local = |name: &str| ServerHost::new(name).is_ok_and(|name| name.is_loopback());
+        let names = dns_names.iter().chain(&ip_addresses);
+        let has_names = names.clone().next().is_some();
+        let is_local = |name: &String| ServerHost::new(name).is_ok_and(|name| name.is_loopback());
         if host.ip_address().is_some() && dns_names.iter().any(is_host) {
             write!(f, " ({host} stands there as a DNS name, where an address does not count)")?;
         } else if common_name.as_ref().is_some_and(is_host) {
             write!(f, " (only its Common Name is {host}, and that does not count)")?;
-        } else if let (Some(name), [], []) = (common_name, &**dns_names, &*ip_addresses) {
+        } else if let (Some(name), false) = (common_name, has_names) {
             write!(f, " (its Common Name {} does not count)", Quoted(name))?;
-        } else if !host.is_loopback() && names.clone().all(is_local) {
+        } else if has_names && !host.is_loopback() && names.clone().all(is_local) {
             f.write_str(" (that is the machine itself only)")?;
         }
-        if host.is_loopback() && names.clone().next().is_some() {
+        if host.is_loopback() && has_names {
             return write!(
                 f,
                 "; connect to a host that it has, or issue it again with subjectAltName = {san}"
             );
         }
         write!(f, "; issue it again with subjectAltName = {san}")?;
-        match names.count() {
-            0 => Ok(()),
-            _ => f.write_str(", or connect to a host that it has"),
-        }
+        if has_names { f.write_str(", or connect to a host that it has") } else { Ok(()) }
     }
 }
