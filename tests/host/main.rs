@@ -8,5 +8,11 @@
     reason = "a test may fail this way"
 )]
 
+mod acceptance;
+mod dialing;
+mod following;
 mod hosts;
 mod mismatches;
+mod negotiating;
+mod refusals;
+mod site;
