@@ -146,7 +146,7 @@ impl Sources {
 impl Resolved {
     /// The setting of a text parameter, unless it is `none`.
     pub(super) fn text(&self, parameter: &'static str) -> Option<&Setting> {
-        self.get(parameter).filter(|setting| !is_none(setting))
+        self.get(parameter).filter(|setting| !setting.is_none())
     }
 
     /// A number of seconds, decimals allowed; `none` is 0.
@@ -159,7 +159,7 @@ impl Resolved {
         const MAX: f64 = 1e9;
         match self.get(parameter) {
             None => Ok(default),
-            Some(setting) if is_none(setting) => Ok(Duration::ZERO),
+            Some(setting) if setting.is_none() => Ok(Duration::ZERO),
             Some(setting) => match setting.value.trim().parse() {
                 // Less than a nanosecond would round to 0, which has another meaning.
                 Ok(seconds) if seconds == 0.0 || (1e-9..=MAX).contains(&seconds) => {
@@ -200,7 +200,7 @@ impl Resolved {
         default: u32,
     ) -> Result<u32, ConfigError> {
         let Some(setting) = self.get(parameter) else { return Ok(default) };
-        let text = if is_none(setting) { "0" } else { setting.value.trim() };
+        let text = if setting.is_none() { "0" } else { setting.value.trim() };
         // Go reads a leading 0 as octal. Here it is an error, because the meaning is ambiguous.
         let is_decimal = text == "0" || !text.starts_with('0');
         match text.parse() {
@@ -229,8 +229,4 @@ pub(super) fn unusable(parameter: &'static str, setting: &Setting, problem: impl
         value: shown(&setting.value),
         problem: problem.to_string(),
     }
-}
-
-fn is_none(setting: &Setting) -> bool {
-    setting.value.eq_ignore_ascii_case("none")
 }

@@ -213,8 +213,8 @@ impl Sources {
     }
 
     /// The values of other parameters of Calico, in the order of their names, for programs that read more than this
-    /// library knows. The precedence and the rules for empty values are the same. Names that are not among `parameters`
-    /// are ignored, wherever they are set.
+    /// library knows. The precedence and the rules for empty values are the same. A value may be
+    /// [`none`](Setting::is_none). Names that are not among `parameters` are ignored, wherever they are set.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Sources {
         sources.values.retain(|(name, _)| find(parameters, name).is_some());
         // The role only matters for warnings, which are about the parameters of this library.
         let resolved = sources.resolve(Role::Felix, parameters)?;
-        Ok(parameters.iter().map(|parameter| resolved.text(parameter).cloned()).collect())
+        Ok(parameters.iter().map(|parameter| resolved.get(parameter).cloned()).collect())
     }
 
     /// The value of an environment variable that belongs to no daemon, such as `ETCD_ENDPOINTS` or `TLS_MIN_VERSION`,
@@ -287,6 +287,13 @@ pub struct Setting {
     pub value: String,
     /// Where it comes from: `environment variable NAME`, `file PATH` or `program or command line`.
     pub source: String,
+}
+
+impl Setting {
+    /// Whether the value is `none`, in upper or lower case: the parameter is not set, also not by a lower source.
+    pub fn is_none(&self) -> bool {
+        self.value.eq_ignore_ascii_case("none")
+    }
 }
 
 /// The value of each parameter that is set anywhere.

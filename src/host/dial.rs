@@ -81,9 +81,14 @@ pub(super) async fn dial(
         let error = match tcp {
             Ok(tcp) => {
                 // A server that is silent leaves time for the other addresses.
-                let waiting = u32::try_from(addresses.len() + dials.len()).unwrap_or(u32::MAX - 1);
-                let share = deadline.saturating_duration_since(Instant::now()) / (waiting + 1);
-                let (until, name) = (deadline_in(share), host.server_name().clone());
+                let (share, until) = match u32::try_from(addresses.len() + dials.len()) {
+                    Ok(0) | Err(_) => (bound, deadline),
+                    Ok(others) => {
+                        let share = deadline.saturating_duration_since(Instant::now()) / (others + 1);
+                        (share, deadline_in(share))
+                    }
+                };
+                let name = host.server_name().clone();
                 let handshake = client.clone().run_until(in_force.current(), name, tcp, share, until);
                 match handshake.await {
                     Ok(stream) => {

@@ -30,9 +30,9 @@ impl Followed {
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
         let mut files = HostTlsFiles::new(path("ca.pem")).with_own_files(path("own.pem"), path("own.key"));
-        write(&path("ca.pem"), &ca.root_pem());
-        write(&path("own.pem"), &own.chain_pem());
-        write(&path("own.key"), &own.key_pem());
+        write(&path("ca.pem"), ca.root_pem());
+        write(&path("own.pem"), own.chain_pem());
+        write(&path("own.key"), own.key_pem());
         if let Some(list) = list {
             write(&path("list.crl"), list);
             files.crl_files = vec![path("list.crl")];
@@ -191,7 +191,7 @@ async fn verified_again_for_the_same_host() {
     ] {
         connector.replace(trusting(cas, policy()));
         bounded(async {
-            while connection.lost_trust().as_ref().map(|rejection| rejection.label()) != expected {
+            while connection.lost_trust().as_ref().map(typha_tls::verifier::Rejection::label) != expected {
                 sleep(Duration::from_millis(1)).await;
             }
         })

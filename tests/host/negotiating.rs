@@ -139,7 +139,7 @@ async fn one_connector_for_many_hosts() {
             let (ours, _) = server.meet(&connector, name).await;
             match is_valid {
                 true => {
-                    assert_eq!(ours.unwrap().peer().matched_host(), Some(&ServerHost::new(name).unwrap()))
+                    assert_eq!(ours.unwrap().peer().matched_host(), Some(&ServerHost::new(name).unwrap()));
                 }
                 false => assert_eq!(ours.unwrap_err().label(), "host_mismatch"),
             }

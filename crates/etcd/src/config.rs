@@ -174,8 +174,10 @@ impl Settings {
         let mut next = || values.next().and_then(|(setting, name)| Some(Found::new(name, setting?)));
         let (endpoints, address, scheme) = (next(), next(), next());
         let (ca_file, cert_file, key_file) = (next(), next(), next());
-        let of_address = address.map(|address| address.with_scheme(scheme.as_ref()));
-        let endpoints = endpoints.or(of_address);
+        let is_set = |found: &Found| !found.is_none();
+        let scheme = scheme.filter(is_set);
+        let of_address = address.filter(is_set).map(|address| address.with_scheme(scheme.as_ref()));
+        let endpoints = endpoints.filter(is_set).or(of_address);
         Ok((Self { endpoints, ca_file, cert_file, key_file, user: None, password: None }, scheme))
     }
 
@@ -268,7 +270,7 @@ impl Settings {
         Ok(Self { endpoints, ca_file, cert_file, key_file, user, password })
     }
 
-    /// These settings, and those of `others` that are not set here.
+    /// These settings, and those of `others` that are not set here. A file that is `none` here is not set there, too.
     fn or(self, others: Self) -> Self {
         Self {
             endpoints: self.endpoints.or(others.endpoints),

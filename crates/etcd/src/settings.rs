@@ -24,6 +24,11 @@ impl Found {
         Self { parameter: parameter.to_owned(), value: setting.value, source: setting.source }
     }
 
+    /// Whether it takes the place of a lower source with nothing.
+    pub(crate) fn is_none(&self) -> bool {
+        self.value.eq_ignore_ascii_case("none")
+    }
+
     fn unusable(&self, value: &str, problem: impl ToString) -> EtcdConfigError {
         EtcdConfigError::Value {
             parameter: self.parameter.clone(),
@@ -64,6 +69,8 @@ pub(crate) struct Checked {
 impl Settings {
     pub(crate) fn check(self, names: &Names) -> Result<Checked, EtcdConfigError> {
         let Self { endpoints, ca_file, cert_file, key_file, user, password } = self;
+        let [ca_file, cert_file, key_file] =
+            [ca_file, cert_file, key_file].map(|file| file.filter(|file| !file.is_none()));
         let no_endpoint = || EtcdConfigError::NoEndpoint { parameter: names.endpoints.to_owned() };
         let endpoints = endpoints.ok_or_else(no_endpoint)?;
         let files = [&ca_file, &cert_file, &key_file];

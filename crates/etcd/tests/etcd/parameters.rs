@@ -115,6 +115,19 @@ fn of_felix() {
                 ],
                 "https://c:1 ca=DIR/ca user=felix password=secret",
             ),
+            // `none` also stands for what a lower source sets.
+            (
+                &[
+                    ("ETCD_ENDPOINTS", "https://d:1"),
+                    ("FELIX_ETCDENDPOINTS", "none"),
+                    ("FELIX_ETCDCERTFILE", "None"),
+                    ("FELIX_ETCDKEYFILE", "none"),
+                    ("ETCD_CERT_FILE", "DIR/cert"),
+                    ("ETCD_KEY_FILE", "DIR/key"),
+                    CA,
+                ],
+                "https://d:1 ca=DIR/ca",
+            ),
             (
                 &[
                     ("ETCD_ENDPOINTS", "https://d:1"),
