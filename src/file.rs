@@ -16,6 +16,8 @@ pub(crate) struct ReadFile {
     pub(crate) bytes: io::Result<Vec<u8>>,
     /// Metadata of the file that was read. If the file could not be read, metadata of the file at the path.
     pub(crate) metadata: Option<Metadata>,
+    /// Whether the contents were given, so that there is no file.
+    is_given: bool,
 }
 
 impl ReadFile {
@@ -26,14 +28,21 @@ impl ReadFile {
             Ok((bytes, metadata)) => (Ok(bytes), Some(metadata)),
             Err(error) => (Err(error), path.metadata().ok()),
         };
-        Self { path: path.to_owned(), resolved, bytes, metadata }
+        Self { path: path.to_owned(), resolved, bytes, metadata, is_given: false }
+    }
+
+    /// Contents that do not come from a file. The path is only their name.
+    pub(crate) fn given(path: &Path, bytes: &[u8]) -> Self {
+        let (path, bytes) = (path.to_owned(), Ok(bytes.to_owned()));
+        Self { path, resolved: None, bytes, metadata: None, is_given: true }
     }
 
     /// Whether the path still leads to the same, unmodified file. It is not read again: a second write of the same
     /// length within the resolution of the file system's clock is not noticed.
     pub(crate) fn is_unchanged(&self) -> bool {
-        self.resolved == self.path.canonicalize().ok()
-            && self.metadata.as_ref().map(stamp) == self.path.metadata().ok().as_ref().map(stamp)
+        self.is_given
+            || self.resolved == self.path.canonicalize().ok()
+                && self.metadata.as_ref().map(stamp) == self.path.metadata().ok().as_ref().map(stamp)
     }
 }
 

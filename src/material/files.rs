@@ -1,6 +1,8 @@
 //! The files of one end, and their contents at one moment.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
@@ -64,7 +66,8 @@ impl TlsFiles {
 
     pub(crate) fn read(&self) -> ReadFiles<OwnFiles> {
         let own = OwnFiles { cert: ReadFile::new(&self.cert_file), key: ReadFile::new(&self.key_file) };
-        ReadFiles::new(&self.ca_file, own, &self.crl_files)
+        let lists = self.crl_files.iter().map(|path| ReadFile::new(path)).collect();
+        ReadFiles { ca: ReadFile::new(&self.ca_file), own, lists }
     }
 }
 
@@ -81,19 +84,48 @@ pub struct HostTlsFiles {
     pub crl_files: Vec<PathBuf>,
     /// How the lists are used. The default is that of [`RevocationPolicy`]; without lists it refuses no server.
     pub revocation: RevocationPolicy,
+    given: Vec<(PathBuf, Contents)>,
+}
+
+/// Given contents. They may be those of a private key.
+#[derive(Clone, Eq, PartialEq)]
+struct Contents(Arc<[u8]>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 impl HostTlsFiles {
     /// Names the file of the server's CAs. There is no certificate of our own and no revocation list.
     pub fn new(ca_file: impl Into<PathBuf>) -> Self {
-        let (own_files, crl_files, revocation) = Default::default();
-        Self { ca_file: ca_file.into(), own_files, crl_files, revocation }
+        let (own_files, crl_files, revocation, given) = Default::default();
+        Self { ca_file: ca_file.into(), own_files, crl_files, revocation, given }
     }
 
     /// Names the files of our certificate chain and of its private key.
     #[must_use]
     pub fn with_own_files(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
         self.own_files = Some((cert_file.into(), key_file.into()));
+        self
+    }
+
+    /// Gives the contents of the file with this path, which is then never read: the path is only its name in errors. It
+    /// is for configurations that have a certificate or a key either as a file or as data, such as a kubeconfig.
+    ///
+    /// ```
+    /// use typha_tls::material::HostTlsFiles;
+    ///
+    /// # fn example(ca: Vec<u8>) {
+    /// let files = HostTlsFiles::new("certificate-authority-data")
+    ///     .with_contents("certificate-authority-data", ca)
+    ///     .with_own_files("/var/lib/client.pem", "/var/lib/client.pem"); // these are read, and can be followed
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_contents(mut self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>) -> Self {
+        self.given.push((path.into(), Contents(contents.into().into())));
         self
     }
 
@@ -109,13 +141,24 @@ impl HostTlsFiles {
 
     pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         let own = self.own_files.iter().flat_map(|(cert, key)| [cert, key]);
-        std::iter::once(&self.ca_file).chain(own).chain(&self.crl_files)
+        std::iter::once(&self.ca_file)
+            .chain(own)
+            .chain(&self.crl_files)
+            .filter(|path| self.given(path).is_none())
     }
 
     pub(crate) fn read(&self) -> ReadFiles<Option<OwnFiles>> {
+        let read = |path: &PathBuf| match self.given(path) {
+            Some(contents) => ReadFile::given(path, contents),
+            None => ReadFile::new(path),
+        };
         let own = self.own_files.as_ref();
-        let own = own.map(|(cert, key)| OwnFiles { cert: ReadFile::new(cert), key: ReadFile::new(key) });
-        ReadFiles::new(&self.ca_file, own, &self.crl_files)
+        let own = own.map(|(cert, key)| OwnFiles { cert: read(cert), key: read(key) });
+        ReadFiles { ca: read(&self.ca_file), own, lists: self.crl_files.iter().map(read).collect() }
+    }
+
+    fn given(&self, path: &Path) -> Option<&[u8]> {
+        self.given.iter().find(|(given, _)| given == path).map(|(_, contents)| &*contents.0)
     }
 }
 
@@ -166,11 +209,6 @@ impl ReadOwnFiles for Option<OwnFiles> {
 }
 
 impl<Own: ReadOwnFiles> ReadFiles<Own> {
-    fn new(ca: &Path, own: Own, lists: &[PathBuf]) -> Self {
-        let lists = lists.iter().map(|path| ReadFile::new(path)).collect();
-        Self { ca: ReadFile::new(ca), own, lists }
-    }
-
     pub(crate) fn all(&self) -> impl Iterator<Item = &ReadFile> {
         let own = self.own.files().into_iter().flat_map(|own| [&own.cert, &own.key]);
         std::iter::once(&self.ca).chain(own).chain(&self.lists)

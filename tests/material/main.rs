@@ -15,6 +15,7 @@ mod common_lists;
 mod common_material;
 mod crafted_lists;
 mod forms;
+mod given_contents;
 mod keys;
 mod leaf_identity;
 mod replaced_lists;
