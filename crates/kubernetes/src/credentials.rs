@@ -1,40 +1,61 @@
 //! Finds the credentials for the API. Its errors never show the credentials.
 
-use std::fs;
 use std::io;
+use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use kube::Config;
 use kube::client::AuthError;
-use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError, LoadDataError};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use kube::config::{AuthInfo, InClusterError, Kubeconfig, KubeconfigError, LoadDataError};
 use secrecy::ExposeSecret;
-use tokio::runtime::Handle;
 
 use crate::setup_error::KubernetesSetupError;
 use typha_tls::error::Quoted;
 
-/// The kubeconfig of the environment, else of the home directory, else the pod's service account. Blocks.
+/// Finds the API server and our credentials for [`client`](crate::client()): in the kubeconfig that the environment
+/// variable `KUBECONFIG` names, else in `~/.kube/config`, else in the pod's service account.
 ///
 /// Unlike `kube::Config::infer`, it uses the service account only if there is no kubeconfig, not if a kubeconfig is
-/// broken. No environment variable redirects the service account.
-pub(crate) fn infer() -> Result<Config, KubernetesSetupError> {
-    let options = KubeConfigOptions::default();
-    let runtime = Handle::current();
+/// broken. It keeps the path of the CA file, so that [`client`](crate::client()) follows it. No environment variable
+/// redirects the service account. It blocks while it reads files.
+///
+/// # Errors
+///
+/// [`Kubeconfig`](KubernetesSetupError::Kubeconfig) and [`NoCredentials`](KubernetesSetupError::NoCredentials).
+pub fn infer_config() -> Result<Config, KubernetesSetupError> {
     let found = match Kubeconfig::from_env() {
-        Ok(Some(kubeconfig)) => runtime.block_on(Config::from_custom_kubeconfig(kubeconfig, &options)),
-        Ok(None) => match runtime.block_on(Config::from_kubeconfig(&options)) {
-            Err(error) if is_absent(&error) => {
-                return Config::incluster()
-                    .map_err(|error| KubernetesSetupError::NoCredentials { pod: pod_problem(&error) });
-            }
+        Ok(None) => match Kubeconfig::read() {
+            Err(error) if is_absent(&error) => return of_pod(),
             found => found,
         },
+        Ok(Some(kubeconfig)) => Ok(kubeconfig),
         Err(error) => Err(error),
     };
-    found.map_err(|error| KubernetesSetupError::Kubeconfig { problem: kubeconfig_problem(&error) })
+    of_kubeconfig(found.map_err(|error| unusable(&error))?)
+}
+
+/// The configuration of a pod.
+pub(crate) fn of_pod() -> Result<Config, KubernetesSetupError> {
+    Config::incluster().map_err(|error| KubernetesSetupError::NoCredentials { pod: pod_problem(&error) })
+}
+
+/// The configuration of a kubeconfig, with the file of its CAs. kube reads that file and forgets its path.
+pub(crate) fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubernetesSetupError> {
+    let context =
+        kubeconfig.contexts.iter().find(|named| Some(&named.name) == kubeconfig.current_context.as_ref());
+    let cluster = context.and_then(|named| named.context.as_ref()).map(|context| &context.cluster);
+    let cluster = kubeconfig.clusters.iter().find(|named| Some(&named.name) == cluster);
+    let cluster = cluster.and_then(|named| named.cluster.as_ref());
+    let ca_file = cluster
+        .filter(|cluster| cluster.certificate_authority_data.is_none())
+        .and_then(|cluster| cluster.certificate_authority.as_ref())
+        .map(PathBuf::from);
+    let mut config = Config::try_from(kubeconfig).map_err(|error| unusable(&error))?;
+    config.root_cert_file = ca_file;
+    Ok(config)
+}
+
+pub(crate) fn unusable(error: &KubeconfigError) -> KubernetesSetupError {
+    KubernetesSetupError::Kubeconfig { problem: kubeconfig_problem(error) }
 }
 
 fn is_absent(error: &KubeconfigError) -> bool {
@@ -109,38 +130,12 @@ pub(crate) fn check_token(auth: &AuthInfo) -> Result<(), KubernetesSetupError> {
     }
 }
 
-const BAD_TOKEN: &str = "the token has characters that no token has, such as the end of a line";
-
-/// A client's certificate chain and private key.
-pub(crate) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// The client certificate of a kubeconfig, if it has one.
-pub(crate) fn identity(auth: &AuthInfo) -> Result<Option<Identity>, KubernetesSetupError> {
-    let problem = |problem: String| KubernetesSetupError::ClientCertificate { problem };
-    let certificate = load(auth.client_certificate_data.as_deref(), auth.client_certificate.as_deref());
-    let key = auth.client_key_data.as_ref().map(ExposeSecret::expose_secret);
-    let (certificate, key) = match (certificate, load(key, auth.client_key.as_deref())) {
-        (None, None) => return Ok(None),
-        (Some(certificate), Some(key)) => (certificate.map_err(problem)?, key.map_err(problem)?),
-        (Some(_), None) => return Err(problem("it has no client-key".to_owned())),
-        (None, Some(_)) => return Err(problem("it has a client-key only".to_owned())),
-    };
-    let chain = CertificateDer::pem_slice_iter(&certificate)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| problem("client-certificate is not valid PEM".to_owned()))?;
-    if chain.is_empty() {
-        return Err(problem("client-certificate holds no certificate".to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&key)
-        .map_err(|_| problem("client-key holds no private key in PEM (PKCS#8, SEC1 or PKCS#1)".to_owned()))?;
-    Ok(Some((chain, key)))
+/// The file of the token, if the token comes from a file. It is read here, so that it is followed more closely than by
+/// kube. The order is that of kube.
+pub(crate) fn token_file(auth: &AuthInfo) -> Option<PathBuf> {
+    let has_password = auth.username.is_some() && auth.password.is_some();
+    let comes_first = auth.auth_provider.is_some() || has_password || auth.token.is_some();
+    auth.token_file.as_ref().filter(|_| !comes_first).map(PathBuf::from)
 }
 
-/// The data in Base64, else the contents of the file, as kubeconfigs define it.
-fn load(data: Option<&str>, path: Option<&str>) -> Option<Result<Vec<u8>, String>> {
-    match (data, path) {
-        (Some(data), _) => Some(BASE64.decode(data).map_err(|_| "its data is not valid Base64".to_owned())),
-        (None, Some(path)) => Some(fs::read(path).map_err(|error| format!("{path}: {error}"))),
-        (None, None) => None,
-    }
-}
+pub(crate) const BAD_TOKEN: &str = "the token has characters that no token has, such as the end of a line";

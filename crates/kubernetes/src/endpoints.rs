@@ -82,8 +82,9 @@ impl KubernetesEndpoints {
     /// Makes a source that uses the API server of `config` and its credentials: a bearer token, a client certificate, a
     /// password, or an exec plugin that prints a token.
     ///
-    /// The first call of [`endpoints`](EndpointSource::endpoints) makes the client. It is made again after a call that
-    /// could not reach the API server, or whose credentials were not accepted.
+    /// The first call of [`endpoints`](EndpointSource::endpoints) makes the [client](crate::client()), which follows
+    /// the files of `config`. An exec plugin runs again after a call that could not reach the API server, or whose
+    /// credentials were not accepted.
     ///
     /// # Errors
     ///
@@ -99,9 +100,11 @@ impl KubernetesEndpoints {
     /// Makes a source that finds its credentials itself: in the kubeconfig of the environment variable `KUBECONFIG`,
     /// else in `~/.kube/config`, else in the pod's service account.
     ///
-    /// The first call of [`endpoints`](EndpointSource::endpoints) reads the credentials. They are read again after a
-    /// call that found none, could not reach the API server, or was not accepted. So rotated credentials and CAs need
-    /// no restart. A broken kubeconfig is an error; the service account is not tried then.
+    /// The first call of [`endpoints`](EndpointSource::endpoints) finds them by
+    /// [`infer_config`](crate::infer_config) and makes the [client](crate::client()), which follows their files. So
+    /// rotated credentials and CAs need no restart. The kubeconfig itself is read again after a call that found no
+    /// credentials, could not reach the API server, or was not accepted. A broken kubeconfig is an error; the service
+    /// account is not tried then.
     ///
     /// # Errors
     ///
@@ -152,9 +155,9 @@ impl KubernetesEndpoints {
     }
 
     async fn list(&self) -> Result<Vec<TyphaEndpoint>, KubernetesError> {
-        let client = self.client.get().await?;
+        let api = self.client.get().await?;
         let mut tally = slices::Tally::new(&self.port_name);
-        request::list(&client, &self.namespace, &self.service, |slice| tally.add(slice)).await?;
+        request::list(&api, &self.namespace, &self.service, |slice| tally.add(slice)).await?;
         tally.outcome()
     }
 }

@@ -1,11 +1,13 @@
 //! Why the API server gave no Typha.
 
+use std::fmt;
 use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::setup_error::KubernetesSetupError;
 use typha_tls::error::{Quoted, QuotedList};
+use typha_tls::host::HttpsError;
 
 /// Why no Typha was found for a Kubernetes service. It is the source of the
 /// [`DiscoveryError`](typha_tls::dialer::DiscoveryError) of [`KubernetesEndpoints`](crate::KubernetesEndpoints).
@@ -19,6 +21,12 @@ pub enum KubernetesError {
         status: u16,
         /// The message of the API server.
         message: String,
+    },
+    /// The connection to the API server broke.
+    #[error("the connection to the API server broke: {}", Quoted(cause))]
+    Disconnected {
+        /// All causes in one line.
+        cause: String,
     },
     /// Our account may not list EndpointSlices.
     #[error(
@@ -86,42 +94,52 @@ pub enum KubernetesError {
     },
     /// The API server does not accept our credentials.
     #[error(
-        "the API server does not accept our credentials (401); see that the token or the client certificate is of \
+        "the API server does not accept our credentials (401){}; see that the token or the client certificate is of \
          this cluster and has not expired; it says {}",
+        Presented(certificate.as_deref()),
         Quoted(message)
     )]
     Unauthorized {
         /// The message of the API server.
         message: String,
+        /// The names of the client certificate that we have, if we have one.
+        certificate: Option<String>,
     },
-    /// The API server can not be reached, or the connection broke.
-    #[error("the API server can not be reached: {}", Quoted(cause))]
-    Unreachable {
-        /// All causes in one line.
-        cause: String,
-    },
-    /// The other end does not authenticate itself as the API server, or TLS fails for another reason.
-    #[error(
-        "no TLS connection with the API server: {}; see that the certificate-authority of the kubeconfig, or ca.crt \
-         of the service account, is of this cluster, and that the server's name is the one in its certificate",
-        Quoted(cause)
-    )]
-    Untrusted {
-        /// All causes in one line.
-        cause: String,
-    },
+    /// There is no connection to the API server: no address answers, or the connection ended early.
+    #[error("the API server can not be reached")]
+    Unreachable(#[source] HttpsError),
+    /// We do not accept the server at the address of the API server, or TLS fails for another reason.
+    #[error("no TLS connection with the API server")]
+    Untrusted(#[source] HttpsError),
 }
 
 impl KubernetesError {
-    /// Whether other credentials, another CA or another address of the API server might help.
+    /// Whether another kubeconfig or another token of an exec plugin might help.
     pub(crate) fn is_about_the_client(&self) -> bool {
         matches!(
             self,
-            Self::TimedOut { .. }
+            Self::Disconnected { .. }
+                | Self::TimedOut { .. }
                 | Self::Unauthorized { .. }
-                | Self::Unreachable { .. }
-                | Self::Untrusted { .. }
+                | Self::Unreachable(_)
+                | Self::Untrusted(_)
         )
+    }
+}
+
+/// What a wrong client certificate looks like. The API server requests one, but does not require it.
+struct Presented<'a>(Option<&'a str>);
+
+impl fmt::Display for Presented<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => Ok(()),
+            Some(certificate) => write!(
+                f,
+                ". We have a client certificate ({certificate}). A wrong one is refused in this way only: its CA must \
+                 be in --client-ca-file of the API server, and it must be for clientAuth"
+            ),
+        }
     }
 }
 

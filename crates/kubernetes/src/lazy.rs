@@ -1,13 +1,19 @@
-//! A client of the API that is made at its first use, and again after it failed.
+//! A client of the API that is made at its first use. It follows its files, so that it is made again only for a
+//! kubeconfig or an exec plugin.
 
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 
+use crate::client::{ApiClient, api_client};
+use crate::credentials::infer_config;
 use crate::setup_error::KubernetesSetupError;
-use crate::{credentials, https};
 use typha_tls::policy::TlsPolicy;
+
+/// The time limit of a connection. It is less than that of a listing, so that the reason is known by then.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How a client is made.
 pub(crate) enum Origin {
@@ -25,10 +31,10 @@ pub(crate) struct LazyClient {
 enum State {
     None,
     Making(oneshot::Receiver<Made>),
-    Ready(kube::Client),
+    Ready(Box<ApiClient>),
 }
 
-type Made = Result<kube::Client, KubernetesSetupError>;
+type Made = Result<ApiClient, KubernetesSetupError>;
 
 impl LazyClient {
     pub(crate) fn new(origin: Origin) -> Self {
@@ -43,7 +49,7 @@ impl LazyClient {
     /// not be stopped. If a caller gives up, the next one gets the result, so that only one runs at a time.
     pub(crate) async fn get(&self) -> Made {
         let config = match &self.origin {
-            Origin::Client(client) => return Ok(client.clone()),
+            Origin::Client(client) => return Ok(ApiClient { client: client.clone(), connector: None }),
             Origin::Config(config) => Some(config),
             Origin::Environment => None,
         };
@@ -55,19 +61,26 @@ impl LazyClient {
                     continue;
                 }
                 State::Making(outcome) => outcome.await.unwrap_or_else(|_| Err(panicked())),
-                State::Ready(client) => return Ok(client.clone()),
+                State::Ready(client) => return Ok(*client.clone()),
             };
             *state = match &made {
-                Ok(client) => State::Ready(client.clone()),
+                Ok(client) => State::Ready(Box::new(client.clone())),
                 Err(_) => State::None,
             };
             return made;
         }
     }
 
-    /// Makes the next call create a new client. A client that is still being created stays.
+    /// Makes the next call create a new client, if another kubeconfig or another run of an exec plugin may help. A
+    /// client that is still being created stays.
     pub(crate) fn forget(&self) {
-        if let Ok(mut state) = self.state.try_lock()
+        let may_help = match &self.origin {
+            Origin::Client(_) => false,
+            Origin::Config(config) => config.auth_info.exec.is_some(),
+            Origin::Environment => true,
+        };
+        if may_help
+            && let Ok(mut state) = self.state.try_lock()
             && matches!(*state, State::Ready(_))
         {
             *state = State::None;
@@ -95,15 +108,16 @@ fn make_aside(
 }
 
 fn make(config: Option<Box<kube::Config>>, policy: Option<TlsPolicy>) -> Made {
-    let config = match config {
+    let mut config = match config {
         Some(config) => *config,
-        None => credentials::infer()?,
+        None => infer_config()?,
     };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     let policy = match policy {
         Some(policy) => policy,
         None => TlsPolicy::builder().build()?,
     };
-    https::client(&config, &policy)
+    api_client(&config, policy)
 }
 
 /// kube panics if the token can not be an HTTP header. The output of an exec plugin can not be checked before that.

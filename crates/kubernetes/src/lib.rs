@@ -1,17 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod calico;
+mod client;
 mod credentials;
 mod endpoints;
 mod error;
-mod https;
 mod lazy;
 mod request;
 mod setup_error;
 mod slices;
+mod token_file;
 
 use typha_tls::FelixDialer;
 use typha_tls::config::FelixConfig;
 
+pub use calico::calico_config;
+pub use client::{client, connection_error};
+pub use credentials::infer_config;
 pub use endpoints::KubernetesEndpoints;
 pub use error::KubernetesError;
 pub use setup_error::KubernetesSetupError;

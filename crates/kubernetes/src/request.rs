@@ -4,19 +4,19 @@
 //! crate needs a tenth of that.
 
 use std::error::Error;
-use std::io;
 
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use kube::Client;
 use kube::api::ListParams;
 use kube::client::Body;
 use kube::core::Request;
 use serde::Deserialize;
 
+use crate::client::{ApiClient, connection_error};
 use crate::error::KubernetesError;
 use crate::slices::{Slice, SliceList};
-use typha_tls::error::Quoted;
-use typha_tls::error::WithCauses;
+use typha_tls::HandshakeError;
+use typha_tls::error::{Quoted, WithCauses};
+use typha_tls::host::{HostConnector, HttpsError};
 
 /// The most slices in one answer, as in kubectl. Few services of Typhas have more than one slice of each family.
 const PAGE: u32 = 500;
@@ -26,7 +26,7 @@ const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 /// Calls `slice` for every slice of the service.
 pub(crate) async fn list(
-    client: &Client,
+    api: &ApiClient,
     namespace: &str,
     service: &str,
     mut slice: impl FnMut(Slice),
@@ -39,12 +39,12 @@ pub(crate) async fn list(
         let malformed = |problem: String| KubernetesError::Malformed { problem };
         let page =
             request.list(&parameters).map_err(|error| malformed(Quoted(&error.to_string()).to_string()))?;
-        let response = client.send(page.map(Body::from)).await.map_err(|error| transport(&error))?;
+        let response = api.client.send(page.map(Body::from)).await.map_err(|error| transport(&error))?;
         let status = response.status().as_u16();
         let body = read(response.into_body(), budget).await?;
         budget = budget.saturating_sub(body.len());
         if status != 200 {
-            return Err(refusal(status, &body, namespace));
+            return Err(refusal(status, &body, namespace, api));
         }
         let list = serde_json::from_slice::<SliceList>(&body)
             .map_err(|error| malformed(Quoted(&error.to_string()).to_string()))?;
@@ -76,37 +76,40 @@ struct Status {
     message: String,
 }
 
-fn refusal(status: u16, body: &[u8], namespace: &str) -> KubernetesError {
+fn refusal(status: u16, body: &[u8], namespace: &str, api: &ApiClient) -> KubernetesError {
     let message = match serde_json::from_slice::<Status>(body) {
         Ok(status) => status.message,
         Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
     };
     match status {
-        401 => KubernetesError::Unauthorized { message },
+        401 => {
+            let config = api.connector.as_ref().map(HostConnector::config);
+            let credentials = config.as_ref().and_then(|config| config.material.credentials.as_ref());
+            let certificate = credentials.map(|own| own.identity().to_string());
+            KubernetesError::Unauthorized { message, certificate }
+        }
         403 => KubernetesError::Forbidden { namespace: namespace.to_owned(), message },
         _ => KubernetesError::Answered { status, message },
     }
 }
 
-/// An error of the connection. The causes become one text, because they may quote an unauthenticated peer.
+/// An error of the connection. If there was none, its causes become one text, because they may quote an
+/// unauthenticated peer.
 fn transport(error: &(dyn Error + 'static)) -> KubernetesError {
-    // The text of kube's own errors includes their cause.
-    let error = error.source().filter(|_| error.is::<kube::Error>()).unwrap_or(error);
-    let cause = WithCauses(error).to_string();
-    if is_tls(error) { KubernetesError::Untrusted { cause } } else { KubernetesError::Unreachable { cause } }
-}
-
-/// Whether TLS failed. rustls's errors are inside I/O errors, and these do not give them as their source.
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
+    if let Some(reason) = connection_error(error) {
+        let handshake = match reason {
+            HttpsError::Dial(error) => error.handshake(),
+            _ => None,
+        };
+        return match handshake {
+            None
+            | Some(HandshakeError::Closed { .. } | HandshakeError::Io(_) | HandshakeError::TimedOut { .. }) => {
+                KubernetesError::Unreachable(reason.clone())
+            }
+            Some(_) => KubernetesError::Untrusted(reason.clone()),
         };
     }
-    false
+    // The text of kube's own errors includes their cause.
+    let error = error.source().filter(|_| error.is::<kube::Error>()).unwrap_or(error);
+    KubernetesError::Disconnected { cause: WithCauses(error).to_string() }
 }

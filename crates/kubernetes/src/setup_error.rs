@@ -3,6 +3,8 @@
 use thiserror::Error;
 use typha_tls::config::SetupError;
 use typha_tls::error::Quoted;
+use typha_tls::identity::InvalidHost;
+use typha_tls::material::MaterialError;
 use typha_tls::policy::PolicyError;
 
 /// Why the Kubernetes API can not be used at all.
@@ -21,10 +23,7 @@ pub enum KubernetesSetupError {
         /// The name as given.
         name: String,
     },
-    /// A CA of the API server can not be used.
-    #[error("a CA certificate of the Kubernetes API can not be used")]
-    CertificateAuthority(#[source] rustls::Error),
-    /// The client certificate of the kubeconfig, or its key, can not be used.
+    /// The client certificate of the kubeconfig, or its key, is missing or is no Base64.
     #[error("the client certificate of the kubeconfig can not be used: {problem}")]
     ClientCertificate {
         /// The problem.
@@ -39,9 +38,12 @@ pub enum KubernetesSetupError {
         /// The problem.
         problem: String,
     },
+    /// The host of the API server is one that no certificate can be valid for.
+    #[error("the address of the API server can not be used")]
+    Host(#[source] InvalidHost),
     /// The kubeconfig turns off the verification of the API server.
     #[error(
-        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's \
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported; give it the cluster's \
          certificate-authority instead"
     )]
     InsecureSkipTlsVerify,
@@ -51,10 +53,13 @@ pub enum KubernetesSetupError {
         /// The problem.
         problem: String,
     },
+    /// The CAs of the API server, the client certificate or its key can not be used.
+    #[error("the certificates for the Kubernetes API can not be used")]
+    Material(#[source] MaterialError),
     /// The kubeconfig has no CA for the API server.
     #[error(
         "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted \
-         for it"
+         for it; set certificate-authority in it, or K8S_CA_FILE, to the cluster's CAs"
     )]
     NoCertificateAuthority,
     /// There is neither a kubeconfig nor a usable service account of a pod.
@@ -72,6 +77,14 @@ pub enum KubernetesSetupError {
         /// The address.
         url: String,
     },
+    /// One of Calico's parameters can not be used.
+    #[error("the parameter {name} can not be used: {problem}")]
+    Parameter {
+        /// The environment variable, such as `K8S_API_ENDPOINT`.
+        name: &'static str,
+        /// The problem, and the remedy.
+        problem: String,
+    },
     /// The TLS policy can not be built.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -84,9 +97,6 @@ pub enum KubernetesSetupError {
     /// The system can not start a thread that reads the credentials.
     #[error("no thread can be started to read the credentials for the Kubernetes API")]
     Thread(#[source] std::io::Error),
-    /// The TLS configuration can not be built.
-    #[error("TLS for the Kubernetes API can not be set up")]
-    Tls(#[source] rustls::Error),
     /// The server name in the kubeconfig is not a host name.
     #[error("the tls-server-name {} of the kubeconfig is no host name", Quoted(name))]
     TlsServerName {

@@ -1,5 +1,5 @@
 //! An API server as far as this crate needs one: HTTP over TLS, a bearer token or a client certificate, and scripted
-//! answers.
+//! answers. As the real one, it requests a client certificate and answers 401 to a wrong one.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -17,16 +17,22 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, header};
 use hyper_util::rt::TokioIo;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use rustls::RootCertStore;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use typha_tls::dialer::{DiscoveryError, EndpointSource as _, TyphaEndpoint};
-use typha_tls::error::WithCauses;
-use typha_tls::testing::{CertificateSpec, Purpose, TestCa};
+use typha_tls::error::{HandshakeError, WithCauses};
+use typha_tls::host::HttpsError;
+use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::verifier::Rejection;
 use typha_tls_kubernetes::{KubernetesEndpoints, KubernetesError};
 
 pub(crate) const TOKEN: &str = "good-token";
@@ -57,6 +63,12 @@ pub(crate) struct ApiServer {
 struct Shared {
     answers: Mutex<Vec<Answer>>,
     requests: Mutex<Vec<String>>,
+    /// The client certificates of the requests.
+    clients: Mutex<Vec<Option<CertificateDer<'static>>>>,
+    token: Mutex<&'static str>,
+    client_verifier: Arc<dyn ClientCertVerifier>,
+    tls: Mutex<TlsAcceptor>,
+    close: Notify,
     accepted: AtomicUsize,
     open: AtomicUsize,
 }
@@ -81,35 +93,53 @@ impl ApiServer {
         no_process_default();
         let ca = TestCa::new(CertificateSpec::ca("kubernetes")).unwrap();
         let leaf = ca.issue(leaf.purpose(Purpose::ServerAuth)).unwrap();
-        let provider = Arc::new(aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(ca.root().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        let client_verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .allow_unauthenticated()
             .build()
-            .unwrap();
-        let tls = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(leaf.chain().to_vec(), leaf.key())
             .unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             answers: Mutex::new(answers),
             requests: Mutex::new(Vec::new()),
+            clients: Mutex::new(Vec::new()),
+            token: Mutex::new(TOKEN),
+            tls: Mutex::new(acceptor(&leaf, &client_verifier)),
+            client_verifier,
+            close: Notify::new(),
             accepted: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, TlsAcceptor::from(Arc::new(tls)), shared.clone()));
+        tasks.spawn(accept(listener, shared.clone()));
         Self { address, ca, shared, _tasks: tasks }
     }
 
     /// The requests so far, as `GET /path?query`.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// The client certificates of the requests so far.
+    pub(crate) fn clients(&self) -> Vec<Option<CertificateDer<'static>>> {
+        self.shared.clients.lock().unwrap().clone()
+    }
+
+    /// From now on, only this token is accepted.
+    pub(crate) fn set_token(&self, token: &'static str) {
+        *self.shared.token.lock().unwrap() = token;
+    }
+
+    /// From now on, new connections see this certificate.
+    pub(crate) fn present(&self, leaf: &TestLeaf) {
+        *self.shared.tls.lock().unwrap() = acceptor(leaf, &self.shared.client_verifier);
+    }
+
+    /// Closes all connections that are open.
+    pub(crate) fn close_all(&self) {
+        self.shared.close.notify_waiters();
     }
 
     /// TCP connections accepted so far.
@@ -197,6 +227,13 @@ impl Failed {
         self.0.source().unwrap().downcast_ref().unwrap()
     }
 
+    /// Why the API server was refused.
+    pub(crate) fn rejection(&self) -> &Rejection {
+        let KubernetesError::Untrusted(HttpsError::Dial(error)) = self.cause() else { panic!("{self:?}") };
+        let Some(HandshakeError::Rejected(rejected)) = error.handshake() else { panic!("{self:?}") };
+        rejected
+    }
+
     /// The error with its causes, without its first words, which are always the same.
     pub(crate) fn text(&self) -> String {
         let text = WithCauses(&self.0).to_string();
@@ -210,19 +247,81 @@ pub(crate) fn no_process_default() {
     assert!(CryptoProvider::get_default().is_none());
 }
 
-async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn acceptor(leaf: &TestLeaf, client_verifier: &Arc<dyn ClientCertVerifier>) -> TlsAcceptor {
+    let tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(AnyClient(client_verifier.clone())))
+        .with_single_cert(leaf.chain().to_vec(), leaf.key())
+        .unwrap();
+    TlsAcceptor::from(Arc::new(tls))
+}
+
+/// Takes every certificate: whose it is, is checked for each request.
+#[derive(Debug)]
+struct AnyClient(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for AnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
         shared.accepted.fetch_add(1, Ordering::SeqCst);
         shared.open.fetch_add(1, Ordering::SeqCst);
         let open = Open(shared.clone());
-        let tls = tls.clone();
+        let tls = shared.tls.lock().unwrap().clone();
         connections.spawn(async move {
             let Ok(stream) = tls.accept(tcp).await else { return };
-            let has_certificate = stream.get_ref().1.peer_certificates().is_some();
-            let service = service_fn(|request| answer(request, has_certificate, open.0.clone()));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let client = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
+            let service = service_fn(|request| answer(request, client.clone(), open.0.clone()));
+            tokio::select! {
+                _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
+                () = open.0.close.notified() => {}
+            }
             drop(open);
         });
     }
@@ -230,7 +329,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, shared: Arc<Shared>) {
 
 async fn answer(
     request: Request<Incoming>,
-    has_certificate: bool,
+    client: Option<CertificateDer<'static>>,
     shared: Arc<Shared>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let next = {
@@ -240,7 +339,12 @@ async fn answer(
         answers[(requests.len() - 1).min(answers.len() - 1)].clone()
     };
     let authorization = request.headers().get(header::AUTHORIZATION);
-    let may = has_certificate || authorization.is_some_and(|value| value == &format!("Bearer {TOKEN}"));
+    let token = format!("Bearer {}", shared.token.lock().unwrap());
+    let is_ours = |client: &CertificateDer<'_>| {
+        shared.client_verifier.verify_client_cert(client, &[], UnixTime::now()).is_ok()
+    };
+    let may = client.as_ref().is_some_and(is_ours) || authorization.is_some_and(|value| value == &token);
+    shared.clients.lock().unwrap().push(client);
     let (status, body) = match next {
         _ if !may => failure(401, "Unauthorized"),
         Answer::Slices(items) => (200, list(items, "")),

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::json;
 use typha_tls::dialer::EndpointSource as _;
 use typha_tls::testing::{CertificateSpec, TestCa};
+use typha_tls::verifier::Rejection;
 use typha_tls_kubernetes::KubernetesError;
 
 use crate::api_server::{Answer, ApiServer, TOKEN, ask, config, kubeconfig, source};
@@ -135,12 +136,16 @@ async fn another_ca_is_not_trusted() {
     let cluster = json!({ "certificate-authority-data": BASE64.encode(other.root_pem()) });
     let source = source(config(&kubeconfig(&server.url(), cluster, json!({ "token": TOKEN }))).await);
     let error = ask(&source).await.unwrap_err();
-    assert!(matches!(error.cause(), KubernetesError::Untrusted { .. }), "{error:?}");
+    assert!(matches!(error.rejection(), Rejection::UnknownCa { .. }), "{error:?}");
     assert_eq!(
         error.text(),
-        "no TLS connection with the API server: \"client error (Connect): invalid peer certificate: UnknownIssuer\"; \
-         see that the certificate-authority of the kubeconfig, or ca.crt of the service account, is of this cluster, \
-         and that the server's name is the one in its certificate"
+        format!(
+            "no TLS connection with the API server: could not connect to {0}: {0}: the certificate of \
+             CN=\"kube-apiserver\" is issued by CN=\"kubernetes\", which is not in the CA file; if that is an \
+             intermediate CA, append its certificate to the certificate file of the peer; otherwise add it to the CA \
+             file, if it is a CA of this cluster",
+            server.address
+        )
     );
     assert!(server.requests().is_empty(), "the token was sent");
 }
@@ -151,13 +156,17 @@ async fn the_name_is_checked_and_can_be_configured() {
     let server = ApiServer::start_with(leaf, vec![one_typha()]).await;
     let error = ask(&server.source().await).await.unwrap_err();
     assert!(
-        matches!(
-            error.cause(),
-            KubernetesError::Untrusted { cause }
-                if cause == "client error (Connect): invalid peer certificate: certificate not valid for name \
-                             \"127.0.0.1\"; certificate is only valid for DnsName(\"kubernetes.default.svc\")"
-        ),
+        matches!(error.rejection(), Rejection::HostMismatch(mismatch) if mismatch.host.to_string() == "127.0.0.1"),
         "{error:?}"
+    );
+    assert_eq!(
+        error.text(),
+        format!(
+            "no TLS connection with the API server: could not connect to {0}: {0}: the server's certificate is not \
+             valid for the host 127.0.0.1: it is valid for the DNS names [\"kubernetes.default.svc\"]; connect to a \
+             host that it has, or issue it again with subjectAltName = IP:127.0.0.1",
+            server.address
+        )
     );
     assert!(server.requests().is_empty());
 
@@ -175,10 +184,12 @@ async fn nobody_listens() {
     let mut config = config(&server.kubeconfig(json!({ "token": TOKEN }))).await;
     config.cluster_url = format!("https://{address}").parse().unwrap();
     let error = ask(&source(config)).await.unwrap_err();
-    assert!(matches!(error.cause(), KubernetesError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error.cause(), KubernetesError::Unreachable(_)), "{error:?}");
     assert_eq!(
         error.text(),
-        "the API server can not be reached: \"client error (Connect): tcp connect error: Connection refused (os error \
-         111)\""
+        format!(
+            "the API server can not be reached: could not connect to {address}: {address}: no TCP connection: \
+             Connection refused (os error 111)"
+        )
     );
 }

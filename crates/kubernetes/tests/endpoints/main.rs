@@ -3,9 +3,11 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test may fail this way")]
 
 mod api_server;
+mod calico;
 mod credentials;
 mod environment;
 mod failures;
+mod following;
 mod listing;
 mod names;
 mod setup;

@@ -25,7 +25,7 @@ async fn the_server_must_be_authenticated() {
     let error = failure(insecure).await;
     assert_eq!(
         error.text(),
-        "the kubeconfig has insecure-skip-tls-verify, which is not supported: give it the cluster's \
+        "the kubeconfig has insecure-skip-tls-verify, which is not supported; give it the cluster's \
          certificate-authority instead"
     );
 
@@ -34,7 +34,7 @@ async fn the_server_must_be_authenticated() {
     assert_eq!(
         error.text(),
         "the kubeconfig has no certificate-authority for the API server, and the CAs of the system are not trusted \
-         for it"
+         for it; set certificate-authority in it, or K8S_CA_FILE, to the cluster's CAs"
     );
 
     let mut plain = good.clone();
@@ -45,13 +45,22 @@ async fn the_server_must_be_authenticated() {
         "the address of the API server, \"http://127.0.0.1:1/\", does not begin with https://"
     );
 
+    let mut unspecified = good.clone();
+    unspecified.cluster_url = "https://0.0.0.0:6443".parse().unwrap();
+    let error = failure(unspecified).await;
+    assert_eq!(
+        error.text(),
+        "the address of the API server can not be used: the host 0.0.0.0 is no address of one server; give the name \
+         or the address that the certificate has"
+    );
+
     let mut garbage = good.clone();
     garbage.root_cert = Some(vec![vec![0x30, 0x00]]);
     let error = failure(garbage).await;
-    assert!(
-        matches!(error.cause(), KubernetesError::Setup(KubernetesSetupError::CertificateAuthority(_))),
-        "{error:?}"
-    );
+    assert!(error.text().starts_with(
+        "the certificates for the Kubernetes API can not be used: certificate-authority-data: certificate 1 is unusable"
+    ));
+    assert!(matches!(error.cause(), KubernetesError::Setup(KubernetesSetupError::Material(_))), "{error:?}");
 
     let mut name = good.clone();
     name.tls_server_name = Some("a b".to_owned());
@@ -78,23 +87,38 @@ async fn client_certificates_that_are_none() {
     let user = |certificate: &str, key: &str| -> Value {
         json!({ "client-certificate-data": certificate, "client-key-data": key })
     };
-    for (user, problem) in [
-        (json!({ "client-certificate-data": certificate }), "it has no client-key"),
-        (json!({ "client-key-data": key }), "it has a client-key only"),
-        (user("~", &key), "its data is not valid Base64"),
-        (user(&key, &key), "client-certificate holds no certificate"),
-        (user(&certificate, &certificate), "client-key holds no private key in PEM (PKCS#8, SEC1 or PKCS#1)"),
-        (user(&certificate, &BASE64.encode(other.key_pem())), "keys may not be consistent: KeyMismatch"),
+    let incomplete = "the client certificate of the kubeconfig can not be used: ";
+    let unusable = "the certificates for the Kubernetes API can not be used: ";
+    for (user, begin, problem) in [
+        (json!({ "client-certificate-data": certificate }), incomplete, "it has no client-key"),
+        (json!({ "client-key-data": key }), incomplete, "it has a client-key only"),
+        (user("~", &key), incomplete, "client-certificate-data is not valid Base64"),
+        (
+            user(&key, &key),
+            unusable,
+            "client-certificate-data: there is no certificate (a PEM block CERTIFICATE) in it: it has a private key, \
+             so this file and the key file may be swapped; put the certificate chain here, leaf first, in PEM",
+        ),
+        (
+            user(&certificate, &certificate),
+            unusable,
+            "client-key-data: there is no private key (a PEM block PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY) in \
+             it: it has a certificate, so this file and the certificate file may be swapped; put the private key here, \
+             in PEM",
+        ),
+        (
+            user(&certificate, &BASE64.encode(other.key_pem())),
+            unusable,
+            "client-key-data: the private key does not belong to the certificate in client-certificate-data",
+        ),
         (
             json!({ "client-certificate": "/nowhere/tls.crt", "client-key-data": key }),
-            "/nowhere/tls.crt: No such file or directory (os error 2)",
+            unusable,
+            "/nowhere/tls.crt: it can not be read: No such file or directory (os error 2)",
         ),
     ] {
         let error = failure(config(&server.kubeconfig(user)).await).await;
-        assert_eq!(
-            error.text(),
-            format!("the client certificate of the kubeconfig can not be used: {problem}")
-        );
+        assert_eq!(error.text(), format!("{begin}{problem}"));
     }
 }
 
@@ -103,6 +127,7 @@ async fn tokens_that_are_none() {
     let server = ApiServer::start(vec![Answer::Slices(vec![])]).await;
     for (user, problem) in [
         (json!({ "token": "a\nb" }), "the token has characters that no token has, such as the end of a line"),
+        (json!({ "tokenFile": "/dev/null" }), "/dev/null: it has no token"),
         (json!({ "tokenFile": "/nowhere/token" }), "/nowhere/token: No such file or directory (os error 2)"),
         (
             json!({ "exec": {

@@ -1,0 +1,134 @@
+//! Calico's parameters for the Kubernetes API.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use kube::Config;
+use kube::config::Kubeconfig;
+
+use crate::credentials::{of_kubeconfig, of_pod, unusable};
+use crate::setup_error::KubernetesSetupError;
+use typha_tls::error::Quoted;
+
+/// Finds the API server and our credentials for [`client`](crate::client()) in Calico's environment variables, as Felix,
+/// Typha, calicoctl and kube-controllers do: `calico_config(std::env::vars_os())`.
+///
+/// The base is the kubeconfig that `KUBECONFIG` names. Without it, the base is nothing if `K8S_API_ENDPOINT` is set, else
+/// `~/.kube/config` if it exists, else the pod's service account. These variables override the base:
+///
+/// | variable | replaces |
+/// | --- | --- |
+/// | `K8S_CURRENT_CONTEXT` | the `current-context` of the kubeconfig |
+/// | `K8S_API_ENDPOINT` | `server`, and removes `tls-server-name` |
+/// | `K8S_CA_FILE` | `certificate-authority`, as a file or as data, and `insecure-skip-tls-verify` |
+/// | `K8S_CERT_FILE`, `K8S_KEY_FILE` | `client-certificate` and `client-key`, as files or as data |
+/// | `CALICO_K8SAPITOKEN`, `K8S_API_TOKEN` | `token`, `tokenFile`, user and password. Calico reads the first only |
+///
+/// Of each variable, one with the prefix `CALICO_` counts more, even if it is empty. An empty variable counts as unset.
+/// The files are followed. This blocks while it reads them.
+///
+/// # Errors
+///
+/// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. These are stricter than Calico: an
+/// endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
+/// `K8S_INSECURE_SKIP_TLS_VERIFY` that is not false. Otherwise as [`infer_config`](crate::infer_config).
+pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
+    variables: impl IntoIterator<Item = (N, V)>,
+) -> Result<Config, KubernetesSetupError> {
+    let variables: HashMap<OsString, OsString> =
+        variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let variable = |name: &'static str| {
+        let with_prefix = variables.get(Path::new(&format!("CALICO_{name}")).as_os_str());
+        let value = with_prefix.or_else(|| variables.get(Path::new(name).as_os_str()));
+        value.filter(|value| !value.is_empty())
+    };
+    let problem = |name, problem: &str| KubernetesSetupError::Parameter { name, problem: problem.to_owned() };
+    let text = |name| match variable(name).map(|value| value.to_str()) {
+        Some(None) => Err(problem(name, "it is not UTF-8")),
+        value => Ok(value.flatten()),
+    };
+
+    let is_true = |value: &str| !["0", "f", "F", "false", "FALSE", "False"].contains(&value);
+    let insecure = "K8S_INSECURE_SKIP_TLS_VERIFY";
+    if text(insecure)?.is_some_and(is_true) {
+        let why = "it turns off the verification of the API server, which is not supported; remove it, and set \
+                   K8S_CA_FILE to the cluster's CAs";
+        return Err(problem(insecure, why));
+    }
+    let endpoint = text("K8S_API_ENDPOINT")?.map(|endpoint| {
+        // Calico takes a host with its port, too.
+        let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
+        let is_https = |url: &hyper::Uri| url.scheme_str() == Some("https") && url.host().is_some();
+        url.parse().ok().filter(is_https).ok_or_else(|| KubernetesSetupError::Parameter {
+            name: "K8S_API_ENDPOINT",
+            problem: format!("{} is no URL of https; write https://HOST:PORT", Quoted(endpoint)),
+        })
+    });
+    let endpoint = endpoint.transpose()?;
+
+    // The base.
+    let kubeconfig = match variable("KUBECONFIG") {
+        Some(paths) => {
+            let paths = std::env::split_paths(paths).filter(|path| !path.as_os_str().is_empty());
+            paths.into_iter().try_fold(None, |merged: Option<Kubeconfig>, path| {
+                let next = Kubeconfig::read_from(path)?;
+                merged.unwrap_or_default().merge(next).map(Some)
+            })
+        }
+        None => {
+            let home = variables.get(Path::new("HOME").as_os_str()).filter(|home| !home.is_empty());
+            let path = home.map(|home| Path::new(home).join(".kube/config"));
+            let path = path.filter(|path| endpoint.is_none() && path.exists());
+            path.map(Kubeconfig::read_from).transpose()
+        }
+    };
+    let mut config = match (kubeconfig.map_err(|error| unusable(&error))?, endpoint.clone()) {
+        (Some(mut kubeconfig), _) => {
+            if let Some(context) = text("K8S_CURRENT_CONTEXT")? {
+                kubeconfig.current_context = Some(context.to_owned());
+            }
+            of_kubeconfig(kubeconfig)?
+        }
+        _ if variable("K8S_CURRENT_CONTEXT").is_some() => {
+            let why = "there is no kubeconfig that could have the context; set KUBECONFIG, or remove it";
+            return Err(problem("K8S_CURRENT_CONTEXT", why));
+        }
+        (None, Some(endpoint)) => Config::new(endpoint),
+        (None, None) => of_pod()?,
+    };
+
+    // What overrides it.
+    if let Some(endpoint) = endpoint {
+        config.cluster_url = endpoint;
+        config.tls_server_name = None;
+    }
+    if let Some(file) = variable("K8S_CA_FILE") {
+        config.root_cert_file = Some(PathBuf::from(file));
+        config.accept_invalid_certs = false;
+    }
+    let auth = &mut config.auth_info;
+    match (text("K8S_CERT_FILE")?, text("K8S_KEY_FILE")?) {
+        (None, None) => {}
+        (Some(certificate), Some(key)) => {
+            auth.client_certificate = Some(certificate.to_owned());
+            auth.client_key = Some(key.to_owned());
+            (auth.client_certificate_data, auth.client_key_data) = (None, None);
+        }
+        (Some(_), None) => {
+            return Err(problem("K8S_CERT_FILE", "K8S_KEY_FILE is not set; set both or neither"));
+        }
+        (None, Some(_)) => {
+            return Err(problem("K8S_KEY_FILE", "K8S_CERT_FILE is not set; set both or neither"));
+        }
+    }
+    let token = match text("K8SAPITOKEN")? {
+        None => text("K8S_API_TOKEN")?,
+        token => token,
+    };
+    if let Some(token) = token {
+        (auth.username, auth.password, auth.auth_provider) = (None, None, None);
+        auth.token = Some(token.into());
+    }
+    Ok(config)
+}
