@@ -11,11 +11,11 @@ use crate::credentials::{of_kubeconfig, of_pod, unusable};
 use crate::setup_error::KubernetesSetupError;
 use typha_tls::error::Quoted;
 
-/// Finds the API server and our credentials for [`client`](crate::client()) in Calico's environment variables, as Felix,
-/// Typha, calicoctl and kube-controllers do: `calico_config(std::env::vars_os())`.
+/// Finds the API server and our credentials for [`client`](crate::client()) in Calico's environment variables, as
+/// Felix, Typha, calicoctl and kube-controllers do: `calico_config(std::env::vars_os())`.
 ///
-/// The base is the kubeconfig that `KUBECONFIG` names. Without it, the base is nothing if `K8S_API_ENDPOINT` is set, else
-/// `~/.kube/config` if it exists, else the pod's service account. These variables override the base:
+/// The base is the kubeconfig that `KUBECONFIG` names. Without it, the base is nothing if `K8S_API_ENDPOINT` is set,
+/// else `~/.kube/config` if it exists, else the pod's service account. These variables override the base:
 ///
 /// | variable | replaces |
 /// | --- | --- |
@@ -30,8 +30,8 @@ use typha_tls::error::Quoted;
 ///
 /// # Errors
 ///
-/// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. These are stricter than Calico: an
-/// endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
+/// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. These are stricter than
+/// Calico: an endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
 /// `K8S_INSECURE_SKIP_TLS_VERIFY` that is not false. Otherwise as [`infer_config`](crate::infer_config).
 pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
     variables: impl IntoIterator<Item = (N, V)>,
