@@ -30,8 +30,8 @@ use typha_tls::error::Quoted;
 ///
 /// # Errors
 ///
-/// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. These are stricter than
-/// Calico: an endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
+/// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. It is stricter than Calico about
+/// an endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
 /// `K8S_INSECURE_SKIP_TLS_VERIFY` that is not false. Otherwise as [`infer_config`](crate::infer_config).
 pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
     variables: impl IntoIterator<Item = (N, V)>,

@@ -19,9 +19,8 @@ fn home() -> TempDir {
     fs::create_dir(home.path().join(".kube")).unwrap();
     fs::write(home.path().join(".kube/ca.crt"), ca.root_pem()).unwrap();
     let cluster = json!({ "certificate-authority": "ca.crt", "tls-server-name": "kubernetes" });
-    let user = json!({
-        "client-certificate-data": "YQ==", "client-key-data": "YQ==", "username": "u", "password": "p"
-    });
+    let (certificate, key) = ("client-certificate-data", "client-key-data");
+    let user = json!({ certificate: "YQ==", key: "YQ==", "username": "u", "password": "p" });
     let mut config = kubeconfig("https://of-file:6443", cluster, user);
     config["clusters"].as_array_mut().unwrap().push(json!({
         "name": "d", "cluster": { "server": "https://of-other-context:6443", "insecure-skip-tls-verify": true }

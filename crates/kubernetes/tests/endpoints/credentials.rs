@@ -88,8 +88,8 @@ async fn a_wrong_client_certificate() {
         error.text(),
         "the API server does not accept our credentials (401). We have a client certificate (CN \"felix\", no URI \
          SAN). A wrong one is refused in this way only: its CA must be in --client-ca-file of the API server, and it \
-         must be for clientAuth; see that the token or the client certificate is of this cluster and has not \
-         expired; it says \"Unauthorized\""
+         must be for clientAuth; see that the token or the client certificate is of this cluster and has not expired; \
+         it says \"Unauthorized\""
     );
 }
 
