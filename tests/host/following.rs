@@ -14,6 +14,7 @@ use typha_tls::material::{HostTlsFiles, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{FileSource, ReloadOptions, Reloader};
 use typha_tls::testing::{CertificateSpec, Purpose, TestCa, TestLeaf};
+use typha_tls::verifier::Rejection;
 
 use crate::site::*;
 
@@ -191,7 +192,7 @@ async fn verified_again_for_the_same_host() {
     ] {
         connector.replace(trusting(cas, policy()));
         bounded(async {
-            while connection.lost_trust().as_ref().map(typha_tls::verifier::Rejection::label) != expected {
+            while connection.lost_trust().as_ref().map(Rejection::label) != expected {
                 sleep(Duration::from_millis(1)).await;
             }
         })
