@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::dial::dial;
+use super::dial::HostDial;
 use super::error::HostDialError;
 use crate::client::{AcceptanceMode, ClientHandshake};
 use crate::config_parts::EndConfig as _;
@@ -225,10 +225,16 @@ impl HostConnector {
         port: u16,
         host: &ServerHost,
     ) -> impl Future<Output = Result<Connection, HostDialError>> + Send + use<> {
-        let (in_force, client, lifetime) =
-            (self.in_force.clone(), self.client.clone(), self.lifetime.clone());
-        let (address, host, timeout) = (address.clone(), host.clone(), self.dial_timeout);
+        let dial = HostDial {
+            in_force: self.in_force.clone(),
+            client: self.client.clone(),
+            lifetime: self.lifetime.clone(),
+            address: address.clone(),
+            port,
+            host: host.clone(),
+            bound: self.dial_timeout,
+        };
         // Boxed, so that its memory is freed when it ends.
-        Box::pin(async move { dial(in_force, client, lifetime, address, port, host, timeout).await })
+        Box::pin(dial.run())
     }
 }

@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::dialer::AttemptError;
 use crate::identity::ServerHost;
 use crate::lifetime::{ConnectionLifetime, Connections, review};
+use crate::stream::{AuthenticatedStream, SharedTcpStream};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_context::{HostEnd, InForce};
@@ -26,88 +27,110 @@ const HEAD_START: Duration = Duration::from_millis(250);
 /// How long a connection still works after its owner was asked to close it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Dials the addresses of `address` and accepts the server that is valid for `host`.
-pub(super) async fn dial(
-    in_force: InForce<HostEnd>,
-    client: ClientHandshake,
-    lifetime: ConnectionLifetime,
-    address: ServerHost,
-    port: u16,
-    host: ServerHost,
-    bound: Duration,
-) -> Result<Connection, HostDialError> {
-    let deadline = deadline_in(bound);
-    let mut attempts = Vec::new();
-    let timed_out =
-        |attempts| HostDialError::TimedOut { host: address.clone(), port, after: bound, attempts };
-    let unresolved =
-        |source: io::Error| HostDialError::Unresolved { host: address.clone(), source: Arc::new(source) };
-    let mut addresses = match address.ip_address() {
-        Some(address) => vec![SocketAddr::from((address, port))],
-        None => match timeout_at(deadline, lookup_host((address.to_string(), port))).await {
-            Ok(found) => interleaved(found.map_err(unresolved)?.collect()),
-            Err(_) => return Err(timed_out(attempts)),
-        },
-    }
-    .into_iter();
-    if addresses.len() == 0 {
-        return Err(unresolved(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
-    }
-    let mut dials = FuturesUnordered::new();
-    let mut next_dial_at = Instant::now();
-    loop {
-        let now = Instant::now();
-        if now >= deadline {
-            return Err(timed_out(attempts));
-        }
-        if now >= next_dial_at
-            && let Some(address) = addresses.next()
-        {
-            dials.push(async move { (address, now, TcpStream::connect(address).await) });
-            next_dial_at = now + HEAD_START;
-        } else if dials.is_empty() {
-            match addresses.len() {
-                0 => return Err(HostDialError::AllFailed { host: address.clone(), port, attempts }),
-                _ => next_dial_at = now,
-            }
-            continue;
-        }
-        let wake_at = if addresses.len() == 0 { deadline } else { deadline.min(next_dial_at) };
-        let (peer, since, tcp) = tokio::select! {
-            biased;
-            Some(dialled) = dials.next() => dialled,
-            () = sleep_until(wake_at) => continue,
+/// A dial to `address`, which accepts the server that is valid for `host`.
+pub(super) struct HostDial {
+    pub(super) in_force: InForce<HostEnd>,
+    pub(super) client: ClientHandshake,
+    pub(super) lifetime: ConnectionLifetime,
+    pub(super) address: ServerHost,
+    pub(super) port: u16,
+    pub(super) host: ServerHost,
+    /// The time limit.
+    pub(super) bound: Duration,
+}
+
+impl HostDial {
+    pub(super) async fn run(self) -> Result<Connection, HostDialError> {
+        let deadline = deadline_in(self.bound);
+        let addresses = match self.address.ip_address() {
+            Some(address) => vec![SocketAddr::from((address, self.port))],
+            None => match timeout_at(deadline, lookup_host((self.address.to_string(), self.port))).await {
+                Ok(found) => interleaved(found.map_err(|error| self.unresolved(error))?.collect()),
+                Err(_) => return Err(self.timed_out(Vec::new())),
+            },
         };
-        let error = match tcp {
-            Ok(tcp) => {
-                // A server that is silent leaves time for the other addresses.
-                let (share, until) = match u32::try_from(addresses.len() + dials.len()) {
-                    Ok(0) | Err(_) => (bound, deadline),
-                    Ok(others) => {
-                        let share = deadline.saturating_duration_since(Instant::now()) / (others + 1);
-                        (share, deadline_in(share))
-                    }
-                };
-                let name = host.server_name().clone();
-                let handshake = client.clone().run_until(in_force.current(), name, tcp, share, until);
-                match handshake.await {
-                    Ok(stream) => {
-                        let generations = in_force.generations();
-                        let connections = Connections::new(generations, lifetime, GRACE, Box::new(()));
-                        let connections = Arc::new(connections);
-                        let connection = Connection::new(stream, peer, connections.clone());
-                        let over = connections.clone();
-                        tokio::spawn(review(in_force, connections, async move { over.emptied().await }));
-                        return Ok(connection);
-                    }
-                    Err(error) => AttemptError::Handshake(error),
+        self.try_each(addresses, deadline).await
+    }
+
+    /// Tries the addresses in this order.
+    async fn try_each(
+        self,
+        addresses: Vec<SocketAddr>,
+        deadline: Instant,
+    ) -> Result<Connection, HostDialError> {
+        if addresses.is_empty() {
+            return Err(self.unresolved(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+        }
+        let mut addresses = addresses.into_iter();
+        let mut attempts = Vec::new();
+        let mut dials = FuturesUnordered::new();
+        let mut next_dial_at = Instant::now();
+        loop {
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(self.timed_out(attempts));
+            }
+            if now >= next_dial_at
+                && let Some(address) = addresses.next()
+            {
+                dials.push(async move { (address, now, TcpStream::connect(address).await) });
+                next_dial_at = now + HEAD_START;
+            } else if dials.is_empty() {
+                if addresses.len() == 0 {
+                    let (host, port) = (self.address, self.port);
+                    return Err(HostDialError::AllFailed { host, port, attempts });
                 }
+                next_dial_at = now;
+                continue;
             }
-            Err(error) => AttemptError::Dial(error),
-        };
-        debug!(address = %peer, error = %WithCauses(&error), "no connection to this address");
-        attempts.push(AddressAttempt { address: peer, error: Arc::new(error), took: since.elapsed() });
-        next_dial_at = Instant::now();
+            let wake_at = if addresses.len() == 0 { deadline } else { deadline.min(next_dial_at) };
+            let (peer, since, tcp) = tokio::select! {
+                biased;
+                Some(dialled) = dials.next() => dialled,
+                () = sleep_until(wake_at) => continue,
+            };
+            let error = match tcp {
+                Ok(tcp) => {
+                    // A server that is silent leaves time for the other addresses.
+                    let (share, until) = match u32::try_from(addresses.len() + dials.len()) {
+                        Ok(0) | Err(_) => (self.bound, deadline),
+                        Ok(others) => {
+                            let share = deadline.saturating_duration_since(Instant::now()) / (others + 1);
+                            (share, deadline_in(share))
+                        }
+                    };
+                    let (context, name) = (self.in_force.current(), self.host.server_name().clone());
+                    let client = self.client.clone();
+                    match client.run_until(context, name, tcp, share, until).await {
+                        Ok(stream) => return Ok(self.reviewed(stream, peer)),
+                        Err(error) => AttemptError::Handshake(error),
+                    }
+                }
+                Err(error) => AttemptError::Dial(error),
+            };
+            debug!(address = %peer, error = %WithCauses(&error), "no connection to this address");
+            attempts.push(AddressAttempt { address: peer, error: Arc::new(error), took: since.elapsed() });
+            next_dial_at = Instant::now();
+        }
+    }
+
+    /// A connection whose server is verified again as long as it lives.
+    fn reviewed(self, stream: AuthenticatedStream<SharedTcpStream>, peer: SocketAddr) -> Connection {
+        let generations = self.in_force.generations();
+        let connections = Arc::new(Connections::new(generations, self.lifetime, GRACE, Box::new(())));
+        let connection = Connection::new(stream, peer, connections.clone());
+        let over = connections.clone();
+        tokio::spawn(review(self.in_force, connections, async move { over.emptied().await }));
+        connection
+    }
+
+    fn timed_out(self, attempts: Vec<AddressAttempt>) -> HostDialError {
+        let Self { address: host, port, bound: after, .. } = self;
+        HostDialError::TimedOut { host, port, after, attempts }
+    }
+
+    fn unresolved(&self, error: io::Error) -> HostDialError {
+        HostDialError::Unresolved { host: self.address.clone(), source: Arc::new(error) }
     }
 }
 
@@ -126,17 +149,5 @@ fn interleaved(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns() {
-        let parsed = |addresses: &[&str]| -> Vec<SocketAddr> {
-            addresses.iter().map(|address| address.parse().unwrap()).collect()
-        };
-        let found = parsed(&["[::1]:1", "[::2]:1", "[::3]:1", "192.0.2.1:1", "192.0.2.2:1"]);
-        let in_turn = parsed(&["[::1]:1", "192.0.2.1:1", "[::2]:1", "192.0.2.2:1", "[::3]:1"]);
-        assert_eq!(interleaved(found), in_turn);
-        assert_eq!(interleaved(Vec::new()), []);
-    }
-}
+#[path = "dial_tests.rs"]
+mod tests;

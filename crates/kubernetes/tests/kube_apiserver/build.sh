@@ -17,5 +17,6 @@ module=$(go mod download -json "k8s.io/kubernetes@v$version" | sed -n 's/.*"GoMo
   done
 } > go.mod
 go get -tool "k8s.io/kubernetes/cmd/kube-apiserver@v$version"
-go build -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$version" -o kube-apiserver.new k8s.io/kubernetes/cmd/kube-apiserver
+go build -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v$version" \
+  -o kube-apiserver.new k8s.io/kubernetes/cmd/kube-apiserver
 mv kube-apiserver.new kube-apiserver
