@@ -150,11 +150,22 @@ async fn the_time_is_over_before_all_were_tried() {
     let site = Site::new().await;
     let (_silent, silent) = listening().await;
     let bound = Duration::from_millis(300);
-    let tries = dial(&site.ca, bound).try_each(vec![site.closed, silent, site.good], deadline_in(bound));
+    let tries = dial(&site.ca, bound).try_each(vec![site.closed, silent, silent], deadline_in(bound));
     let error = timeout(BOUND, tries).await.expect("it takes too long").unwrap_err();
     let HostDialError::TimedOut { after, attempts, .. } = &error else { panic!("{error:?}") };
     assert_eq!(*after, bound);
     let attempts: Vec<_> = attempts.iter().map(|attempt| (attempt.address, attempt.error.label())).collect();
-    assert_eq!(attempts, [(site.closed, "dial"), (silent, "timed_out")]);
+    assert_eq!(attempts, [(site.closed, "dial"), (silent, "timed_out"), (silent, "timed_out")]);
     assert_eq!(error.label(), "timed_out");
+}
+
+/// A server that accepts the TCP connection and says nothing has its share of the time only.
+#[tokio::test]
+async fn a_silent_server_leaves_time_for_the_next() {
+    let site = Site::new().await;
+    let (_silent, silent) = listening().await;
+    let bound = Duration::from_secs(4);
+    let tries = dial(&site.ca, bound).try_each(vec![silent, site.good], deadline_in(bound));
+    let connection = timeout(BOUND, tries).await.expect("it takes too long").unwrap();
+    assert_eq!(connection.peer_address(), site.good);
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, TyphaAcceptor};
 
 use crate::hostile::{
-    Client, Counted, Outcome, RawPeer, VERSIONS, acceptor, acceptor_requiring, bounded, client_config,
+    Client, Counted, Outcome, ROLES, RawPeer, VERSIONS, acceptor, acceptor_requiring, bounded, client_config,
     connector, pki,
 };
 
@@ -43,7 +43,7 @@ async fn poll_at_most<F: Future + ?Sized>(
 }
 
 type CountedStream = AuthenticatedStream<Counted<DuplexStream>>;
-type Handshake<'a> = Pin<Box<dyn Future<Output = Result<CountedStream, HandshakeError>> + 'a>>;
+type Handshake = Pin<Box<dyn Future<Output = Result<CountedStream, HandshakeError>>>>;
 
 struct Pair {
     acceptor: TyphaAcceptor,
@@ -58,7 +58,7 @@ impl Pair {
         let (typha, felix) = duplex(PIPE);
         let (ours, theirs) = if victim == Role::Typha { (typha, felix) } else { (felix, typha) };
         let ours = Counted::new(ours, &alive);
-        let mut handshake: Handshake<'_> = match victim {
+        let mut handshake: Handshake = match victim {
             Role::Server | Role::Typha => Box::pin(self.acceptor.accept(ours)),
             Role::Client | Role::Felix => Box::pin(self.client.connect(ours)),
         };
@@ -95,10 +95,10 @@ fn given_up_after_every_poll() {
     bounded(|| async {
         let pki = pki();
         for version in VERSIONS {
-            for victim in [Role::Typha, Role::Felix, Role::Client] {
+            for victim in ROLES {
                 let pair = Pair {
                     acceptor: acceptor(&pki, version),
-                    client: Client::of(victim, &pki, version).with_acceptance(AcceptanceMode::Required),
+                    client: Client::new(victim, &pki, version).with_acceptance(AcceptanceMode::Required),
                 };
                 let (outcome, peer, polls) = pair.give_up(victim, usize::MAX).await;
                 assert_eq!((outcome, peer), (Some(Outcome::ACCEPTED), Outcome::ACCEPTED));

@@ -22,8 +22,8 @@ use typha_tls::TyphaAcceptor;
 use typha_tls::testing::{TestLeaf, TestPki};
 
 use crate::hostile::{
-    Outcome, VERSIONS, acceptor, acceptor_requiring, bounded, client_config, connector, felix_spec, no_name,
-    pki, server_config,
+    CLIENTS, Client, Outcome, VERSIONS, acceptor, acceptor_requiring, bounded, client_config, felix_spec,
+    no_name, pki, server_config,
 };
 
 /// Remembers sessions, and how many it was given and asked for.
@@ -247,16 +247,16 @@ fn who_was_accepted_once_is_judged_again() {
 }
 
 #[test]
-fn felix_does_not_resume_with_a_typha_that_would() {
+fn no_client_resumes_with_a_server_that_would() {
     bounded(|| async {
         let pki = pki();
-        for version in VERSIONS {
+        for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
             let server = TlsAcceptor::from(resuming_server(&pki, version));
-            let connector = connector(&pki, version);
+            let client = Client::new(role, &pki, version);
             for _ in 0..3 {
                 let (typha, felix) = duplex(64 * 1024);
                 let (outcome, kind) =
-                    tokio::join!(async { Outcome::of(connector.connect(felix).await) }, async {
+                    tokio::join!(async { Outcome::of(client.connect(felix).await) }, async {
                         server.accept(typha).await.unwrap().get_ref().1.handshake_kind()
                     },);
                 assert_eq!((outcome, kind), (Outcome::ACCEPTED, Some(HandshakeKind::Full)));

@@ -24,7 +24,8 @@ use typha_tls::testing::TestPki;
 use typha_tls::{AuthenticatedStream, HandshakeError, Role};
 
 use crate::hostile::{
-    Client, Outcome, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki, server_config,
+    CLIENTS, Client, Outcome, ROLES, RawPeer, VERSIONS, acceptor, bounded, client_config, connector, pki,
+    server_config,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ const BOUND: Duration = Duration::from_secs(5);
 
 type Stream = AuthenticatedStream<DuplexStream>;
 
-/// A connection in both versions, with each end in turn first.
+/// A connection of each client in both versions, with each end in turn first.
 async fn streams() -> Vec<(Stream, Stream)> {
     streams_with(None, 64 * 1024).await
 }
@@ -40,12 +41,13 @@ async fn streams() -> Vec<(Stream, Stream)> {
 async fn streams_with(read_timeout: Option<Duration>, buffer: usize) -> Vec<(Stream, Stream)> {
     let pki = pki();
     let mut streams = Vec::new();
-    for version in VERSIONS {
+    for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
         for swap in [false, true] {
             let (typha, felix) = duplex(buffer);
             let acceptor = acceptor(&pki, version).with_read_timeout(read_timeout).with_write_timeout(None);
-            let connector = connector(&pki, version).with_read_timeout(read_timeout).with_write_timeout(None);
-            let (typha, felix) = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+            let client = Client::new(role, &pki, version).with_read_timeout(read_timeout);
+            let connect = client.with_write_timeout(None).connect(felix);
+            let (typha, felix) = tokio::join!(acceptor.accept(typha), connect);
             let (typha, felix) = (typha.unwrap(), felix.unwrap());
             streams.push(if swap { (felix, typha) } else { (typha, felix) });
         }
@@ -182,6 +184,7 @@ fn a_read_that_receives_nothing_times_out() {
 /// Whether or not they were built from Calico's parameters.
 /// A Typha that is accepted, and whose bytes on the wire are in the test's hands.
 async fn accepted_server(
+    role: Role,
     pki: &TestPki,
     version: &'static SupportedProtocolVersion,
     tickets: usize,
@@ -191,8 +194,8 @@ async fn accepted_server(
     config.send_tls13_tickets = tickets;
     config.enable_secret_extraction = true;
     let mut server = RawPeer::server(config, typha);
-    let connector = connector(pki, version).with_read_timeout(Some(BOUND));
-    let (stream, sent) = tokio::join!(connector.connect(felix), async {
+    let client = Client::new(role, pki, version).with_read_timeout(Some(BOUND));
+    let (stream, sent) = tokio::join!(client.connect(felix), async {
         server.handshake().await?;
         server.send().await
     });
@@ -204,8 +207,8 @@ async fn accepted_server(
 fn only_application_data_counts_for_the_read_timeout() {
     bounded(|| async {
         let pki = pki();
-        for version in VERSIONS {
-            let (mut stream, mut server) = accepted_server(&pki, version, 1).await;
+        for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
+            let (mut stream, mut server) = accepted_server(role, &pki, version, 1).await;
             server.tls.writer().write_all(b"data").unwrap();
             let record = server.outgoing();
             let dripping = tokio::spawn(async move {
@@ -235,8 +238,8 @@ fn only_application_data_counts_for_the_read_timeout() {
 fn a_record_that_has_begun_to_arrive_gets_time() {
     bounded(|| async {
         let pki = pki();
-        for version in VERSIONS {
-            let (mut stream, mut server) = accepted_server(&pki, version, 1).await;
+        for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
+            let (mut stream, mut server) = accepted_server(role, &pki, version, 1).await;
             assert!(timeout(SECOND, stream.read(&mut [0; 4])).await.is_err());
             sleep(BOUND).await;
             server.tls.writer().write_all(b"data").unwrap();
@@ -300,7 +303,7 @@ impl Records {
 #[test]
 fn what_comes_without_application_data_is_bounded() {
     bounded(|| async {
-        let (mut stream, server) = accepted_server(&pki(), &TLS13, 1).await;
+        let (mut stream, server) = accepted_server(Role::Client, &pki(), &TLS13, 1).await;
         let mut typha = Records::of(server);
         for _ in 0..3 {
             for _ in 0..200 {
@@ -438,7 +441,7 @@ async fn against<T>(
                 acceptor(&pki, VERSIONS[0]).with_handshake_timeout(BOUND).accept(ours).await
             }
             Role::Client | Role::Felix => {
-                Client::of(role, &pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await
+                Client::new(role, &pki, VERSIONS[0]).with_handshake_timeout(BOUND).connect(ours).await
             }
         };
         (outcome, begin.elapsed())
@@ -446,8 +449,6 @@ async fn against<T>(
     let (outcome, _) = tokio::join!(handshake, act(&mut theirs));
     outcome
 }
-
-const ROLES: [Role; 3] = [Role::Typha, Role::Felix, Role::Client];
 
 #[test]
 fn a_stalled_handshake_times_out_and_says_where() {

@@ -1,32 +1,72 @@
-//! A client of either rule.
+//! The client's end of a handshake, by either rule.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::SupportedProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use typha_tls::host::{HostConnector, HostTlsConfig};
 use typha_tls::material::HostMaterial;
 use typha_tls::policy::TlsPolicy;
-use typha_tls::testing::TestPki;
+use typha_tls::testing::{TestLeaf, TestPki};
 use typha_tls::{AcceptanceMode, AuthenticatedStream, FelixConnector, HandshakeError, Role, ServerHost};
 
-use super::{connector, provider};
+use super::{connector_with, provider};
 
-/// The host that the certificate of Typha is valid for.
-pub(crate) const HOST: &str = "typha.example";
+/// The DNS name of the server's leaf.
+pub(crate) const SERVER_NAME: &str = "typha.example";
 
-/// A client of the Typha of the PKI. Felix accepts it by its Common Name, and the other one for its host.
-#[derive(Clone, Debug)]
+/// Felix, or a client that verifies the server for [`SERVER_NAME`].
+#[derive(Clone)]
 pub(crate) enum Client {
     Felix(FelixConnector),
     Host(HostConnector),
 }
 
+/// The roles of the client's end.
+pub(crate) const CLIENTS: [Role; 2] = [Role::Felix, Role::Client];
+
+type Handshake<IO> = Pin<Box<dyn Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>> + Send>>;
+
 impl Client {
-    /// The client that is the end in `role`, or else Felix, speaking one version.
-    pub(crate) fn of(role: Role, pki: &TestPki, version: &SupportedProtocolVersion) -> Self {
-        if role == Role::Client {
-            Self::Host(host_connector(pki, version))
-        } else {
-            Self::Felix(connector(pki, version))
+    /// The client's end in this role, speaking one version, with the leaf of Felix.
+    pub(crate) fn new(role: Role, pki: &TestPki, version: &SupportedProtocolVersion) -> Self {
+        Self::with_leaf(role, pki, &pki.felix, version)
+    }
+
+    pub(crate) fn with_leaf(
+        role: Role,
+        pki: &TestPki,
+        leaf: &TestLeaf,
+        version: &SupportedProtocolVersion,
+    ) -> Self {
+        match role {
+            Role::Client => {
+                let policy = TlsPolicy::builder().provider(provider(version)).build().unwrap();
+                let own = leaf.credentials(policy.provider()).unwrap();
+                let material = HostMaterial::new(pki.ca.trust_bundle().unwrap(), Some(own));
+                Self::Host(HostConnector::new(HostTlsConfig::new(material, policy)))
+            }
+            _ => Self::Felix(connector_with(pki, leaf, version)),
+        }
+    }
+
+    pub(crate) fn connect<IO>(&self, io: IO) -> Handshake<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self {
+            Self::Felix(felix) => Box::pin(felix.connect(io)),
+            Self::Host(client) => Box::pin(client.connect(&server_host(), io)),
+        }
+    }
+
+    pub(crate) fn connect_tcp(&self, stream: TcpStream) -> Handshake<TcpStream> {
+        match self {
+            Self::Felix(felix) => Box::pin(felix.connect_tcp(stream)),
+            Self::Host(client) => Box::pin(client.connect_tcp(&server_host(), stream)),
         }
     }
 
@@ -37,28 +77,28 @@ impl Client {
         }
     }
 
-    pub(crate) fn with_handshake_timeout(self, timeout: std::time::Duration) -> Self {
+    pub(crate) fn with_handshake_timeout(self, timeout: Duration) -> Self {
         match self {
             Self::Felix(felix) => Self::Felix(felix.with_handshake_timeout(timeout)),
             Self::Host(client) => Self::Host(client.with_handshake_timeout(timeout)),
         }
     }
 
-    pub(crate) async fn connect<IO>(&self, io: IO) -> Result<AuthenticatedStream<IO>, HandshakeError>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
+    pub(crate) fn with_read_timeout(self, timeout: Option<Duration>) -> Self {
         match self {
-            Self::Felix(felix) => felix.connect(io).await,
-            Self::Host(client) => client.connect(&ServerHost::new(HOST).unwrap(), io).await,
+            Self::Felix(felix) => Self::Felix(felix.with_read_timeout(timeout)),
+            Self::Host(client) => Self::Host(client.with_read_timeout(timeout)),
+        }
+    }
+
+    pub(crate) fn with_write_timeout(self, timeout: Option<Duration>) -> Self {
+        match self {
+            Self::Felix(felix) => Self::Felix(felix.with_write_timeout(timeout)),
+            Self::Host(client) => Self::Host(client.with_write_timeout(timeout)),
         }
     }
 }
 
-/// The client's end by the host rule, with the certificate of Felix, speaking one version.
-pub(crate) fn host_connector(pki: &TestPki, version: &SupportedProtocolVersion) -> HostConnector {
-    let policy = TlsPolicy::builder().provider(provider(version)).build().unwrap();
-    let credentials = pki.felix.credentials(policy.provider()).unwrap();
-    let material = HostMaterial::new(pki.ca.trust_bundle().unwrap(), Some(credentials));
-    HostConnector::new(HostTlsConfig::new(material, policy))
+fn server_host() -> ServerHost {
+    ServerHost::new(SERVER_NAME).unwrap()
 }

@@ -20,15 +20,18 @@ use typha_tls::testing::{
     CertificateSpec, FELIX_COMMON_NAME, KeyType, Purpose, TYPHA_COMMON_NAME, TestCa, TestLeaf, TestPki,
     material,
 };
-use typha_tls::{FelixConnector, RequiredIdentity, TlsConfig, TyphaAcceptor};
+use typha_tls::{FelixConnector, RequiredIdentity, Role, TlsConfig, TyphaAcceptor};
 
-pub(crate) use client::{Client, HOST, host_connector};
+pub(crate) use client::{CLIENTS, Client, SERVER_NAME};
 pub(crate) use outcome::Outcome;
 pub(crate) use raw::{RawPeer, client_config, no_name, server_config};
 pub(crate) use wire::{Counted, Ending, Script, Scripted, Slow};
 
 /// Both versions, as a table.
 pub(crate) static VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+
+/// The roles of the ends that can be attacked: the server, and the client of either rule.
+pub(crate) const ROLES: [Role; 3] = [Role::Typha, Role::Felix, Role::Client];
 
 /// Far beyond what any test here takes: beyond it, something hangs.
 const WATCHDOG: Duration = Duration::from_secs(120);
@@ -79,7 +82,7 @@ pub(crate) fn pki() -> TestPki {
         typha: ca
             .issue(
                 CertificateSpec::leaf(TYPHA_COMMON_NAME)
-                    .dns_san(HOST)
+                    .dns_san(SERVER_NAME)
                     .purpose(Purpose::ServerAuth)
                     .key_type(KeyType::Ed25519),
             )

@@ -15,8 +15,8 @@ use typha_tls::testing::TestPki;
 use typha_tls::{AcceptanceMode, AuthenticatedStream, HandshakeError, Role, TyphaAcceptor};
 
 use crate::hostile::{
-    Client, Ending, Outcome, RawPeer, Script, Scripted, VERSIONS, acceptor, bounded, client_config,
-    connector, pki, server_config,
+    CLIENTS, Client, Ending, Outcome, ROLES, RawPeer, Script, Scripted, VERSIONS, acceptor, bounded,
+    client_config, pki, server_config,
 };
 
 const CLOSE_NOTIFY: &[u8] = &[21, 3, 3, 0, 2, 1, 0];
@@ -45,9 +45,9 @@ struct Flight {
 impl Handshakes {
     fn all(pki: &TestPki) -> impl Iterator<Item = Self> {
         VERSIONS.iter().flat_map(move |version| {
-            [Role::Typha, Role::Felix, Role::Client].map(|victim| Self {
+            ROLES.map(|victim| Self {
                 acceptor: acceptor(pki, version),
-                client: Client::of(victim, pki, version).with_acceptance(AcceptanceMode::Required),
+                client: Client::new(victim, pki, version).with_acceptance(AcceptanceMode::Required),
                 victim,
                 version,
             })
@@ -291,7 +291,7 @@ fn a_genuine_close_notify_with_every_flight() {
     let accepted = |ends_cleanly| (Outcome::ACCEPTED, ends_cleanly);
     bounded(move || async move {
         let pki = pki();
-        for (version, stage, typha_sees, felix_sees) in [
+        for (version, stage, typha_sees, client_sees) in [
             // Felix hears it before the version is known: a warning.
             (&TLS13, 0, (close_notify(), None), accepted(None)),
             (&TLS13, 1, accepted(Some(true)), (Outcome::Closed(AwaitingAcceptance), None)),
@@ -307,13 +307,16 @@ fn a_genuine_close_notify_with_every_flight() {
             let (outcome, ()) = tokio::join!(outcome_and_end(accept), closing_peer(client, stage));
             assert_eq!(outcome, typha_sees, "Typha {version:?} {stage}");
 
-            let (typha, felix) = duplex(64 * 1024);
-            let server = RawPeer::server(server_config(&pki.typha, version), typha);
-            // How long a read waits is not the question here.
-            let connector = connector(&pki, version).with_read_timeout(None).with_write_timeout(None);
-            let connect = connector.with_acceptance(AcceptanceMode::Required).connect(felix);
-            let (outcome, ()) = tokio::join!(outcome_and_end(connect), closing_peer(server, stage));
-            assert_eq!(outcome, felix_sees, "Felix {version:?} {stage}");
+            for role in CLIENTS {
+                let (typha, felix) = duplex(64 * 1024);
+                let server = RawPeer::server(server_config(&pki.typha, version), typha);
+                // How long a read waits is not the question here.
+                let client =
+                    Client::new(role, &pki, version).with_read_timeout(None).with_write_timeout(None);
+                let connect = client.with_acceptance(AcceptanceMode::Required).connect(felix);
+                let (outcome, ()) = tokio::join!(outcome_and_end(connect), closing_peer(server, stage));
+                assert_eq!(outcome, client_sees, "{role} {version:?} {stage}");
+            }
         }
     });
 }

@@ -14,8 +14,8 @@ use typha_tls::error::HandshakePhase::{AwaitingFirstByte, Negotiating};
 use typha_tls::testing::{CertificateSpec, FELIX_COMMON_NAME, KeyType, TestCa, TestLeaf, TestPki};
 
 use crate::hostile::{
-    Client, Outcome, RawPeer, Script, Scripted, Slow, VERSIONS, Xorshift, acceptor, bounded, client_config,
-    connector, pki, server_config,
+    CLIENTS, Client, Outcome, ROLES, RawPeer, Script, Scripted, Slow, VERSIONS, Xorshift, acceptor, bounded,
+    client_config, pki, server_config,
 };
 
 /// What the end in `role` makes of these bytes, followed by the end; and what it answers.
@@ -26,7 +26,9 @@ async fn against(role: Role, bytes: &[u8]) -> (Outcome, Vec<u8>) {
         async {
             match role {
                 Role::Server | Role::Typha => Outcome::of(acceptor(&pki, &TLS12).accept(ours).await),
-                Role::Client | Role::Felix => Outcome::of(Client::of(role, &pki, &TLS12).connect(ours).await),
+                Role::Client | Role::Felix => {
+                    Outcome::of(Client::new(role, &pki, &TLS12).connect(ours).await)
+                }
             }
         },
         async {
@@ -39,8 +41,6 @@ async fn against(role: Role, bytes: &[u8]) -> (Outcome, Vec<u8>) {
     );
     (outcome, answer)
 }
-
-const ROLES: [Role; 3] = [Role::Typha, Role::Felix, Role::Client];
 
 #[test]
 fn random_bytes() {
@@ -79,7 +79,7 @@ fn a_flight_with_one_byte_changed() {
     bounded(|| async {
         let pki = pki();
         for (version, role) in VERSIONS.iter().flat_map(|version| ROLES.map(|role| (version, role))) {
-            let (acceptor, connector) = (acceptor(&pki, version), Client::of(role, &pki, version));
+            let (acceptor, client) = (acceptor(&pki, version), Client::new(role, &pki, version));
             let ends = |script| {
                 let (typha, felix) = duplex(64 * 1024);
                 let (mut to_typha, mut to_felix) = (Script::honest(), Script::honest());
@@ -89,7 +89,7 @@ fn a_flight_with_one_byte_changed() {
             let (typha, felix) = ends(Script::honest());
             let transcript = if role == Role::Typha { typha.transcript() } else { felix.transcript() };
             // Both live until the flight is read: a stream that is dropped sends a close_notify.
-            let streams = tokio::join!(acceptor.accept(typha), connector.connect(felix));
+            let streams = tokio::join!(acceptor.accept(typha), client.connect(felix));
             let flight = transcript.lock().unwrap().clone();
             drop(streams);
             let unauthenticated = unauthenticated(&flight);
@@ -104,7 +104,7 @@ fn a_flight_with_one_byte_changed() {
                 let (typha, felix) = ends(script);
                 let (typha, felix) =
                     tokio::join!(async { Outcome::of(acceptor.accept(typha).await) }, async {
-                        Outcome::of(connector.connect(felix).await)
+                        Outcome::of(client.connect(felix).await)
                     });
                 let victim = if role == Role::Typha { &typha } else { &felix };
                 assert!(!victim.is_accepted(), "{role} {:?} {offset}: {typha:?} {felix:?}", version.version);
@@ -151,9 +151,11 @@ fn tls10_and_tls11() {
                 assert_eq!(outcome, Outcome::Tls(error.into()));
                 assert_eq!(answer, alert);
             }
-            let (outcome, answer) = against(Role::Felix, &old_server_hello(minor)).await;
-            assert_eq!(outcome, Outcome::Tls(PeerIncompatible::ServerDoesNotSupportTls12Or13.into()));
-            assert!(answer.ends_with(PROTOCOL_VERSION));
+            for role in CLIENTS {
+                let (outcome, answer) = against(role, &old_server_hello(minor)).await;
+                assert_eq!(outcome, Outcome::Tls(PeerIncompatible::ServerDoesNotSupportTls12Or13.into()));
+                assert!(answer.ends_with(PROTOCOL_VERSION));
+            }
         }
     });
 }
@@ -162,15 +164,15 @@ fn tls10_and_tls11() {
 fn one_byte_writes() {
     bounded(|| async {
         let pki = pki();
-        for version in VERSIONS {
+        for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
             // Below 6 it would be a deadlock: rustls does not read while it can not write, here both
             // change_cipher_specs.
             let (typha, felix) = duplex(8);
             let outcomes = tokio::join!(
                 async { Outcome::of(acceptor(&pki, version).accept(Slow::new(typha)).await) },
-                async { Outcome::of(connector(&pki, version).connect(Slow::new(felix)).await) },
+                async { Outcome::of(Client::new(role, &pki, version).connect(Slow::new(felix)).await) },
             );
-            assert_eq!(outcomes, (Outcome::ACCEPTED, Outcome::ACCEPTED), "{version:?}");
+            assert_eq!(outcomes, (Outcome::ACCEPTED, Outcome::ACCEPTED), "{role}, {version:?}");
         }
     });
 }
@@ -219,14 +221,16 @@ fn one_byte_records_are_put_together() {
             );
             assert_eq!(outcome, Outcome::ACCEPTED, "Typha, {version:?}");
 
-            let (typha, felix) = duplex(64 * 1024);
-            let mut config = server_config(&pki.typha, version);
-            config.max_fragment_size = Some(32);
-            let (outcome, ()) = tokio::join!(
-                async { Outcome::of(connector(&pki, version).connect(felix).await) },
-                in_one_byte_records(RawPeer::server(config, typha)),
-            );
-            assert_eq!(outcome, Outcome::ACCEPTED, "Felix, {version:?}");
+            for role in CLIENTS {
+                let (typha, felix) = duplex(64 * 1024);
+                let mut config = server_config(&pki.typha, version);
+                config.max_fragment_size = Some(32);
+                let (outcome, ()) = tokio::join!(
+                    async { Outcome::of(Client::new(role, &pki, version).connect(felix).await) },
+                    in_one_byte_records(RawPeer::server(config, typha)),
+                );
+                assert_eq!(outcome, Outcome::ACCEPTED, "{role}, {version:?}");
+            }
         }
     });
 }
@@ -234,7 +238,7 @@ fn one_byte_records_are_put_together() {
 /// What an end makes of a peer's chain, and what the peer hears.
 type Refusal = (Outcome, io::Result<Error>);
 
-/// Presents `leaf` with `extra` behind it to both ends, in both versions.
+/// Presents `leaf` with `extra` behind it to all ends, in both versions.
 async fn presenting(leaf: &TestLeaf, extra: &[CertificateDer<'static>]) -> Vec<Refusal> {
     let chain = [leaf.chain(), extra].concat();
     let key = aws_lc_rs::sign::any_supported_type(&leaf.key()).unwrap();
@@ -248,12 +252,14 @@ async fn presenting(leaf: &TestLeaf, extra: &[CertificateDer<'static>]) -> Vec<R
         let accept = acceptor(&PKI, version).accept(typha);
         refusals.push(tokio::join!(async { Outcome::of(accept.await) }, client.refusal()));
 
-        let (typha, felix) = duplex(1024 * 1024);
-        let mut config = server_config(&PKI.typha, version);
-        config.cert_resolver = resolver.clone();
-        let mut server = RawPeer::server(config, typha);
-        let connect = connector(&PKI, version).connect(felix);
-        refusals.push(tokio::join!(async { Outcome::of(connect.await) }, server.refusal()));
+        for role in CLIENTS {
+            let (typha, felix) = duplex(1024 * 1024);
+            let mut config = server_config(&PKI.typha, version);
+            config.cert_resolver = resolver.clone();
+            let mut server = RawPeer::server(config, typha);
+            let connect = Client::new(role, &PKI, version).connect(felix);
+            refusals.push(tokio::join!(async { Outcome::of(connect.await) }, server.refusal()));
+        }
     }
     refusals
 }

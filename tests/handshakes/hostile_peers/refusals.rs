@@ -15,8 +15,8 @@ use typha_tls::verifier::Rejection;
 use typha_tls::{HandshakeError, Role};
 
 use crate::hostile::{
-    Outcome, RawPeer, Slow, VERSIONS, acceptor, acceptor_requiring, bounded, bounded_in_real_time,
-    client_config, connector, connector_with, felix_spec, pki, server_config,
+    CLIENTS, Client, Outcome, RawPeer, SERVER_NAME, Slow, VERSIONS, acceptor, acceptor_requiring, bounded,
+    bounded_in_real_time, client_config, connector_with, felix_spec, pki, server_config,
 };
 
 /// Far more than any bound set here; only a hang takes it.
@@ -128,7 +128,7 @@ fn the_alert_fits_the_reason() {
         for (reason, alert, ca, name, change) in cases {
             let leaf = |usual| {
                 let spec = CertificateSpec::leaf(name.unwrap_or(usual)).key_type(KeyType::Ed25519);
-                ca.issue(change(spec)).unwrap()
+                ca.issue(change(spec.dns_san(name.unwrap_or(SERVER_NAME)))).unwrap()
             };
             for version in VERSIONS {
                 let (typha, felix) = duplex(64 * 1024);
@@ -139,14 +139,22 @@ fn the_alert_fits_the_reason() {
                     },);
                 assert_eq!(outcomes, (Outcome::Rejected(reason), Outcome::RefusedByPeer(alert)));
 
-                let (typha, felix) = duplex(64 * 1024);
-                let mut server = RawPeer::server(server_config(&leaf(TYPHA_COMMON_NAME), version), typha);
-                let (felix, heard) = tokio::join!(
-                    async { Outcome::of(connector(&pki, version).connect(felix).await) },
-                    server.refusal(),
-                );
-                assert_eq!(felix, Outcome::Rejected(reason));
-                assert_eq!(heard.unwrap(), rustls::Error::AlertReceived(alert));
+                for role in CLIENTS {
+                    let (reason, alert) = match (role, reason) {
+                        (Role::Client, "identity_mismatch") => {
+                            ("host_mismatch", AlertDescription::BadCertificate)
+                        }
+                        _ => (reason, alert),
+                    };
+                    let (typha, felix) = duplex(64 * 1024);
+                    let mut server = RawPeer::server(server_config(&leaf(TYPHA_COMMON_NAME), version), typha);
+                    let (client, heard) = tokio::join!(
+                        async { Outcome::of(Client::new(role, &pki, version).connect(felix).await) },
+                        server.refusal(),
+                    );
+                    assert_eq!(client, Outcome::Rejected(reason), "{role}");
+                    assert_eq!(heard.unwrap(), rustls::Error::AlertReceived(alert), "{role}");
+                }
             }
         }
     });
@@ -157,14 +165,14 @@ fn the_alert_fits_the_reason() {
 fn the_alert_arrives_over_a_slow_connection() {
     bounded(|| async {
         let pki = pki();
-        for version in VERSIONS {
+        for (version, role) in VERSIONS.into_iter().flat_map(|version| CLIENTS.map(|role| (version, role))) {
             let (typha, felix) = duplex(64 * 1024);
             let outcomes = tokio::join!(
                 async {
                     let acceptor = acceptor_requiring(&pki, "someone-else", version);
                     Outcome::of(acceptor.accept(Slow::new(typha)).await)
                 },
-                async { Outcome::of(connector(&pki, version).connect(felix).await) },
+                async { Outcome::of(Client::new(role, &pki, version).connect(felix).await) },
             );
             let refused = Outcome::RefusedByPeer(AlertDescription::AccessDenied);
             assert_eq!(outcomes, (Outcome::Rejected("identity_mismatch"), refused));
@@ -203,13 +211,16 @@ fn a_stolen_certificate_without_its_key() {
             refused(outcome.unwrap_err(), FELIX_COMMON_NAME);
             assert_eq!(alert.unwrap(), heard);
 
-            let (typha, felix) = duplex(64 * 1024);
-            let mut config = server_config(&pki.typha, version);
-            config.cert_resolver = stolen(&pki.typha, key_type);
-            let mut thief = RawPeer::server(config, typha);
-            let (outcome, alert) = tokio::join!(connector(&pki, version).connect(felix), thief.refusal());
-            refused(outcome.unwrap_err(), TYPHA_COMMON_NAME);
-            assert_eq!(alert.unwrap(), heard);
+            for role in CLIENTS {
+                let (typha, felix) = duplex(64 * 1024);
+                let mut config = server_config(&pki.typha, version);
+                config.cert_resolver = stolen(&pki.typha, key_type);
+                let mut thief = RawPeer::server(config, typha);
+                let connect = Client::new(role, &pki, version).connect(felix);
+                let (outcome, alert) = tokio::join!(connect, thief.refusal());
+                refused(outcome.unwrap_err(), TYPHA_COMMON_NAME);
+                assert_eq!(alert.unwrap(), heard);
+            }
         }
     });
 }
@@ -252,11 +263,13 @@ fn a_tcp_reset() {
                 let (outcome, ()) = tokio::join!(accept, reset_after(client, Role::Felix, offset));
                 assert_eq!(Outcome::of(outcome), reset, "Typha, {version:?} at {offset}");
 
-                let (felix, typha) = tcp_pair().await;
-                let server = RawPeer::server(server_config(&pki.typha, version), typha);
-                let connect = connector(&pki, version).connect_tcp(felix);
-                let (outcome, ()) = tokio::join!(connect, reset_after(server, Role::Typha, offset));
-                assert_eq!(Outcome::of(outcome), reset, "Felix, {version:?} at {offset}");
+                for role in CLIENTS {
+                    let (felix, typha) = tcp_pair().await;
+                    let server = RawPeer::server(server_config(&pki.typha, version), typha);
+                    let connect = Client::new(role, &pki, version).connect_tcp(felix);
+                    let (outcome, ()) = tokio::join!(connect, reset_after(server, Role::Typha, offset));
+                    assert_eq!(Outcome::of(outcome), reset, "{role}, {version:?} at {offset}");
+                }
             }
         }
     });

@@ -171,8 +171,8 @@ async fn the_real_kube_apiserver() {
     assert_eq!(
         list(&cluster.by_certificate(&user(&foreign))).await.unwrap_err(),
         format!(
-            "{begin}. We have a client certificate (CN \"felix\", no URI SAN). A wrong one is refused in this way only: \
-             its CA must be in --client-ca-file of the API server, and it must be for clientAuth{end}"
+            "{begin}. We have a client certificate (CN \"felix\", no URI SAN). A wrong one is refused in this way \
+             only: its CA must be in --client-ca-file of the API server, and it must be for clientAuth{end}"
         )
     );
     let wrong_token = cluster.config(&[("K8S_API_TOKEN", "bad-token".to_owned())]);
