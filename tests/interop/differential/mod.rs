@@ -8,6 +8,7 @@ mod category;
 mod certificate;
 mod changes;
 mod der;
+mod hosts;
 mod keys;
 mod properties;
 
@@ -42,24 +43,11 @@ struct Material {
 
 #[test]
 fn our_verdicts_are_those_of_go() {
-    let Some(go) = go::go() else { return };
     let cases = cases(CASES);
     let material: Vec<_> = cases.iter().map(material).collect();
-
     let lines = std::iter::zip(&cases, &material).map(|(case, material)| line(case, material));
-    let directory = TempDir::new().unwrap();
-    let file = directory.path().join("cases.json");
-    fs::write(&file, lines.collect::<String>()).unwrap();
-    let (go_version, go_verdicts) = go.judge(&file);
+    let Some((go_version, go_verdicts)) = verdicts_of_go(lines) else { return };
     assert_eq!(go_verdicts.len(), CASES);
-    let is_required = env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref() == Ok("1");
-    if !go_version.starts_with(GO_VERSION) && !is_required {
-        let _ = writeln!(
-            io::stderr(),
-            "skipped: the differences are those to {GO_VERSION}x, this is {go_version}"
-        );
-        return;
-    }
 
     let policy = TlsPolicy::builder().build().unwrap();
     let categories: Vec<_> = ACCEPTED_BY_GO.iter().chain(ACCEPTED_BY_US).collect();
@@ -108,12 +96,35 @@ fn our_verdicts_are_those_of_go() {
     assert!(not_shown.is_empty(), "documented, but no chain shows it: {not_shown:#?}");
 }
 
+/// The version of Go and its verdicts on cases, of which each is a line; `None` without the version of Go that the lists
+/// of differences are for.
+fn verdicts_of_go(cases: impl Iterator<Item = String>) -> Option<(String, Vec<Option<String>>)> {
+    let go = go::go()?;
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("cases.json");
+    fs::write(&file, cases.collect::<String>()).unwrap();
+    let (go_version, verdicts) = go.judge(&file);
+    let is_required = env::var("TYPHA_TLS_REQUIRE_INTEROP").as_deref() == Ok("1");
+    if !go_version.starts_with(GO_VERSION) && !is_required {
+        let _ = writeln!(
+            io::stderr(),
+            "skipped: the differences are those to {GO_VERSION}x, this is {go_version}"
+        );
+        return None;
+    }
+    Some((go_version, verdicts))
+}
+
 /// The lines of the list in `docs/differences.md`.
 fn documented(accepted_by: Side) -> Vec<String> {
-    let heading = match accepted_by {
+    documented_below(match accepted_by {
         Side::Go => "\n## Certificates that Go accepts and this library refuses\n",
         Side::Ours => "\n## Certificates that this library accepts and Go refuses\n",
-    };
+    })
+}
+
+/// The lines of the list below a heading.
+fn documented_below(heading: &str) -> Vec<String> {
     let (_, section) = include_str!("../../../docs/differences.md").split_once(heading).unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let lines = section.split("\n- ").skip(1).map(|line| line.split("\n\n").next().unwrap());
@@ -125,12 +136,13 @@ fn material(case: &Case) -> Material {
     Material { chain: certificates(&case.chain), bundle: certificates(&case.bundle) }
 }
 
+fn hex(certificates: &[CertificateDer<'_>]) -> Vec<String> {
+    let hex = |der: &CertificateDer<'_>| der.iter().map(|octet| format!("{octet:02x}")).collect();
+    certificates.iter().map(hex).collect()
+}
+
 /// What the Go program reads of a case.
 fn line(case: &Case, material: &Material) -> String {
-    let hex = |certificates: &[CertificateDer<'_>]| -> Vec<String> {
-        let hex = |der: &CertificateDer<'_>| der.iter().map(|octet| format!("{octet:02x}")).collect();
-        certificates.iter().map(hex).collect()
-    };
     let case = json!({
         "chain": hex(&material.chain),
         "bundle": hex(&material.bundle),

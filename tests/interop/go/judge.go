@@ -19,12 +19,13 @@ import (
 
 // chainCase is a chain as the peer sends it, and what the other end trusts and requires.
 type chainCase struct {
-	Chain       []der  `json:"chain"`
-	Bundle      []der  `json:"bundle"`
-	Peer        string `json:"peer"` // felix or typha
-	RequiredCN  string `json:"cn"`
-	RequiredURI string `json:"uri"`
-	Now         int64  `json:"now"` // in seconds since 1970
+	Chain       []der   `json:"chain"`
+	Bundle      []der   `json:"bundle"`
+	Peer        string  `json:"peer"` // felix or typha
+	RequiredCN  string  `json:"cn"`
+	RequiredURI string  `json:"uri"`
+	Host        *string `json:"host"` // if it is there, the peer is a server that must be valid for it
+	Now         int64   `json:"now"`  // in seconds since 1970
 }
 
 // der is written in hexadecimal.
@@ -85,6 +86,9 @@ func (c chainCase) verdict() error {
 	leaf, err := checkChain(raw, pool, usage, time.Unix(c.Now, 0))
 	if err != nil {
 		return err
+	}
+	if c.Host != nil {
+		return leaf.VerifyHostname(*c.Host)
 	}
 	switch leaf.PublicKey.(type) {
 	case *ecdsa.PublicKey, *rsa.PublicKey, ed25519.PublicKey:
