@@ -27,7 +27,7 @@ fn our_verdicts_on_hosts_are_those_of_go() {
     let root = CertificateDer::from(ca.to_der(&ca));
     let leaves: Vec<_> = pairs.iter().map(|pair| CertificateDer::from(pair.leaf.to_der(&ca))).collect();
     let lines = std::iter::zip(&pairs, &leaves).map(|(pair, leaf)| {
-        let (chain, bundle) = (hex(&[leaf.clone()]), hex(&[root.clone()]));
+        let (chain, bundle) = (hex(std::slice::from_ref(leaf)), hex(std::slice::from_ref(root)));
         let case =
             json!({ "chain": chain, "bundle": bundle, "peer": "server", "host": pair.host, "now": NOW });
         format!("{case}\n")
