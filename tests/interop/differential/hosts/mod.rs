@@ -27,7 +27,7 @@ fn our_verdicts_on_hosts_are_those_of_go() {
     let root = CertificateDer::from(ca.to_der(&ca));
     let leaves: Vec<_> = pairs.iter().map(|pair| CertificateDer::from(pair.leaf.to_der(&ca))).collect();
     let lines = std::iter::zip(&pairs, &leaves).map(|(pair, leaf)| {
-        let (chain, bundle) = (hex(std::slice::from_ref(leaf)), hex(std::slice::from_ref(root)));
+        let (chain, bundle) = (hex(std::slice::from_ref(leaf)), hex(std::slice::from_ref(&root)));
         let case =
             json!({ "chain": chain, "bundle": bundle, "peer": "server", "host": pair.host, "now": NOW });
         format!("{case}\n")
@@ -53,7 +53,7 @@ fn our_verdicts_on_hosts_are_those_of_go() {
             (Ok(()), None) => accepted += 1,
             (Err(_), Some(_)) => refused += 1,
             (Ok(()), Some(error)) => {
-                unexplained.push(format!("accepted by us, but by Go: {error}\n{pair:?}"))
+                unexplained.push(format!("accepted by us, but by Go: {error}\n{pair:?}"));
             }
             (Err((label, text)), None) => {
                 match CATEGORIES.iter().position(|category| category.explains(label, pair)) {
