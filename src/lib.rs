@@ -67,7 +67,7 @@ mod tls_context;
 pub mod verifier;
 
 pub use acceptor::TyphaAcceptor;
-pub use certificate::MalformedCertificate;
+pub use certificate::{CertificateFacts, MalformedCertificate};
 pub use client::AcceptanceMode;
 pub use connection::Connection;
 pub use connector::{FelixConnector, FirstMessageTooLong};

@@ -1,6 +1,7 @@
 //! The reader of DER certificates: names, validity, extensions. Only this module uses x509-parser.
 
 mod algorithms;
+mod facts;
 mod fields;
 mod name_constraints;
 mod names;
@@ -22,6 +23,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
 pub(crate) use algorithms::{RSA_KEY_BITS, UNREADABLE_ALGORITHM, key_text, signature_text};
+pub use facts::CertificateFacts;
 pub(crate) use names::name_text;
 use names::{COMMON_NAME, oid_text, read_name};
 
@@ -249,6 +251,10 @@ impl<'a> Certificate<'a> {
                     KeyPurpose::ServerAuth => usage.server_auth,
                 }
         })
+    }
+
+    pub(crate) fn has_extended_key_usage(&self) -> bool {
+        self.x509.extended_key_usage().ok().flatten().is_some()
     }
 
     /// The first critical extension that `handled` does not have: its object identifier, and the name of a common one.

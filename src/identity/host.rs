@@ -112,8 +112,16 @@ impl ServerHost {
         Self(name.to_owned())
     }
 
-    /// Whether the `leaf` is valid for this host. Everything else about it was verified before.
-    pub(crate) fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), HostMismatch> {
+    /// Whether the `leaf` is valid for this host.
+    ///
+    /// # Errors
+    ///
+    /// [`HostMismatch`], with the names that the leaf has.
+    ///
+    /// # Security
+    ///
+    /// This compares names only. [`HostVerifier`](crate::verifier::HostVerifier) verifies the certificate first.
+    pub fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), HostMismatch> {
         let is_valid = EndEntityCert::try_from(leaf)
             .is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&self.0).is_ok());
         if is_valid {
