@@ -153,10 +153,15 @@ pub(crate) fn detail(error: &dyn Error) -> String {
     cut(&WithCauses(error).to_string(), MAX_DETAIL)
 }
 
-/// The peer: `matched_by`, the [`names`], `ca`, `serial`, `sha256`.
+/// The peer: `matched_by`, with the host rule `host`, the [`names`], `ca`, `serial`, `sha256`.
 pub(crate) fn peer(peer: &VerifiedChain) -> Value {
+    let matched_by = json!({ "matched_by": peer.matched_by().label() });
+    let matched_by = match peer.matched_host() {
+        Some(host) => merge(matched_by, json!({ "host": host.to_string() })),
+        None => matched_by,
+    };
     merge(
-        merge(json!({ "matched_by": peer.matched_by().label() }), names(peer)),
+        merge(matched_by, names(peer)),
         json!({ "ca": cut(peer.ca(), MAX_NAME), "serial": peer.serial(), "sha256": peer.sha256() }),
     )
 }

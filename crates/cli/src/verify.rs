@@ -13,22 +13,28 @@ use typha_tls::error::WithCauses;
 use typha_tls::identity::{IdentityDoubt, PeerIdentity, RequiredIdentity};
 use typha_tls::material::{MaterialError, RevocationLists, TrustBundle, read_chain};
 use typha_tls::policy::TlsPolicy;
-use typha_tls::verifier::{PeerVerifier, RejectedPeer, Rejection};
-use typha_tls::{HandshakeError, Role};
+use typha_tls::verifier::{HostVerifier, PeerVerifier, RejectedPeer, Rejection, VerifiedChain};
+use typha_tls::{CertificateFacts, HandshakeError, Role, ServerHost};
 
 use crate::options::RevocationOptions;
 use crate::output::{self, FOUND, Format, SUCCESS, UNUSABLE};
 
 /// Verifies one certificate chain as in a handshake
 ///
+/// With --peer, it is the chain of Felix or Typha, which must have a required name (--cn, --uri-san). With --host, it
+/// is the chain of another server, such as etcd, kube-apiserver or Manager, which must be valid for that host.
+///
 /// Exit code: 0 accepted, 1 refused, 2 bad usage or a file that can not be used.
 #[derive(Args)]
 #[group(skip)]
-#[command(group = ArgGroup::new("identity").required(true).multiple(true))]
+#[command(group = ArgGroup::new("required").required(true).multiple(true).args(["cn", "uri_san", "host"]))]
 pub(crate) struct Arguments {
     /// The end that presents the chain
-    #[arg(long)]
-    peer: Peer,
+    #[arg(long, required_unless_present = "host")]
+    peer: Option<Peer>,
+    /// DNS name or IP address, without a port, that a server other than Typha was dialled at
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["peer", "cn", "uri_san"])]
+    host: Option<ServerHost>,
     /// PEM bundle of the CAs trusted for that peer
     #[arg(long, value_name = "FILE")]
     ca_file: PathBuf,
@@ -36,17 +42,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     chain: PathBuf,
     /// Common Name required of that peer
-    #[arg(long, value_name = "CN", group = "identity")]
+    #[arg(long, value_name = "CN")]
     cn: Option<String>,
     /// URI SAN required of that peer; with --cn, either suffices
-    #[arg(long, value_name = "URI", group = "identity")]
+    #[arg(long, value_name = "URI")]
     uri_san: Option<String>,
     #[command(flatten)]
     revocation: RevocationOptions,
     /// The time at which to judge, such as 2026-01-31T12:00:00Z [default: now]
     #[arg(long, value_name = "RFC3339-TIME", value_parser = parse_time)]
     at: Option<UnixTime>,
-    /// Print all names of the leaf as they are; without it, long names are cut and further URI SANs left out
+    /// Print all names of the leaf as they are, with --host also its DNS names and IP addresses; without it, long names
+    /// are cut and further URI SANs left out
     #[arg(long)]
     all_names: bool,
     /// The form of the output
@@ -64,19 +71,16 @@ enum Peer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
-    let (verifier, chain, doubts) = match prepare(arguments) {
+    let (rule, chain) = match prepare(arguments) {
         Ok(prepared) => prepared,
         Err(error) => {
             output::complain(&*error);
             return UNUSABLE;
         }
     };
-    let role = match arguments.peer {
-        Peer::Felix => Role::Felix,
-        Peer::Typha => Role::Typha,
-    };
     let is_json = arguments.json || arguments.format == Format::Json;
-    let verdict = verifier.verify(&chain, role, arguments.at.unwrap_or_else(UnixTime::now));
+    let verdict = rule.verify(&chain, arguments.at.unwrap_or_else(UnixTime::now));
+    let doubts = rule.doubts();
     let (code, text, line) = match verdict {
         Ok(peer) => {
             let line = output::merge(json!({ "verdict": "accepted" }), output::peer(&peer));
@@ -86,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
             let (reason, leaf) =
                 (rejection.label(), output::leaf(&RejectedPeer::new(rejection.clone(), chain.first())));
             // The library does not know how the names were given.
-            let remedy = match (&rejection, &*doubts) {
+            let remedy = match (&rejection, doubts) {
                 (Rejection::IdentityMismatch(_), []) => {
                     "; re-issue it with a name that is required, or require a name that it has (--cn, --uri-san)"
                         .to_owned()
@@ -106,21 +110,31 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
     let doubts: Vec<_> = doubts.iter().map(ToString::to_string).collect();
     let leaf = chain.first().filter(|_| arguments.all_names);
     let identity = leaf.and_then(|leaf| PeerIdentity::from_certificate(leaf).ok());
+    let hosts = leaf.filter(|_| arguments.host.is_some()).and_then(|leaf| CertificateFacts::read(leaf).ok());
     if is_json {
         let mut line = line;
         if let (Some(identity), Some(members)) = (&identity, line.as_object_mut()) {
             members.shift_remove("uri_sans_omitted");
             line = output::merge(line, output::all_names(identity));
         }
+        if let Some(CertificateFacts { dns_names, ip_addresses, .. }) = hosts {
+            line = output::merge(line, json!({ "dns_names": dns_names, "ip_addresses": ip_addresses }));
+        }
         let doubts = if doubts.is_empty() { json!({}) } else { json!({ "doubtful_identity": doubts }) };
         output::print(&output::merge(line, doubts));
     } else {
         output::print_text(&text);
-        if let Some(identity) = identity {
-            let uri_sans = identity.uri_sans().map(|uri| ("URI SAN", uri));
-            for (kind, name) in identity.common_name().map(|name| ("CN", name)).into_iter().chain(uri_sans) {
-                output::print_text(&format!("{kind}: {}", output::printable(name)));
-            }
+        let mut names = Vec::new();
+        if let Some(identity) = &identity {
+            names.extend(identity.common_name().map(|name| ("CN", name.to_owned())));
+            names.extend(identity.uri_sans().map(|uri| ("URI SAN", uri.to_owned())));
+        }
+        if let Some(CertificateFacts { dns_names, ip_addresses, .. }) = hosts {
+            names.extend(dns_names.into_iter().map(|name| ("DNS name", name)));
+            names.extend(ip_addresses.into_iter().map(|address| ("IP address", address.to_string())));
+        }
+        for (kind, name) in names {
+            output::print_text(&format!("{kind}: {}", output::printable(&name)));
         }
         for doubt in doubts {
             output::print_text(&format!("doubtful_identity: {doubt}"));
@@ -129,10 +143,29 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
     code
 }
 
-type Prepared = (PeerVerifier, Vec<CertificateDer<'static>>, Vec<IdentityDoubt>);
+/// How the chain is verified.
+enum Rule {
+    Identity { verifier: PeerVerifier, role: Role, doubts: Vec<IdentityDoubt> },
+    Host { verifier: HostVerifier, host: ServerHost },
+}
 
-fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
-    let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
+impl Rule {
+    fn verify(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<VerifiedChain, Rejection> {
+        match self {
+            Self::Identity { verifier, role, .. } => verifier.verify(chain, *role, now),
+            Self::Host { verifier, host } => verifier.verify(chain, host, now),
+        }
+    }
+
+    fn doubts(&self) -> &[IdentityDoubt] {
+        match self {
+            Self::Identity { doubts, .. } => doubts,
+            Self::Host { .. } => &[],
+        }
+    }
+}
+
+fn prepare(arguments: &Arguments) -> Result<(Rule, Vec<CertificateDer<'static>>), Box<dyn Error>> {
     let policy = TlsPolicy::builder().build()?;
     let bundle = TrustBundle::from_file(&arguments.ca_file)?;
     let chain = match read_chain(&arguments.chain) {
@@ -143,9 +176,17 @@ fn prepare(arguments: &Arguments) -> Result<Prepared, Box<dyn Error>> {
     let revocation = &arguments.revocation;
     let lists = RevocationLists::from_files(revocation.files(), &bundle, policy.provider())?;
     let lists = lists.with_policy(revocation.policy());
-    let doubts = required.doubts();
-    let verifier = PeerVerifier::new(bundle, lists, required, &policy);
-    Ok((verifier, chain, doubts))
+    let rule = match &arguments.host {
+        Some(host) => Rule::Host { verifier: HostVerifier::new(bundle, lists, &policy), host: host.clone() },
+        None => {
+            let required = RequiredIdentity::new(arguments.cn.as_deref(), arguments.uri_san.as_deref())?;
+            let doubts = required.doubts();
+            // Without a host, the command line has a peer.
+            let role = if matches!(arguments.peer, Some(Peer::Felix)) { Role::Felix } else { Role::Typha };
+            Rule::Identity { verifier: PeerVerifier::new(bundle, lists, required, &policy), role, doubts }
+        }
+    };
+    Ok((rule, chain))
 }
 
 /// Whether a chain file could not be read because there is nothing in it.

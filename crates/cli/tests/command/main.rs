@@ -33,6 +33,7 @@ mod storm;
 mod storms;
 #[cfg(target_os = "linux")]
 mod unread;
+mod verify_host;
 
 /// Takes the serial number and the fingerprint of a leaf, which differ from run to run, out of a line on a peer.
 fn remove_leaf_numbers(line: &mut serde_json::Value) {
