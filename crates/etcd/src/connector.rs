@@ -15,15 +15,16 @@ use tonic::transport::{Channel, Endpoint};
 use tower::ServiceExt as _;
 use tower_service::Service;
 use tracing::warn;
+use typha_tls::error::HandshakeError;
 use typha_tls::host::{HostConnector, HostTlsConfig, HttpsConnection};
-use typha_tls::material::{HostTlsFiles, MaterialError};
+use typha_tls::material::{HostTlsFiles, MaterialError, MaterialWarning};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{FileSource, ReloadOptions, Reloader};
 use typha_tls::stream::Acceptance;
 use typha_tls::{AcceptanceMode, Connection};
 
 use crate::endpoint::EtcdEndpoint;
-use crate::error::{EndpointAttempt, EtcdError};
+use crate::error::{EndpointAttempt, EtcdError, OwnCertificate};
 
 /// Connects to etcd: to the endpoint that worked last, else to the others. It is cheap to clone; clones share what they
 /// know.
@@ -163,7 +164,8 @@ impl EtcdConnector {
                         return Ok(connection);
                     }
                     Err(error) => {
-                        attempts.push(EndpointAttempt::new(endpoint.clone(), error, presented, took));
+                        let own = self.own_certificate(error.handshake());
+                        attempts.push(EndpointAttempt::new(endpoint.clone(), error, own, took));
                         next_dial_at = now;
                     }
                 },
@@ -171,6 +173,30 @@ impl EtcdConnector {
                     return Err(EtcdError::TimedOut { after: inner.timeout, attempts });
                 },
             }
+        }
+    }
+
+    /// Our own certificate, as far as it explains this failure.
+    fn own_certificate(&self, failure: Option<&HandshakeError>) -> OwnCertificate {
+        let config = self.0.connector.config();
+        if config.material.credentials.is_none() {
+            return OwnCertificate::None;
+        }
+        let is_reason = |warning: &MaterialWarning| {
+            matches!(
+                warning,
+                MaterialWarning::LeafExpired { .. }
+                    | MaterialWarning::LeafLacksPurpose { .. }
+                    | MaterialWarning::LeafNotYetValid { .. }
+            )
+        };
+        let now = config.policy.time_provider().current_time();
+        match now.filter(|_| matches!(failure, Some(HandshakeError::RefusedByPeer { .. }))) {
+            Some(now) => match config.warnings(now).into_iter().find(is_reason) {
+                Some(reason) => OwnCertificate::Unusable(reason.to_string()),
+                None => OwnCertificate::Good,
+            },
+            None => OwnCertificate::Good,
         }
     }
 

@@ -61,6 +61,18 @@ impl EtcdError {
     }
 }
 
+/// Our own certificate, as far as it explains a refusal.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum OwnCertificate {
+    /// Nothing in it explains a refusal.
+    Good,
+    /// We have none.
+    None,
+    /// Every server refuses it: it has expired, is not valid yet, or lacks clientAuth. The text is the reason.
+    Unusable(String),
+}
+
 /// An attempt to connect to one endpoint. Its text has the reason, and what it means if the server is etcd.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -69,28 +81,38 @@ pub struct EndpointAttempt {
     pub endpoint: EtcdEndpoint,
     /// Why it failed.
     pub error: Arc<HostDialError>,
-    /// Whether we had a certificate to present.
-    pub presented: bool,
+    /// Our own certificate, when etcd refused us.
+    pub own: OwnCertificate,
     /// How long it took.
     pub took: Duration,
 }
 
 impl EndpointAttempt {
-    pub(crate) fn new(endpoint: EtcdEndpoint, error: HostDialError, presented: bool, took: Duration) -> Self {
-        Self { endpoint, error: Arc::new(error), presented, took }
+    pub(crate) fn new(
+        endpoint: EtcdEndpoint,
+        error: HostDialError,
+        own: OwnCertificate,
+        took: Duration,
+    ) -> Self {
+        Self { endpoint, error: Arc::new(error), own, took }
     }
 }
 
 impl fmt::Display for EndpointAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.endpoint)?;
-        let handshake = self.error.handshake();
-        match handshake.and_then(|error| Some((error, explanation(error, self.presented)?))) {
-            Some((HandshakeError::RefusedByPeer { alert }, explanation)) => {
+        let Some(handshake) = self.error.handshake() else { return WithCauses(&self.error).fmt(f) };
+        let presented = !matches!(self.own, OwnCertificate::None);
+        let explanation = match &self.own {
+            OwnCertificate::Unusable(reason) => Some(&**reason),
+            _ => explanation(handshake, presented),
+        };
+        match (handshake, explanation) {
+            (HandshakeError::RefusedByPeer { alert }, Some(explanation)) => {
                 write!(f, "etcd refused us with the alert {}: {explanation}", alert_name(*alert))
             }
-            Some((_, explanation)) => f.write_str(explanation),
-            None => WithCauses(&self.error).fmt(f),
+            (_, Some(explanation)) => f.write_str(explanation),
+            (_, None) => WithCauses(&self.error).fmt(f),
         }
     }
 }

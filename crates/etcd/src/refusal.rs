@@ -3,46 +3,55 @@
 use rustls::AlertDescription as Alert;
 use typha_tls::error::{HandshakeError, HandshakePhase};
 
-/// What the end of a handshake means if the server is etcd, and what to do. `None` if the error itself says everything.
+/// What a failed handshake means if the server is etcd, and what to do. `None` if the error itself says everything.
 /// `presented` is whether we have a certificate.
 ///
-/// etcd's own log says more, and Go sends one alert for many reasons. Over TLS 1.3, etcd refuses a client after the
-/// client's handshake is complete.
+/// The alerts depend on the version of Go that etcd was built with: etcd 3.4 sends `bad_certificate` for nearly
+/// everything. etcd's own log says more. Over TLS 1.3, etcd refuses a client after the client's handshake is complete.
 pub fn explanation(error: &HandshakeError, presented: bool) -> Option<&'static str> {
-    const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set certificate \
-                            and key";
-    const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd \
-                                reads that file at its start only); our certificate may have expired; its extended \
-                                key usage may lack clientAuth; or --client-cert-allowed-hostname does not match it. \
-                                See etcd's log";
-    Some(match error {
-        HandshakeError::RefusedByPeer { alert } => match *alert {
-            Alert::BadCertificate | Alert::CertificateRequired | Alert::HandshakeFailure if !presented => {
-                REQUIRED
-            }
-            Alert::BadCertificate => NOT_ACCEPTED,
-            Alert::UnknownCA => {
-                "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart etcd, or use a \
-                 certificate of a CA that is there"
-            }
-            Alert::CertificateExpired => "our certificate has expired; renew it",
-            Alert::NoApplicationProtocol => {
-                "the server does not speak HTTP/2; is this etcd's client port (2379), and not its peer port?"
-            }
-            Alert::InternalError => "etcd can not read its own certificate or key; see etcd's log",
-            _ => return None,
-        },
-        HandshakeError::NoApplicationProtocol { .. } => {
-            "the server does not speak HTTP/2; is this etcd's client port (2379)?"
+    let alert = match error {
+        HandshakeError::Closed { phase: HandshakePhase::AwaitingAcceptance } if presented => {
+            return Some(REVOKED);
         }
-        HandshakeError::Closed { phase: HandshakePhase::AwaitingAcceptance } => {
-            "etcd closed the connection right after the handshake, without an alert: the serial number of our \
-             certificate is on its revocation list (--client-crl-file), also if another CA issued that list; or etcd \
-             can not read that file, which must be DER"
-        }
-        HandshakeError::Closed { .. } => {
-            "the server closed the connection: does it speak TLS at all on this port (https in --listen-client-urls)?"
-        }
+        HandshakeError::Closed { .. } | HandshakeError::NotTls { .. } => return Some(NOT_TLS),
+        HandshakeError::NoApplicationProtocol { .. } => return Some(NOT_HTTP2),
+        HandshakeError::RefusedByPeer { alert } => *alert,
         _ => return None,
-    })
+    };
+    match (alert, presented) {
+        (Alert::BadCertificate | Alert::CertificateRequired, false) => Some(REQUIRED),
+        (Alert::HandshakeFailure, false) => Some(REQUIRED_OR_NOTHING_IN_COMMON),
+        (Alert::BadCertificate, true) => Some(NOT_ACCEPTED),
+        (Alert::CertificateExpired, true) => Some(EXPIRED),
+        (Alert::UnknownCA, true) => Some(UNKNOWN_CA),
+        (Alert::HandshakeFailure, true) | (Alert::ProtocolVersion, _) => Some(NOTHING_IN_COMMON),
+        (Alert::InternalError, _) => Some(NO_OWN_CERTIFICATE),
+        (Alert::NoApplicationProtocol, _) => Some(NOT_HTTP2),
+        _ => None,
+    }
 }
+
+const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set EtcdCertFile \
+                        and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE";
+const REQUIRED_OR_NOTHING_IN_COMMON: &str = "either etcd requires a client certificate, and we have none: set \
+                                             EtcdCertFile and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE; or no \
+                                             TLS version or cipher suite is in common";
+const NOT_ACCEPTED: &str = "etcd does not accept our certificate: its --trusted-ca-file lacks our CA (etcd reads that \
+                            file at its start only), --client-cert-allowed-hostname does not match our certificate, or \
+                            our serial number is on --client-crl-file; see etcd's log";
+const EXPIRED: &str =
+    "our certificate has expired or is not valid yet; renew it, or set the clocks of both machines";
+const UNKNOWN_CA: &str = "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart etcd, \
+                          which reads that file at its start only. If an intermediate CA issued our certificate, \
+                          append that CA's certificate to our certificate file";
+const NOTHING_IN_COMMON: &str = "no TLS version or cipher suite is in common; see TLS_MIN_VERSION and \
+                                 TLS_CIPHER_SUITES on our end, and --cipher-suites, --tls-min-version and \
+                                 --tls-max-version of etcd";
+const NO_OWN_CERTIFICATE: &str = "etcd can not read its own certificate or key; see etcd's log";
+const NOT_HTTP2: &str = "the server does not speak HTTP/2; see in etcd's --listen-client-urls whether this is its \
+                         client port";
+const NOT_TLS: &str = "the server closed the connection, or does not speak TLS; see in etcd's --listen-client-urls \
+                       whether this is its client port, and whether its scheme is https";
+const REVOKED: &str = "etcd closed the connection right after the handshake, without an alert: the serial number of \
+                       our certificate is on its revocation list (--client-crl-file), also if another CA issued that \
+                       list; or etcd can not read that file, which must be DER";

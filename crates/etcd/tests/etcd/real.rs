@@ -19,14 +19,22 @@ async fn refusal(connector: &EtcdConnector, etcd: &Etcd) -> String {
     error.to_string().replace(&etcd.url(), "URL").replace(&format!("127.0.0.1:{}", etcd.port), "ADDRESS")
 }
 
-const REQUIRED: &str =
-    "etcd requires a client certificate (--client-cert-auth), and we have none; set certificate and key";
-const NOT_ACCEPTED: &str = "etcd does not accept our certificate. Its --trusted-ca-file may lack our CA (etcd reads \
-                            that file at its start only); our certificate may have expired; its extended key usage \
-                            may lack clientAuth; or --client-cert-allowed-hostname does not match it. See etcd's log";
-const CLOSED: &str = "etcd closed the connection right after the handshake, without an alert: the serial number of our \
-                      certificate is on its revocation list (--client-crl-file), also if another CA issued that list; \
-                      or etcd can not read that file, which must be DER";
+const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set EtcdCertFile \
+                        and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE";
+const REQUIRED_OR_NOTHING_IN_COMMON: &str = "either etcd requires a client certificate, and we have none: set \
+                                             EtcdCertFile and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE; or no \
+                                             TLS version or cipher suite is in common";
+const NOT_ACCEPTED: &str = "etcd does not accept our certificate: its --trusted-ca-file lacks our CA (etcd reads that \
+                            file at its start only), --client-cert-allowed-hostname does not match our certificate, or \
+                            our serial number is on --client-crl-file; see etcd's log";
+const UNKNOWN_CA: &str = "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart etcd, \
+                          which reads that file at its start only. If an intermediate CA issued our certificate, \
+                          append that CA's certificate to our certificate file";
+const REVOKED: &str = "etcd closed the connection right after the handshake, without an alert: the serial number of \
+                       our certificate is on its revocation list (--client-crl-file), also if another CA issued that \
+                       list; or etcd can not read that file, which must be DER";
+const NOT_TLS: &str = "the server closed the connection, or does not speak TLS; see in etcd's --listen-client-urls \
+                       whether this is its client port, and whether its scheme is https";
 
 fn refused_with(alert: &str, explanation: &str) -> String {
     format!("could not connect to etcd: URL: etcd refused us with the alert {alert}: {explanation}")
@@ -66,8 +74,9 @@ async fn without_a_certificate() {
             true => ("bad_certificate", "bad_certificate"),
             false => ("certificate_required", "handshake_failure"),
         };
+        let over_12_text = if program.is_old { REQUIRED } else { REQUIRED_OR_NOTHING_IN_COMMON };
         assert_eq!(refusal(&over_13, &etcd).await, refused_with(alert_13, REQUIRED));
-        assert_eq!(refusal(&over_12, &etcd).await, refused_with(alert_12, REQUIRED));
+        assert_eq!(refusal(&over_12, &etcd).await, refused_with(alert_12, over_12_text));
         // A client of gRPC gets the same text, and the typed error.
         let status = put(&over_13.channel(), "a", "1").await.unwrap_err();
         let error = EtcdError::of(&status).unwrap();
@@ -86,9 +95,7 @@ async fn a_certificate_of_another_ca() {
         let text = if program.is_old {
             refused_with("bad_certificate", NOT_ACCEPTED)
         } else {
-            let explanation = "etcd's --trusted-ca-file lacks the CA of our certificate; add it there and restart \
-                               etcd, or use a certificate of a CA that is there";
-            refused_with("unknown_ca", explanation)
+            refused_with("unknown_ca", UNKNOWN_CA)
         };
         for connector in site.connectors(&etcd.url(), Some("other")) {
             assert_eq!(refusal(&connector, &etcd).await, text);
@@ -102,7 +109,11 @@ async fn a_certificate_for_servers_only() {
         let site = Site::new();
         let etcd = Etcd::start(&program, &site, &[]);
         site.issue("wrong", CertificateSpec::leaf("felix").purpose(Purpose::ServerAuth));
-        let text = refused_with("bad_certificate", NOT_ACCEPTED);
+        let text = refused_with(
+            "bad_certificate",
+            "our certificate CN=\"felix\" has an extended key usage without clientAuth: every peer will refuse it; \
+             issue one with it",
+        );
         for connector in site.connectors(&etcd.url(), Some("wrong")) {
             assert_eq!(refusal(&connector, &etcd).await, text);
         }
@@ -130,7 +141,7 @@ async fn on_the_revocation_list() {
             site.ca.revocation_list(&[&revoked], SystemTime::now() + Duration::from_secs(3600)).unwrap();
         fs::write(site.path("list.der"), &list).unwrap();
         let etcd = Etcd::start(&program, &site, &["--client-crl-file", &argument(&site.path("list.der"))]);
-        let text = format!("could not connect to etcd: URL: {CLOSED}");
+        let text = format!("could not connect to etcd: URL: {REVOKED}");
         for connector in site.connectors(&etcd.url(), Some("revoked")) {
             assert_eq!(refusal(&connector, &etcd).await, text);
         }
@@ -161,8 +172,7 @@ async fn etcd_without_tls() {
         let etcd = Etcd::start_at(&program, "http://127.0.0.1:0", None, &[]);
         assert_eq!(
             refusal(&site.connector(&etcd.url(), Some("client")), &etcd).await,
-            "could not connect to etcd: URL: the server closed the connection: does it speak TLS at all on this port \
-             (https in --listen-client-urls)?"
+            format!("could not connect to etcd: URL: {NOT_TLS}")
         );
     }
 }
