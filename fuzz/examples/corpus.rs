@@ -23,6 +23,7 @@ fn main() -> Outcome {
     write("../fixtures", "revocation-list.pem", list.as_bytes())?;
     acceptor()?;
     config()?;
+    host()?;
     leaf()?;
     pem_files(&list)?;
     verify()
@@ -83,6 +84,38 @@ fn all_parts() -> Vec<(&'static str, Vec<u8>)> {
         ("long-extension", [parts(&[felix], &[uri]), long_extension].concat()),
         ("odd-uri", parts(&[felix], &[(URI, b"spiffe://td/\0")])),
     ]
+}
+
+fn host() -> Outcome {
+    const DNS: u8 = 0x82;
+    const IP: u8 = 0x87;
+    let inputs: [(&str, &str, &[(u8, &[u8])]); 16] = [
+        ("name", "etcd.example.org", &[(DNS, b"etcd.example.org")]),
+        ("name-upper-case", "ETCD.example.org.", &[(DNS, b"etcd.Example.ORG")]),
+        ("name-final-dot", "etcd.example.org", &[(DNS, b"etcd.example.org.")]),
+        ("name-nul", "etcd.example.org", &[(DNS, b"etcd.example.org\0.x")]),
+        ("name-second", "etcd", &[(URI, b"a:b"), (DNS, b"other"), (DNS, b"etcd")]),
+        ("name-international", "xn--bcher-kva.example", &[(DNS, b"xn--bcher-kva.example")]),
+        ("wildcard", "etcd.example.org", &[(DNS, b"*.example.org")]),
+        ("wildcard-single", "example.org", &[(DNS, b"*.org")]),
+        ("wildcard-part", "etcd.example.org", &[(DNS, b"e*d.example.org")]),
+        ("wildcard-second", "etcd.example.org", &[(DNS, b"etcd.*.org")]),
+        ("ipv4", "10.0.0.1", &[(IP, &[10, 0, 0, 1])]),
+        ("ipv4-as-name", "10.0.0.1", &[(DNS, b"10.0.0.1")]),
+        ("ipv4-short", "10.0.0.1", &[(IP, &[10, 0, 1]), (IP, &[10, 0, 0, 1])]),
+        ("ipv4-mapped", "::ffff:10.0.0.1", &[(IP, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1])]),
+        ("ipv6", "[::1]", &[(IP, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]),
+        ("none", "etcd", &[]),
+    ];
+    for (name, host, names) in inputs {
+        let parts = parts(&[(0, UTF8, host.as_bytes())], names);
+        write("host", name, &[counted(host.as_bytes()), parts].concat())?;
+    }
+    for host in ["", "*.example.org", "fe80::1%eth0", "0.0.0.0", "etcd:2379", "b\u{fc}cher"] {
+        let name: String = host.chars().filter(char::is_ascii_alphanumeric).collect();
+        write("host", &format!("invalid-{name}"), &counted(host.as_bytes()))?;
+    }
+    Ok(())
 }
 
 fn leaf() -> Outcome {
