@@ -89,7 +89,9 @@ fn all_parts() -> Vec<(&'static str, Vec<u8>)> {
 fn host() -> Outcome {
     const DNS: u8 = 0x82;
     const IP: u8 = 0x87;
-    let inputs: [(&str, &str, &[(u8, &[u8])]); 16] = [
+    /// The tags and values of subject alternative names.
+    type Names<'a> = &'a [(u8, &'a [u8])];
+    let inputs: [(&str, &str, Names<'_>); 16] = [
         ("name", "etcd.example.org", &[(DNS, b"etcd.example.org")]),
         ("name-upper-case", "ETCD.example.org.", &[(DNS, b"etcd.Example.ORG")]),
         ("name-final-dot", "etcd.example.org", &[(DNS, b"etcd.example.org.")]),

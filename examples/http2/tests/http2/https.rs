@@ -137,8 +137,8 @@ async fn nothing_is_sent_in_the_clear() {
     assert_eq!(error.label(), "not_https");
     assert_eq!(
         error.to_string(),
-        "the URI \"http://127.0.0.1\" is not one of https, and nothing is sent in the clear; write https:// and the \
-         host"
+        "the URI \"http://127.0.0.1\" does not begin with https://, and nothing is sent in the clear; write \
+         https://HOST:PORT"
     );
     // Nobody has connected: the next one to come is this.
     let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
