@@ -150,7 +150,12 @@ fn cut(text: &str, most: usize) -> String {
 
 /// The text of an error and its causes, cut.
 pub(crate) fn detail(error: &dyn Error) -> String {
-    cut(&WithCauses(error).to_string(), MAX_DETAIL)
+    cut_detail(&WithCauses(error).to_string())
+}
+
+/// The text, cut as a detail.
+pub(crate) fn cut_detail(text: &str) -> String {
+    cut(text, MAX_DETAIL)
 }
 
 /// The peer: `matched_by`, with the host rule `host`, the [`names`], `ca`, `serial`, `sha256`.

@@ -5,17 +5,16 @@ use std::path::Path;
 use rustls::ProtocolVersion;
 use rustls_pki_types::UnixTime;
 use serde_json::json;
+use typha_tls::Role;
 use typha_tls::config::{ConfigError, ConfigWarning, FelixConfig, Sources, TlsSettings, TyphaConfig};
 use typha_tls::error::WithCauses;
 use typha_tls::identity::{IdentityDoubt, RequiredIdentity};
-use typha_tls::material::{
-    Credentials, Material, MaterialError, MaterialWarning, RevocationLists, RevocationPolicy, TrustBundle,
-};
+use typha_tls::material::{Credentials, MaterialWarning, RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{PeerVerifier, Rejection};
-use typha_tls::{Role, TlsConfig};
 use webpki::EndEntityCert;
 
+use super::own::{self, OwnFiles};
 use super::parameters::Parameters;
 use super::report::{Line, Report, SEE_PATH};
 use super::warnings;
@@ -32,7 +31,7 @@ pub(super) struct Current {
 impl Current {
     /// Checks all files, even if one of them can not be used.
     pub(super) fn check(report: &mut Report, local: Role, settings: TlsSettings, now: UnixTime) -> Self {
-        let (files, provider) = (&settings.files, settings.policy.provider());
+        let files = &settings.files;
         let required = format!("{} must present {}", local.peer(), settings.required_peer);
         report.add(Line::info("required_peer", required));
         report.add(policy(&settings.policy));
@@ -56,10 +55,7 @@ impl Current {
             revocation_lists(report, bundle, &settings, now)
         });
 
-        let credentials = Credentials::from_files(&files.cert_file, &files.key_file, provider);
-        let credentials = credentials
-            .map_err(|error| report.add(unusable_credentials(&error, &files.cert_file, &parameters)))
-            .ok();
+        let credentials = own_files(local, &settings).load(report, &settings.policy);
         let current = Self { local, settings, bundle, lists, credentials };
         if let Some(credentials) = &current.credentials {
             let theirs = Parameters::of(local.peer());
@@ -83,13 +79,7 @@ impl Current {
     }
 
     fn own_leaf(&self, report: &mut Report, credentials: &Credentials, now: UnixTime) {
-        if let Some(left) = credentials.not_after().as_secs().checked_sub(now.as_secs()) {
-            let left = match left / 86_400 {
-                0 | 1 => format!("{} hours", left / 3600),
-                days => format!("{days} days"),
-            };
-            report.add(Line::info("days_left", format!("our certificate expires in {left}")));
-        }
+        own::days_left(report, credentials, now);
         if own_identity(credentials).is_some() {
             let detail = format!(
                 "{} would have to require one of what we present: {}",
@@ -167,19 +157,8 @@ impl Current {
         at: UnixTime,
     ) -> Vec<MaterialWarning> {
         let Some(credentials) = &self.credentials else { return Vec::new() };
-        // Most is known without a CA file: as if the last certificate of our chain were the CA.
-        let bundle =
-            bundle.cloned().or_else(|| TrustBundle::from_der(credentials.chain().last().cloned()).ok());
-        let Some(bundle) = bundle else { return credentials.warnings(at) };
-        let mut material = Material::new(bundle.clone(), credentials.clone());
-        material.revocation_lists = for_own_chain(lists);
-        let others = [bundle.warnings(at), material.revocation_lists.warnings(at)].concat();
-        let (required, policy) = (self.settings.required_peer.clone(), self.settings.policy.clone());
-        let mut warnings = TlsConfig::new(material, required, policy).warnings(self.local, at);
-        warnings.retain(|warning| {
-            !others.contains(warning) && !matches!(warning, MaterialWarning::DoubtfulIdentity(_))
-        });
-        warnings
+        let TlsSettings { required_peer: required, policy, .. } = &self.settings;
+        own::own_warnings(credentials, self.local, required.clone(), policy, bundle, lists, at)
     }
 
     /// How a peer with this CA file judges our chain; `None` if there is no usable chain.
@@ -190,7 +169,7 @@ impl Current {
         at: UnixTime,
     ) -> Option<Result<(), Rejection>> {
         let credentials = self.credentials.as_ref()?;
-        let lists = for_own_chain(lists);
+        let lists = own::for_own_chain(lists);
         let required = own_identity(credentials)?;
         let verifier = PeerVerifier::new(bundle.clone(), lists, required, &self.settings.policy);
         Some(verifier.verify(credentials.chain(), self.local, at).map(drop))
@@ -207,7 +186,7 @@ impl Current {
     /// The lists for judging our own chain. They are meant for the other end's certificates; if both ends have one CA,
     /// they cover ours, too.
     pub(super) fn own_lists(&self) -> RevocationLists {
-        self.lists.as_ref().map(for_own_chain).unwrap_or_default()
+        self.lists.as_ref().map(own::for_own_chain).unwrap_or_default()
     }
 
     /// The verifier for peers now; `None` if the configuration can not be loaded.
@@ -219,15 +198,12 @@ impl Current {
 
     /// The parameter and the file of our own chain.
     pub(super) fn about_cert_file(&self) -> String {
-        format!("{} {}", Parameters::of(self.local).cert_file, self.settings.files.cert_file.display())
+        own_files(self.local, &self.settings).about_chain()
     }
 
     /// What a warning about our own chain and key is about.
     pub(super) fn about_own(&self, warning: &MaterialWarning) -> String {
-        match warning {
-            MaterialWarning::KeyAccessibleByOthers { .. } => Parameters::of(self.local).key_file.to_owned(),
-            _ => self.about_cert_file(),
-        }
+        own_files(self.local, &self.settings).about(warning)
     }
 }
 
@@ -236,32 +212,13 @@ pub(super) fn report_doubt(report: &mut Report, parameter: &str, doubt: Identity
     report.add(warnings::line(&MaterialWarning::DoubtfulIdentity(doubt), "").about(parameter));
 }
 
-fn unusable_credentials(error: &MaterialError, cert_file: &Path, parameters: &Parameters) -> Line {
-    let line = Line::of_file("cert_file_and_key_file", error);
-    let Parameters { cert_file: chain, key_file: key, .. } = parameters;
-    if let MaterialError::KeyMismatch { chain: chain_file, key: key_file } = error {
-        return line.about(*key).fix(format!(
-            "set {key} to the key that {chain} was issued for, or issue a certificate for this key: openssl x509 -in \
-             {chain_file} -noout -pubkey and openssl pkey -in {key_file} -pubout must print the same"
-        ));
-    }
-    let is_chain = match error {
-        MaterialError::EncryptedKey(_)
-        | MaterialError::NoPrivateKey { .. }
-        | MaterialError::SeveralPrivateKeys { .. }
-        | MaterialError::UnusableKey { .. } => false,
-        error => WithCauses(error).to_string().starts_with(&format!("{}: ", cert_file.display())),
-    };
-    line.about(if is_chain { *chain } else { *key })
+fn own_files(local: Role, settings: &TlsSettings) -> OwnFiles<'_> {
+    let Parameters { cert_file, key_file, .. } = Parameters::of(local);
+    OwnFiles { chain: (cert_file, &settings.files.cert_file), key: (key_file, &settings.files.key_file) }
 }
 
 fn about_ca_file(local: Role, settings: &TlsSettings) -> String {
     format!("{} {}", Parameters::of(local).ca_file, settings.files.ca_file.display())
-}
-
-/// Only proof of revocation counts here. An unknown status of our own certificate is for the other end to judge.
-fn for_own_chain(lists: &RevocationLists) -> RevocationLists {
-    lists.clone().with_policy(RevocationPolicy::default())
 }
 
 fn revocation_lists(

@@ -2,9 +2,12 @@
 
 mod advice;
 mod against;
+mod apiservice;
 mod ca_changes;
 mod chain_file;
 mod current;
+mod manager;
+mod own;
 mod parameters;
 mod peers;
 mod plan;
@@ -16,15 +19,18 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rustls_pki_types::UnixTime;
 use typha_tls::Role;
+use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::PeerVerifier;
 
 use crate::options::{FelixOptions, RevocationOptions, TyphaOptions};
-use crate::output::Format;
+use crate::output::{self, Format, UNUSABLE};
 use current::Current;
 use plan::{Plan, PlanOptions};
 use report::{Line, Report};
 
 /// Checks the configuration and the files of one end, and gives a remedy for each finding
+///
+/// The ends are those of all connections: Felix and Typha, Calico's API server, Manager.
 ///
 /// Prints errors and warnings with their fix, then facts, then the numbers. With --format json: one JSON line for each
 /// fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 no errors and no warnings, 1 errors or
@@ -43,6 +49,8 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum End {
+    /// Checks the certificate of an aggregated API server, such as Calico's, and its APIService object
+    Apiservice(apiservice::Arguments),
     /// Checks Felix's end
     Felix {
         #[command(flatten)]
@@ -55,6 +63,8 @@ enum End {
         #[command(flatten)]
         plan: PlanOptions,
     },
+    /// Checks Manager's certificate as a browser does
+    Manager(manager::Arguments),
     /// Checks Typha's end
     Typha {
         #[command(flatten)]
@@ -71,15 +81,21 @@ enum End {
 
 pub(crate) fn run(arguments: &Arguments) -> u8 {
     let mut report = Report::new(arguments.format);
+    let now = UnixTime::now();
     let (local, sources, revocation, against, plan) = match &arguments.end {
+        End::Apiservice(arguments) => {
+            return of_server(report, |report, policy| apiservice::check(report, arguments, policy, now));
+        }
         End::Felix { tls, revocation, against, plan } => {
             (Role::Felix, tls.sources(), revocation, against, plan)
+        }
+        End::Manager(arguments) => {
+            return of_server(report, |report, policy| manager::check(report, arguments, policy, now));
         }
         End::Typha { tls, revocation, against, plan } => {
             (Role::Typha, tls.sources(), revocation, against, plan)
         }
     };
-    let now = UnixTime::now();
     let settings = current::usable(&mut report, local, current::load(local, &sources), None);
     if let Some(mut settings) = settings {
         revocation.apply(&mut settings.files);
@@ -90,6 +106,20 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
         check_plan(&mut report, &current, plan, now);
     }
     report.finish()
+}
+
+/// Checks a server that has no parameters for TLS.
+fn of_server(mut report: Report, check: impl FnOnce(&mut Report, &TlsPolicy)) -> u8 {
+    match TlsPolicy::builder().build() {
+        Ok(policy) => {
+            check(&mut report, &policy);
+            report.finish()
+        }
+        Err(error) => {
+            output::complain(&error);
+            UNUSABLE
+        }
+    }
 }
 
 /// Judges the plan: CAs removed and added, our own chain, and the peers that would be cut off.

@@ -145,10 +145,10 @@ pub(crate) fn detail<'a>(lines: &'a [Value], wanted: &str) -> &'a str {
 }
 
 #[cfg(unix)]
-fn close_to_others(path: impl AsRef<Path>) {
+pub(crate) fn close_to_others(path: impl AsRef<Path>) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 #[cfg(not(unix))]
-fn close_to_others(_: impl AsRef<Path>) {}
+pub(crate) fn close_to_others(_: impl AsRef<Path>) {}
