@@ -116,7 +116,8 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
             }
             object.status.report(report, &about);
         } else {
-            let detail = "it has no spec.service: kube-apiserver serves this API itself, and connects to no other server";
+            let detail = "it has no spec.service: kube-apiserver serves this API itself, and connects to no other \
+            server";
             report.add(match is_one_remote {
                 true => Line::info("no_service", detail).about(about),
                 false => Line::error("no_service", detail)

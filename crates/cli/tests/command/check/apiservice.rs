@@ -38,8 +38,8 @@ fn a_good_server_is_accepted() {
     let (code, text) = server.text(&["apiservice", &path]);
     let ca_name = super::site::ca_name(&site.root_pem());
     let expected = format!(
-        "- renewal: {NAME}: Calico's API server reads its certificate only when it starts, so that a renewed one is not \
-         used before a restart\n    \
+        "- renewal: {NAME}: Calico's API server reads its certificate only when it starts, so that a renewed one is \
+         not used before a restart\n    \
          fix: after each renewal: kubectl rollout restart deployment calico-apiserver -n \"calico-apiserver\"\n\
          - days_left: our certificate expires in 59 days\n\
          - host: {NAME}: kube-apiserver connects to {HOST}\n\
@@ -108,8 +108,8 @@ fn the_object_decides_whether_the_server_is_verified() {
         (
             insecure.replace(&bundle, ""),
             &["error insecure_skip_tls_verify", "error ca_bundle"],
-            "insecureSkipTLSVerify is true: kube-apiserver accepts any certificate, and sends the requests of its users, \
-             with their names, to whoever answers; remove insecureSkipTLSVerify, and set caBundle",
+            "insecureSkipTLSVerify is true: kube-apiserver accepts any certificate, and sends the requests of its \
+             users, with their names, to whoever answers; remove insecureSkipTLSVerify, and set caBundle",
         ),
         (
             good.replace(&bundle, ""),
@@ -129,8 +129,8 @@ fn the_object_decides_whether_the_server_is_verified() {
         (
             good.replace("namespace: calico-apiserver\n", "namespace: \"calico apiserver\"\n"),
             &["error service"],
-            "spec.service can not be used: the host \"calico-api.calico apiserver.svc\" is neither a DNS name nor an IP \
-             address; correct the name and the namespace of the service",
+            "spec.service can not be used: the host \"calico-api.calico apiserver.svc\" is neither a DNS name nor an \
+             IP address; correct the name and the namespace of the service",
         ),
         (
             good.replace("status: \"True\"", "status: \"False\"")
@@ -168,8 +168,8 @@ fn the_verdict_is_that_of_kube_apiserver() {
         ("host_mismatch", format!("issue it again with subjectAltName = DNS:{HOST}"))
     );
     let start = format!(
-        "kube-apiserver refuses --chain DIR/chain.pem (host_mismatch): the server's certificate is not valid for the host \
-         {HOST}: it has neither "
+        "kube-apiserver refuses --chain DIR/chain.pem (host_mismatch): the server's certificate is not valid for the \
+         host {HOST}: it has neither "
     );
     assert!(detail(&lines, "refused").starts_with(&start), "{lines:?}");
     let (reason, fix, _) = refused(&site.issue(leaf(HOST)).unwrap(), &ca("other").root_pem());
@@ -186,8 +186,8 @@ fn the_verdict_is_that_of_kube_apiserver() {
         (&*reason, &*fix),
         (
             "ca_key_mismatch",
-            "if that CA was made anew, set caBundle to the base64 of its new certificate; otherwise issue the certificate \
-             by the CA of caBundle"
+            "if that CA was made anew, set caBundle to the base64 of its new certificate; otherwise issue the \
+             certificate by the CA of caBundle"
         )
     );
     // What every peer refuses is reported once.

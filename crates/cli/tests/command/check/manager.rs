@@ -92,8 +92,8 @@ fn the_texts_of_the_rules_of_browsers() {
     };
     let too_long = line(valid_for(826), "validity_too_long");
     let limits = "issue it for at most 398 days if a public CA issues it, and for at most 825 days otherwise";
-    let problem = "the certificate is valid for 826 days in all: Safari refuses more than 825 days, whichever CA issued \
-                   it";
+    let problem = "the certificate is valid for 826 days in all: Safari refuses more than 825 days, whichever CA \
+                   issued it";
     assert_eq!(
         too_long,
         json!({
@@ -114,12 +114,13 @@ fn the_texts_of_the_rules_of_browsers() {
     let bare = CertificateSpec::leaf("x").dns_san(HOST);
     assert_eq!(
         line(bare, "no_extended_key_usage")["detail"],
-        "the certificate has no extended key usage: Safari refuses it; issue it again with extendedKeyUsage = serverAuth"
+        "the certificate has no extended key usage: Safari refuses it; issue it again with extendedKeyUsage = \
+         serverAuth"
     );
     assert_eq!(
         line(leaf(HOST).key_type(KeyType::Ed25519), "key_type")["detail"],
-        "the certificate has an Ed25519 key, which no browser supports; issue one for a key on the curve P-256: openssl \
-         ecparam -name prime256v1 -genkey -noout"
+        "the certificate has an Ed25519 key, which no browser supports; issue one for a key on the curve P-256: \
+         openssl ecparam -name prime256v1 -genkey -noout"
     );
 }
 
@@ -134,8 +135,8 @@ fn a_signature_by_sha_1_is_refused() {
     );
     assert_eq!(
         detail(&lines, "own_chain_refused"),
-        "browsers will probably refuse our certificate (unsupported_algorithm): the leaf certificate CN=\"manager\" can \
-         not be used: its signature by SHA-1 with RSA is not supported; have its CA issue it again with SHA-256"
+        "browsers will probably refuse our certificate (unsupported_algorithm): the leaf certificate CN=\"manager\" \
+         can not be used: its signature by SHA-1 with RSA is not supported; have its CA issue it again with SHA-256"
     );
 }
 
@@ -220,8 +221,8 @@ fn an_intermediate_of_the_same_name_and_another_key_is_found_without_a_ca_file()
     let errors: Vec<_> = lines.iter().filter(|line| line["level"] == "error").collect();
     assert_eq!((code, errors.len()), (Some(1), 1));
     let detail = errors[0]["detail"].as_str().unwrap();
-    let problem = "browsers will refuse the chain (ca_key_mismatch): the certificate of CN=\"server\" names the trusted CA \
-                   CN=\"site\" as its issuer, but that CA's key did not sign it";
+    let problem = "browsers will refuse the chain (ca_key_mismatch): the certificate of CN=\"server\" names the \
+                   trusted CA CN=\"site\" as its issuer, but that CA's key did not sign it";
     assert!(detail.starts_with(problem), "{detail}");
 }
 
