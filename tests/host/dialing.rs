@@ -110,7 +110,7 @@ async fn a_name_that_can_not_be_resolved() {
 
 #[tokio::test]
 async fn a_server_that_never_answers() {
-    const BOUND: Duration = Duration::from_millis(300);
+    const BOUND: Duration = Duration::from_secs(1);
     let site = Site::new();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
@@ -121,7 +121,7 @@ async fn a_server_that_never_answers() {
     let Some(HandshakeError::TimedOut { phase, after }) = error.handshake() else { panic!("{error:?}") };
     assert_eq!((*phase, *after), (AwaitingFirstByte, BOUND));
     let expected = format!(
-        "could not connect to {address} within 300ms: {address}: the handshake timed out after 300ms (the peer \
+        "could not connect to {address} within 1s: {address}: the handshake timed out after 1s (the peer \
          had sent nothing)"
     );
     assert_eq!(error.to_string(), expected);
