@@ -96,8 +96,8 @@ fn our_verdicts_are_those_of_go() {
     assert!(not_shown.is_empty(), "documented, but no chain shows it: {not_shown:#?}");
 }
 
-/// The version of Go and its verdicts on cases, of which each is a line; `None` without the version of Go that the
-/// lists of differences are for.
+/// The version of Go and its verdicts on cases, each a line; `None` without the version of Go that the lists of
+/// differences are for.
 fn verdicts_of_go(cases: impl Iterator<Item = String>) -> Option<(String, Vec<Option<String>>)> {
     let go = go::go()?;
     let directory = TempDir::new().unwrap();

@@ -5,6 +5,7 @@
 mod categories;
 mod pairs;
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -27,7 +28,7 @@ fn our_verdicts_on_hosts_are_those_of_go() {
     let root = CertificateDer::from(ca.to_der(&ca));
     let leaves: Vec<_> = pairs.iter().map(|pair| CertificateDer::from(pair.leaf.to_der(&ca))).collect();
     let lines = std::iter::zip(&pairs, &leaves).map(|(pair, leaf)| {
-        let (chain, bundle) = (hex(std::slice::from_ref(leaf)), hex(std::slice::from_ref(&root)));
+        let (chain, bundle) = (hex(from_ref(leaf)), hex(from_ref(&root)));
         let case =
             json!({ "chain": chain, "bundle": bundle, "peer": "server", "host": pair.host, "now": NOW });
         format!("{case}\n")
@@ -41,9 +42,9 @@ fn our_verdicts_on_hosts_are_those_of_go() {
     let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
     let verdict = |leaf: &CertificateDer<'static>, host: &str| -> Result<(), (&str, String)> {
         let host = ServerHost::new(host).map_err(|invalid| (HOST, invalid.to_string()))?;
-        let verdict = verifier.verify(std::slice::from_ref(leaf), &host, now);
+        let verdict = verifier.verify(from_ref(leaf), &host, now);
         // The second one may come from the cache.
-        assert_eq!(verifier.verify(std::slice::from_ref(leaf), &host, now), verdict, "{host}");
+        assert_eq!(verifier.verify(from_ref(leaf), &host, now), verdict, "{host}");
         verdict.map(drop).map_err(|rejection| (rejection.label(), rejection.to_string()))
     };
     let mut counts = vec![0; CATEGORIES.len()];
@@ -53,12 +54,12 @@ fn our_verdicts_on_hosts_are_those_of_go() {
             (Ok(()), None) => accepted += 1,
             (Err(_), Some(_)) => refused += 1,
             (Ok(()), Some(error)) => {
-                unexplained.push(format!("accepted by us, but by Go: {error}\n{pair:?}"));
+                unexplained.push(format!("accepted by us, refused by Go: {error}\n{pair:?}"));
             }
             (Err((label, text)), None) => {
                 match CATEGORIES.iter().position(|category| category.explains(label, pair)) {
                     Some(category) => counts[category] += 1,
-                    None => unexplained.push(format!("accepted by Go, but by us: {text}\n{pair:?}")),
+                    None => unexplained.push(format!("accepted by Go, refused by us: {text}\n{pair:?}")),
                 }
             }
         }
