@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use typha_tls::error::{WithCauses, alert_name};
 use typha_tls::identity::PeerIdentity;
 use typha_tls::lifetime::LostTrust;
+use typha_tls::stream::Acceptance;
 use typha_tls::verifier::{RejectedPeer, VerifiedChain};
 use typha_tls::{Connection, HandshakeError};
 
@@ -203,15 +204,26 @@ pub(crate) fn leaf(peer: &RejectedPeer) -> Value {
     json!({ "serial": peer.serial(), "authority_key_id": peer.authority_key_id() })
 }
 
+/// Whether the server has accepted us.
+pub(crate) fn acceptance(connection: &Connection) -> &'static str {
+    match connection.acceptance() {
+        Acceptance::Confirmed => "confirmed",
+        Acceptance::NotAsked => "not_asked",
+        _ => "unconfirmed",
+    }
+}
+
+/// The TLS parameters of a connection: `tls_version`, `cipher_suite`, `group`.
+pub(crate) fn tls(connection: &Connection) -> Value {
+    let tls = connection.tls();
+    json!({ "tls_version": tls.version(), "cipher_suite": tls.cipher_suite(), "group": tls.group() })
+}
+
 /// The line of an accepted connection.
 pub(crate) fn accepted(connection: &Connection) -> Value {
-    let tls = connection.tls();
     merge(
         json!({ "event": "accepted", "peer": connection.peer_address().to_string() }),
-        merge(
-            peer(connection.peer()),
-            json!({ "tls_version": tls.version(), "cipher_suite": tls.cipher_suite(), "group": tls.group() }),
-        ),
+        merge(peer(connection.peer()), tls(connection)),
     )
 }
 

@@ -311,7 +311,7 @@ fn incomplete(line: Line, missing: &str, other_file: Option<&Path>) -> Line {
 }
 
 /// The fact about the TLS policy in force.
-fn policy(policy: &TlsPolicy) -> Line {
+pub(super) fn policy(policy: &TlsPolicy) -> Line {
     let mut versions: Vec<_> = policy.versions().iter().map(|version| version.version).collect();
     versions.sort_unstable_by_key(|version| u16::from(*version));
     let number = |version: Option<&ProtocolVersion>| match version {

@@ -6,6 +6,7 @@ mod apiservice;
 mod ca_changes;
 mod chain_file;
 mod current;
+mod etcd;
 mod manager;
 mod own;
 mod parameters;
@@ -30,7 +31,7 @@ use report::{Line, Report};
 
 /// Checks the configuration and the files of one end, and gives a remedy for each finding
 ///
-/// The ends are those of all connections: Felix and Typha, Calico's API server, Manager.
+/// The ends are those of all connections: Felix and Typha, the clients of etcd, Calico's API server, Manager.
 ///
 /// Prints errors and warnings with their fix, then facts, then the numbers. With --format json: one JSON line for each
 /// fact ("level":"info") and each finding ("warning" or "error"). Exit code: 0 no errors and no warnings, 1 errors or
@@ -51,6 +52,8 @@ pub(crate) struct Arguments {
 enum End {
     /// Checks the certificate of an aggregated API server, such as Calico's, and its APIService object
     Apiservice(apiservice::Arguments),
+    /// Checks the parameters for etcd of Felix, Typha, calicoctl, kube-controllers, the CNI plugin or Neutron
+    Etcd(etcd::Arguments),
     /// Checks Felix's end
     Felix {
         #[command(flatten)]
@@ -85,6 +88,10 @@ pub(crate) fn run(arguments: &Arguments) -> u8 {
     let (local, sources, revocation, against, plan) = match &arguments.end {
         End::Apiservice(arguments) => {
             return of_server(report, |report, policy| apiservice::check(report, arguments, policy, now));
+        }
+        End::Etcd(arguments) => {
+            etcd::check(&mut report, arguments, now);
+            return report.finish();
         }
         End::Felix { tls, revocation, against, plan } => {
             (Role::Felix, tls.sources(), revocation, against, plan)

@@ -13,17 +13,12 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use typha_tls::Connection;
 use typha_tls::error::{alert_name, alert_of};
-use typha_tls::stream::Acceptance;
 
 use crate::output::{self, FAILED, REFUSED_BY_PEER, SUCCESS};
 
 /// Copies both ways until Typha closes. Returns the members to add to the outcome, and the exit code.
 pub(super) async fn talk(connection: Connection) -> (Value, u8) {
-    let acceptance = match connection.acceptance() {
-        Acceptance::Confirmed => "confirmed",
-        Acceptance::NotAsked => "not_asked",
-        _ => "unconfirmed",
-    };
+    let acceptance = output::acceptance(&connection);
     let closing = connection.close_requested().clone();
     let (from_typha, to_typha) = tokio::io::split(connection);
     let (sent, mut received) = (Arc::new(AtomicU64::new(0)), 0);

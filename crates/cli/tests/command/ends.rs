@@ -241,7 +241,7 @@ fn other_endings_of_a_handshake() {
 }
 
 /// A port that nobody listens on, and that nobody else gets as long as the socket lives.
-fn closed_port() -> (socket2::Socket, String) {
+pub(crate) fn closed_port() -> (socket2::Socket, String) {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();

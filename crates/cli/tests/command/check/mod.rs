@@ -5,6 +5,7 @@ mod against;
 mod apiservice;
 mod ca_files;
 mod cannot_judge;
+mod etcd;
 mod folder;
 mod identities;
 mod lists;
