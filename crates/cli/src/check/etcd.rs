@@ -13,7 +13,7 @@ use typha_tls::identity::PeerIdentity;
 use typha_tls::material::TrustBundle;
 use typha_tls::stream::Acceptance;
 use typha_tls::{CertificateFacts, Connection, HandshakeError, Role};
-use typha_tls_etcd::{EtcdConfig, EtcdConfigError, EtcdEndpoint, EtcdError, OwnCertificate, explanation};
+use typha_tls_etcd::{EtcdConfig, EtcdConfigError, EtcdEndpoint, EtcdError};
 
 use super::current;
 use super::own::{Own, OwnFiles};
@@ -184,8 +184,9 @@ fn user(report: &mut Report, config: &EtcdConfig, identity: Option<PeerIdentity>
                 None if identity.is_some() => "the certificate has no Common Name",
                 None => "there is no certificate with a Common Name",
             };
-            let detail = format!("no user is configured, and {why}: etcd denies us everything if its authentication \
-            is on");
+            let detail = format!(
+                "no user is configured, and {why}: etcd denies us everything if its authentication is on"
+            );
             let fix = match (names.is_of_gateway, names.user) {
                 (true, user) => format!("if it is on, {user}"),
                 (false, "") => "if it is on, use a certificate with the user as its Common Name".to_owned(),
@@ -257,17 +258,17 @@ fn of_error(endpoint: &EtcdEndpoint, error: &EtcdError) -> Line {
     let attempt = error.attempts().last();
     let text = attempt.map_or_else(|| error.to_string(), ToString::to_string);
     let handshake = attempt.and_then(|attempt| attempt.error.handshake());
+    // What follows "; or" is one more cause, and no remedy.
+    let has_causes = text.contains("; or ");
     let line = Line::error("connect", text);
-    let presented = attempt.is_some_and(|attempt| !matches!(attempt.own, OwnCertificate::None));
-    let is_explained = handshake.and_then(|error| explanation(error, presented));
-    let line = match is_explained {
-        // It lists causes, each with its remedy.
-        Some(_) => line.fix("etcd's log has the exact reason"),
-        None => line.split().or_fix(match attempt.map(|attempt| &*attempt.error) {
-            Some(HostDialError::Unresolved { .. }) => "correct the name of the endpoint, or the resolver",
-            _ => "see whether etcd runs there, and whether its client port can be reached from here",
-        }),
-    };
+    let line = if has_causes { line } else { line.split() };
+    let line = line.or_fix(match (attempt.map(|attempt| &*attempt.error), handshake) {
+        (Some(HostDialError::Unresolved { .. }), _) => "correct the name of the endpoint, or the resolver",
+        (_, Some(HandshakeError::RefusedByPeer { .. } | HandshakeError::Closed { .. })) => {
+            "etcd's log has the exact reason"
+        }
+        _ => "see whether etcd runs there, and whether its client port can be reached from here",
+    });
     let line = line.members(json!({ "endpoint": endpoint.to_string(), "reason": error.label() }));
     match handshake.and_then(HandshakeError::alert) {
         Some(alert) => line.members(json!({ "alert": alert_name(alert) })),
