@@ -31,7 +31,7 @@ use crate::text::Quoted;
 /// use typha_tls::host::HttpsConnector;
 ///
 /// let https = HttpsConnector::new(connector);
-/// let client: Client<_, http_body_util::Empty<&[u8]>> = Client::builder(TokioExecutor::new()).build(https);
+/// let client: Client<_, String> = Client::builder(TokioExecutor::new()).build(https);
 /// # }
 /// ```
 ///
