@@ -49,9 +49,11 @@ pub enum AcceptanceMode {
     /// with 1 s, which is far longer than a usual round trip.
     Auto(Duration),
     /// Waits for application data, at most for this long after the handshake. Without it, the stream is
-    /// [`Unconfirmed`](Acceptance::Unconfirmed). A session ticket does not count. It is for servers that speak first,
-    /// as most HTTP/2 servers do, and that check more than TLS does after the handshake: etcd sends a ticket, and then
-    /// closes the connection of a client whose certificate is on its revocation list.
+    /// [`Unconfirmed`](Acceptance::Unconfirmed). A session ticket does not count.
+    ///
+    /// It is for servers that speak first, as most HTTP/2 servers do, and that check more than TLS does after the
+    /// handshake. For example, etcd sends a ticket, and then closes the connection of a client whose certificate is on
+    /// its revocation list.
     FirstData(Duration),
     /// Does not wait. If the server refuses us, the first read fails.
     Off,

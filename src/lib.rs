@@ -1,10 +1,9 @@
 //! Mutual TLS between Calico's Felix (the client, on every node) and Typha (the server), on rustls and tokio.
 //!
 //! The promise: the peer of every stream that this crate returns is **authenticated**. Its chain leads to a configured
-//! CA, and is valid now and for the peer's role. Its Common Name or one of its URI SANs is the required one; or, if
-//! it is another server than a Typha, it is valid for the host that was dialled. A
-//! connector, acceptor, verifier or stream without these checks can not be built. With this crate on both ends, the
-//! promise holds in both directions.
+//! CA, and is valid now and for the peer's role. Its Common Name or one of its URI SANs is the required one. Another
+//! server than a Typha is valid for the host that was dialled instead. A connector, acceptor, verifier or stream
+//! without these checks can not be built. With this crate on both ends, the promise holds in both directions.
 //!
 //! Where to begin:
 //! - [`config::TyphaConfig`] and [`config::FelixConfig`] read Calico's parameters and build what a daemon needs: a

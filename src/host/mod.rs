@@ -1,7 +1,7 @@
 //! Connections to servers that are verified for the host that was dialled: etcd, kube-apiserver.
 //!
-//! Felix and Typha accept each other by identity, whatever the address. Other servers follow the host rule: the chain
-//! leads to a configured CA, the certificate allows server authentication, and the host that was dialled is among the
+//! Felix and Typha accept each other by identity, whatever the address. Other servers follow the host rule. The chain
+//! leads to a configured CA, and the certificate allows server authentication. The host that was dialled is among the
 //! DNS names or IP addresses of its subject alternative names. The chain is checked by the same code, with the same
 //! revocation lists, errors, reload and review of live connections.
 //!

@@ -33,8 +33,8 @@ use crate::error::{EndpointAttempt, EtcdError, OwnCertificate};
 /// next is tried beside it; the first that accepts us wins. A connection counts only after etcd has sent its first
 /// data, because over TLS 1.3 etcd refuses a client after the client's handshake.
 ///
-/// From the first connection on, it follows the files: a renewed certificate or CA is used for new connections, and a
-/// live connection whose server is not trusted any more is closed. All calls must be on one tokio runtime.
+/// From the first connection on, it follows the files. A renewed certificate or CA is used for new connections. A live
+/// connection whose server is not trusted any more is closed. All calls must be on one tokio runtime.
 ///
 /// As a `tower` service it takes the URIs of any client that is built on hyper, and ignores them: the endpoints are
 /// those of the configuration. [`channel`](Self::channel) makes a channel of tonic, for etcd-client.
