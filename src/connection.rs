@@ -8,14 +8,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::lifetime::{CloseReason, Connections, Entry, TrustState};
+use crate::lifetime::{CloseReason, ConnectionLifetime, Connections, Entry, TrustState, review};
 use crate::role::Role;
 use crate::stream::{AuthenticatedStream, SharedTcpStream};
+use crate::tls_context::{End, InForce};
 use crate::verifier::Rejection;
 
 /// A connection of a [`TyphaListener`](crate::TyphaListener), a [`FelixDialer`](crate::FelixDialer) or a
@@ -37,6 +39,9 @@ pub struct Connection {
     connections: Arc<Connections>,
 }
 
+/// How long the connection of a client still works after its owner was asked to close it: 1 s, as on Typha's end.
+pub(crate) const CLIENT_GRACE: Duration = Duration::from_secs(1);
+
 impl Connection {
     pub(crate) fn new(
         stream: AuthenticatedStream<SharedTcpStream>,
@@ -46,6 +51,27 @@ impl Connection {
         let trust = TrustState::new(stream.peer().clone(), stream.peer_certificates(), stream.generation());
         let entry = connections.add(peer_address, trust, stream.get_ref().shutdown_handle());
         Self { stream, entry, connections }
+    }
+
+    /// The connection of a client. Until it has ended, its server is judged again and `kept` is kept, even when
+    /// whatever has made the connection is gone.
+    pub(crate) fn of_client<E: End>(
+        stream: AuthenticatedStream<SharedTcpStream>,
+        peer_address: SocketAddr,
+        in_force: InForce<E>,
+        lifetime: ConnectionLifetime,
+        kept: impl Send + 'static,
+    ) -> Self {
+        let connections = Connections::new(in_force.generations(), lifetime, CLIENT_GRACE, Box::new(()));
+        let connections = Arc::new(connections);
+        let connection = Self::new(stream, peer_address, connections.clone());
+        let over = connections.clone();
+        let over = async move {
+            over.emptied().await;
+            drop(kept);
+        };
+        tokio::spawn(review(in_force, connections, over));
+        connection
     }
 
     /// The peer's address.

@@ -14,7 +14,6 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::debug;
@@ -29,7 +28,7 @@ pub use state::{DialerError, DialerPhase, DialerState};
 
 use crate::connection::Connection;
 use crate::connector::FelixConnector;
-use crate::lifetime::{ConnectionLifetime, Connections, review};
+use crate::lifetime::ConnectionLifetime;
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::time::deadline_in;
 use attempts::{Attempts, Context, Progress, lock};
@@ -72,9 +71,6 @@ struct Following {
     start: Box<dyn Fn(&FelixConnector) -> Reloader + Send>,
     reloader: Option<Reloader>,
 }
-
-/// How long a connection still works after its owner was asked to close it: 1 s, as on Typha's end.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// The part of a dialer that clones share.
 struct Shared {
@@ -201,18 +197,8 @@ impl FelixDialer {
         };
         let (endpoint, stream) = Attempts::new(context).connect().await?;
         debug!(%endpoint, "connected to Typha");
-        let in_force = self.connector.in_force.clone();
-        let generations = in_force.generations();
-        let connections = Arc::new(Connections::new(generations, self.lifetime.clone(), GRACE, Box::new(())));
-        let connection = Connection::new(stream, endpoint.address, connections.clone());
-        let over = connections.clone();
-        // Until the connection has ended, the reloader is kept and its peer is judged again, even when the dialer is
-        // gone.
-        let over = async move {
-            over.emptied().await;
-            drop(reloader);
-        };
-        tokio::spawn(review(in_force, connections, over));
+        let (in_force, lifetime) = (self.connector.in_force.clone(), self.lifetime.clone());
+        let connection = Connection::of_client(stream, endpoint.address, in_force, lifetime, reloader);
         Ok((endpoint, connection))
     }
 

@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::FelixDialer;
 use super::attempts::Progress;
 use super::limits::Backoff;
 use super::state::{DialerError, DialerPhase, Reporter};
-use super::{FelixDialer, GRACE};
-use crate::connection::Connection;
+use crate::connection::{CLIENT_GRACE, Connection};
 use crate::lifetime::{CloseReason, Connections, Entry};
 use crate::text::WithCauses;
 use crate::time::deadline_in;
@@ -170,7 +170,7 @@ impl FelixDialer {
 /// Returns when a handler has not dropped its connection in time. A handler that has dropped it may continue.
 async fn overdue(entry: &Arc<Entry>, connections: &Connections) {
     entry.close_requested().cancelled().await;
-    sleep(GRACE + HANDLER_GRACE).await;
+    sleep(CLIENT_GRACE + HANDLER_GRACE).await;
     if !connections.contains(entry) {
         std::future::pending::<()>().await;
     }

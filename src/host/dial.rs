@@ -15,17 +15,13 @@ use crate::client::ClientHandshake;
 use crate::connection::Connection;
 use crate::dialer::AttemptError;
 use crate::identity::ServerHost;
-use crate::lifetime::{ConnectionLifetime, Connections, review};
-use crate::stream::{AuthenticatedStream, SharedTcpStream};
+use crate::lifetime::ConnectionLifetime;
 use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_context::{HostEnd, InForce};
 
 /// How long an address may take to answer before the next one is dialled beside it, as in RFC 8305.
 const HEAD_START: Duration = Duration::from_millis(250);
-
-/// How long a connection still works after its owner was asked to close it.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// A dial to `address`, which accepts the server that is valid for `host`.
 pub(super) struct HostDial {
@@ -102,7 +98,10 @@ impl HostDial {
                     let (context, name) = (self.in_force.current(), self.host.server_name().clone());
                     let client = self.client.clone();
                     match client.run_until(context, name, tcp, share, until).await {
-                        Ok(stream) => return Ok(self.reviewed(stream, peer)),
+                        Ok(stream) => {
+                            let Self { in_force, lifetime, .. } = self;
+                            return Ok(Connection::of_client(stream, peer, in_force, lifetime, ()));
+                        }
                         Err(error) => AttemptError::Handshake(error),
                     }
                 }
@@ -112,16 +111,6 @@ impl HostDial {
             attempts.push(AddressAttempt { address: peer, error: Arc::new(error), took: since.elapsed() });
             next_dial_at = Instant::now();
         }
-    }
-
-    /// A connection whose server is verified again as long as it lives.
-    fn reviewed(self, stream: AuthenticatedStream<SharedTcpStream>, peer: SocketAddr) -> Connection {
-        let generations = self.in_force.generations();
-        let connections = Arc::new(Connections::new(generations, self.lifetime, GRACE, Box::new(())));
-        let connection = Connection::new(stream, peer, connections.clone());
-        let over = connections.clone();
-        tokio::spawn(review(self.in_force, connections, async move { over.emptied().await }));
-        connection
     }
 
     fn timed_out(self, attempts: Vec<AddressAttempt>) -> HostDialError {
