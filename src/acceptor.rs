@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config_parts::EndConfig as _;
 use crate::error::HandshakeError;
 use crate::events;
-use crate::handshake::{self, Completed, DEFAULT_TIMEOUT};
+use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, Failed};
 use crate::reload::{ReloadOptions, Reloader, TlsConfigSource};
 use crate::role::Role;
 use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, Wire};
@@ -163,7 +163,7 @@ impl TyphaAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        self.clone().run(Wire::new(io), None, Ok(()), deadline_in(self.timeout))
+        self.clone().run_to_the_end(Wire::new(io), None, Ok(()))
     }
 
     /// Performs the handshake over a TCP connection, after setting `TCP_NODELAY` and keep-alive on it. The events carry
@@ -178,19 +178,23 @@ impl TyphaAcceptor {
     ) -> impl Future<Output = Result<AuthenticatedStream<TcpStream>, HandshakeError>> + use<> {
         let peer_address = stream.peer_addr().ok();
         let configured = tcp::configure(&stream, self.keepalive);
-        self.clone().run(Wire::new(stream), peer_address, configured, deadline_in(self.timeout))
+        self.clone().run_to_the_end(Wire::new(stream), peer_address, configured)
     }
 
     /// As [`accept_tcp`](Self::accept_tcp), for a connection whose socket options are set and that has already waited
-    /// for its ClientHello. `received` are the bytes that the peer has sent meanwhile.
+    /// for its ClientHello. `received` are the bytes that the peer has sent meanwhile. A failure is returned before its
+    /// alert has arrived.
     pub(crate) fn accept_prepared(
         &self,
         stream: SharedTcpStream,
         received: BytesMut,
         peer_address: SocketAddr,
         deadline: Instant,
-    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, HandshakeError>> + use<>>>
-    {
+    ) -> Pin<
+        Box<
+            impl Future<Output = Result<AuthenticatedStream<SharedTcpStream>, Failed<SharedTcpStream>>> + use<>,
+        >,
+    > {
         self.clone().run(Wire::with_received(stream, received), Some(peer_address), Ok(()), deadline)
     }
 
@@ -202,6 +206,29 @@ impl TyphaAcceptor {
         self.keepalive
     }
 
+    /// Ends when a refused peer has our alert.
+    fn run_to_the_end<IO>(
+        self,
+        wire: Wire<IO>,
+        peer_address: Option<SocketAddr>,
+        configured: io::Result<()>,
+    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>> + use<IO>>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let deadline = deadline_in(self.timeout);
+        let handshake = self.run(wire, peer_address, configured, deadline);
+        Box::pin(async move {
+            match handshake.await {
+                Ok(stream) => Ok(stream),
+                Err(Failed { error, alerted }) => {
+                    handshake::deliver_alert(alerted, deadline).await;
+                    Err(error)
+                }
+            }
+        })
+    }
+
     /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the
     /// connection.
     fn run<IO>(
@@ -210,7 +237,7 @@ impl TyphaAcceptor {
         peer_address: Option<SocketAddr>,
         configured: io::Result<()>,
         deadline: Instant,
-    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<IO>, HandshakeError>>>>
+    ) -> Pin<Box<impl Future<Output = Result<AuthenticatedStream<IO>, Failed<IO>>> + use<IO>>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -230,7 +257,7 @@ impl TyphaAcceptor {
         context: &TlsContext<TyphaEnd>,
         wire: Wire<IO>,
         deadline: Instant,
-    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    ) -> Result<AuthenticatedStream<IO>, Failed<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {

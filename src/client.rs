@@ -19,7 +19,7 @@ use tracing::warn;
 use crate::config_parts::EndConfig as _;
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
-use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, into_wire};
+use crate::handshake::{self, Completed, DEFAULT_TIMEOUT, Failed, into_wire};
 use crate::role::Role;
 use crate::stream::{Acceptance, AuthenticatedStream, SharedTcpStream, Timeouts, TlsFacts, Wire};
 use crate::tcp;
@@ -99,7 +99,13 @@ impl ClientHandshake {
                 configured.map_err(HandshakeError::Io)?;
                 self.perform(&context, name, io, deadline).await
             };
-            events::observed(E::LOCAL, peer_address, pin!(handshake)).await
+            match events::observed(E::LOCAL, peer_address, pin!(handshake)).await {
+                Ok(stream) => Ok(stream),
+                Err(Failed { error, alerted }) => {
+                    handshake::deliver_alert(alerted, deadline).await;
+                    Err(error)
+                }
+            }
         })
     }
 
@@ -146,7 +152,7 @@ impl ClientHandshake {
         name: ServerName<'static>,
         io: IO,
         deadline: Instant,
-    ) -> Result<AuthenticatedStream<IO>, HandshakeError>
+    ) -> Result<AuthenticatedStream<IO>, Failed<IO>>
     where
         E: End<Rustls = ClientConfig>,
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -181,10 +187,7 @@ impl ClientHandshake {
                 let generation = context.generation;
                 Ok(AuthenticatedStream::new(tls, peer, facts, acceptance, generation, self.timeouts))
             }
-            Err(error) => {
-                handshake::deliver_alert(&error, into_wire(*tls), deadline).await;
-                Err(error)
-            }
+            Err(error) => Err(Failed::new(error, into_wire(*tls))),
         }
     }
 

@@ -7,12 +7,13 @@ use std::pin::Pin;
 use tracing::{Instrument as _, Span, info, info_span, warn};
 
 use crate::error::HandshakeError;
+use crate::handshake::Failed;
 use crate::role::Role;
 use crate::stream::AuthenticatedStream;
 use crate::text::{Quoted, QuotedList, WithCauses};
 
 /// The result of a handshake.
-type Outcome<IO> = Result<AuthenticatedStream<IO>, HandshakeError>;
+type Outcome<IO> = Result<AuthenticatedStream<IO>, Failed<IO>>;
 
 /// Runs a handshake inside its span, and emits its event. `local` is our end; `peer_address` is known for TCP.
 pub(crate) async fn observed<IO>(
@@ -61,7 +62,7 @@ fn emit<IO>(peer_address: Option<SocketAddr>, outcome: &Outcome<IO>) {
                 "connection accepted"
             );
         }
-        Err(error) => emit_refused(peer_address, error),
+        Err(failed) => emit_refused(peer_address, &failed.error),
     }
 }
 

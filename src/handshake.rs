@@ -34,6 +34,43 @@ pub(crate) struct Completed<IO> {
     pub(crate) certificate_requested: bool,
 }
 
+/// A handshake that did not lead to a connection.
+pub(crate) struct Failed<IO> {
+    pub(crate) error: HandshakeError,
+    /// The I/O, if rustls has written an alert to it. Dropping it before [`deliver_alert`] could destroy the alert.
+    pub(crate) alerted: Option<Wire<IO>>,
+}
+
+impl<IO> From<HandshakeError> for Failed<IO> {
+    fn from(error: HandshakeError) -> Self {
+        Self { error, alerted: None }
+    }
+}
+
+impl<IO> Failed<IO> {
+    pub(crate) fn new(error: HandshakeError, wire: Wire<IO>) -> Self {
+        let has_alert = matches!(
+            error,
+            HandshakeError::MessageTooLarge { .. }
+                | HandshakeError::NoApplicationProtocol { .. }
+                | HandshakeError::NotTls { .. }
+                | HandshakeError::Rejected(_)
+                | HandshakeError::Tls(_)
+        );
+        Self { error, alerted: has_alert.then_some(wire) }
+    }
+}
+
+/// Lets our alert arrive.
+pub(crate) async fn deliver_alert<IO>(alerted: Option<Wire<IO>>, deadline: Instant)
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Some(wire) = alerted {
+        drain(wire, deadline).await;
+    }
+}
+
 /// Runs a handshake to its end. Returns the accepted peer, or the error. Nothing outlives the returned future.
 ///
 /// The caller pins the handshake, because each `async` block that owns a future doubles its size. The stream is boxed
@@ -43,7 +80,7 @@ pub(crate) async fn run<S, IO>(
     policy: &TlsPolicy,
     timeout: Duration,
     deadline: Instant,
-) -> Result<Completed<IO>, HandshakeError>
+) -> Result<Completed<IO>, Failed<IO>>
 where
     S: Into<TlsStream<Wire<IO>>>,
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -61,16 +98,14 @@ where
                 let facts = TlsFacts::of(stream.get_ref().1, policy)
                     .ok_or(HandshakeError::Tls(TlsError::HandshakeNotComplete))?;
                 if facts.alpn().is_none() && policy.alpn().len() > 0 {
-                    let error = no_protocol(None);
-                    deliver_alert(&error, into_wire(*stream), deadline).await;
-                    return Err(error);
+                    return Err(Failed::new(no_protocol(None), into_wire(*stream)));
                 }
                 let peer = VerifiedPeer::proven(accepted.remember());
                 Ok(Completed { stream, peer, facts, certificate_requested: verdict.certificate_requested })
             }
             // rustls completes no handshake without calling its verifier. If it ever did, the peer would be unknown.
             Some(Err(_)) | None => {
-                Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())))
+                Err(HandshakeError::Tls(TlsError::General("the peer was not verified".to_owned())).into())
             }
         },
         Ok(Err((error, wire))) => {
@@ -91,10 +126,9 @@ where
                     failure => failure,
                 },
             };
-            deliver_alert(&error, wire, deadline).await;
-            Err(error)
+            Err(Failed::new(error, wire))
         }
-        Err(_) => Err(HandshakeError::TimedOut { phase: phase(&start), after: timeout }),
+        Err(_) => Err(HandshakeError::TimedOut { phase: phase(&start), after: timeout }.into()),
     }
 }
 
@@ -151,21 +185,6 @@ pub(crate) fn into_wire<IO>(tls: TlsStream<Wire<IO>>) -> Wire<IO> {
     match tls {
         TlsStream::Client(tls) => tls.into_inner().0,
         TlsStream::Server(tls) => tls.into_inner().0,
-    }
-}
-
-/// Lets our alert arrive, or the end of the connection if rustls sends no alert for this error.
-pub(crate) async fn deliver_alert<IO>(error: &HandshakeError, wire: Wire<IO>, deadline: Instant)
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    if let HandshakeError::MessageTooLarge { .. }
-    | HandshakeError::NoApplicationProtocol { .. }
-    | HandshakeError::NotTls { .. }
-    | HandshakeError::Rejected(_)
-    | HandshakeError::Tls(_) = error
-    {
-        drain(wire, deadline).await;
     }
 }
 

@@ -24,7 +24,7 @@ use crate::acceptor::TyphaAcceptor;
 use crate::connection::Connection;
 use crate::error::{HandshakeError, HandshakePhase};
 use crate::events;
-use crate::handshake::drain;
+use crate::handshake::{Failed, deliver_alert, drain};
 use crate::lifetime::Connections;
 use crate::role::Role;
 use crate::stream::SharedTcpStream;
@@ -55,7 +55,7 @@ pub struct FailedHandshake {
     pub peer_address: SocketAddr,
     /// Why there is no connection.
     pub error: HandshakeError,
-    /// Time from `accept()` to the end.
+    /// Time from `accept()` to the failure. The peer has up to 1 s more to read our alert.
     pub took: Duration,
 }
 
@@ -186,11 +186,7 @@ impl Entrance {
             None => {
                 let arrived = tokio::select! {
                     biased;
-                    cause = permit.shed() => {
-                        // Its place is free before it is counted; so it is below.
-                        drop(permit);
-                        return self.shed_waiting(tcp, peer_address, cause);
-                    }
+                    cause = permit.shed() => return self.shed_waiting(tcp, peer_address, cause),
                     arrived = timeout_at(deadline, hello.arrival(&tcp)) => arrived,
                 };
                 arrived.unwrap_or_else(|_| {
@@ -205,11 +201,13 @@ impl Entrance {
         match arrived {
             Ok(()) => permit.line_up(),
             Err(NoClientHello::Probe) => {
-                drop((tcp, permit));
+                drop(tcp);
                 debug!(%peer_address, "a connection ended without having sent a byte: a probe");
                 return self.counters.probed();
             }
             Err(NoClientHello::Failed(error, alert)) => {
+                events::refused(Role::Typha, peer_address, &error);
+                self.failed(peer_address, error, came);
                 // The peer keeps its place in the queue until it has the alert, but it has no handshake.
                 let farewell = async {
                     if let Some(alert) = alert
@@ -223,14 +221,10 @@ impl Entrance {
                     _ = permit.shed() => {}
                     _ = timeout_at(deadline, farewell) => {}
                 }
-                drop(permit);
-                tcp::close_in_order(tcp);
-                events::refused(Role::Typha, peer_address, &error);
-                return self.failed(peer_address, error, came);
+                return tcp::close_in_order(tcp);
             }
         }
         if let Err(cause) = permit.started(deadline_in(timeout / LONGEST_LINE).min(deadline)).await {
-            drop(permit);
             return self.shed_waiting(tcp, peer_address, cause);
         }
         let (stream, received) = (SharedTcpStream::new(tcp), hello.into_bytes());
@@ -260,10 +254,15 @@ impl Entrance {
                 }
                 return permit.succeeded();
             }
-            Ok(Err(error)) => {
-                let pause = permit.failed();
+            Ok(Err(Failed { error, alerted })) => {
                 self.failed(peer_address, error, came);
-                pause
+                let delivery = permit.measured(Box::pin(deliver_alert(alerted, deadline)));
+                tokio::select! {
+                    biased;
+                    _ = permit.shed() => {}
+                    () = delivery => {}
+                }
+                permit.failed()
             }
             Err(cause) => {
                 self.shed(peer_address, cause);

@@ -62,10 +62,29 @@ async fn refused_peers_that_stay_are_gone_in_time() {
     let began = Instant::now();
     let mut peer = RawPeer::client(client_config(Some(&stranger), &TLS13), site.tcp(LOOPBACK).await);
     peer.handshake().await.unwrap();
-    site.until("it is refused", |stats| stats.not_accepted() == 1).await;
-    assert_within("a refused one", began.elapsed(), Duration::from_secs(1), SOON);
+    site.until("it is refused", |stats| (stats.not_accepted(), stats.in_handshake) == (1, 1)).await;
     site.until_idle().await;
+    assert_within("a refused one", began.elapsed(), Duration::from_secs(1), SOON);
     assert_eq!(site.stats().refused, counts([("identity_mismatch", 1)]));
+    server.abort();
+}
+
+/// It has been counted as refused when it must make room for those in line, and is not counted as shed.
+#[tokio::test]
+async fn a_refused_peer_that_stays_makes_room() {
+    let mut limits = ListenerLimits::default();
+    (limits.handshakes, limits.handshakes_per_address) = (1, 1);
+    let (site, listener) = Site::new(Duration::from_secs(40), limits).await;
+    let server = serve(listener);
+    let stranger = site.pki.ca.issue(felix_spec().common_name("stranger")).unwrap();
+    let mut peer = RawPeer::client(client_config(Some(&stranger), &TLS13), site.tcp(LOOPBACK).await);
+    peer.handshake().await.unwrap();
+    // Two in line are more than there are handshakes, so it has half a second.
+    let (one, other) = tokio::join!(site.connect([127, 0, 1, 1].into()), site.connect([127, 0, 1, 2].into()));
+    let _felixes = (one.unwrap(), other.unwrap());
+    site.until("both are in", |stats| (stats.accepted, stats.in_handshake) == (2, 0)).await;
+    let stats = site.stats();
+    assert_eq!((stats.refused, stats.shed), (counts([("identity_mismatch", 1)]), counts([])));
     server.abort();
 }
 

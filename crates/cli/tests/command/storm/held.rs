@@ -115,7 +115,7 @@ fn the_newest_are_kept_and_held() {
     let pki = Pki::new();
     let typha = Typha::start(&pki, &TlsPolicy::builder().build().unwrap(), Behaviour::Serve);
     let storm = Storm::start(&pki, &typha.address, "-n 20 -c 1 --keep 5 --hold 600");
-    typha.wait_for(|seen| seen.closed_cleanly.load(Relaxed) == 15);
+    typha.wait_for(|seen| seen.closed_cleanly.load(Relaxed) == 15 && seen.open.lock().unwrap().len() == 5);
     // The oldest were closed, by a goodbye.
     assert_eq!(typha.open(), (15..20).collect::<Vec<_>>());
     let mut storm = storm.interrupt();

@@ -99,7 +99,7 @@ pub(crate) enum Behaviour {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub(crate) closed_cleanly: AtomicUsize,
-    open: Mutex<BTreeSet<usize>>,
+    pub(crate) open: Mutex<BTreeSet<usize>>,
 }
 
 /// A Typha in this process.
