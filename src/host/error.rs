@@ -18,7 +18,7 @@ use crate::text::WithCauses;
 #[non_exhaustive]
 pub enum HostDialError {
     /// Every address of the host was tried. Label: that of the last attempt.
-    #[error("could not connect to {}{}", Target(host, *port), Tried(attempts))]
+    #[error("could not connect to {}{}", Target(host, *port), Tried(host, attempts))]
     AllFailed {
         /// The host that was dialled.
         host: ServerHost,
@@ -28,7 +28,7 @@ pub enum HostDialError {
         attempts: Vec<AddressAttempt>,
     },
     /// The time limit is over. Label: `timed_out`.
-    #[error("could not connect to {} within {after:?}{}", Target(host, *port), Tried(attempts))]
+    #[error("could not connect to {} within {after:?}{}", Target(host, *port), Tried(host, attempts))]
     TimedOut {
         /// The host that was dialled.
         host: ServerHost,
@@ -92,6 +92,13 @@ pub struct AddressAttempt {
     pub took: Duration,
 }
 
+/// The address, the error and its causes.
+impl fmt::Display for AddressAttempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, WithCauses(&self.error))
+    }
+}
+
 struct Target<'a>(&'a ServerHost, u16);
 
 impl fmt::Display for Target<'_> {
@@ -103,19 +110,24 @@ impl fmt::Display for Target<'_> {
     }
 }
 
-/// Shows each attempt, including the causes, because a list has no `source`.
-struct Tried<'a>(&'a [AddressAttempt]);
+/// Shows each attempt, including the causes, because a list has no `source`. A host that is an address is not shown
+/// again.
+struct Tried<'a>(&'a ServerHost, &'a [AddressAttempt]);
 
 /// The number of attempts that are shown.
 const SHOWN: usize = 10;
 
 impl fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, attempt) in self.0.iter().take(SHOWN).enumerate() {
+        for (index, attempt) in self.1.iter().take(SHOWN).enumerate() {
             let separator = if index == 0 { ": " } else { "; " };
-            write!(f, "{separator}{}: {}", attempt.address, WithCauses(&attempt.error))?;
+            f.write_str(separator)?;
+            match self.0.ip_address() {
+                Some(_) => WithCauses(&attempt.error).fmt(f)?,
+                None => attempt.fmt(f)?,
+            }
         }
-        match self.0.len().saturating_sub(SHOWN) {
+        match self.1.len().saturating_sub(SHOWN) {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }

@@ -9,7 +9,7 @@ use tracing::Dispatch;
 /// As long as a process has had one subscriber, tracing asks only the first thread that reaches an event whether the
 /// event is wanted. If that thread has no subscriber, the event is off for all threads. With two, tracing asks every
 /// subscriber.
-pub fn let_all_be_asked() {
+pub(crate) fn let_all_be_asked() {
     static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
     LazyLock::force(&ANOTHER);
 }

@@ -101,18 +101,24 @@ impl EndpointAttempt {
 impl fmt::Display for EndpointAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.endpoint)?;
-        let Some(handshake) = self.error.handshake() else { return WithCauses(&self.error).fmt(f) };
         let presented = !matches!(self.own, OwnCertificate::None);
-        let explanation = match &self.own {
-            OwnCertificate::Unusable(reason) => Some(&**reason),
-            _ => explanation(handshake, presented),
-        };
-        match (handshake, explanation) {
-            (HandshakeError::RefusedByPeer { alert }, Some(explanation)) => {
+        let explained = self.error.handshake().and_then(|handshake| match &self.own {
+            OwnCertificate::Unusable(reason) => Some((handshake, &**reason)),
+            _ => Some((handshake, explanation(handshake, presented)?)),
+        });
+        match (explained, &*self.error) {
+            (Some((HandshakeError::RefusedByPeer { alert }, explanation)), _) => {
                 write!(f, "etcd refused us with the alert {}: {explanation}", alert_name(*alert))
             }
-            (_, Some(explanation)) => f.write_str(explanation),
-            (_, None) => WithCauses(&self.error).fmt(f),
+            (Some((_, explanation)), _) => f.write_str(explanation),
+            (None, HostDialError::AllFailed { host, attempts, .. }) => match (&**attempts, host.ip_address())
+            {
+                // The endpoint has the address.
+                ([only], Some(_)) => WithCauses(&only.error).fmt(f),
+                ([only], None) => only.fmt(f),
+                _ => WithCauses(&self.error).fmt(f),
+            },
+            (None, _) => WithCauses(&self.error).fmt(f),
         }
     }
 }

@@ -5,18 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt as _;
 use typha_tls::stream::Acceptance;
-use typha_tls::testing::{CertificateSpec, TestLeaf};
+use typha_tls::testing::{CertificateSpec, TestCa, TestLeaf};
 use typha_tls_etcd::EtcdError;
 
-use crate::site::{SOON, Site, server_spec};
+use crate::site::{SOON, Site, client_spec, server_spec};
+use crate::subscribers::let_all_be_asked;
 
-/// A server that speaks first, as etcd does, and asks for no certificate.
 struct Server {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
@@ -24,14 +27,26 @@ struct Server {
 }
 
 impl Server {
+    /// One that speaks first, as etcd does, and asks for no certificate.
     async fn start(leaf: &TestLeaf) -> Self {
+        Self::start_with(leaf, None, b"settings").await
+    }
+
+    /// One that asks for a certificate of this CA, if there is one, and sends this after the handshake.
+    async fn start_with(leaf: &TestLeaf, ca: Option<&TestCa>, first: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let provider = typha_tls::policy::TlsPolicy::builder().build().unwrap().provider().clone();
+        let verifier = ca.map_or_else(WebPkiClientVerifier::no_client_auth, |ca| {
+            let mut roots = RootCertStore::empty();
+            roots.add(ca.root().clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+            verifier.build().unwrap()
+        });
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(leaf.chain().to_vec(), leaf.key())
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
@@ -45,7 +60,7 @@ impl Server {
                 count.fetch_add(1, Ordering::Relaxed);
                 if let Ok(mut tls) = acceptor.accept(tcp).await {
                     // The client may be gone already.
-                    let _ = tls.write_all(b"settings").await;
+                    let _ = tls.write_all(first).await;
                     let _ = tls.flush().await;
                     open.push(tls);
                 }
@@ -109,13 +124,10 @@ async fn every_attempt_is_in_the_error() {
     assert_eq!(
         error.to_string(),
         format!(
-            "could not connect to etcd: {closed}: could not connect to {0}: {0}: no TCP connection: Connection refused \
-             (os error 111); {1}: could not connect to {2}: {2}: the server's certificate is not valid for the host \
-             127.0.0.1: it is valid for the DNS names [\"other\"]; connect to a host that it has, or issue it again \
-             with subjectAltName = IP:127.0.0.1",
-            closed.trim_start_matches("https://"),
+            "could not connect to etcd: {closed}: no TCP connection: Connection refused (os error 111); {}: the \
+             server's certificate is not valid for the host 127.0.0.1: it is valid for the DNS names [\"other\"]; \
+             connect to a host that it has, or issue it again with subjectAltName = IP:127.0.0.1",
             wrong.url(),
-            wrong.address
         )
     );
 }
@@ -146,4 +158,61 @@ async fn the_next_endpoint_is_tried_beside_a_silent_one() {
     let connector = site.connector(&endpoints, Some("client"));
     let connection = tokio::time::timeout(SOON, connector.connect()).await.unwrap().unwrap();
     assert_eq!(connection.peer_address(), good.address);
+}
+
+/// A proxy may wait for our first data.
+#[tokio::test]
+async fn a_server_that_waits_for_us_is_used() {
+    let site = Site::new();
+    let waiting = Server::start_with(&site.issue("server", server_spec()), Some(&site.ca), b"").await;
+    let connection = site.connector(&waiting.url(), Some("client")).connect().await.unwrap();
+    assert_eq!(connection.acceptance(), Acceptance::Unconfirmed);
+}
+
+#[tokio::test]
+async fn our_certificate_is_followed() {
+    let site = Site::new();
+    let server = Server::start_with(&site.issue("server", server_spec()), Some(&site.ca), b"settings").await;
+    let other = TestCa::new(CertificateSpec::ca("other")).unwrap();
+    site.issue_by(&other, "client", client_spec("felix"));
+    let connector = site.connector(&server.url(), Some("client"));
+    assert!(connector.reloader().is_none(), "nothing is followed before the first connection");
+    assert_eq!(connector.connect().await.unwrap_err().label(), "refused_by_peer");
+    site.issue("client", client_spec("felix"));
+    connector.reloader().unwrap().reload_now().await.unwrap();
+    assert_eq!(connector.connect().await.unwrap().acceptance(), Acceptance::Confirmed);
+}
+
+/// Counts the warnings of this package.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        let metadata = event.metadata();
+        if metadata.target().starts_with("typha_tls_etcd") && *metadata.level() == tracing::Level::WARN {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_requests_is_reported_once_for_each_configuration() {
+    let_all_be_asked();
+    let warnings = Warnings::default();
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry().with(warnings.clone()));
+    let count = || warnings.0.load(Ordering::Relaxed);
+    let site = Site::new();
+    let server = Server::start(&site.issue("server", server_spec())).await;
+    let connection = site.connector(&server.url(), None).connect().await.unwrap();
+    assert_eq!((connection.acceptance(), count()), (Acceptance::NotAsked, 0));
+    let connector = site.connector(&server.url(), Some("client"));
+    for generation in [1, 2] {
+        for _ in 0..2 {
+            connector.connect().await.unwrap();
+            assert_eq!(count(), generation);
+        }
+        site.issue("client", client_spec("renewed"));
+        connector.reloader().unwrap().reload_now().await.unwrap();
+    }
 }

@@ -14,3 +14,5 @@ mod real;
 mod rpc;
 mod server;
 mod site;
+#[path = "../../../../tests/common/subscribers.rs"]
+mod subscribers;

@@ -16,7 +16,7 @@ use crate::site::{SOON, Site, argument, client_spec, server_spec};
 /// The text of the refusal, with `URL` in place of the endpoint.
 async fn refusal(connector: &EtcdConnector, etcd: &Etcd) -> String {
     let error = connector.connect().await.unwrap_err();
-    error.to_string().replace(&etcd.url(), "URL").replace(&format!("127.0.0.1:{}", etcd.port), "ADDRESS")
+    error.to_string().replace(&etcd.url(), "URL")
 }
 
 const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set EtcdCertFile \
@@ -121,6 +121,24 @@ async fn a_certificate_for_servers_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate() {
+    for program in programs() {
+        let site = Site::new();
+        let etcd = Etcd::start(&program, &site, &[]);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        site.issue("expired", client_spec("felix").valid(at(1_700_000_000), at(1_700_000_060)));
+        let alert = if program.is_old { "bad_certificate" } else { "certificate_expired" };
+        let text = refused_with(
+            alert,
+            "our certificate CN=\"felix\" expired at 2023-11-14T22:14:20Z: every peer will refuse it; issue a new one",
+        );
+        for connector in site.connectors(&etcd.url(), Some("expired")) {
+            assert_eq!(refusal(&connector, &etcd).await, text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_allowed_host_name() {
     for program in programs() {
         let site = Site::new();
@@ -145,7 +163,11 @@ async fn on_the_revocation_list() {
         for connector in site.connectors(&etcd.url(), Some("revoked")) {
             assert_eq!(refusal(&connector, &etcd).await, text);
         }
-        put(&site.connector(&etcd.url(), Some("client")).channel(), "a", "1").await.unwrap();
+        let good = site.connector(&etcd.url(), Some("client"));
+        put(&good.channel(), "a", "1").await.unwrap();
+        // Without the file, etcd refuses everybody.
+        fs::remove_file(site.path("list.der")).unwrap();
+        assert_eq!(refusal(&good, &etcd).await, text);
     }
 }
 
@@ -157,10 +179,23 @@ async fn etcd_is_not_valid_for_the_host() {
         let etcd = Etcd::start(&program, &site, &[]);
         assert_eq!(
             refusal(&site.connector(&etcd.url(), Some("client")), &etcd).await,
-            "could not connect to etcd: URL: could not connect to ADDRESS: ADDRESS: the server's certificate is not \
+            "could not connect to etcd: URL: the server's certificate is not \
              valid for the host 127.0.0.1: it has neither a DNS name nor an IP address as subject alternative name \
              (only its Common Name is 127.0.0.1, and that does not count); issue it again with subjectAltName = \
              IP:127.0.0.1"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_without_its_own_certificate() {
+    for program in programs() {
+        let site = Site::new();
+        let etcd = Etcd::start(&program, &site, &[]);
+        fs::remove_file(site.path("server.pem")).unwrap();
+        assert_eq!(
+            refusal(&site.connector(&etcd.url(), Some("client")), &etcd).await,
+            refused_with("internal_error", "etcd can not read its own certificate or key; see etcd's log")
         );
     }
 }

@@ -140,7 +140,7 @@ async fn another_ca_is_not_trusted() {
     assert_eq!(
         error.text(),
         format!(
-            "no TLS connection with the API server: could not connect to {0}: {0}: the certificate of \
+            "no TLS connection with the API server: could not connect to {0}: the certificate of \
              CN=\"kube-apiserver\" is issued by CN=\"kubernetes\", which is not in the CA file; if that is an \
              intermediate CA, append its certificate to the certificate file of the peer; otherwise add it to the CA \
              file, if it is a CA of this cluster",
@@ -162,7 +162,7 @@ async fn the_name_is_checked_and_can_be_configured() {
     assert_eq!(
         error.text(),
         format!(
-            "no TLS connection with the API server: could not connect to {0}: {0}: the server's certificate is not \
+            "no TLS connection with the API server: could not connect to {0}: the server's certificate is not \
              valid for the host 127.0.0.1: it is valid for the DNS names [\"kubernetes.default.svc\"]; connect to a \
              host that it has, or issue it again with subjectAltName = IP:127.0.0.1",
             server.address
@@ -188,7 +188,7 @@ async fn nobody_listens() {
     assert_eq!(
         error.text(),
         format!(
-            "the API server can not be reached: could not connect to {address}: {address}: no TCP connection: \
+            "the API server can not be reached: could not connect to {address}: no TCP connection: \
              Connection refused (os error 111)"
         )
     );

@@ -15,7 +15,6 @@ mod messages;
 #[allow(unreachable_pub, reason = "other test files use it, too")]
 #[path = "../../../../tests/common/secret.rs"]
 mod secret;
-#[allow(unreachable_pub, reason = "other test files use it, too")]
 #[path = "../../../../tests/common/subscribers.rs"]
 mod subscribers;
 mod unusable;
