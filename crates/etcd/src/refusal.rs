@@ -1,5 +1,7 @@
 //! What an operator needs to read when etcd refuses us.
 
+use std::io;
+
 use rustls::AlertDescription as Alert;
 use typha_tls::error::{HandshakeError, HandshakePhase};
 
@@ -14,6 +16,8 @@ pub fn explanation(error: &HandshakeError, presented: bool) -> Option<&'static s
             return Some(REVOKED);
         }
         HandshakeError::Closed { .. } | HandshakeError::NotTls { .. } => return Some(NOT_TLS),
+        // A server without TLS resets the connection if it has not read the whole ClientHello.
+        HandshakeError::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => return Some(NOT_TLS),
         HandshakeError::NoApplicationProtocol { .. } => return Some(NOT_HTTP2),
         HandshakeError::RefusedByPeer { alert } => *alert,
         _ => return None,

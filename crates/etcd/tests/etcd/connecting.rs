@@ -216,3 +216,25 @@ async fn a_certificate_that_nobody_requests_is_reported_once_for_each_configurat
         connector.reloader().unwrap().reload_now().await.unwrap();
     }
 }
+
+/// As etcd does without TLS, if it has not read the whole ClientHello.
+#[tokio::test]
+async fn a_reset_is_explained() {
+    let site = Site::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let connector = site.connector(&url, Some("client"));
+    let resetting = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        // What has arrived stays unread, so that closing resets.
+        tcp.peek(&mut [0]).await.unwrap();
+    };
+    let (error, ()) = tokio::join!(connector.connect(), resetting);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        format!(
+            "could not connect to etcd: {url}: the server closed the connection, or does not speak TLS; see in etcd's \
+             --listen-client-urls whether this is its client port, and whether its scheme is https"
+        )
+    );
+}
