@@ -130,7 +130,7 @@ impl EtcdConfig {
 
     /// Reads the section `[calico]` of the file of Neutron or of the DHCP agent: `etcd_host` (127.0.0.1), `etcd_port`
     /// (2379), `etcd_ca_cert_file`, `etcd_cert_file`, `etcd_key_file`, `etcd_username`, `etcd_password`.
-    /// As there, any one of the files means `https`.
+    /// As in Neutron, `https` is used if any one of the files is set.
     ///
     /// Neutron itself uses etcd's HTTP/JSON gateway, where the Common Name of the certificate does not count.
     ///
@@ -270,7 +270,7 @@ impl Settings {
         Ok(Self { endpoints, ca_file, cert_file, key_file, user, password })
     }
 
-    /// These settings, and those of `others` that are not set here. A file that is `none` here is not set there, too.
+    /// These settings, and those of `others` that are not set here. A file that is `none` here hides that of `others`.
     fn or(self, others: Self) -> Self {
         Self {
             endpoints: self.endpoints.or(others.endpoints),
@@ -282,7 +282,7 @@ impl Settings {
         }
     }
 
-    /// If nothing says where etcd is but the scheme, the default address.
+    /// Adds the default address if only the scheme says anything about where etcd is.
     fn or_default_address(mut self, scheme: Option<Found>) -> Self {
         let default = |scheme: Found| {
             let source = format!("the default, beside EtcdScheme from {}", scheme.source);

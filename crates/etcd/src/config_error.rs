@@ -12,8 +12,8 @@ use typha_tls::error::Quoted;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EtcdConfigError {
-    /// An endpoint is one of `http`. Calico connects to it, and ignores files for TLS without a word: everything is
-    /// sent in the clear. Label: `clear_text`.
+    /// An endpoint has the scheme `http`. Calico connects to it, ignores the files for TLS without a warning, and sends
+    /// everything in the clear. Label: `clear_text`.
     #[error(
         "{parameter} (from {source_of_value}) has the endpoint {}, so that everything would be sent in the clear{}; \
          write https://",
@@ -30,7 +30,7 @@ pub enum EtcdConfigError {
         /// The parameters for TLS that are set, and that Calico would ignore.
         files: Vec<String>,
     },
-    /// `ETCD_DISCOVERY_SRV` is set. This library finds no endpoints by DNS SRV records. Label: `discovery`.
+    /// `ETCD_DISCOVERY_SRV` is set. This library does not find endpoints by DNS SRV records. Label: `discovery`.
     #[error(
         "{parameter} (from {source_of_value}) is not supported; set the endpoints: `dig +short SRV \
          _etcd-client-ssl._tcp.DOMAIN` lists them"
@@ -57,7 +57,7 @@ pub enum EtcdConfigError {
         /// The parameter that is missing.
         missing: String,
     },
-    /// Some endpoints are ones of `https`, and others of `http`. Label: `mixed_schemes`.
+    /// Some endpoints have the scheme `https`, and others `http`. Label: `mixed_schemes`.
     #[error(
         "{parameter} (from {source_of_value}) mixes https:// and http://, and Calico uses the first one's scheme for all; \
          write https:// for all"

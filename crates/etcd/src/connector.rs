@@ -26,17 +26,17 @@ use typha_tls::{AcceptanceMode, Connection};
 use crate::endpoint::EtcdEndpoint;
 use crate::error::{EndpointAttempt, EtcdError, OwnCertificate};
 
-/// Connects to etcd: to the endpoint that worked last, else to the others. It is cheap to clone; clones share what they
-/// know.
+/// Connects to etcd: to the endpoint that worked last, else to the others. It is cheap to clone; clones share the files
+/// and the endpoint that worked last.
 ///
-/// Each endpoint must be valid for its own host. Each is tried once in a call. If one does not answer within 1 s, the
-/// next is tried beside it; the first that accepts us wins. A connection counts only after etcd has sent its first
-/// data, because over TLS 1.3 etcd refuses a client after the client's handshake.
+/// The certificate of an endpoint must be valid for the host of that endpoint. A call tries each endpoint once. If one
+/// does not answer within 1 s, the next is tried beside it; the first that accepts us wins. A connection counts only
+/// after etcd has sent its first data, because over TLS 1.3 etcd refuses a client after the client's handshake.
 ///
 /// From the first connection on, it follows the files. A renewed certificate or CA is used for new connections. A live
 /// connection whose server is not trusted any more is closed. All calls must be on one tokio runtime.
 ///
-/// As a `tower` service it takes the URIs of any client that is built on hyper, and ignores them: the endpoints are
+/// It is a `tower` service for any client that is built on hyper. It ignores the URIs of the client: the endpoints are
 /// those of the configuration. [`channel`](Self::channel) makes a channel of tonic, for etcd-client.
 #[derive(Clone)]
 pub struct EtcdConnector(Arc<Inner>);
@@ -56,8 +56,8 @@ struct Inner {
 /// How long an endpoint may be silent before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// How long etcd may take to send its first data after the handshake. It does so at once. A proxy in between may wait
-/// for ours instead: then the connection is used all the same.
+/// How long etcd may take to send its first data after the handshake. etcd sends it at once. A proxy in between may wait
+/// for our data instead: then the connection is used anyway.
 const FIRST_DATA: Duration = Duration::from_secs(2);
 
 /// As in Calico's client of etcd.
@@ -90,7 +90,7 @@ impl EtcdConnector {
         &self.0.endpoints
     }
 
-    /// The connector below, which has the configuration in force.
+    /// The [`HostConnector`] that it uses. It has the configuration in force.
     pub fn connector(&self) -> &HostConnector {
         &self.0.connector
     }

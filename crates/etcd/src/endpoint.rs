@@ -11,20 +11,20 @@ use typha_tls::ServerHost;
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub struct EtcdEndpoint {
-    /// The host. There is no parameter that overrides it.
+    /// The host. No parameter overrides it.
     pub host: ServerHost,
     /// The port.
     pub port: u16,
 }
 
-/// An endpoint as it was written, and whether it is one of `https`.
+/// An endpoint as it was written, and whether its scheme is `https`.
 pub(crate) struct Parsed {
     pub(crate) endpoint: EtcdEndpoint,
     pub(crate) is_https: bool,
 }
 
 impl EtcdEndpoint {
-    /// An endpoint of `https`.
+    /// An endpoint with the scheme `https`.
     pub fn new(host: ServerHost, port: u16) -> Self {
         Self { host, port }
     }

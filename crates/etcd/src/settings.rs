@@ -24,7 +24,7 @@ impl Found {
         Self { parameter: parameter.to_owned(), value: setting.value, source: setting.source }
     }
 
-    /// Whether it takes the place of a lower source with nothing.
+    /// Whether the value is `none`: the parameter counts as unset, even if a lower source sets it.
     pub(crate) fn is_none(&self) -> bool {
         self.value.eq_ignore_ascii_case("none")
     }
