@@ -10,8 +10,7 @@ use crate::policy::TlsPolicy;
 use crate::role::Role;
 
 /// The configuration of a [`HostConnector`](super::HostConnector): CAs, our chain and key if we have them, and the TLS
-/// policy. It is cheap to clone. The host that the server must be valid for is no part of it: each connection has its
-/// own.
+/// policy. It is cheap to clone. It does not contain the host of the server: each call to connect names that host.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostTlsConfig {

@@ -27,8 +27,8 @@ use crate::verifier::HostVerifier;
 /// Connects to servers that the [`HostVerifier`] accepts for the host that was dialled. It is cheap to clone; clones
 /// share the configuration in force.
 ///
-/// It waits until the server has accepted us, as [`FelixConnector`](crate::FelixConnector) does, if the server
-/// requests a certificate. No session is resumed: a resumed session would not be verified.
+/// If the server requests a certificate, the connector waits until the server has accepted us, as
+/// [`FelixConnector`](crate::FelixConnector) does. No session is resumed: a resumed session would not be verified.
 #[derive(Clone, Debug)]
 pub struct HostConnector {
     in_force: InForce<HostEnd>,
@@ -37,12 +37,12 @@ pub struct HostConnector {
     dial_timeout: Duration,
 }
 
-/// As Calico's client of etcd has it.
+/// The dial timeout of Calico's client of etcd.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl HostConnector {
-    /// A connector with 10 s for a connection from the name to the end of the handshake, no timeout for reads, and 10 s
-    /// for writes. It uses [`AcceptanceMode::Auto`].
+    /// A connector with [`AcceptanceMode::Auto`]. A [`dial`](Self::dial) may take 10 s, from the resolution of the name
+    /// to the end of the handshake, and a write 10 s. Reads have no timeout.
     ///
     /// It logs a warning for each part of the configuration that is probably a mistake.
     pub fn new(config: HostTlsConfig) -> Self {
@@ -78,8 +78,8 @@ impl HostConnector {
         self
     }
 
-    /// Sets how long a read may wait for application data; `None`, the default, for no limit: a server may be silent
-    /// for long. See [`FelixConnector::with_read_timeout`](crate::FelixConnector::with_read_timeout).
+    /// Sets how long a read may wait for application data. The default is `None`, no limit, because a server may be
+    /// silent for long. See [`FelixConnector::with_read_timeout`](crate::FelixConnector::with_read_timeout).
     #[must_use]
     pub fn with_read_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.client.timeouts.read = timeout;
@@ -209,7 +209,7 @@ impl HostConnector {
         self.dial_as(host, port, host)
     }
 
-    /// Connects to `address` as [`dial`](Self::dial) does, but the server must be valid for another `host`. It is for
+    /// Connects to `address` as [`dial`](Self::dial) does, but verifies the server for another `host`. It is for
     /// servers behind a tunnel or a load balancer, and for the `tls-server-name` of a kubeconfig.
     ///
     /// # Errors
@@ -218,7 +218,7 @@ impl HostConnector {
     ///
     /// # Security
     ///
-    /// Any server that is valid for `host` is accepted, whatever its address.
+    /// Any server whose certificate is valid for `host` is accepted, whatever its address.
     pub fn dial_as(
         &self,
         address: &ServerHost,

@@ -23,7 +23,7 @@ use crate::tls_context::{HostEnd, InForce};
 /// How long an address may take to answer before the next one is dialled beside it, as in RFC 8305.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A dial to `address`, which accepts the server that is valid for `host`.
+/// A dial to `address`, which accepts a server whose certificate is valid for `host`.
 pub(super) struct HostDial {
     pub(super) in_force: InForce<HostEnd>,
     pub(super) client: ClientHandshake,
@@ -123,8 +123,8 @@ impl HostDial {
     }
 }
 
-/// The addresses in turn of both families, in the order of each, so that a family that does not work costs little time
-/// (RFC 8305 section 4).
+/// The addresses, alternating between IPv4 and IPv6. Each family keeps its order. So a family that does not work costs
+/// little time (RFC 8305 section 4).
 fn interleaved(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut first, mut second) = (0, 0);

@@ -110,8 +110,8 @@ impl fmt::Display for Target<'_> {
     }
 }
 
-/// Shows each attempt, including the causes, because a list has no `source`. A host that is an address is not shown
-/// again.
+/// Shows each attempt, including the causes, because a list has no `source`. If the host is an address, the attempts do
+/// not repeat it.
 struct Tried<'a>(&'a ServerHost, &'a [AddressAttempt]);
 
 /// The number of attempts that are shown.

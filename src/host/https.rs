@@ -90,8 +90,8 @@ impl HttpsConnector {
         self
     }
 
-    /// Keeps a reloader of the connector as long as this connector and its clones exist, so that the configuration is
-    /// followed.
+    /// Keeps a reloader as long as this connector and its clones exist, so that they follow the configuration. Get it
+    /// from [`HostConnector::follow`].
     #[must_use]
     pub fn with_reloader(mut self, reloader: Reloader) -> Self {
         self._reloader = Some(reloader);
@@ -146,7 +146,7 @@ impl From<Connection> for HttpsConnection {
     }
 }
 
-/// Lets a client of hyper use HTTP/2 if that was agreed on.
+/// Lets a client of hyper use HTTP/2 if both ends have agreed on it.
 impl HyperConnection for HttpsConnection {
     fn connected(&self) -> Connected {
         let connected = Connected::new();

@@ -1,9 +1,12 @@
 //! Connections to servers that are verified for the host that was dialled: etcd, kube-apiserver.
 //!
-//! Felix and Typha accept each other by identity, whatever the address. Other servers follow the host rule. The chain
-//! leads to a configured CA, and the certificate allows server authentication. The host that was dialled is among the
-//! DNS names or IP addresses of its subject alternative names. The chain is checked by the same code, with the same
-//! revocation lists, errors, reload and review of live connections.
+//! Felix and Typha accept each other by identity, whatever the address. Other servers are accepted by the host rule:
+//!
+//! - The chain leads to a configured CA, and the certificate allows server authentication.
+//! - The subject alternative names have the host that was dialled, as a DNS name or as an IP address.
+//!
+//! The chain check, the revocation lists, the errors, the reload and the review of live connections are the same as
+//! between Felix and Typha. Keep the value of `follow` as long as the files are to be followed:
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -14,8 +14,7 @@ use crate::text::{Quoted, QuotedList};
 /// The host that a client has dialled: a DNS name or an IP address. A server's certificate must have it among the DNS
 /// names or IP addresses of its subject alternative names (RFC 9525). Its Common Name does not count.
 ///
-/// A host that any certificate could match, or none, can not be built: an empty one, a wildcard, or an unspecified
-/// address.
+/// An empty host, a wildcard and an unspecified address are errors, because they name no single server.
 ///
 /// A DNS name is compared without regard to case, and a final dot is ignored. In the certificate, `*` may stand for the
 /// whole first label. An IPv4 address that is written as an IPv6 address (`::ffff:192.0.2.1`) is that IPv4 address.
@@ -45,7 +44,7 @@ pub enum InvalidHost {
         Quoted(.0)
     )]
     Malformed(String),
-    /// It is an address on which a server listens, and no address of a server: `0.0.0.0` or `::`.
+    /// It is `0.0.0.0` or `::`. A server can listen on such an address, but it is not the address of one server.
     #[error(
         "the host {0} is no address of one server; give the name or the address that the certificate has"
     )]
@@ -102,7 +101,7 @@ impl ServerHost {
         }
     }
 
-    /// The host as rustls takes it, and sends it if it is a DNS name (server name indication).
+    /// The host in the form of rustls, which sends it to the server if it is a DNS name (server name indication).
     pub(crate) fn server_name(&self) -> &ServerName<'static> {
         &self.0
     }
@@ -140,7 +139,7 @@ impl ServerHost {
         }
     }
 
-    /// The host as `openssl` takes a subject alternative name.
+    /// The host as `openssl` writes a subject alternative name.
     fn as_san(&self) -> String {
         match self.ip_address() {
             Some(address) => format!("IP:{address}"),
@@ -185,7 +184,7 @@ pub struct HostMismatch {
 
 impl std::error::Error for HostMismatch {}
 
-/// The problem, what the certificate has, and the remedy.
+/// Shows the problem, the names that the certificate has, and the remedy.
 impl fmt::Display for HostMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { host, dns_names, ip_addresses, common_name } = self;
