@@ -14,8 +14,9 @@ use typha_tls::error::Quoted;
 /// Finds the API server and our credentials for [`client`](crate::client()) in Calico's environment variables, as
 /// Felix, Typha, calicoctl and kube-controllers do: `calico_config(std::env::vars_os())`.
 ///
-/// The base is the kubeconfig that `KUBECONFIG` names. Without it, the base is nothing if `K8S_API_ENDPOINT` is set,
-/// else `~/.kube/config` if it exists, else the pod's service account. These variables override the base:
+/// The base is the kubeconfig that `KUBECONFIG` names. Without `KUBECONFIG`, there is no base if `K8S_API_ENDPOINT` is
+/// set. Otherwise the base is `~/.kube/config` if it exists, else the pod's service account. These variables override
+/// the base:
 ///
 /// | variable | replaces |
 /// | --- | --- |
@@ -25,8 +26,8 @@ use typha_tls::error::Quoted;
 /// | `K8S_CERT_FILE`, `K8S_KEY_FILE` | `client-certificate` and `client-key`, as files or as data |
 /// | `CALICO_K8SAPITOKEN`, `K8S_API_TOKEN` | `token`, `tokenFile`, user and password. Calico reads the first only |
 ///
-/// Of each variable, one with the prefix `CALICO_` counts more, even if it is empty. An empty variable counts as unset.
-/// The files are followed. This blocks while it reads them.
+/// Each variable may have the prefix `CALICO_`. A variable with the prefix wins over one without, even if it is empty. An
+/// empty variable counts as unset. The client follows the files. This function blocks while it reads them.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! A client of the API whose connections are those of typha-tls.
 //!
-//! kube's own TLS uses the crypto provider of the process, installs one, or panics if there is none. It reads a client
+//! kube's own TLS uses the crypto provider of the process, installs one, or panics if there is none. kube reads a client
 //! certificate once. This module builds the client from kube's parts around a connector that follows the files.
 
 use std::error::Error;
@@ -35,8 +35,8 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 
 /// Makes a client of the API server of `config`. Make one for the whole program: it follows what changes.
 ///
-/// - **The server** must be valid for the host of the URL, or for `tls_server_name`, and its chain must lead to the CAs
-///   of `root_cert_file`, else to those of `root_cert`. The CAs of the system are not trusted for it.
+/// - **The server's certificate** must be valid for the host of the URL, or for `tls_server_name` if that is set. Its
+///   chain must lead to a CA of `root_cert_file`, else of `root_cert`. The CAs of the system are not trusted for it.
 /// - **We** present the client certificate of `auth_info` if it has one, and send its token, its password, or the token
 ///   that its exec plugin prints.
 /// - **Files are followed:** the CAs, the client certificate and its key, as [`FileSource`] does, and the token. A new
@@ -153,7 +153,7 @@ pub(crate) fn api_client(config: &Config, policy: TlsPolicy) -> Result<ApiClient
     Ok(ApiClient { client, connector: Some(connector) })
 }
 
-/// The files of a configuration. Data stands in place of files. Also returns whether there is a file.
+/// The files of a configuration, and whether any of them is a real file. Data is given as the contents of a file.
 fn tls_files(config: &Config) -> Result<(HostTlsFiles, bool), KubernetesSetupError> {
     let ca_data = "certificate-authority-data";
     let (mut files, mut are_files) = match (&config.root_cert_file, config.root_cert.as_deref()) {
@@ -195,7 +195,7 @@ fn tls_files(config: &Config) -> Result<(HostTlsFiles, bool), KubernetesSetupErr
     }
 }
 
-/// Sends requests by connections of the configuration in force, with the token of the file in force.
+/// Sends requests over connections with the configuration in force, and with the current token of the file.
 #[derive(Clone)]
 struct Requests {
     https: HttpsConnector,

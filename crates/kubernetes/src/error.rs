@@ -127,7 +127,7 @@ impl KubernetesError {
     }
 }
 
-/// What a wrong client certificate looks like. The API server requests one, but does not require it.
+/// Explains a 401 if we have a client certificate. The API server requests one, but does not require it.
 struct Presented<'a>(Option<&'a str>);
 
 impl fmt::Display for Presented<'_> {
