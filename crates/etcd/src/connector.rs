@@ -56,8 +56,8 @@ struct Inner {
 /// How long an endpoint may be silent before the next one is tried beside it.
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// How long etcd may take to send its first data after the handshake. etcd sends it at once. A proxy in between may wait
-/// for our data instead: then the connection is used anyway.
+/// How long etcd may take to send its first data after the handshake. etcd sends it at once. A proxy in between may
+/// wait for our data instead: then the connection is used anyway.
 const FIRST_DATA: Duration = Duration::from_secs(2);
 
 /// As in Calico's client of etcd.

@@ -26,8 +26,8 @@ use typha_tls::error::Quoted;
 /// | `K8S_CERT_FILE`, `K8S_KEY_FILE` | `client-certificate` and `client-key`, as files or as data |
 /// | `CALICO_K8SAPITOKEN`, `K8S_API_TOKEN` | `token`, `tokenFile`, user and password. Calico reads the first only |
 ///
-/// Each variable may have the prefix `CALICO_`. A variable with the prefix wins over one without, even if it is empty. An
-/// empty variable counts as unset. The client follows the files. This function blocks while it reads them.
+/// Each variable may have the prefix `CALICO_`. A variable with the prefix wins over one without, even if it is empty.
+/// An empty variable counts as unset. The client follows the files. This function blocks while it reads them.
 ///
 /// # Errors
 ///

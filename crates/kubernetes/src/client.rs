@@ -1,7 +1,7 @@
 //! A client of the API whose connections are those of typha-tls.
 //!
-//! kube's own TLS uses the crypto provider of the process, installs one, or panics if there is none. kube reads a client
-//! certificate once. This module builds the client from kube's parts around a connector that follows the files.
+//! kube's own TLS uses the crypto provider of the process, installs one, or panics if there is none. kube reads a
+//! client certificate once. This module builds the client from kube's parts around a connector that follows the files.
 
 use std::error::Error;
 use std::pin::Pin;
