@@ -94,8 +94,8 @@ impl Reloader {
         outcome.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Whether its runtime has ended.
-    pub(crate) fn is_stopped(&self) -> bool {
+    /// Whether its runtime has ended. Then nothing is loaded any more, and the configuration in force stays.
+    pub fn is_stopped(&self) -> bool {
         self.0.requests.is_closed()
     }
 

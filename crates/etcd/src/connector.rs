@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ use crate::error::{EndpointAttempt, EtcdError, OwnCertificate};
 /// after etcd has sent its first data, because over TLS 1.3 etcd refuses a client after the client's handshake.
 ///
 /// From the first connection on, it follows the files. A renewed certificate or CA is used for new connections. A live
-/// connection whose server is not trusted any more is closed. All calls must be on one tokio runtime.
+/// connection whose server is not trusted any more is closed. It follows them on the tokio runtime of that connection.
+/// If that runtime has ended, the next connection starts to follow again, on its own runtime.
 ///
 /// It is a `tower` service for any client that is built on hyper. It ignores the URIs of the client: the endpoints are
 /// those of the configuration. [`channel`](Self::channel) makes a channel of tonic, for etcd-client.
@@ -48,7 +49,7 @@ struct Inner {
     /// The index of the endpoint that worked last.
     last_good: AtomicUsize,
     source: Arc<FileSource<HostTlsConfig>>,
-    reloader: OnceLock<Reloader>,
+    reloader: Mutex<Option<Reloader>>,
     /// The generation of the configuration for which etcd did not request our certificate, and that was reported.
     reported: AtomicU64,
 }
@@ -80,7 +81,7 @@ impl EtcdConnector {
             timeout: TIMEOUT,
             last_good: AtomicUsize::new(0),
             source: Arc::new(FileSource::of_host(files, policy)),
-            reloader: OnceLock::new(),
+            reloader: Mutex::default(),
             reported: AtomicU64::new(0),
         })))
     }
@@ -97,8 +98,8 @@ impl EtcdConnector {
 
     /// The reloader of the files; `None` before the first connection. It shows the state, and can read the files at
     /// once.
-    pub fn reloader(&self) -> Option<&Reloader> {
-        self.0.reloader.get()
+    pub fn reloader(&self) -> Option<Reloader> {
+        self.following().clone()
     }
 
     /// A channel of tonic over this connector, for `etcd_client::Channel::Tonic`. It connects with the first request,
@@ -129,7 +130,7 @@ impl EtcdConnector {
     /// If it is called outside of a tokio runtime, or the runtime's clock is not enabled.
     pub async fn connect(&self) -> Result<Connection, EtcdError> {
         let inner = &*self.0;
-        inner.reloader.get_or_init(|| inner.connector.follow(inner.source.clone(), ReloadOptions::default()));
+        self.start_following();
         let deadline = Instant::now() + inner.timeout;
         let connector = inner.connector.clone().with_dial_timeout(inner.timeout);
         let presented = connector.config().material.credentials.is_some();
@@ -174,6 +175,18 @@ impl EtcdConnector {
                 },
             }
         }
+    }
+
+    /// Starts to follow, if that was not done yet or its runtime has ended.
+    fn start_following(&self) {
+        let mut reloader = self.following();
+        if reloader.as_ref().is_none_or(Reloader::is_stopped) {
+            *reloader = Some(self.0.connector.follow(self.0.source.clone(), ReloadOptions::default()));
+        }
+    }
+
+    fn following(&self) -> MutexGuard<'_, Option<Reloader>> {
+        self.0.reloader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Our own certificate, as far as it explains this failure.

@@ -183,6 +183,27 @@ async fn our_certificate_is_followed() {
     assert_eq!(connector.connect().await.unwrap().acceptance(), Acceptance::Confirmed);
 }
 
+/// The runtime of the first connection ends, and the next one is on another runtime.
+#[test]
+fn files_are_followed_on_the_next_runtime() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let servers = runtime();
+    let site = Site::new();
+    let server = servers.block_on(Server::start(&site.issue("server", server_spec())));
+    let connector = site.connector(&server.url(), None);
+    let first = runtime();
+    first.block_on(connector.connect()).unwrap();
+    assert!(!connector.reloader().unwrap().is_stopped());
+    drop(first);
+    assert!(connector.reloader().unwrap().is_stopped());
+    runtime().block_on(async {
+        connector.connect().await.unwrap();
+        site.write("ca.pem", &TestCa::new(CertificateSpec::ca("other")).unwrap().root_pem());
+        connector.reloader().unwrap().reload_now().await.unwrap();
+        assert_eq!(connector.connect().await.unwrap_err().label(), "unknown_ca");
+    });
+}
+
 /// Counts the warnings of this package.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);
