@@ -228,6 +228,11 @@ impl Sources {
         Ok(parameters.iter().map(|parameter| resolved.get(parameter).cloned()).collect())
     }
 
+    /// Whether the environment has this variable, by its exact name. It may be empty.
+    pub fn has_variable(&self, name: &str) -> bool {
+        self.environment.iter().any(|(variable, _)| variable == name)
+    }
+
     /// The value of an environment variable that belongs to no daemon, such as `ETCD_ENDPOINTS` or `TLS_MIN_VERSION`,
     /// by its exact name. `None` if it is not set or empty.
     ///
@@ -251,10 +256,13 @@ fn environment_variable(name: &str) -> String {
 }
 
 fn not_utf8(parameter: &'static str, variable: &str, value: &OsStr) -> ConfigError {
+    let (name, text) = (variable.to_ascii_uppercase(), value.to_string_lossy());
+    // In a URL, a user and a password end with `@`.
+    let is_secret = name.contains("PASSWORD") || name.contains("TOKEN") || text.contains('@');
     ConfigError::Value {
         parameter,
         source_of_value: environment_variable(variable),
-        value: shown(&value.to_string_lossy()),
+        value: if is_secret { "(not shown: it may be a secret)".to_owned() } else { shown(&text) },
         problem: "it is not valid UTF-8".to_owned(),
     }
 }
@@ -279,8 +287,8 @@ fn find(known: &[&'static str], name: &str) -> Option<&'static str> {
     known.iter().find(|parameter| parameter.eq_ignore_ascii_case(name)).copied()
 }
 
-/// The value of a parameter.
-#[derive(Clone, Debug)]
+/// The value of a parameter. It may be a password, so that `Debug` shows the source only.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Setting {
     /// The value as it was written.
@@ -293,6 +301,12 @@ impl Setting {
     /// Whether the value is `none`, in upper or lower case: the parameter is not set, also not by a lower source.
     pub fn is_none(&self) -> bool {
         self.value.eq_ignore_ascii_case("none")
+    }
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setting").field("source", &self.source).finish_non_exhaustive()
     }
 }
 

@@ -488,6 +488,32 @@ fn variables_that_are_no_text() {
     assert_unusable(error, "TLS_MIN_VERSION", from, "/ca\u{fffd}.pem", "it is not valid UTF-8");
 }
 
+#[cfg(unix)]
+#[test]
+fn secrets_are_not_shown() {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let variables = ["ETCD_PASSWORD", "K8S_API_TOKEN", "ETCD_ENDPOINTS"];
+    let value = || std::ffi::OsString::from_vec(b"https://u:hunter2@a\xff".to_vec());
+    let sources = Sources::none().with_environment(variables.map(|name| (name, value())));
+    for name in variables {
+        let error = sources.variable(name).unwrap_err();
+        let from = format!("environment variable {name}");
+        assert_unusable(error, name, &from, "(not shown: it may be a secret)", "it is not valid UTF-8");
+    }
+    let sources = Sources::none().with_environment([("ETCD_PASSWORD", "hunter2")]);
+    let setting = sources.variable("ETCD_PASSWORD").unwrap().unwrap();
+    assert_eq!(setting.value, "hunter2");
+    assert_eq!(format!("{setting:?}"), "Setting { source: \"environment variable ETCD_PASSWORD\", .. }");
+}
+
+#[test]
+fn an_empty_variable_is_there_and_has_no_value() {
+    let sources = Sources::none().with_environment([("ETCD_ENDPOINTS", "")]);
+    assert!(sources.has_variable("ETCD_ENDPOINTS") && !sources.has_variable("ETCD_PASSWORD"));
+    assert!(sources.variable("ETCD_ENDPOINTS").unwrap().is_none());
+}
+
 // The configuration file.
 
 fn host_and_port(dir: &Dir, text: &str) -> Result<(Option<String>, u16), ConfigError> {
