@@ -24,7 +24,7 @@ use typha_tls::stream::Acceptance;
 use typha_tls::{AcceptanceMode, Connection};
 
 use crate::endpoint::EtcdEndpoint;
-use crate::error::{EndpointAttempt, EtcdError, OwnCertificate};
+use crate::error::{EndpointAttempt, EtcdError};
 
 /// Connects to etcd: to the endpoint that worked last, else to the others. It is cheap to clone; clones share the files
 /// and the endpoint that worked last.
@@ -72,7 +72,9 @@ impl EtcdConnector {
         files: HostTlsFiles,
         policy: &TlsPolicy,
     ) -> Result<Self, MaterialError> {
-        let policy = over_http2(policy);
+        // etcd speaks gRPC, and so HTTP/2, only.
+        let policy = policy.clone().with_alpn(["h2"]);
+        let policy = policy.unwrap_or_else(|error| unreachable!("this list is valid: {error}"));
         let tls = HostTlsConfig::from_files(&files, policy.clone())?;
         let connector = HostConnector::new(tls).with_acceptance(AcceptanceMode::FirstData(FIRST_DATA));
         Ok(Self(Arc::new(Inner {
@@ -165,8 +167,14 @@ impl EtcdConnector {
                         return Ok(connection);
                     }
                     Err(error) => {
-                        let own = self.own_certificate(error.handshake());
-                        attempts.push(EndpointAttempt::new(endpoint.clone(), error, own, took));
+                        let config = inner.connector.config();
+                        attempts.push(EndpointAttempt {
+                            endpoint: endpoint.clone(),
+                            has_certificate: config.material.credentials.is_some(),
+                            unusable_certificate: unusable_certificate(&config, error.handshake()),
+                            error: Arc::new(error),
+                            took,
+                        });
                         next_dial_at = now;
                     }
                 },
@@ -189,30 +197,6 @@ impl EtcdConnector {
         self.0.reloader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Our own certificate, as far as it explains this failure.
-    fn own_certificate(&self, failure: Option<&HandshakeError>) -> OwnCertificate {
-        let config = self.0.connector.config();
-        if config.material.credentials.is_none() {
-            return OwnCertificate::None;
-        }
-        let is_reason = |warning: &MaterialWarning| {
-            matches!(
-                warning,
-                MaterialWarning::LeafExpired { .. }
-                    | MaterialWarning::LeafLacksPurpose { .. }
-                    | MaterialWarning::LeafNotYetValid { .. }
-            )
-        };
-        let now = config.policy.time_provider().current_time();
-        match now.filter(|_| matches!(failure, Some(HandshakeError::RefusedByPeer { .. }))) {
-            Some(now) => match config.warnings(now).into_iter().find(is_reason) {
-                Some(reason) => OwnCertificate::Unusable(reason.to_string()),
-                None => OwnCertificate::Good,
-            },
-            None => OwnCertificate::Good,
-        }
-    }
-
     /// Warns, once for each configuration, if etcd did not request the certificate that we have.
     fn report_unasked(&self, connection: &Connection, endpoint: &EtcdEndpoint, presented: bool) {
         let generation = connection.generation();
@@ -229,10 +213,19 @@ impl EtcdConnector {
     }
 }
 
-/// etcd speaks gRPC, and so HTTP/2, only.
-fn over_http2(policy: &TlsPolicy) -> TlsPolicy {
-    // The list is valid, so that this does not fail.
-    policy.clone().with_alpn(["h2"]).unwrap_or_else(|_| policy.clone())
+/// Why every server refuses our certificate, if this one did.
+fn unusable_certificate(config: &HostTlsConfig, failure: Option<&HandshakeError>) -> Option<String> {
+    let Some(HandshakeError::RefusedByPeer { .. }) = failure else { return None };
+    let is_reason = |warning: &MaterialWarning| {
+        matches!(
+            warning,
+            MaterialWarning::LeafExpired { .. }
+                | MaterialWarning::LeafLacksPurpose { .. }
+                | MaterialWarning::LeafNotYetValid { .. }
+        )
+    };
+    let warnings = config.warnings(config.policy.time_provider().current_time()?);
+    warnings.into_iter().find(is_reason).map(|reason| reason.to_string())
 }
 
 impl Service<Uri> for EtcdConnector {

@@ -61,18 +61,6 @@ impl EtcdError {
     }
 }
 
-/// Our own certificate, as far as it explains a refusal.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum OwnCertificate {
-    /// Nothing in it explains a refusal.
-    Good,
-    /// We have none.
-    None,
-    /// Every server refuses it: it has expired, is not valid yet, or lacks clientAuth. The text is the reason.
-    Unusable(String),
-}
-
 /// An attempt to connect to one endpoint. Its text has the reason, and what it means if the server is etcd.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -81,30 +69,21 @@ pub struct EndpointAttempt {
     pub endpoint: EtcdEndpoint,
     /// Why it failed.
     pub error: Arc<HostDialError>,
-    /// Our own certificate, when etcd refused us.
-    pub own: OwnCertificate,
+    /// Whether we have a certificate of our own.
+    pub has_certificate: bool,
+    /// Why every server refuses that certificate, if etcd refused us: it has expired, is not valid yet, or lacks
+    /// clientAuth.
+    pub unusable_certificate: Option<String>,
     /// How long it took.
     pub took: Duration,
-}
-
-impl EndpointAttempt {
-    pub(crate) fn new(
-        endpoint: EtcdEndpoint,
-        error: HostDialError,
-        own: OwnCertificate,
-        took: Duration,
-    ) -> Self {
-        Self { endpoint, error: Arc::new(error), own, took }
-    }
 }
 
 impl fmt::Display for EndpointAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.endpoint)?;
-        let presented = !matches!(self.own, OwnCertificate::None);
-        let explained = self.error.handshake().and_then(|handshake| match &self.own {
-            OwnCertificate::Unusable(reason) => Some((handshake, &**reason)),
-            _ => Some((handshake, explanation(handshake, presented)?)),
+        let explained = self.error.handshake().and_then(|handshake| match &self.unusable_certificate {
+            Some(reason) => Some((handshake, &**reason)),
+            None => Some((handshake, explanation(handshake, self.has_certificate)?)),
         });
         match (explained, &*self.error) {
             (Some((HandshakeError::RefusedByPeer { alert }, explanation)), _) => {

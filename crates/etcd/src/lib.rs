@@ -13,6 +13,5 @@ pub use config::EtcdConfig;
 pub use config_error::EtcdConfigError;
 pub use connector::EtcdConnector;
 pub use endpoint::EtcdEndpoint;
-pub use error::{EndpointAttempt, EtcdError, OwnCertificate};
-pub use refusal::explanation;
+pub use error::{EndpointAttempt, EtcdError};
 pub use user::EtcdUser;

@@ -258,17 +258,17 @@ fn of_error(endpoint: &EtcdEndpoint, error: &EtcdError) -> Line {
     let attempt = error.attempts().last();
     let text = attempt.map_or_else(|| error.to_string(), ToString::to_string);
     let handshake = attempt.and_then(|attempt| attempt.error.handshake());
-    // What follows "; or" is one more cause, and no remedy.
-    let has_causes = text.contains("; or ");
-    let line = Line::error("connect", text);
-    let line = if has_causes { line } else { line.split() };
-    let line = line.or_fix(match (attempt.map(|attempt| &*attempt.error), handshake) {
-        (Some(HostDialError::Unresolved { .. }), _) => "correct the name of the endpoint, or the resolver",
-        (_, Some(HandshakeError::RefusedByPeer { .. } | HandshakeError::Closed { .. })) => {
-            "etcd's log has the exact reason"
-        }
-        _ => "see whether etcd runs there, and whether its client port can be reached from here",
-    });
+    let line = Line::error("connect", text).split().or_fix(
+        match (attempt.map(|attempt| &*attempt.error), handshake) {
+            (Some(HostDialError::Unresolved { .. }), _) => {
+                "correct the name of the endpoint, or the resolver"
+            }
+            (_, Some(HandshakeError::RefusedByPeer { .. } | HandshakeError::Closed { .. })) => {
+                "etcd's log has the exact reason"
+            }
+            _ => "see whether etcd runs there, and whether its client port can be reached from here",
+        },
+    );
     let line = line.members(json!({ "endpoint": endpoint.to_string(), "reason": error.label() }));
     match handshake.and_then(HandshakeError::alert) {
         Some(alert) => line.members(json!({ "alert": alert_name(alert) })),

@@ -19,11 +19,11 @@ async fn refusal(connector: &EtcdConnector, etcd: &Etcd) -> String {
     error.to_string().replace(&etcd.url(), "URL")
 }
 
-const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set EtcdCertFile \
-                        and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE";
-const REQUIRED_OR_NOTHING_IN_COMMON: &str = "either etcd requires a client certificate, and we have none: set \
-                                             EtcdCertFile and EtcdKeyFile, or ETCD_CERT_FILE and ETCD_KEY_FILE; or no \
-                                             TLS version or cipher suite is in common";
+const REQUIRED: &str = "etcd requires a client certificate (--client-cert-auth), and we have none; set the parameters \
+                        for a certificate and its key";
+const REQUIRED_OR_NOTHING_IN_COMMON: &str = "etcd requires a client certificate, and we have none, or no TLS version \
+                                             or cipher suite is in common; set the parameters for a certificate and \
+                                             its key, or change TLS_MIN_VERSION and TLS_CIPHER_SUITES here";
 const NOT_ACCEPTED: &str = "etcd does not accept our certificate: its --trusted-ca-file lacks our CA (etcd reads that \
                             file at its start only), --client-cert-allowed-hostname does not match our certificate, or \
                             our serial number is on --client-crl-file; see etcd's log";
@@ -32,7 +32,7 @@ const UNKNOWN_CA: &str = "etcd's --trusted-ca-file lacks the CA of our certifica
                           append that CA's certificate to our certificate file";
 const REVOKED: &str = "etcd closed the connection right after the handshake, without an alert: the serial number of \
                        our certificate is on its revocation list (--client-crl-file), also if another CA issued that \
-                       list; or etcd can not read that file, which must be DER";
+                       list, or etcd can not read that file; issue a new certificate, or write the list again as DER";
 const NOT_TLS: &str = "the server closed the connection, or does not speak TLS; see in etcd's --listen-client-urls \
                        whether this is its client port, and whether its scheme is https";
 
