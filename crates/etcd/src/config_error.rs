@@ -15,10 +15,10 @@ pub enum EtcdConfigError {
     /// An endpoint has the scheme `http`. Calico connects to it, ignores the files for TLS without a warning, and sends
     /// everything in the clear. Label: `clear_text`.
     #[error(
-        "{parameter} (from {source_of_value}) has the endpoint {}, so that everything would be sent in the clear{}; \
-         write https://",
+        "{parameter} (from {source_of_value}) has the endpoint {}: everything would be sent in the clear{}; {}",
         Quoted(endpoint),
-        beside_files(files)
+        ignored(files),
+        https(parameter)
     )]
     ClearText {
         /// The parameter with the endpoint.
@@ -49,7 +49,8 @@ pub enum EtcdConfigError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A certificate has no key, or a key has no certificate. Label: `incomplete`.
+    /// A certificate has no key, or a user has no password, or the other way round. Calico ignores a user without a
+    /// password. Label: `incomplete`.
     #[error("{set} is set, but {missing} is not; set both, or neither")]
     Incomplete {
         /// The parameter that is set, with the source of its value.
@@ -70,14 +71,17 @@ pub enum EtcdConfigError {
     },
     /// There is no CA file. Calico would trust the CAs of the system. Label: `no_ca_file`.
     #[error(
-        "{parameter} is not set, so that no CA is trusted; set it to the CA that issued etcd's certificate"
+        "{parameter} is not set, so that no CA is trusted; set it to the file of the CA that issued etcd's \
+         certificate"
     )]
     NoCaFile {
         /// The parameter to set.
         parameter: String,
     },
     /// Nothing says where etcd is. Label: `no_endpoint`.
-    #[error("no parameter says where etcd is; set {parameter} to https://HOST:PORT, separated by commas")]
+    #[error(
+        "no parameter says where etcd is; set {parameter} to https://HOST:PORT; separate several by commas"
+    )]
     NoEndpoint {
         /// The parameter to set.
         parameter: String,
@@ -100,7 +104,7 @@ pub enum EtcdConfigError {
     /// A file does not exist or can not be read. Calico would act as if the parameter was not set. Label:
     /// `unreadable_file`.
     #[error(
-        "{parameter} (from {source_of_value}): {} can not be read; correct the path or the permissions",
+        "{parameter} (from {source_of_value}): {} can not be read: {error}; correct the path or the permissions",
         path.display()
     )]
     UnreadableFile {
@@ -111,7 +115,7 @@ pub enum EtcdConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -133,9 +137,18 @@ impl EtcdConfigError {
     }
 }
 
-fn beside_files(files: &[String]) -> String {
+fn ignored(files: &[String]) -> String {
     match files {
         [] => String::new(),
-        files => format!(", without the use of {}", files.join(", ")),
+        files => format!(", and {} would be ignored", files.join(", ")),
+    }
+}
+
+/// How to get `https`: these parameters have no scheme of their own.
+fn https(parameter: &str) -> &'static str {
+    match parameter {
+        "EtcdAddr" => "set EtcdScheme to https",
+        "etcd_host" => "set etcd_ca_cert_file",
+        _ => "write https://",
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use http::Uri;
-use http::uri::Authority;
 
 use typha_tls::ServerHost;
 
@@ -30,28 +29,26 @@ impl EtcdEndpoint {
     }
 }
 
-/// Reads `https://host:port`. The error says what is wrong with it.
+/// The remedy.
+pub(crate) const EXAMPLE: &str = "write https://HOST:PORT";
+
+/// Reads `https://host:port`, which has no user. The error says what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<Parsed, String> {
-    let example = "write https://HOST:PORT";
     if !text.contains("://") {
-        return Err(format!("it has no scheme; {example}"));
+        return Err(format!("it has no scheme; {EXAMPLE}"));
     }
-    let uri: Uri = text.parse().map_err(|error| format!("it is no URI ({error}); {example}"))?;
+    let uri: Uri = text.parse().map_err(|error| format!("it is no URI ({error}); {EXAMPLE}"))?;
     let is_https = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
-        _ => return Err(format!("its scheme is neither https nor http; {example}")),
+        _ => return Err(format!("its scheme is neither https nor http; {EXAMPLE}")),
     };
-    let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
-    if authority.contains('@') {
-        return Err(format!("it has a user; {example}, and set user and password by their own parameters"));
-    }
     if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(format!("it has a path; {example}"));
+        return Err(format!("it has a path; {EXAMPLE}"));
     }
     let host = ServerHost::new(uri.host().unwrap_or_default()).map_err(|error| error.to_string())?;
     let port = uri.port_u16().filter(|port| *port != 0);
-    let port = port.ok_or_else(|| format!("it has no port; {example}, where etcd's port is usually 2379"))?;
+    let port = port.ok_or_else(|| format!("it has no port; {EXAMPLE}, where etcd's port is usually 2379"))?;
     Ok(Parsed { endpoint: EtcdEndpoint::new(host, port), is_https })
 }
 

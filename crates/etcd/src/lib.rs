@@ -5,6 +5,8 @@ mod config_error;
 mod connector;
 mod endpoint;
 mod error;
+mod file;
+mod oslo;
 mod refusal;
 mod settings;
 mod user;

@@ -1,14 +1,13 @@
 //! The values of all parameters for etcd, and what they mean together. The rules are the same for all components.
 
-use std::fs::File;
-use std::io;
 use std::path::PathBuf;
 
 use typha_tls::config::Setting;
 use typha_tls::material::HostTlsFiles;
 
 use crate::config_error::EtcdConfigError;
-use crate::endpoint::{self, EtcdEndpoint};
+use crate::endpoint::{self, EXAMPLE, EtcdEndpoint};
+use crate::file;
 use crate::user::EtcdUser;
 
 /// A parameter and its value.
@@ -45,6 +44,8 @@ pub(crate) struct Names {
     pub(crate) ca_file: &'static str,
     pub(crate) cert_file: &'static str,
     pub(crate) key_file: &'static str,
+    pub(crate) user: &'static str,
+    pub(crate) password: &'static str,
 }
 
 /// The values of one component.
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) key_file: Option<Found>,
     pub(crate) user: Option<Found>,
     pub(crate) password: Option<Found>,
+    /// The domain whose SRV records list the endpoints.
+    pub(crate) discovery: Option<Found>,
 }
 
 /// Settings that fit together.
@@ -68,7 +71,10 @@ pub(crate) struct Checked {
 
 impl Settings {
     pub(crate) fn check(self, names: &Names) -> Result<Checked, EtcdConfigError> {
-        let Self { endpoints, ca_file, cert_file, key_file, user, password } = self;
+        let Self { endpoints, ca_file, cert_file, key_file, user, password, discovery } = self;
+        if let Some(Found { parameter, source, .. }) = discovery {
+            return Err(EtcdConfigError::Discovery { parameter, source_of_value: source });
+        }
         let [ca_file, cert_file, key_file] =
             [ca_file, cert_file, key_file].map(|file| file.filter(|file| !file.is_none()));
         let no_endpoint = || EtcdConfigError::NoEndpoint { parameter: names.endpoints.to_owned() };
@@ -85,8 +91,12 @@ impl Settings {
         let no_ca_file = || EtcdConfigError::NoCaFile { parameter: names.ca_file.to_owned() };
         let mut tls_files = HostTlsFiles::new(readable(&ca_file.ok_or_else(no_ca_file)?)?);
         tls_files.own_files = own_files;
-        // As in Calico, a user without a password does not count.
-        let user = user.zip(password).map(|(name, password)| EtcdUser::new(name.value, password.value));
+        let user = match (user, password) {
+            (Some(name), Some(password)) => Some(EtcdUser::new(name.value, password.value)),
+            (None, None) => None,
+            (Some(set), None) => return Err(incomplete(&set, names.password)),
+            (None, Some(set)) => return Err(incomplete(&set, names.user)),
+        };
         Ok(Checked { endpoints, files: tls_files, user })
     }
 }
@@ -97,13 +107,18 @@ fn parse_endpoints(
     no_endpoint: impl Fn() -> EtcdConfigError,
 ) -> Result<Vec<EtcdEndpoint>, EtcdConfigError> {
     let (mut endpoints, mut clear) = (Vec::new(), None);
+    // A password may have a comma, so that its `@` is in another part.
+    if found.value.contains('@') {
+        let problem = format!("it has a user; {EXAMPLE}, and set user and password by their own parameters");
+        return Err(found.unusable(NOT_SHOWN, problem));
+    }
     let texts = found.value.split(',').map(str::trim).filter(|text| !text.is_empty());
     for text in texts {
-        let parsed = endpoint::parse(text).map_err(|problem| {
-            // A user may have a password beside it.
-            let shown = text.rsplit_once('@').map_or(text.to_owned(), |(_, host)| format!("...@{host}"));
-            found.unusable(&shown, problem)
-        })?;
+        if may_have_password(text) {
+            let problem = format!("it has more than one colon; {EXAMPLE}, with an IPv6 address in brackets");
+            return Err(found.unusable(NOT_SHOWN, problem));
+        }
+        let parsed = endpoint::parse(text).map_err(|problem| found.unusable(text, problem))?;
         if !parsed.is_https {
             clear.get_or_insert(text);
         } else if !endpoints.contains(&parsed.endpoint) {
@@ -124,6 +139,22 @@ fn parse_endpoints(
     }
 }
 
+const NOT_SHOWN: &str = "(not shown: it may have a password)";
+
+/// Whether there are two colons behind the scheme and outside of brackets, as in `user:password:...`.
+fn may_have_password(text: &str) -> bool {
+    let (mut colons, mut is_in_brackets) = (0, false);
+    for character in text.split_once("://").map_or(text, |(_, rest)| rest).chars() {
+        match character {
+            '[' => is_in_brackets = true,
+            ']' => is_in_brackets = false,
+            ':' if !is_in_brackets => colons += 1,
+            _ => {}
+        }
+    }
+    colons > 1
+}
+
 fn incomplete(set: &Found, missing: &str) -> EtcdConfigError {
     EtcdConfigError::Incomplete {
         set: format!("{} (from {})", set.parameter, set.source),
@@ -134,17 +165,13 @@ fn incomplete(set: &Found, missing: &str) -> EtcdConfigError {
 /// A file that must be readable. It is opened now, so that the error names the parameter.
 fn readable(found: &Found) -> Result<PathBuf, EtcdConfigError> {
     let path = PathBuf::from(&found.value);
-    let is_file = File::open(&path).and_then(|file| match file.metadata()?.is_dir() {
-        true => Err(io::Error::from(io::ErrorKind::IsADirectory)),
-        false => Ok(()),
-    });
-    match is_file {
-        Ok(()) => Ok(path),
-        Err(source) => Err(EtcdConfigError::UnreadableFile {
+    match file::open(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(EtcdConfigError::UnreadableFile {
             parameter: found.parameter.clone(),
             source_of_value: found.source.clone(),
             path,
-            source,
+            error,
         }),
     }
 }

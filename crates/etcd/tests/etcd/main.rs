@@ -9,6 +9,7 @@
 )]
 
 mod connecting;
+mod oslo;
 mod parameters;
 mod real;
 mod rpc;

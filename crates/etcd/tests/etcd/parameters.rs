@@ -8,10 +8,10 @@ use typha_tls::config::Sources;
 use typha_tls_etcd::{EtcdConfig, EtcdConfigError};
 
 /// A folder with the files `ca`, `cert` and `key`, which only have to exist here.
-struct Files(TempDir);
+pub(crate) struct Files(TempDir);
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for name in ["ca", "cert", "key"] {
             fs::write(dir.path().join(name), "").unwrap();
@@ -23,14 +23,14 @@ impl Files {
         self.0.path().join(name).display().to_string()
     }
 
-    fn write(&self, name: &str, contents: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, contents: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, contents).unwrap();
         path
     }
 
     /// The text with the folder in place of `DIR`.
-    fn expand(&self, text: &str) -> String {
+    pub(crate) fn expand(&self, text: &str) -> String {
         text.replace("DIR", &self.0.path().display().to_string())
     }
 
@@ -42,7 +42,7 @@ impl Files {
 }
 
 /// Endpoints, files and user in one line.
-fn shown(config: Result<EtcdConfig, EtcdConfigError>, files: &Files) -> String {
+pub(crate) fn shown(config: Result<EtcdConfig, EtcdConfigError>, files: &Files) -> String {
     let config = match config {
         Ok(config) => config,
         Err(error) => {
@@ -165,8 +165,8 @@ fn of_typha() {
             // It does not read ETCD_....
             (
                 &[("ETCD_ENDPOINTS", "https://d:1"), ("ETCD_CA_CERT_FILE", "DIR/ca")],
-                "no_endpoint: no parameter says where etcd is; set EtcdEndpoints to https://HOST:PORT, separated by \
-                 commas",
+                "no_endpoint: no parameter says where etcd is; set EtcdEndpoints to https://HOST:PORT; separate \
+                 several by commas",
             ),
         ],
     );
@@ -190,8 +190,30 @@ fn of_the_environment() {
                 ],
                 "https://a:1 ca=DIR/ca cert=DIR/cert key=DIR/key user=u password=p",
             ),
-            // As in Calico, a user without a password does not count.
-            (&[ENDPOINTS, CA, ("ETCD_USERNAME", "u")], "https://a:1 ca=DIR/ca"),
+            (
+                &[ENDPOINTS, CA, ("ETCD_USERNAME", "u")],
+                "incomplete: ETCD_USERNAME (from environment variable ETCD_USERNAME) is set, but ETCD_PASSWORD is not; \
+                 set both, or neither",
+            ),
+            (
+                &[ENDPOINTS, CA, ("CALICO_ETCD_PASSWORD", "p")],
+                "incomplete: CALICO_ETCD_PASSWORD (from environment variable CALICO_ETCD_PASSWORD) is set, but \
+                 ETCD_USERNAME is not; set both, or neither",
+            ),
+            // An empty variable with the prefix stands for one without it.
+            (
+                &[
+                    ENDPOINTS,
+                    CA,
+                    ("ETCD_USERNAME", "u"),
+                    ("ETCD_PASSWORD", "p"),
+                    ("CALICO_ETCD_USERNAME", ""),
+                    ("CALICO_ETCD_PASSWORD", ""),
+                    ("ETCD_DISCOVERY_SRV", "example.org"),
+                    ("CALICO_ETCD_DISCOVERY_SRV", ""),
+                ],
+                "https://a:1 ca=DIR/ca",
+            ),
             (
                 &[ENDPOINTS, CA, ("ETCD_DISCOVERY_SRV", "example.org")],
                 "discovery: ETCD_DISCOVERY_SRV (from environment variable ETCD_DISCOVERY_SRV) is not supported; set \
@@ -199,8 +221,8 @@ fn of_the_environment() {
             ),
             (
                 &[ENDPOINTS],
-                "no_ca_file: ETCD_CA_CERT_FILE is not set, so that no CA is trusted; set it to the CA that issued \
-                 etcd's certificate",
+                "no_ca_file: ETCD_CA_CERT_FILE is not set, so that no CA is trusted; set it to the file of the CA \
+                 that issued etcd's certificate",
             ),
         ],
     );
@@ -216,7 +238,39 @@ fn of_cni() {
     let members = r#"{"name": "k8s", "type": "calico", "etcd_endpoints": "https://a:1", "etcd_ca_cert_file": "DIR/ca",
         "etcd_cert_file": "DIR/cert", "etcd_key_file": "DIR/key", "log_level": "info"}"#;
     let outcome = "https://a:1 ca=DIR/ca cert=DIR/cert key=DIR/key";
-    check(cni(members), &[(&[], outcome), (&[("ETCD_ENDPOINTS", "https://b:1")], outcome)]);
+    check(
+        cni(members),
+        &[
+            (&[], outcome),
+            // The plugin sets ETCD_... from its file.
+            (&[("ETCD_ENDPOINTS", "https://b:1")], outcome),
+            (&[("CALICO_ETCD_ENDPOINTS", "https://b:1")], "https://b:1 ca=DIR/ca cert=DIR/cert key=DIR/key"),
+            (
+                &[("CALICO_ETCD_CERT_FILE", ""), ("CALICO_ETCD_KEY_FILE", ""), ("ETCD_KEY_FILE", "DIR/key")],
+                "https://a:1 ca=DIR/ca",
+            ),
+        ],
+    );
+    // As Go reads it.
+    let go = r#"{"plugins": [{"type": "calico", "ETCD_Endpoints": "https://a:1", "etcd_endpoints": "https://b:1",
+        "Etcd_Endpoints": null, "etcd_CA_cert_file": "DIR/ca", "mtu": 1500}]}"#;
+    check(cni(go), &[(&[], "https://b:1 ca=DIR/ca")]);
+    let discovery =
+        r#"{"type": "calico", "etcd_discovery_srv": "example.org", "etcd_ca_cert_file": "DIR/ca"}"#;
+    check(
+        cni(discovery),
+        &[
+            (
+                &[],
+                "discovery: etcd_discovery_srv (from file DIR/10-calico.conflist) is not supported; set the endpoints: \
+                 `dig +short SRV _etcd-client-ssl._tcp.DOMAIN` lists them",
+            ),
+            (
+                &[("CALICO_ETCD_DISCOVERY_SRV", ""), ("ETCD_ENDPOINTS", "https://b:1")],
+                "https://b:1 ca=DIR/ca",
+            ),
+        ],
+    );
     let list = r#"{"cniVersion": "0.3.1", "plugins": [{"type": "portmap"}, {"type": "calico", "etcd_endpoints": "",
         "etcd_ca_cert_file": "DIR/ca"}]}"#;
     check(
@@ -226,13 +280,14 @@ fn of_cni() {
             "https://b:1 ca=DIR/ca user=u password=p",
         )],
     );
-    check(
-        cni("etcd_endpoints: x"),
-        &[(
-            &[],
-            "file: DIR/10-calico.conflist: it is no JSON file of CNI: expected value at line 1 column 1",
-        )],
-    );
+    for (json, place) in [
+        ("etcd_endpoints: x", "line 1, column 1"),
+        ("[]", "line 1, column 0"),
+        ("{\n\"type\": \"calico\", \"etcd_key_file\": 4711}", "line 2, column 39"),
+    ] {
+        let text = format!("file: DIR/10-calico.conflist: it is not a JSON file of CNI: see {place}");
+        check(cni(json), &[(&[], &text)]);
+    }
 }
 
 #[test]
@@ -263,8 +318,24 @@ fn of_neutron() {
         neutron("[DEFAULT]\n"),
         &[(
             &[],
-            "clear_text: etcd_host (from the default) has the endpoint \"http://127.0.0.1:2379\", so that everything \
-             would be sent in the clear; write https://",
+            "clear_text: etcd_host (from the default) has the endpoint \"http://127.0.0.1:2379\": everything would be \
+             sent in the clear; set etcd_ca_cert_file",
+        )],
+    );
+    check(
+        neutron("[calico]\netcd_ca_cert_file = DIR/ca\netcd_username = u\netcd_password =\n"),
+        &[(
+            &[],
+            "incomplete: etcd_username (from file DIR/neutron.conf) is set, but etcd_password is not; set both, or \
+             neither",
+        )],
+    );
+    check(
+        neutron("[calico]\netcd_host = root:hunter2\netcd_ca_cert_file = DIR/ca\n"),
+        &[(
+            &[],
+            "value: etcd_host (from file DIR/neutron.conf) has the value \"(not shown: it may have a password)\": it \
+             has more than one colon; write https://HOST:PORT, with an IPv6 address in brackets",
         )],
     );
 }
@@ -279,19 +350,19 @@ fn what_calico_ignores_is_an_error() {
             (
                 &[HTTP, CA, CERT, KEY],
                 "clear_text: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the endpoint \
-                 \"http://a:2379\", so that everything would be sent in the clear, without the use of EtcdCaFile, EtcdCertFile, \
-                 EtcdKeyFile; write https://",
+                 \"http://a:2379\": everything would be sent in the clear, and EtcdCaFile, EtcdCertFile, EtcdKeyFile would \
+                 be ignored; write https://",
             ),
             (
                 &[HTTP],
                 "clear_text: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the endpoint \
-                 \"http://a:2379\", so that everything would be sent in the clear; write https://",
+                 \"http://a:2379\": everything would be sent in the clear; write https://",
             ),
             // The default scheme.
             (
                 &[("FELIX_ETCDADDR", "b:4001"), CA],
-                "clear_text: EtcdAddr (from environment variable FELIX_ETCDADDR) has the endpoint \"http://b:4001\", so \
-                 that everything would be sent in the clear, without the use of EtcdCaFile; write https://",
+                "clear_text: EtcdAddr (from environment variable FELIX_ETCDADDR) has the endpoint \"http://b:4001\": \
+                 everything would be sent in the clear, and EtcdCaFile would be ignored; set EtcdScheme to https",
             ),
             (
                 &[("FELIX_ETCDENDPOINTS", "https://a:1,http://b:1"), CA],
@@ -310,18 +381,18 @@ fn what_calico_ignores_is_an_error() {
             ),
             (
                 &[HTTPS, CERT, KEY],
-                "no_ca_file: EtcdCaFile is not set, so that no CA is trusted; set it to the CA that issued etcd's \
-                 certificate",
+                "no_ca_file: EtcdCaFile is not set, so that no CA is trusted; set it to the file of the CA that \
+                 issued etcd's certificate",
             ),
             (
                 &[HTTPS, ("FELIX_ETCDCAFILE", "DIR/absent")],
-                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/absent can not be read; \
-                 correct the path or the permissions: No such file or directory (os error 2)",
+                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/absent can not be read: \
+                 No such file or directory (os error 2); correct the path or the permissions",
             ),
             (
                 &[HTTPS, ("FELIX_ETCDCAFILE", "DIR/")],
-                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/ can not be read; \
-                 correct the path or the permissions: is a directory",
+                "unreadable_file: EtcdCaFile (from environment variable FELIX_ETCDCAFILE): DIR/ can not be read: it is \
+                 not a regular file; correct the path or the permissions",
             ),
         ],
     );
@@ -333,10 +404,6 @@ fn endpoints_that_can_not_be_used() {
     for (endpoint, problem) in [
         ("a:2379", "it has no scheme; write https://HOST:PORT"),
         ("ftp://a:2379", "its scheme is neither https nor http; write https://HOST:PORT"),
-        (
-            "https://u:p@a:2379",
-            "it has a user; write https://HOST:PORT, and set user and password by their own parameters",
-        ),
         ("https://a:2379/v3", "it has a path; write https://HOST:PORT"),
         ("https://a:2379?x", "it has a path; write https://HOST:PORT"),
         ("https://a", "it has no port; write https://HOST:PORT, where etcd's port is usually 2379"),
@@ -349,11 +416,65 @@ fn endpoints_that_can_not_be_used() {
     ] {
         let sources = files.sources(&[("FELIX_ETCDENDPOINTS", endpoint), CA]);
         let text = format!(
-            "value: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the value \"{}\": {problem}",
-            endpoint.replace("https://u:p", "...") // it may be a password
+            "value: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the value \"{endpoint}\": \
+             {problem}"
         );
         assert_eq!(shown(EtcdConfig::felix(&sources), &files), text);
     }
+}
+
+#[test]
+fn endpoints_that_may_have_a_password_are_not_shown() {
+    let files = Files::new();
+    let user = "it has a user; write https://HOST:PORT, and set user and password by their own parameters";
+    let colons = "it has more than one colon; write https://HOST:PORT, with an IPv6 address in brackets";
+    for (endpoints, problem) in [
+        ("https://u:hunter2@a:2379", user),
+        ("https://u:hunter2@[2001:db8::1]:2379", user),
+        ("http://u:hunter2@a:2379", user),
+        ("u:hunter2@a:2379", user),
+        // Commas separate endpoints.
+        ("https://u:hunt,er2@a:2379", user),
+        ("https://a:1,https://u:hunter2,x@b:1", user),
+        ("https://u:hunter2:a:2379", colons),
+        ("u:hunter2:a", colons),
+        ("https://u:hunter2%40[2001:db8::1]:2379", colons),
+        ("https://2001:db8::1:2379", colons),
+    ] {
+        let sources = files.sources(&[("FELIX_ETCDENDPOINTS", endpoints), CA]);
+        let text = format!(
+            "value: EtcdEndpoints (from environment variable FELIX_ETCDENDPOINTS) has the value \"(not shown: it may \
+             have a password)\": {problem}"
+        );
+        assert_eq!(shown(EtcdConfig::felix(&sources), &files), text, "{endpoints}");
+    }
+}
+
+/// Nothing waits for the writer of a pipe, and nothing fills the memory.
+#[cfg(unix)]
+#[test]
+fn only_regular_files_are_read() {
+    let files = Files::new();
+    let pipe = files.0.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let large = files.write("large", &" ".repeat(1024 * 1024 + 1));
+    let none = &Sources::none();
+    for (path, problem) in [
+        (pipe.as_path(), "it is not a regular file"),
+        (std::path::Path::new("/dev/zero"), "it is not a regular file"),
+        (&large, "it is larger than 1 MiB"),
+    ] {
+        let shown_path = path.display().to_string().replace(&files.path(""), "DIR/");
+        let text = format!("file: {shown_path}: it can not be read: {problem}");
+        assert_eq!(shown(EtcdConfig::cni(path, none), &files), text);
+        assert_eq!(shown(EtcdConfig::neutron(path, none), &files), text);
+    }
+    let parameters = [("ETCD_ENDPOINTS", "https://a:1"), ("ETCD_CA_CERT_FILE", "DIR/pipe")];
+    assert_eq!(
+        shown(EtcdConfig::environment(&files.sources(&parameters)), &files),
+        "unreadable_file: ETCD_CA_CERT_FILE (from environment variable ETCD_CA_CERT_FILE): DIR/pipe can not be read: \
+         it is not a regular file; correct the path or the permissions"
+    );
 }
 
 #[test]

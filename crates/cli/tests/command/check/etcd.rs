@@ -120,7 +120,11 @@ fn what_calico_ignores_is_a_finding_with_a_remedy() {
     for (endpoints, label, fix) in [
         ("EtcdEndpoints=http://a:2379", "clear_text", "write https://"),
         ("EtcdEndpoints=https://a:2379,http://b:2379", "mixed_schemes", "write https:// for all"),
-        ("EtcdEndpoints=", "no_endpoint", "set EtcdEndpoints to https://HOST:PORT, separated by commas"),
+        (
+            "EtcdEndpoints=",
+            "no_endpoint",
+            "set EtcdEndpoints to https://HOST:PORT; separate several by commas",
+        ),
         (
             "EtcdEndpoints=https://u:secret@a:2379",
             "value",
@@ -135,6 +139,7 @@ fn what_calico_ignores_is_a_finding_with_a_remedy() {
     std::fs::remove_file(site.path("ca.pem")).unwrap();
     let (_, lines) = check("EtcdEndpoints=https://a:2379");
     assert_eq!(findings(&lines), labels(&["error unreadable_file"]));
+    assert_eq!(lines[0]["fix"], "correct the path or the permissions");
 }
 
 #[test]
