@@ -27,25 +27,38 @@ async fn client(
     Client::from_channel(Channel::Tonic(channel), options).await
 }
 
-/// The program of the guide puts its key.
+/// The program of the guide puts its key, as the user that is configured.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_guides_ten_lines() {
+async fn the_guides_program() {
     let guide = include_str!("../../../../../docs/other-connections.md");
     assert!(guide.contains(include_str!("../../src/main.rs").trim_end()), "the guide shows another program");
     for program in programs() {
         let site = Site::new();
         let etcd = Etcd::start(&program, &site, &[]);
-        let output = Command::new(env!("CARGO_BIN_EXE_typha-tls-etcd-client"))
-            .env("FELIX_ETCDENDPOINTS", etcd.url())
-            .env("FELIX_ETCDCAFILE", argument(&site.path("ca.pem")))
-            .env("FELIX_ETCDCERTFILE", argument(&site.path("client.pem")))
-            .env("FELIX_ETCDKEYFILE", argument(&site.path("client.key")))
-            .output()
-            .unwrap();
+        let run = |user: &[(&str, &str)]| {
+            Command::new(env!("CARGO_BIN_EXE_typha-tls-etcd-client"))
+                .env("FELIX_ETCDENDPOINTS", etcd.url())
+                .env("FELIX_ETCDCAFILE", argument(&site.path("ca.pem")))
+                .env("FELIX_ETCDCERTFILE", argument(&site.path("client.pem")))
+                .env("FELIX_ETCDKEYFILE", argument(&site.path("client.key")))
+                .envs(user.iter().copied())
+                .output()
+                .unwrap()
+        };
+        let output = run(&[]);
         assert!(output.status.success(), "{output:?}");
         let mut client = client(&site, &etcd, "client", None).await.unwrap();
         let found = client.get("/calico/ready", None).await.unwrap();
         assert_eq!(found.kvs()[0].value_str().unwrap(), "true");
+        // The Common Name of the certificate is no user.
+        client.user_add("root", "pw", None).await.unwrap();
+        client.user_grant_role("root", "root").await.unwrap();
+        client.auth_enable().await.unwrap();
+        let output = run(&[]);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && text.contains("etcdserver: permission denied"), "{text}");
+        let output = run(&[("ETCD_USERNAME", "root"), ("ETCD_PASSWORD", "pw")]);
+        assert!(output.status.success(), "{output:?}");
     }
 }
 
