@@ -58,6 +58,9 @@ pub enum HttpsError {
     /// The scheme is not `https`, so that everything would be sent in the clear. Label: `not_https`.
     #[error("the URI {} does not begin with https://, and nothing is sent in the clear; write https://HOST:PORT", Quoted(.0))]
     NotHttps(String),
+    /// The URI has a port that is no TCP port, such as `:99999` or `:0`. Label: `invalid_port`.
+    #[error("the URI {} has a port that is no TCP port; write a port from 1 to 65535, or none for port 443", Quoted(.0))]
+    Port(String),
 }
 
 impl HttpsError {
@@ -67,6 +70,7 @@ impl HttpsError {
             Self::Dial(error) => error.label(),
             Self::Host(_) => "invalid_host",
             Self::NotHttps(_) => "not_https",
+            Self::Port(_) => "invalid_port",
         }
     }
 }
@@ -98,6 +102,33 @@ impl HttpsConnector {
         self
     }
 
+    /// The host and the port that a request for `uri` connects to, so that a program can check a configured URI at its
+    /// start. The default port is 443. Users, paths and queries are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`Host`](HttpsError::Host), [`NotHttps`](HttpsError::NotHttps) and [`Port`](HttpsError::Port). They show the
+    /// scheme and the host only, because the rest may have a secret.
+    pub fn target(uri: &Uri) -> Result<(ServerHost, u16), HttpsError> {
+        let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+        let shown = || format!("{scheme}://{host}");
+        if scheme != "https" {
+            return Err(HttpsError::NotHttps(shown()));
+        }
+        // `Uri::port_u16` does not tell an unusable port from none.
+        let address = uri.authority().and_then(|authority| authority.as_str().rsplit('@').next());
+        let port = match address.and_then(|address| address.strip_prefix(host)) {
+            None | Some("" | ":") => 443,
+            Some(port) => port
+                .strip_prefix(':')
+                .filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port != 0)
+                .ok_or_else(|| HttpsError::Port(shown()))?,
+        };
+        Ok((ServerHost::new(host)?, port))
+    }
+
     /// The connector that it uses.
     pub fn connector(&self) -> &HostConnector {
         &self.connector
@@ -116,14 +147,8 @@ impl Service<Uri> for HttpsConnector {
     fn call(&mut self, uri: Uri) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            if uri.scheme_str() != Some("https") {
-                // A URI may have a password.
-                let shown = format!("{}://{}", uri.scheme_str().unwrap_or(""), uri.host().unwrap_or(""));
-                return Err(HttpsError::NotHttps(shown));
-            }
-            let address = ServerHost::new(uri.host().unwrap_or_default())?;
+            let (address, port) = Self::target(&uri)?;
             let host = this.server_name.as_ref().unwrap_or(&address);
-            let port = uri.port_u16().unwrap_or(443);
             Ok(HttpsConnection(TokioIo::new(this.connector.dial_as(&address, port, host).await?)))
         })
     }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use hyper::Uri;
 use kube::Config;
 use kube::config::Kubeconfig;
 
 use crate::credentials::{of_kubeconfig, of_pod, unusable};
+use crate::server_url;
 use crate::setup_error::KubernetesSetupError;
-use typha_tls::error::Quoted;
+use typha_tls::error::WithCauses;
 
 /// Finds the API server and our credentials for [`client`](crate::client()) in Calico's environment variables, as
 /// Felix, Typha, calicoctl and kube-controllers do: `calico_config(std::env::vars_os())`.
@@ -60,11 +62,11 @@ pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
     let endpoint = text("K8S_API_ENDPOINT")?.map(|endpoint| {
         // Calico takes a host with its port, too.
         let url = if endpoint.contains("://") { endpoint.to_owned() } else { format!("https://{endpoint}") };
-        let is_https = |url: &hyper::Uri| url.scheme_str() == Some("https") && url.host().is_some();
-        url.parse().ok().filter(is_https).ok_or_else(|| KubernetesSetupError::Parameter {
-            name: "K8S_API_ENDPOINT",
-            problem: format!("{} is no URL of https; write https://HOST:PORT", Quoted(endpoint)),
-        })
+        // What can not be parsed is not shown, because it may have a password.
+        let no_url = |_| problem("K8S_API_ENDPOINT", "it is no URL; write https://HOST:PORT");
+        let url: Uri = url.parse().map_err(no_url)?;
+        let unusable = |error| problem("K8S_API_ENDPOINT", &WithCauses(&error).to_string());
+        server_url::check(&url).map_err(unusable).map(|()| url)
     });
     let endpoint = endpoint.transpose()?;
 

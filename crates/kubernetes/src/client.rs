@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tower::{BoxError, Service};
 
 use crate::credentials;
+use crate::server_url;
 use crate::setup_error::KubernetesSetupError;
 use crate::token_file::TokenFile;
 use typha_tls::ServerHost;
@@ -53,7 +54,7 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// [`KubernetesSetupError`]. Plain HTTP, `insecure-skip-tls-verify`, proxies, and exec plugins that give a certificate
+/// [`KubernetesSetupError`]. Plain HTTP, a user in the URL, `insecure-skip-tls-verify`, proxies, and exec plugins that give a certificate
 /// are not supported.
 ///
 /// # Panics
@@ -92,10 +93,7 @@ pub(crate) struct ApiClient {
 }
 
 pub(crate) fn api_client(config: &Config, policy: TlsPolicy) -> Result<ApiClient, KubernetesSetupError> {
-    if config.cluster_url.scheme_str() != Some("https") {
-        return Err(KubernetesSetupError::NotHttps { url: config.cluster_url.to_string() });
-    }
-    ServerHost::new(config.cluster_url.host().unwrap_or_default()).map_err(KubernetesSetupError::Host)?;
+    server_url::check(&config.cluster_url)?;
     if config.accept_invalid_certs {
         return Err(KubernetesSetupError::InsecureSkipTlsVerify);
     }

@@ -7,6 +7,7 @@ mod endpoints;
 mod error;
 mod lazy;
 mod request;
+mod server_url;
 mod setup_error;
 mod slices;
 mod token_file;

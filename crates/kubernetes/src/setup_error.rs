@@ -72,9 +72,12 @@ pub enum KubernetesSetupError {
         pod: String,
     },
     /// The API server would receive our credentials without TLS.
-    #[error("the address of the API server, {}, does not begin with https://", Quoted(url))]
+    #[error(
+        "the address of the API server, {}, does not begin with https://; write https://HOST:PORT",
+        Quoted(url)
+    )]
     NotHttps {
-        /// The address.
+        /// Its scheme, host and port.
         url: String,
     },
     /// One of Calico's parameters can not be used.
@@ -88,6 +91,16 @@ pub enum KubernetesSetupError {
     /// The TLS policy can not be built.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The address of the API server has a port that is no TCP port.
+    #[error(
+        "the address of the API server, {}, has a port that is no TCP port; write https://HOST:PORT with a port from \
+         1 to 65535",
+        Quoted(url)
+    )]
+    Port {
+        /// Its scheme and host.
+        url: String,
+    },
     /// A proxy is configured.
     #[error(
         "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not \
@@ -102,5 +115,15 @@ pub enum KubernetesSetupError {
     TlsServerName {
         /// The name as given.
         name: String,
+    },
+    /// The address of the API server has a user or a password, which would not be sent.
+    #[error(
+        "the address of the API server, {}, has a user (USER@ or USER:PASSWORD@), which is not supported in a URL; \
+         remove it from the URL, and set a token or a client certificate",
+        Quoted(url)
+    )]
+    UserInUrl {
+        /// Its scheme, host and port.
+        url: String,
     },
 }

@@ -88,13 +88,38 @@ fn k8s_api_endpoint() {
     assert_eq!(config.cluster_url, "https://k8s:6443/", "a host with its port");
     assert_eq!(config.tls_server_name, None, "it was that of the other server");
     assert_eq!(config.root_cert_file.as_deref(), Some(&*home.path().join(".kube/ca.crt")));
-    for url in ["http://k8s:6443", "https://", "https://a b"] {
-        assert_eq!(
-            problem(&home, &[("K8S_API_ENDPOINT", url)]),
+    let server = |url: &str| format!("the address of the API server, {url:?},");
+    for (url, expected) in [
+        (
+            "http://felix:secret@k8s:6443/secret",
+            format!("{} does not begin with https://; write https://HOST:PORT", server("http://k8s:6443")),
+        ),
+        ("https://", "it is no URL; write https://HOST:PORT".to_owned()),
+        ("https://felix:secret@a b", "it is no URL; write https://HOST:PORT".to_owned()),
+        (
+            "https://felix:secret@k8s:6443/secret",
             format!(
-                "the parameter K8S_API_ENDPOINT can not be used: {url:?} is no URL of https; write https://HOST:PORT"
-            )
-        );
+                "{} has a user (USER@ or USER:PASSWORD@), which is not supported in a URL; remove it from the URL, \
+                 and set a token or a client certificate",
+                server("https://k8s:6443")
+            ),
+        ),
+        (
+            "felix:secret",
+            format!(
+                "{} has a port that is no TCP port; write https://HOST:PORT with a port from 1 to 65535",
+                server("https://felix")
+            ),
+        ),
+        (
+            "https://*.k8s",
+            "the address of the API server can not be used: the host \"*.k8s\" is a wildcard; give the name of one \
+             server"
+                .to_owned(),
+        ),
+    ] {
+        let expected = format!("the parameter K8S_API_ENDPOINT can not be used: {expected}");
+        assert_eq!(problem(&home, &[("K8S_API_ENDPOINT", url)]), expected);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::api_server::{Answer, ApiServer, Failed, TOKEN, ask, config, kubeconfi
 async fn failure(config: kube::Config) -> Failed {
     let error = ask(&source(config)).await.unwrap_err();
     assert!(matches!(error.cause(), KubernetesError::Setup(_)), "{error:?}");
-    assert!(!format!("{error:?}").contains(TOKEN));
+    assert!(!format!("{error:?}").contains(TOKEN) && !format!("{error:?}").contains("secret"));
     error
 }
 
@@ -38,12 +38,35 @@ async fn the_server_must_be_authenticated() {
     );
 
     let mut plain = good.clone();
-    plain.cluster_url = "http://127.0.0.1:1".parse().unwrap();
+    plain.cluster_url = "http://felix:secret@127.0.0.1:1/secret".parse().unwrap();
     let error = failure(plain).await;
     assert_eq!(
         error.text(),
-        "the address of the API server, \"http://127.0.0.1:1/\", does not begin with https://"
+        "the address of the API server, \"http://127.0.0.1:1\", does not begin with https://; write https://HOST:PORT"
     );
+
+    let mut user = good.clone();
+    user.cluster_url = format!("https://felix:secret@{}/secret", server.address).parse().unwrap();
+    let error = failure(user).await;
+    assert_eq!(
+        error.text(),
+        format!(
+            "the address of the API server, \"https://{}\", has a user (USER@ or USER:PASSWORD@), which is not \
+             supported in a URL; remove it from the URL, and set a token or a client certificate",
+            server.address
+        )
+    );
+
+    for port in ["99999", "0"] {
+        let mut no_port = good.clone();
+        no_port.cluster_url = format!("https://127.0.0.1:{port}").parse().unwrap();
+        let error = failure(no_port).await;
+        assert_eq!(
+            error.text(),
+            "the address of the API server, \"https://127.0.0.1\", has a port that is no TCP port; write \
+             https://HOST:PORT with a port from 1 to 65535"
+        );
+    }
 
     let mut unspecified = good.clone();
     unspecified.cluster_url = "https://0.0.0.0:6443".parse().unwrap();

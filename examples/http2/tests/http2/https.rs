@@ -148,7 +148,7 @@ async fn nothing_is_sent_in_the_clear() {
 
 /// What hyper does not refuse itself.
 #[tokio::test]
-async fn hosts_that_no_certificate_has() {
+async fn hosts_and_ports_that_can_not_be_dialled() {
     use tower::Service as _;
     let ca = TestCa::new(CertificateSpec::ca("ca")).unwrap();
     for (uri, expected) in [
@@ -159,6 +159,25 @@ async fn hosts_that_no_certificate_has() {
         let error = connector(&ca, &[]).call(Uri::from_static(uri)).await.unwrap_err();
         let HttpsError::Host(invalid) = &error else { panic!("{error:?}") };
         assert_eq!((invalid, error.label()), (&expected, "invalid_host"));
+    }
+    for (uri, host, port) in [
+        ("https://api.example/x?y", "api.example", 443),
+        ("https://api.example:/", "api.example", 443),
+        ("https://user:1@[::1]:06443", "::1", 6443),
+        ("https://127.0.0.1:65535", "127.0.0.1", 65535),
+    ] {
+        let host = ServerHost::new(host).unwrap();
+        assert_eq!(HttpsConnector::target(&uri.parse().unwrap()).unwrap(), (host, port), "{uri}");
+    }
+    for port in ["0", "00", "65536", "99999", "644300", "+1", "-1", "x"] {
+        let uri = format!("https://user:secret@127.0.0.1:{port}/secret");
+        let error = connector(&ca, &[]).call(uri.parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.label(), "invalid_port", "{uri}");
+        assert_eq!(
+            error.to_string(),
+            "the URI \"https://127.0.0.1\" has a port that is no TCP port; write a port from 1 to 65535, or none for \
+             port 443"
+        );
     }
     for uri in ["/path", "example", "ftp://example/"] {
         let error = connector(&ca, &[]).call(uri.parse().unwrap()).await.unwrap_err();
