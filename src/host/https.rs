@@ -59,7 +59,10 @@ pub enum HttpsError {
     #[error("the URI {} does not begin with https://, and nothing is sent in the clear; write https://HOST:PORT", Quoted(.0))]
     NotHttps(String),
     /// The URI has a port that is no TCP port, such as `:99999` or `:0`. Label: `invalid_port`.
-    #[error("the URI {} has a port that is no TCP port; write a port from 1 to 65535, or none for port 443", Quoted(.0))]
+    #[error(
+        "the URI {} has a port that is no TCP port; write a port from 1 to 65535, or none for port 443",
+        Quoted(.0)
+    )]
     Port(String),
 }
 

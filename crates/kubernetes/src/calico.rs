@@ -26,16 +26,25 @@ use typha_tls::error::WithCauses;
 /// | `K8S_API_ENDPOINT` | `server`, and removes `tls-server-name` |
 /// | `K8S_CA_FILE` | `certificate-authority`, as a file or as data, and `insecure-skip-tls-verify` |
 /// | `K8S_CERT_FILE`, `K8S_KEY_FILE` | `client-certificate` and `client-key`, as files or as data |
-/// | `CALICO_K8SAPITOKEN`, `K8S_API_TOKEN` | `token`, `tokenFile`, user and password. Calico reads the first only |
+/// | `K8SAPITOKEN`, else `K8S_API_TOKEN` | `token`, `tokenFile`, user and password |
 ///
-/// Each variable may have the prefix `CALICO_`. A variable with the prefix wins over one without, even if it is empty.
-/// An empty variable counts as unset. The client follows the files. This function blocks while it reads them.
+/// Each of these variables and `KUBECONFIG` may have the prefix `CALICO_`. A variable with the prefix wins over one
+/// without, even if it is empty. An empty variable counts as unset. So the token is that of `CALICO_K8SAPITOKEN`, else
+/// `K8SAPITOKEN` if the former does not exist. If that gives none, it is that of `CALICO_K8S_API_TOKEN`, else
+/// `K8S_API_TOKEN` if the former does not exist. Calico itself reads `CALICO_K8SAPITOKEN` only.
+///
+/// The base uses `HOME`, and in a pod `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`. No other variable is
+/// read, and the environment of the process is not read. In particular `HTTPS_PROXY` and the like are ignored, whatever
+/// the base: the connection is direct.
+///
+/// The client follows the files. This function blocks while it reads them.
 ///
 /// # Errors
 ///
 /// [`Parameter`](KubernetesSetupError::Parameter) for a variable that can not be used. It is stricter than Calico about
 /// an endpoint without TLS, a certificate without its key, a context without a kubeconfig, and a
-/// `K8S_INSECURE_SKIP_TLS_VERIFY` that is not false. Otherwise as [`infer_config`](crate::infer_config).
+/// `K8S_INSECURE_SKIP_TLS_VERIFY` that is not false. A user in the URL is an error, too. Otherwise as
+/// [`infer_config`](crate::infer_config).
 pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
     variables: impl IntoIterator<Item = (N, V)>,
 ) -> Result<Config, KubernetesSetupError> {
@@ -98,7 +107,9 @@ pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
             return Err(problem("K8S_CURRENT_CONTEXT", why));
         }
         (None, Some(endpoint)) => Config::new(endpoint),
-        (None, None) => of_pod()?,
+        (None, None) => {
+            of_pod(|name| variables.get(Path::new(name).as_os_str())?.to_str().map(ToOwned::to_owned))?
+        }
     };
 
     // What overrides it.
@@ -131,7 +142,7 @@ pub fn calico_config<N: Into<OsString>, V: Into<OsString>>(
     };
     if let Some(token) = token {
         (auth.username, auth.password, auth.auth_provider) = (None, None, None);
-        auth.token = Some(token.into());
+        (auth.token, auth.token_file) = (Some(token.into()), None);
     }
     Ok(config)
 }

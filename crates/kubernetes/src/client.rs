@@ -54,8 +54,9 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 ///
-/// [`KubernetesSetupError`]. Plain HTTP, a user in the URL, `insecure-skip-tls-verify`, proxies, and exec plugins that give a certificate
-/// are not supported.
+/// [`KubernetesSetupError`]. Plain HTTP, a user in the URL, `insecure-skip-tls-verify`, proxies, and exec plugins that
+/// give a certificate are not supported. `kube::Config::infer` sets a proxy if the process has the environment variable
+/// `HTTPS_PROXY`; [`infer_config`](crate::infer_config) and [`calico_config`](crate::calico_config) ignore it.
 ///
 /// # Panics
 ///
@@ -126,7 +127,9 @@ pub(crate) fn api_client(config: &Config, policy: TlsPolicy) -> Result<ApiClient
     // What we send.
     let unusable = |error| KubernetesSetupError::Credentials { problem: credentials::auth_problem(&error) };
     credentials::check_token(&config.auth_info)?;
-    let token_file = credentials::token_file(&config.auth_info).map(TokenFile::open).transpose()?;
+    let token_file = credentials::token_file(&config.auth_info)
+        .map(|path| TokenFile::open(path, config.auth_info.token.as_ref()))
+        .transpose()?;
     let authorization = match token_file {
         Some(_) => None,
         None => config.auth_layer().map_err(unusable)?,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use kube::Config;
 use kube::client::AuthError;
-use kube::config::{AuthInfo, InClusterError, Kubeconfig, KubeconfigError, LoadDataError};
+use kube::config::{AuthInfo, Kubeconfig, KubeconfigError, LoadDataError};
 use secrecy::ExposeSecret;
 
 use crate::setup_error::KubernetesSetupError;
@@ -16,15 +16,19 @@ use typha_tls::error::Quoted;
 ///
 /// Unlike `kube::Config::infer`, it uses the service account only if there is no kubeconfig, not if a kubeconfig is
 /// broken. It keeps the path of the CA file, so that [`client`](crate::client()) follows it. No environment variable
-/// redirects the service account. It blocks while it reads files.
+/// redirects the service account. `HTTPS_PROXY` and the like are ignored: the connection is direct. It blocks while it
+/// reads files.
 ///
 /// # Errors
 ///
-/// [`Kubeconfig`](KubernetesSetupError::Kubeconfig) and [`NoCredentials`](KubernetesSetupError::NoCredentials).
+/// [`Kubeconfig`](KubernetesSetupError::Kubeconfig), [`NoCredentials`](KubernetesSetupError::NoCredentials), and
+/// [`Proxy`](KubernetesSetupError::Proxy) for a `proxy-url` in the kubeconfig.
 pub fn infer_config() -> Result<Config, KubernetesSetupError> {
     let found = match Kubeconfig::from_env() {
         Ok(None) => match Kubeconfig::read() {
-            Err(error) if is_absent(&error) => return of_pod(),
+            Err(error) if is_absent(&error) => {
+                return of_pod(|name| std::env::var(name).ok());
+            }
             found => found,
         },
         Ok(Some(kubeconfig)) => Ok(kubeconfig),
@@ -33,23 +37,49 @@ pub fn infer_config() -> Result<Config, KubernetesSetupError> {
     of_kubeconfig(found.map_err(|error| unusable(&error))?)
 }
 
-/// The configuration of a pod.
-pub(crate) fn of_pod() -> Result<Config, KubernetesSetupError> {
-    Config::incluster().map_err(|error| KubernetesSetupError::NoCredentials { pod: pod_problem(&error) })
+/// The configuration of a pod that has these environment variables.
+pub(crate) fn of_pod(variable: impl Fn(&str) -> Option<String>) -> Result<Config, KubernetesSetupError> {
+    let [host, port] = ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"]
+        .map(|name| variable(name).filter(|value| !value.is_empty()));
+    let unusable = |pod: &str| KubernetesSetupError::NoCredentials { pod: pod.to_owned() };
+    let (Some(host), Some(port)) = (host, port) else {
+        return Err(unusable(
+            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, so that this is no pod",
+        ));
+    };
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let url = format!("https://{host}:{port}").parse();
+    let url =
+        url.map_err(|_| unusable("KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are no address"))?;
+    // Of kube's functions for pods, it is the one that does not read the environment of the process.
+    let mut config =
+        Config::incluster_dns().map_err(|error| unusable(&Quoted(&error.to_string()).to_string()))?;
+    config.cluster_url = url;
+    Ok(config)
 }
 
 /// The configuration of a kubeconfig, with the file of its CAs. kube reads that file and forgets its path.
-pub(crate) fn of_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubernetesSetupError> {
+pub(crate) fn of_kubeconfig(mut kubeconfig: Kubeconfig) -> Result<Config, KubernetesSetupError> {
     let context =
         kubeconfig.contexts.iter().find(|named| Some(&named.name) == kubeconfig.current_context.as_ref());
-    let cluster = context.and_then(|named| named.context.as_ref()).map(|context| &context.cluster);
-    let cluster = kubeconfig.clusters.iter().find(|named| Some(&named.name) == cluster);
-    let cluster = cluster.and_then(|named| named.cluster.as_ref());
-    let ca_file = cluster
-        .filter(|cluster| cluster.certificate_authority_data.is_none())
-        .and_then(|cluster| cluster.certificate_authority.as_ref())
-        .map(PathBuf::from);
+    let cluster = context.and_then(|named| named.context.as_ref()).map(|context| context.cluster.clone());
+    let cluster = kubeconfig.clusters.iter_mut().find(|named| Some(&named.name) == cluster.as_ref());
+    let mut ca_file = None;
+    if let Some(cluster) = cluster.and_then(|named| named.cluster.as_mut()) {
+        if cluster.proxy_url.as_ref().is_some_and(|url| !url.is_empty()) {
+            return Err(KubernetesSetupError::Proxy);
+        }
+        // Without one, kube takes that of the environment of the process, which is ignored.
+        cluster.proxy_url = Some("http://proxy.invalid".to_owned());
+        if cluster.certificate_authority_data.is_none() {
+            ca_file = cluster.certificate_authority.as_ref().map(PathBuf::from);
+        }
+    }
     let mut config = Config::try_from(kubeconfig).map_err(|error| unusable(&error))?;
+    config.proxy_url = None;
+    if let Some(cluster) = config.auth_info.exec.as_mut().and_then(|exec| exec.cluster.as_mut()) {
+        cluster.proxy_url = None;
+    }
     config.root_cert_file = ca_file;
     Ok(config)
 }
@@ -63,16 +93,6 @@ fn is_absent(error: &KubeconfigError) -> bool {
         KubeconfigError::FindPath => true,
         KubeconfigError::ReadConfig(error, _) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
-    }
-}
-
-fn pod_problem(error: &InClusterError) -> String {
-    match error {
-        InClusterError::ReadEnvironmentVariable(_) => {
-            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, so that this is no pod"
-                .to_owned()
-        }
-        other => Quoted(&other.to_string()).to_string(),
     }
 }
 
@@ -131,10 +151,10 @@ pub(crate) fn check_token(auth: &AuthInfo) -> Result<(), KubernetesSetupError> {
 }
 
 /// The file of the token, if the token comes from a file. It is read here, so that it is followed more closely than by
-/// kube. The order is that of kube.
+/// kube. A file wins over a token, as in Kubernetes' own client; the rest of the order is that of kube.
 pub(crate) fn token_file(auth: &AuthInfo) -> Option<PathBuf> {
     let has_password = auth.username.is_some() && auth.password.is_some();
-    let comes_first = auth.auth_provider.is_some() || has_password || auth.token.is_some();
+    let comes_first = auth.auth_provider.is_some() || has_password;
     auth.token_file.as_ref().filter(|_| !comes_first).map(PathBuf::from)
 }
 

@@ -103,8 +103,8 @@ pub enum KubernetesSetupError {
     },
     /// A proxy is configured.
     #[error(
-        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not \
-         supported: remove it, or give a client of your own"
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or proxy_url of a kube::Config, which \
+         kube sets from HTTPS_PROXY, too), which is not supported; remove it, or give a client of your own"
     )]
     Proxy,
     /// The system can not start a thread that reads the credentials.

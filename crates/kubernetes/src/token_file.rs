@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::warn;
@@ -31,8 +32,14 @@ struct Last {
 }
 
 impl TokenFile {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, KubernetesSetupError> {
-        let header = read(&path).map_err(|error| KubernetesSetupError::Credentials {
+    /// Reads the file. If it can not be read, `token` is sent until it can.
+    pub(crate) fn open(path: PathBuf, token: Option<&SecretString>) -> Result<Self, KubernetesSetupError> {
+        let header = read(&path).or_else(|error| {
+            let Some(token) = token else { return Err(error) };
+            warn!("{}: {error}; the token beside this tokenFile is sent", path.display());
+            bearer(token.expose_secret())
+        });
+        let header = header.map_err(|error| KubernetesSetupError::Credentials {
             problem: format!("{}: {error}", path.display()),
         })?;
         let last = Last { header, read_at: Some(Instant::now()) };
@@ -67,7 +74,10 @@ impl TokenFile {
 
 fn read(path: &PathBuf) -> io::Result<HeaderValue> {
     let token = fs::read_to_string(path)?;
-    let token = token.trim();
+    bearer(token.trim())
+}
+
+fn bearer(token: &str) -> io::Result<HeaderValue> {
     if token.is_empty() {
         return Err(io::Error::other("it has no token"));
     }

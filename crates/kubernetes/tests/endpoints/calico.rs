@@ -124,6 +124,67 @@ fn k8s_api_endpoint() {
 }
 
 #[test]
+fn a_proxy_of_the_kubeconfig() {
+    let home = home();
+    let path = home.path().join(".kube/config");
+    for (proxy, is_one) in [("", false), ("http://felix:secret@proxy:3128", true), ("a b", true)] {
+        let cluster = json!({ "proxy-url": proxy });
+        fs::write(&path, kubeconfig("https://of-file:6443", cluster, json!({})).to_string()).unwrap();
+        match load(&home, &[]) {
+            Ok(config) => assert_eq!((config.proxy_url, is_one), (None, false)),
+            Err(error) => {
+                assert!(matches!(error, KubernetesSetupError::Proxy), "{error:?}");
+                assert!(is_one);
+            }
+        }
+    }
+}
+
+/// An exec plugin is told what the kubeconfig has.
+#[test]
+fn no_proxy_is_passed_to_an_exec_plugin() {
+    let home = home();
+    let user = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "/nowhere/plugin", "provideClusterInfo": true
+    } });
+    let config = kubeconfig("https://of-file:6443", json!({}), user).to_string();
+    fs::write(home.path().join(".kube/config"), config).unwrap();
+    let cluster = load(&home, &[]).unwrap().auth_info.exec.unwrap().cluster.unwrap();
+    assert_eq!((cluster.server.as_deref(), cluster.proxy_url), (Some("https://of-file:6443"), None));
+}
+
+/// The service account of a pod, which no test has.
+#[test]
+fn a_pod_is_found_by_its_variables() {
+    if Path::new("/var/run/secrets/kubernetes.io/serviceaccount").exists() {
+        return; // A pod after all.
+    }
+    let pod = |host, port| {
+        let pod = [("KUBERNETES_SERVICE_HOST", host), ("KUBERNETES_SERVICE_PORT", port)];
+        calico_config(pod).unwrap_err().to_string()
+    };
+    for (host, port, problem) in [
+        (
+            "",
+            "443",
+            "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, so that this is no pod",
+        ),
+        ("a b", "443", "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are no address"),
+        (
+            "fd00::1",
+            "443",
+            "\"failed to read the default namespace: No such file or directory (os error 2)\"",
+        ),
+    ] {
+        let error = pod(host, port);
+        assert!(
+            error.ends_with(&format!("the service account of a pod can not be used: {problem}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn k8s_ca_file() {
     let home = home();
     let config = load(&home, &[("K8S_CA_FILE", "/etc/k8s/ca.pem")]).unwrap();
@@ -161,12 +222,21 @@ fn k8s_api_token() {
         &[("K8S_API_TOKEN", "t")][..],
         &[("CALICO_K8SAPITOKEN", "t"), ("K8S_API_TOKEN", "other")],
         &[("CALICO_K8S_API_TOKEN", "t"), ("K8S_API_TOKEN", "other")],
+        &[("K8SAPITOKEN", "t"), ("CALICO_K8S_API_TOKEN", "other")],
+        &[("CALICO_K8SAPITOKEN", "t"), ("K8SAPITOKEN", "other")],
+        &[("CALICO_K8SAPITOKEN", ""), ("K8SAPITOKEN", "other"), ("K8S_API_TOKEN", "t")],
     ] {
         let config = load(&home, variables).unwrap();
         assert_eq!(config.auth_info.token.as_ref().unwrap().expose_secret(), "t");
         // kube would take the password first.
         assert_eq!(config.auth_info.username, None);
     }
+    let user = json!({ "tokenFile": "token" });
+    let path = home.path().join(".kube/config");
+    fs::write(path, kubeconfig("https://of-file:6443", json!({}), user).to_string()).unwrap();
+    assert!(load(&home, &[]).unwrap().auth_info.token_file.is_some());
+    // The client would take the file first.
+    assert_eq!(load(&home, &[("K8S_API_TOKEN", "t")]).unwrap().auth_info.token_file, None);
 }
 
 #[test]

@@ -71,6 +71,13 @@ async fn a_kubeconfig_by_its_variable_or_in_the_home_directory() {
     assert_eq!(found_in(&home, &[]).await, typhas);
     assert_eq!(found_in(&home, &[("KUBECONFIG", "")]).await, typhas);
     assert_eq!(server.requests().len(), 3);
+
+    // A proxy of the environment is ignored, even one that can not be used.
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        for proxy in ["http://127.0.0.1:1", "a b"] {
+            assert_eq!(found_in(&home, &[(name, proxy)]).await, typhas);
+        }
+    }
 }
 
 #[tokio::test]

@@ -216,6 +216,29 @@ async fn a_token_is_read_again_after_a_refusal() {
 }
 
 #[tokio::test]
+async fn a_token_file_wins_over_a_token_beside_it() {
+    let server = ApiServer::start(vec![version()]).await;
+    let cluster = json!({ "certificate-authority": "ca.crt" });
+    let files = Files::new(&server, cluster.clone(), json!({ "token": "other", "tokenFile": "token" }));
+    files.replace("token", TOKEN);
+    let client = files.client();
+    assert_eq!(ask(&client).await, Ok(()));
+    server.set_token("next");
+    files.replace("token", "next");
+    assert_eq!(ask(&client).await, Err("401".to_owned()));
+    assert_eq!(ask(&client).await, Ok(()));
+
+    // Until the file can be read, the token is sent.
+    let files = Files::new(&server, cluster, json!({ "token": "next", "tokenFile": "token" }));
+    let client = files.client();
+    assert_eq!(ask(&client).await, Ok(()));
+    server.set_token("third");
+    files.replace("token", "third");
+    assert_eq!(ask(&client).await, Err("401".to_owned()));
+    assert_eq!(ask(&client).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_token_is_read_again_after_a_minute() {
     let server = ApiServer::start(vec![version()]).await;
     let user = json!({ "tokenFile": "token" });

@@ -95,8 +95,8 @@ async fn the_server_must_be_authenticated() {
     let error = failure(proxy).await;
     assert_eq!(
         error.text(),
-        "a proxy for the API server is configured (proxy-url of the kubeconfig, or HTTPS_PROXY), which is not \
-         supported: remove it, or give a client of your own"
+        "a proxy for the API server is configured (proxy-url of the kubeconfig, or proxy_url of a kube::Config, which \
+         kube sets from HTTPS_PROXY, too), which is not supported; remove it, or give a client of your own"
     );
     assert_eq!(server.accepted(), 0);
 }
