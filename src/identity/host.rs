@@ -115,21 +115,21 @@ impl ServerHost {
     ///
     /// # Errors
     ///
-    /// [`HostMismatch`], with the names that the leaf has.
+    /// [`HostCheckError`]. A mismatch has the names of the leaf.
     ///
     /// # Security
     ///
     /// This compares names only. [`HostVerifier`](crate::verifier::HostVerifier) verifies the certificate first.
-    pub fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), HostMismatch> {
-        let is_valid = EndEntityCert::try_from(leaf)
-            .is_ok_and(|leaf| leaf.verify_is_valid_for_subject_name(&self.0).is_ok());
-        if is_valid {
+    pub fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), HostCheckError> {
+        let parsed =
+            EndEntityCert::try_from(leaf).map_err(|error| HostCheckError::Unreadable(error.to_string()))?;
+        if parsed.verify_is_valid_for_subject_name(&self.0).is_ok() {
             return Ok(());
         }
         let leaf = Certificate::parse(leaf).ok();
         let (dns_names, ip_addresses) = leaf.as_ref().map(Certificate::hosts).unwrap_or_default();
         let common_name = leaf.and_then(|leaf| leaf.common_name().ok().flatten()).map(Into::into);
-        Err(HostMismatch { host: self.clone(), dns_names, ip_addresses, common_name })
+        Err(HostMismatch { host: self.clone(), dns_names, ip_addresses, common_name }.into())
     }
 
     fn is_loopback(&self) -> bool {
@@ -166,6 +166,19 @@ impl fmt::Debug for ServerHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ServerHost({self})")
     }
+}
+
+/// Why [`ServerHost::check`] did not find that a certificate is valid for the host.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[non_exhaustive]
+pub enum HostCheckError {
+    /// The certificate is not valid for the host.
+    #[error(transparent)]
+    Mismatch(#[from] HostMismatch),
+    /// The certificate can not be read, or it has a critical extension that is not supported. Its names do not count
+    /// then, whatever they are. The text is the problem.
+    #[error("it is not known whether the certificate is valid for the host, because it can not be read: {0}")]
+    Unreadable(String),
 }
 
 /// The certificate of a server is not valid for the host that was dialled. Its chain is good.

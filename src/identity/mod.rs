@@ -20,6 +20,6 @@ mod peer;
 mod required;
 mod spiffe;
 
-pub use host::{HostMismatch, InvalidHost, ServerHost};
+pub use host::{HostCheckError, HostMismatch, InvalidHost, ServerHost};
 pub use peer::PeerIdentity;
 pub use required::{IdentityDoubt, IdentityMismatch, InvalidIdentity, MatchedBy, RequiredIdentity};

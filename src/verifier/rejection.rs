@@ -7,7 +7,7 @@ use rustls_pki_types::UnixTime;
 use thiserror::Error;
 
 use crate::certificate::MalformedCertificate;
-use crate::identity::{HostMismatch, IdentityMismatch, PeerIdentity};
+use crate::identity::{HostCheckError, HostMismatch, IdentityMismatch, PeerIdentity};
 use crate::role::Role;
 use crate::time::Timestamp;
 
@@ -411,9 +411,12 @@ impl Rejection {
     }
 }
 
-impl From<HostMismatch> for Rejection {
-    fn from(mismatch: HostMismatch) -> Self {
-        Self::HostMismatch(Box::new(mismatch))
+impl From<HostCheckError> for Rejection {
+    fn from(error: HostCheckError) -> Self {
+        match error {
+            HostCheckError::Mismatch(mismatch) => Self::HostMismatch(Box::new(mismatch)),
+            HostCheckError::Unreadable(problem) => MalformedCertificate::new(problem).into(),
+        }
     }
 }
 

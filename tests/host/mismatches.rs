@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use rustls_pki_types::UnixTime;
 use typha_tls::ServerHost;
-use typha_tls::identity::HostMismatch;
+use typha_tls::identity::{HostCheckError, HostMismatch};
 use typha_tls::material::RevocationLists;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::testing::{CertificateSpec, TestCa};
@@ -195,6 +195,29 @@ fn an_address_among_the_dns_names() {
          (10.0.0.1 stands there as a DNS name, where an address does not count); issue it again with subjectAltName \
          = IP:10.0.0.1, or connect to a host that it has"
     );
+}
+
+/// It may have the host, so that it is no mismatch.
+#[test]
+fn a_certificate_that_can_not_be_read() {
+    let (host, good) = (ServerHost::new("etcd-1.example").unwrap(), spec(Some("etcd"), &["etcd-1.example"]));
+    assert_eq!(host.check(&CA.issue(good.clone()).unwrap().chain()[0]), Ok(()));
+    let unknown = good.extension(&[1, 3, 6, 1, 4, 1, 99999, 1], true, &[5, 0]);
+    for (leaf, problem) in [
+        (CA.issue(unknown.clone()).unwrap().chain()[0].clone(), "UnsupportedCriticalExtension"),
+        (vec![0x30, 0].into(), "BadDer"),
+    ] {
+        let error = host.check(&leaf).unwrap_err();
+        assert_eq!(error, HostCheckError::Unreadable(problem.to_owned()));
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "it is not known whether the certificate is valid for the host, because it can not be read: {problem}"
+            )
+        );
+    }
+    let refused = verify(unknown, "etcd-1.example").unwrap_err();
+    assert!(matches!(refused, Rejection::UnhandledCriticalExtension { .. }), "{refused:?}");
 }
 
 /// Everything that the server wrote is escaped and cut.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use typha_tls::error::WithCauses;
+use typha_tls::identity::HostCheckError;
 use typha_tls::material::{RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{HostVerifier, Rejection};
@@ -51,12 +52,14 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
     };
     let (Some(leaf_der), Some(leaf)) = (own.chain.first(), facts.first()) else { return };
     let host = &arguments.host;
-    report.add(match host.check(leaf_der) {
-        Ok(()) => Line::info("host", format!("the certificate is valid for the host {host}")),
-        Err(mismatch) => {
-            Line::error("host_mismatch", mismatch.to_string()).split().about(files.about_chain())
+    match host.check(leaf_der) {
+        Ok(()) => report.add(Line::info("host", format!("the certificate is valid for the host {host}"))),
+        Err(HostCheckError::Mismatch(mismatch)) => {
+            report.add(Line::error("host_mismatch", mismatch.to_string()).split().about(files.about_chain()));
         }
-    });
+        // The verifier refuses it for the same reason.
+        Err(_) => {}
+    }
     rules_of_browsers(report, leaf, &files);
 
     let verdict = |bundle: TrustBundle, chain: &[CertificateDer<'_>]| {

@@ -65,6 +65,8 @@ fn each_mistake_in_the_leaf_is_one_finding() {
         (name(), "warning no_extended_key_usage"),
         (leaf(HOST).key_type(KeyType::Ed25519), "error key_type"),
         (valid_for(826), "warning validity_too_long"),
+        // Its names can not be judged.
+        (leaf(HOST).extension(&[1, 3, 6, 1, 4, 1, 99999, 1], true, &[5, 0]), "error own_chain_refused"),
     ];
     let site = ca("site");
     for (spec, finding) in specs {
