@@ -31,6 +31,11 @@ use typha_tls::material::HostTlsFiles;
 use typha_tls::policy::TlsPolicy;
 use typha_tls::reload::{FileSource, ReloadOptions};
 
+/// The number of idle connections that are kept. With HTTP/1.1, each request in progress needs a connection. With fewer
+/// than that, most of several parallel requests would begin with a handshake, because the others would have been
+/// closed.
+const KEPT: usize = 8;
+
 /// How long an idle connection is kept.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
@@ -214,7 +219,7 @@ fn http(https: &HttpsConnector) -> Client<HttpsConnector, Body> {
     Builder::new(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEPT_FOR)
-        .pool_max_idle_per_host(1)
+        .pool_max_idle_per_host(KEPT)
         .build(https.clone())
 }
 

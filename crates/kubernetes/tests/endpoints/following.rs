@@ -283,6 +283,27 @@ async fn a_connection_broken_by_the_server_is_replaced() {
     assert_eq!(server.accepted(), 2);
 }
 
+#[tokio::test]
+async fn parallel_requests_share_a_few_connections() {
+    let server = ApiServer::start(vec![version()]).await;
+    let files = Files::new(&server, json!({ "certificate-authority": "ca.crt" }), json!({ "token": TOKEN }));
+    let client = files.client();
+    for _ in 0..4 {
+        let requests: Vec<_> = (0..8)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { ask(&client).await })
+            })
+            .collect();
+        for request in requests {
+            assert_eq!(request.await.unwrap(), Ok(()));
+        }
+        // By then, every connection is back in the pool: all run on this thread.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((server.requests().len(), server.accepted()), (32, 8));
+}
+
 #[test]
 fn paths_are_relative_to_the_kubeconfig() {
     let directory = tempfile::tempdir().unwrap();
