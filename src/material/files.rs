@@ -112,7 +112,8 @@ impl HostTlsFiles {
     }
 
     /// Gives the contents of the file with this path, which is then never read: the path is only its name in errors. It
-    /// is for configurations that have a certificate or a key either as a file or as data, such as a kubeconfig.
+    /// is for configurations that have a certificate or a key either as a file or as data, such as a kubeconfig. The
+    /// last contents for a path count.
     ///
     /// ```
     /// use typha_tls::material::HostTlsFiles;
@@ -125,7 +126,9 @@ impl HostTlsFiles {
     /// ```
     #[must_use]
     pub fn with_contents(mut self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>) -> Self {
-        self.given.push((path.into(), Contents(contents.into().into())));
+        let path = path.into();
+        self.given.retain(|(given, _)| *given != path);
+        self.given.push((path, Contents(contents.into().into())));
         self
     }
 

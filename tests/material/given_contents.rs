@@ -22,6 +22,17 @@ fn given_contents_are_those_of_the_files() {
 }
 
 #[test]
+fn the_last_contents_for_a_path_count() {
+    let pki = TestPki::new().unwrap();
+    let once = HostTlsFiles::new("ca-data").with_contents("ca-data", pki.ca.root_pem());
+    let twice = HostTlsFiles::new("ca-data")
+        .with_contents("ca-data", "no PEM")
+        .with_contents("ca-data", pki.ca.root_pem());
+    assert_eq!(twice, once);
+    twice.load(&provider()).unwrap();
+}
+
+#[test]
 fn an_error_names_the_contents() {
     let pki = TestPki::new().unwrap();
     let files = HostTlsFiles::new("ca-data").with_contents("ca-data", "no PEM");
