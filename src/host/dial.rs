@@ -20,7 +20,7 @@ use crate::text::WithCauses;
 use crate::time::deadline_in;
 use crate::tls_context::{HostEnd, InForce};
 
-/// How long an address may take to answer before the next one is dialled beside it, as in RFC 8305.
+/// How long a TCP connection may take before the next address is dialled beside it, as in RFC 8305.
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// A dial to `address`, which accepts a server whose certificate is valid for `host`.
@@ -40,7 +40,7 @@ impl HostDial {
         let deadline = deadline_in(self.bound);
         let addresses = match self.address.ip_address() {
             Some(address) => vec![SocketAddr::from((address, self.port))],
-            None => match timeout_at(deadline, lookup_host((self.address.to_string(), self.port))).await {
+            None => match timeout_at(deadline, lookup_host((self.address.lookup_name(), self.port))).await {
                 Ok(found) => interleaved(found.map_err(|error| self.unresolved(error))?.collect()),
                 Err(_) => return Err(self.timed_out(Vec::new())),
             },

@@ -27,6 +27,16 @@ fn families_take_turns() {
     assert_eq!(interleaved(Vec::new()), []);
 }
 
+/// A final dot keeps the resolver from trying search domains. The certificate and the texts do without it.
+#[test]
+fn a_final_dot_is_for_the_resolver_only() {
+    let [plain, absolute] = ["etcd.example", "ETCD.example."].map(|host| ServerHost::new(host).unwrap());
+    assert_eq!([&plain, &absolute].map(ServerHost::lookup_name), ["etcd.example", "etcd.example."]);
+    assert_eq!([&plain, &absolute].map(ServerHost::to_string), ["etcd.example"; 2]);
+    assert_eq!(absolute.server_name().to_str(), "etcd.example");
+    assert_eq!(plain, absolute);
+}
+
 /// A dial to `etcd.example` that trusts `ca`.
 fn dial(ca: &TestCa, bound: Duration) -> HostDial {
     let policy = TlsPolicy::builder().build().unwrap();

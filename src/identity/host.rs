@@ -1,6 +1,7 @@
 //! The host rule: for which host a server's certificate must be valid.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -16,8 +17,9 @@ use crate::text::{Quoted, QuotedList};
 ///
 /// An empty host, a wildcard and an unspecified address are errors, because they name no single server.
 ///
-/// A DNS name is compared without regard to case, and a final dot is ignored. In the certificate, `*` may stand for the
-/// whole first label. An IPv4 address that is written as an IPv6 address (`::ffff:192.0.2.1`) is that IPv4 address.
+/// A DNS name is compared without regard to case. A final dot is for the resolver only, which then tries no search
+/// domains. In the certificate, `*` may stand for the whole first label. An IPv4 address that is written as an IPv6
+/// address (`::ffff:192.0.2.1`) is that IPv4 address.
 ///
 /// ```
 /// use typha_tls::ServerHost;
@@ -27,8 +29,27 @@ use crate::text::{Quoted, QuotedList};
 /// assert!(ServerHost::new("*.example").is_err());
 /// # Ok::<(), typha_tls::identity::InvalidHost>(())
 /// ```
-#[derive(Clone, Eq, Hash, PartialEq)]
-pub struct ServerHost(ServerName<'static>);
+#[derive(Clone)]
+pub struct ServerHost {
+    /// Without a final dot.
+    name: ServerName<'static>,
+    has_final_dot: bool,
+}
+
+/// Hosts are equal if the same certificates are valid for them.
+impl PartialEq for ServerHost {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ServerHost {}
+
+impl Hash for ServerHost {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
 
 /// The reason why a text can not be the host of a server.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
@@ -83,19 +104,22 @@ impl ServerHost {
         if let Some(address) = address.map(|address| address.to_canonical()) {
             return match address.is_unspecified() {
                 true => Err(InvalidHost::Unspecified(address)),
-                false => Ok(Self(address.into())),
+                false => Ok(Self { name: address.into(), has_final_dot: false }),
             };
         }
-        let name = DnsName::try_from(host.strip_suffix('.').unwrap_or(host));
+        let without_dot = host.strip_suffix('.');
+        let name = DnsName::try_from(without_dot.unwrap_or(host));
         match name.map(|name| name.to_lowercase_owned()) {
-            Ok(name) if !name.as_ref().ends_with('.') => Ok(Self(name.into())),
+            Ok(name) if !name.as_ref().ends_with('.') => {
+                Ok(Self { name: name.into(), has_final_dot: without_dot.is_some() })
+            }
             _ => Err(InvalidHost::Malformed(host.to_owned())),
         }
     }
 
     /// The IP address, if it is one.
     pub fn ip_address(&self) -> Option<IpAddr> {
-        match self.0 {
+        match self.name {
             ServerName::IpAddress(address) => Some(address.into()),
             _ => None,
         }
@@ -103,12 +127,17 @@ impl ServerHost {
 
     /// The host in the form of rustls, which sends it to the server if it is a DNS name (server name indication).
     pub(crate) fn server_name(&self) -> &ServerName<'static> {
-        &self.0
+        &self.name
+    }
+
+    /// The name for the resolver.
+    pub(crate) fn lookup_name(&self) -> String {
+        if self.has_final_dot { format!("{self}.") } else { self.to_string() }
     }
 
     /// The host that rustls passes back to a verifier.
     pub(crate) fn of_handshake(name: &ServerName<'_>) -> Self {
-        Self(name.to_owned())
+        Self { name: name.to_owned(), has_final_dot: false }
     }
 
     /// Whether the `leaf` is valid for this host.
@@ -123,7 +152,7 @@ impl ServerHost {
     pub fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), HostCheckError> {
         let parsed =
             EndEntityCert::try_from(leaf).map_err(|error| HostCheckError::Unreadable(error.to_string()))?;
-        if parsed.verify_is_valid_for_subject_name(&self.0).is_ok() {
+        if parsed.verify_is_valid_for_subject_name(&self.name).is_ok() {
             return Ok(());
         }
         let leaf = Certificate::parse(leaf).ok();
@@ -158,7 +187,7 @@ impl FromStr for ServerHost {
 
 impl fmt::Display for ServerHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_str())
+        f.write_str(&self.name.to_str())
     }
 }
 
