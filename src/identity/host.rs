@@ -56,18 +56,18 @@ impl Hash for ServerHost {
 #[non_exhaustive]
 pub enum InvalidHost {
     /// It is the empty text. Empty never means "any".
-    #[error("the host of the server is empty")]
+    #[error("the host of the server is empty; give a DNS name or an IP address")]
     Empty,
     /// It is neither a DNS name nor an IP address.
     #[error(
-        "the host {} is neither a DNS name nor an IP address; a name outside ASCII has to be in its ASCII form \
-         (xn--...), and no port belongs to it",
+        "the host {} is neither a DNS name nor an IP address; write a name outside ASCII in its ASCII form (xn--...), \
+         and leave out the port",
         Quoted(.0)
     )]
     Malformed(String),
     /// It is `0.0.0.0` or `::`. A server can listen on such an address, but it is not the address of one server.
     #[error(
-        "the host {0} is no address of one server; give the name or the address that the certificate has"
+        "the host {0} is not the address of one server; give the name or the address that the certificate has"
     )]
     Unspecified(IpAddr),
     /// It is a wildcard. Only a certificate can have one.
@@ -257,7 +257,7 @@ impl fmt::Display for HostMismatch {
         } else if let (Some(name), false) = (common_name, has_names) {
             write!(f, " (its Common Name {} does not count)", Quoted(name))?;
         } else if has_names && !host.is_loopback() && names.clone().all(is_local) {
-            f.write_str(" (that is the machine itself only)")?;
+            f.write_str(" (all of them mean the server's own machine only)")?;
         }
         if host.is_loopback() && has_names {
             return write!(

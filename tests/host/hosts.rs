@@ -127,11 +127,11 @@ fn no_hosts() {
 #[test]
 fn what_is_wrong_with_a_host() {
     for (host, text) in [
-        ("", "the host of the server is empty"),
+        ("", "the host of the server is empty; give a DNS name or an IP address"),
         ("*.example", "the host \"*.example\" is a wildcard; give the name of one server"),
         (
             "::",
-            "the host :: is no address of one server; give the name or the address that the certificate has",
+            "the host :: is not the address of one server; give the name or the address that the certificate has",
         ),
         (
             "fe80::1%eth0",
@@ -139,8 +139,8 @@ fn what_is_wrong_with_a_host() {
         ),
         (
             "b\u{fc}cher\n:1",
-            "the host \"b\\u{fc}cher\\n:1\" is neither a DNS name nor an IP address; a name outside ASCII has to be \
-             in its ASCII form (xn--...), and no port belongs to it",
+            "the host \"b\\u{fc}cher\\n:1\" is neither a DNS name nor an IP address; write a name outside \
+             ASCII in its ASCII form (xn--...), and leave out the port",
         ),
     ] {
         assert_eq!(new(host).unwrap_err().to_string(), text);

@@ -168,8 +168,8 @@ fn texts() {
             &["localhost", "127.0.0.1"],
             "etcd-1.example",
             format!(
-                "it is valid for the DNS names [\"localhost\"] and the IP addresses [\"127.0.0.1\"] (that is the \
-                 machine itself only){}{or_connect}",
+                "it is valid for the DNS names [\"localhost\"] and the IP addresses [\"127.0.0.1\"] (all of them \
+                 mean the server's own machine only){}{or_connect}",
                 issue("DNS:etcd-1.example")
             ),
         ),

@@ -185,7 +185,9 @@ fn tls_files(config: &Config) -> Result<(HostTlsFiles, bool), KubernetesSetupErr
     {
         // Data counts for more than a file, as kubeconfigs define it.
         if let Some(data) = data {
-            let data = BASE64.decode(data).map_err(|_| problem(format!("{name} is not valid Base64")))?;
+            let data = BASE64.decode(data).map_err(|_| {
+                problem(format!("{name} is not valid Base64; write the output of base64 -w0"))
+            })?;
             files = files.with_contents(name, data);
             *path = Some(name);
         } else if file.is_some() {
@@ -196,8 +198,12 @@ fn tls_files(config: &Config) -> Result<(HostTlsFiles, bool), KubernetesSetupErr
     match paths {
         [Some(certificate), Some(key)] => Ok((files.with_own_files(certificate, key), are_files)),
         [None, None] => Ok((files, are_files)),
-        [Some(_), None] => Err(problem("it has no client-key".to_owned())),
-        [None, Some(_)] => Err(problem("it has a client-key only".to_owned())),
+        [Some(_), None] => {
+            Err(problem("it has client-certificate without client-key; set both, or neither".to_owned()))
+        }
+        [None, Some(_)] => {
+            Err(problem("it has client-key without client-certificate; set both, or neither".to_owned()))
+        }
     }
 }
 

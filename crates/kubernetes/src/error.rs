@@ -54,7 +54,8 @@ pub enum KubernetesError {
     NoEndpoints,
     /// The service has endpoints, but none of them has a TCP port with that name.
     #[error(
-        "the endpoints of the service have no TCP port of the name {}; they have {}",
+        "the endpoints of the service have no TCP port with the name {}, but {}; name Typha's port {0}, or use \
+         with_port_name",
         Quoted(port_name),
         QuotedList(ports)
     )]
@@ -81,7 +82,9 @@ pub enum KubernetesError {
     #[error(transparent)]
     Setup(#[from] KubernetesSetupError),
     /// There was no complete answer in time.
-    #[error("no complete answer of the API server after {after:?}")]
+    #[error(
+        "no complete answer of the API server after {after:?}; see whether it is overloaded, or raise with_timeout"
+    )]
     TimedOut {
         /// The bound that was exceeded.
         after: Duration,

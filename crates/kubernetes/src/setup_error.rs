@@ -111,7 +111,10 @@ pub enum KubernetesSetupError {
     #[error("no thread can be started to read the credentials for the Kubernetes API")]
     Thread(#[source] std::io::Error),
     /// The server name in the kubeconfig is not a host name.
-    #[error("the tls-server-name {} of the kubeconfig is no host name", Quoted(name))]
+    #[error(
+        "the tls-server-name {} of the kubeconfig is not a host name; correct it or remove it",
+        Quoted(name)
+    )]
     TlsServerName {
         /// The name as given.
         name: String,

@@ -410,7 +410,7 @@ fn endpoints_that_can_not_be_used() {
         ("https://a:0", "it has no port; write https://HOST:PORT, where etcd's port is usually 2379"),
         (
             "https://0.0.0.0:2379",
-            "the host 0.0.0.0 is no address of one server; give the name or the address that the certificate has",
+            "the host 0.0.0.0 is not the address of one server; give the name or the address that the certificate has",
         ),
         ("https://*.a:2379", "the host \"*.a\" is a wildcard; give the name of one server"),
     ] {

@@ -73,8 +73,8 @@ async fn the_server_must_be_authenticated() {
     let error = failure(unspecified).await;
     assert_eq!(
         error.text(),
-        "the address of the API server can not be used: the host 0.0.0.0 is no address of one server; give the name \
-         or the address that the certificate has"
+        "the address of the API server can not be used: the host 0.0.0.0 is not the address of one server; give the \
+         name or the address that the certificate has"
     );
 
     let mut garbage = good.clone();
@@ -88,7 +88,10 @@ async fn the_server_must_be_authenticated() {
     let mut name = good.clone();
     name.tls_server_name = Some("a b".to_owned());
     let error = failure(name).await;
-    assert_eq!(error.text(), "the tls-server-name \"a b\" of the kubeconfig is no host name");
+    assert_eq!(
+        error.text(),
+        "the tls-server-name \"a b\" of the kubeconfig is not a host name; correct it or remove it"
+    );
 
     let mut proxy = good;
     proxy.proxy_url = Some("http://proxy:3128".parse().unwrap());
@@ -113,9 +116,21 @@ async fn client_certificates_that_are_none() {
     let incomplete = "the client certificate of the kubeconfig can not be used: ";
     let unusable = "the certificates for the Kubernetes API can not be used: ";
     for (user, begin, problem) in [
-        (json!({ "client-certificate-data": certificate }), incomplete, "it has no client-key"),
-        (json!({ "client-key-data": key }), incomplete, "it has a client-key only"),
-        (user("~", &key), incomplete, "client-certificate-data is not valid Base64"),
+        (
+            json!({ "client-certificate-data": certificate }),
+            incomplete,
+            "it has client-certificate without client-key; set both, or neither",
+        ),
+        (
+            json!({ "client-key-data": key }),
+            incomplete,
+            "it has client-key without client-certificate; set both, or neither",
+        ),
+        (
+            user("~", &key),
+            incomplete,
+            "client-certificate-data is not valid Base64; write the output of base64 -w0",
+        ),
         (
             user(&key, &key),
             unusable,

@@ -63,8 +63,8 @@ async fn no_port_of_the_name() {
     );
     assert_eq!(
         error.text(),
-        "the endpoints of the service have no TCP port of the name \"calico-typha\"; they have [\" any/TCP\", \
-         \"calico-typha 5473/UDP\", \"x\\n 1/TCP\"]"
+        "the endpoints of the service have no TCP port with the name \"calico-typha\", but [\" any/TCP\", \
+         \"calico-typha 5473/UDP\", \"x\\n 1/TCP\"]; name Typha's port \"calico-typha\", or use with_port_name"
     );
 }
 
