@@ -253,8 +253,14 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    pub(crate) fn has_extended_key_usage(&self) -> bool {
-        self.x509.extended_key_usage().ok().flatten().is_some()
+    /// Whether the extended key usage names serverAuth itself.
+    pub(crate) fn names_server_auth(&self) -> bool {
+        self.x509.extended_key_usage().ok().flatten().is_some_and(|extension| extension.value.server_auth)
+    }
+
+    /// Whether the key may sign a handshake: digitalSignature, where there is a key usage.
+    pub(crate) fn allows_signatures(&self) -> bool {
+        self.key_usage().is_none_or(KeyUsage::digital_signature)
     }
 
     /// The first critical extension that `handled` does not have: its object identifier, and the name of a common one.

@@ -36,7 +36,8 @@ const DAY: u64 = 86_400;
 /// The longest validity that Safari accepts from any CA, in days.
 const MOST_DAYS: u64 = 825;
 
-/// The longest validity that Chrome and Safari accept from a CA that they are delivered with.
+/// The longest validity that Chrome and Safari accept from a CA that they are delivered with. Such a CA may itself issue
+/// for less: 200 days since 2026-03-15, 100 since 2027-03-15, 47 since 2029-03-15 (CA/Browser Forum, ballot SC-081v3).
 const MOST_DAYS_OF_PUBLIC_CA: u64 = 398;
 
 pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPolicy, now: UnixTime) {
@@ -70,7 +71,7 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
             Err(rejection) => Err(rejection),
         }
     };
-    let path = path(&facts);
+    let path = path(&facts, now);
     check_order(report, &facts, &path, &files);
     let Some(top) = path.last().and_then(|top| facts.get(*top)) else { return };
     let refused = match &arguments.ca_file {
@@ -145,27 +146,31 @@ fn rules_of_browsers(report: &mut Report, leaf: &CertificateFacts, files: &OwnFi
     let about = |line: Line| line.about(files.about_chain());
     let seconds = leaf.not_after.as_secs().saturating_sub(leaf.not_before.as_secs());
     let days = seconds.div_ceil(DAY);
-    let limits = format!(
-        "issue it for at most {MOST_DAYS_OF_PUBLIC_CA} days if a public CA issues it, and for at most {MOST_DAYS} days \
-         otherwise"
-    );
     if days > MOST_DAYS {
         let detail = format!(
             "the certificate is valid for {days} days in all: Safari refuses more than {MOST_DAYS} days, whichever CA \
              issued it"
         );
-        report.add(about(Line::warning("validity_too_long", detail).fix(limits)));
+        let fix = format!("issue it for at most {MOST_DAYS} days");
+        report.add(about(Line::warning("validity_too_long", detail).fix(fix)));
     } else if days > MOST_DAYS_OF_PUBLIC_CA {
         let detail = format!(
             "the certificate is valid for {days} days in all: that is good for a CA of your own, but Chrome and Safari \
              refuse more than {MOST_DAYS_OF_PUBLIC_CA} days of a CA that they are delivered with"
         );
-        report.add(about(Line::info("validity", detail).fix(limits)));
+        report.add(about(Line::info("validity", detail)));
     }
-    if !leaf.has_extended_key_usage {
-        let detail = "the certificate has no extended key usage: Safari refuses it";
+    // One that does not allow serverAuth at all is a finding already.
+    if leaf.allows_server_auth && !leaf.names_server_auth {
+        let detail = "the certificate does not name serverAuth in an extended key usage: Safari refuses it";
         let fix = "issue it again with extendedKeyUsage = serverAuth";
-        report.add(about(Line::warning("no_extended_key_usage", detail).fix(fix)));
+        report.add(about(Line::warning("no_server_auth", detail).fix(fix)));
+    }
+    if !leaf.allows_signatures {
+        let detail = "the certificate has a key usage without digitalSignature: Chrome refuses it \
+                      (ERR_SSL_KEY_USAGE_INCOMPATIBLE)";
+        let fix = "issue it again with keyUsage = digitalSignature, or without a key usage";
+        report.add(about(Line::error("key_usage", detail).fix(fix)));
     }
     let fix = "issue one for a key on the curve P-256: openssl ecparam -name prime256v1 -genkey -noout";
     let key = &leaf.key;
@@ -182,16 +187,29 @@ fn rules_of_browsers(report: &mut Report, leaf: &CertificateFacts, files: &OwnFi
     }
 }
 
-/// The certificates from the leaf upwards, by the names of their issuers.
-fn path(facts: &[CertificateFacts]) -> Vec<usize> {
+/// The certificates from the leaf upwards, by the names and the keys of their issuers. Of several certificates of one
+/// issuer, such as one and its renewal, it takes the first one that is valid now.
+fn path(facts: &[CertificateFacts], now: UnixTime) -> Vec<usize> {
+    let is_current = |index: &usize| {
+        facts.get(*index).is_some_and(|issuer| issuer.not_before <= now && now <= issuer.not_after)
+    };
     let mut path = vec![0];
     while let Some(last) = path.last().and_then(|last| facts.get(*last)).filter(|last| !last.is_self_issued)
-        && let Some(next) = facts.iter().position(|issuer| issuer.subject == last.issuer)
+        && let Some(next) = issuers(facts, last).into_iter().min_by_key(|index| !is_current(index))
         && !path.contains(&next)
     {
         path.push(next);
     }
     path
+}
+
+/// The certificates that may be that of the issuer: of its name, and of its key if one of them is.
+fn issuers(facts: &[CertificateFacts], of: &CertificateFacts) -> Vec<usize> {
+    let named = facts.iter().enumerate().filter(|(_, issuer)| issuer.subject == of.issuer);
+    let (of_key, others): (Vec<_>, Vec<_>) =
+        named.partition(|(_, issuer)| of.issuer_key_id.is_some() && issuer.key_id == of.issuer_key_id);
+    let found = if of_key.is_empty() { others } else { of_key };
+    found.into_iter().map(|(index, _)| index).collect()
 }
 
 /// Whether the only certificate of the path is self-signed.
@@ -209,9 +227,10 @@ fn check_order(report: &mut Report, facts: &[CertificateFacts], path: &[usize], 
             leaf.subject, leaf.issuer, second.subject, leaf.issuer
         );
         Line::error("chain_order", detail).fix(fix)
-    } else if path.len() < facts.len() {
-        let unneeded = facts.iter().enumerate().filter(|(index, _)| !path.contains(index));
-        let unneeded: Vec<_> = unneeded.map(|(_, certificate)| &*certificate.subject).take(3).collect();
+    } else if let unneeded = unneeded(facts)
+        && !unneeded.is_empty()
+    {
+        let unneeded: Vec<_> = unneeded.into_iter().take(3).collect();
         let detail =
             format!("the chain has certificates that are not of its issuers: {}", unneeded.join(" and "));
         Line::warning("chain_order", detail).fix(fix)
@@ -222,6 +241,18 @@ fn check_order(report: &mut Report, facts: &[CertificateFacts], path: &[usize], 
         return;
     };
     report.add(line.about(files.about_chain()));
+}
+
+/// The certificates by which no path leads from the leaf upwards. A CA may have several, which several CAs issued.
+fn unneeded(facts: &[CertificateFacts]) -> Vec<&str> {
+    let mut unneeded: Vec<_> = facts.iter().map(Some).collect();
+    let mut next = vec![0];
+    while let Some(index) = next.pop() {
+        let Some(certificate) = unneeded.get_mut(index).and_then(Option::take) else { continue };
+        let issuers = issuers(facts, certificate).into_iter();
+        next.extend(issuers.filter(|index| unneeded.get(*index).is_some_and(Option::is_some)));
+    }
+    unneeded.into_iter().flatten().map(|certificate| &*certificate.subject).collect()
 }
 
 /// Says which CA a browser must have.

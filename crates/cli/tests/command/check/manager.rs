@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::json;
 use typha_tls::testing::{CertificateSpec, KeyType, Purpose, TestLeaf};
 
@@ -11,6 +12,18 @@ use crate::lists::certificate_pem;
 
 const HOST: &str = "manager.example";
 const CHECK: [&str; 3] = ["manager", "--host", HOST];
+
+const EXTENDED_KEY_USAGE: &[u64] = &[2, 5, 29, 37];
+
+/// The DER of anyExtendedKeyUsage alone.
+const ANY: &[u8] = &[0x30, 6, 6, 4, 0x55, 0x1d, 0x25, 0];
+
+/// With the key usage of a CA, which has no digitalSignature.
+fn without_signatures() -> CertificateSpec {
+    let now = SystemTime::now();
+    let spec = CertificateSpec::ca("server").without_ca_flag().dns_san(HOST).purpose(Purpose::ServerAuth);
+    spec.valid(now - DAY, now + 60 * DAY)
+}
 
 fn valid_for(days: u32) -> CertificateSpec {
     let begin = SystemTime::now() - DAY;
@@ -62,7 +75,9 @@ fn each_mistake_in_the_leaf_is_one_finding() {
         (leaf(HOST).valid(now - 99 * DAY, now + 5 * DAY), "warning leaf_expires_soon"),
         (leaf(HOST).valid(now + DAY, now + 60 * DAY), "error leaf_not_yet_valid"),
         (name().purpose(Purpose::ClientAuth), "error leaf_lacks_purpose"),
-        (name(), "warning no_extended_key_usage"),
+        (name(), "warning no_server_auth"),
+        (name().extension(EXTENDED_KEY_USAGE, false, ANY), "warning no_server_auth"),
+        (without_signatures(), "error key_usage"),
         (leaf(HOST).key_type(KeyType::Ed25519), "error key_type"),
         (valid_for(826), "warning validity_too_long"),
         // Its names can not be judged.
@@ -82,7 +97,8 @@ fn each_mistake_in_the_leaf_is_one_finding() {
     assert_eq!(findings(&server.check(&CHECK).1), ["warning self_signed"]);
     let as_ca = CertificateSpec::ca("server").dns_san(HOST).purpose(Purpose::ServerAuth);
     let server = Server::new(&site.issue(as_ca.valid(now - DAY, now + 60 * DAY)).unwrap());
-    assert_eq!(findings(&server.check(&CHECK).1), ["error leaf_is_ca"]);
+    // The key usage of a CA has no digitalSignature.
+    assert_eq!(findings(&server.check(&CHECK).1), ["error leaf_is_ca", "error key_usage"]);
 }
 
 #[test]
@@ -93,7 +109,7 @@ fn the_texts_of_the_rules_of_browsers() {
         only(&server.check(&CHECK).1, label).clone()
     };
     let too_long = line(valid_for(826), "validity_too_long");
-    let limits = "issue it for at most 398 days if a public CA issues it, and for at most 825 days otherwise";
+    let limits = "issue it for at most 825 days";
     let problem = "the certificate is valid for 826 days in all: Safari refuses more than 825 days, whichever CA \
                    issued it";
     assert_eq!(
@@ -107,7 +123,7 @@ fn the_texts_of_the_rules_of_browsers() {
         let line = line(valid_for(days), "validity");
         let detail = format!(
             "the certificate is valid for {days} days in all: that is good for a CA of your own, but Chrome and Safari \
-             refuse more than 398 days of a CA that they are delivered with; {limits}"
+             refuse more than 398 days of a CA that they are delivered with"
         );
         assert_eq!((&line["level"], &line["detail"]), (&json!("info"), &json!(detail)));
     }
@@ -115,9 +131,14 @@ fn the_texts_of_the_rules_of_browsers() {
     assert!(server.check(&CHECK).1.iter().all(|line| name(line) != "validity"));
     let bare = CertificateSpec::leaf("x").dns_san(HOST);
     assert_eq!(
-        line(bare, "no_extended_key_usage")["detail"],
-        "the certificate has no extended key usage: Safari refuses it; issue it again with extendedKeyUsage = \
-         serverAuth"
+        line(bare, "no_server_auth")["detail"],
+        "the certificate does not name serverAuth in an extended key usage: Safari refuses it; issue it again with \
+         extendedKeyUsage = serverAuth"
+    );
+    assert_eq!(
+        line(without_signatures(), "key_usage")["detail"],
+        "the certificate has a key usage without digitalSignature: Chrome refuses it \
+         (ERR_SSL_KEY_USAGE_INCOMPATIBLE); issue it again with keyUsage = digitalSignature, or without a key usage"
     );
     assert_eq!(
         line(leaf(HOST).key_type(KeyType::Ed25519), "key_type")["detail"],
@@ -211,6 +232,82 @@ fn intermediates_are_present_and_in_order() {
         let (_, lines) = server.check(&CHECK);
         assert!(detail(&lines, "own_chain").contains(needed), "{lines:?}");
         assert!(!findings(&lines).iter().any(|label| label.ends_with("own_chain")), "{lines:?}");
+    }
+}
+
+/// A CA of rcgen, which may have several certificates for one key.
+fn rcgen_ca(name: &str, days: [i64; 2]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.use_authority_key_identifier_extension = true;
+    let now = time::OffsetDateTime::now_utc();
+    [params.not_before, params.not_after] = days.map(|days| now + time::Duration::days(days));
+    params
+}
+
+/// A renewal for the same key, and a certificate by another root.
+#[test]
+fn an_intermediate_may_have_several_certificates() {
+    let [root_key, other_key, low_key, key] = [(); 4].map(|()| KeyPair::generate().unwrap());
+    let (root, other) = (rcgen_ca("root", [-9, 99]), rcgen_ca("other", [-9, 99]));
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let other_pem = other.self_signed(&other_key).unwrap().pem();
+    let (root, other) = (Issuer::new(root, root_key), Issuer::new(other, other_key));
+    let low = |days, by| rcgen_ca("low", days).signed_by(&low_key, by).unwrap().pem();
+    let (old, new, crossed) = (low([-9, -1], &root), low([-9, 99], &root), low([-9, 99], &other));
+    let mut params = CertificateParams::new([HOST.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    let of_days = rcgen_ca("", [-9, 60]);
+    (params.not_before, params.not_after) = (of_days.not_before, of_days.not_after);
+    let leaf =
+        params.signed_by(&key, &Issuer::from_params(&rcgen_ca("low", [0, 9]), &low_key)).unwrap().pem();
+    let with_root = "the browsers must have the CA CN=\"root\", to which the chain leads";
+    let cases: [(&[&String], &str); 4] = [
+        (&[&leaf, &old, &new, &root_pem], with_root),
+        (&[&leaf, &new, &old, &root_pem], with_root),
+        (&[&leaf, &new, &crossed], "the browsers must have the CA CN=\"root\", which issued CN=\"low\""),
+        (&[&leaf, &crossed, &new], "the browsers must have the CA CN=\"other\", which issued CN=\"low\""),
+    ];
+    for (chain, needed) in cases {
+        let chain: String = chain.iter().map(|pem| pem.as_str()).collect();
+        let server = Server::of_pem(&chain, &key.serialize_pem());
+        let (code, lines) = server.check(&CHECK);
+        assert_eq!((code, findings(&lines)), (Some(0), vec![]), "{lines:?}");
+        assert!(detail(&lines, "own_chain").starts_with(needed), "{lines:?}");
+        let ca_file = server.write("ca.pem", &(root_pem.clone() + &other_pem));
+        let (code, lines) = server.check(&[&CHECK[..], &["--ca-file", &ca_file]].concat());
+        assert_eq!((code, findings(&lines)), (Some(0), vec![]), "{lines:?}");
+    }
+}
+
+/// The first certificate of the issuer's name is of another key.
+#[test]
+fn of_several_certificates_of_its_name_the_issuer_is_the_one_with_its_key() {
+    let root = ca("root");
+    let low = root.intermediate(CertificateSpec::ca("low")).unwrap();
+    let own = low.issue(leaf(HOST)).unwrap();
+    let pem: Vec<_> = own.chain().iter().map(certificate_pem).collect();
+    let [leaf, low] = &pem[..] else { panic!("{}", pem.len()) };
+    let of_other_key =
+        root.intermediate(CertificateSpec::ca("low")).unwrap().issue(spec("x", Purpose::ServerAuth));
+    let of_other_key = certificate_pem(&of_other_key.unwrap().chain()[1]);
+    let unneeded = "the chain has certificates that are not of its issuers: CN=\"low\"";
+    let check = |chain: String| {
+        let server = Server::of_pem(&chain, &own.key_pem());
+        let (code, lines) = server.check(&CHECK);
+        let ca_file = server.write("ca.pem", &root.root_pem());
+        let (_, of_ca_file) = server.check(&[&CHECK[..], &["--ca-file", &ca_file]].concat());
+        assert_eq!(findings(&lines), findings(&of_ca_file));
+        (code, lines)
+    };
+    for chain in [[leaf, &of_other_key, low, &root.root_pem()], [leaf, low, &of_other_key, &root.root_pem()]]
+    {
+        let (code, lines) = check(chain.map(String::as_str).concat());
+        assert_eq!((code, findings(&lines)), (Some(1), vec!["warning chain_order".to_owned()]));
+        assert!(detail(&lines, "chain_order").starts_with(unneeded), "{lines:?}");
     }
 }
 
