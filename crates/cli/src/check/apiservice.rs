@@ -1,7 +1,7 @@
 //! `typha-tls check apiservice`: the certificate of an aggregated API server, and the APIService object by which
 //! kube-apiserver connects to it.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -14,9 +14,9 @@ use typha_tls::error::{Quoted, WithCauses};
 use typha_tls::material::{RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{HostVerifier, Rejection};
-use typha_tls::{Role, ServerHost};
+use typha_tls::{CertificateFacts, Role, ServerHost};
 
-use super::own::{Own, OwnFiles};
+use super::own::{Own, OwnFiles, Peers};
 use super::report::{Line, Report, SEE_PATH};
 use super::warnings;
 use crate::output;
@@ -36,14 +36,21 @@ pub(crate) struct Arguments {
 /// The most bytes of a manifest. All objects of a cluster have less.
 const MAX_MANIFEST: u64 = 16 << 20;
 
-/// The parts of an APIService object that decide about its TLS.
+/// How deep the values of a manifest may be nested. Each level takes some of the stack.
+const MAX_DEPTH: usize = 64;
+
+const KUBE_APISERVER: Peers = Peers::Go("kube-apiserver");
+
+/// The end of the line before a private key in PEM.
+const PRIVATE_KEY: &[u8] = b"PRIVATE KEY-----";
+
+/// The parts of an APIService object that decide about its TLS. As for kube-apiserver, `null` is a value that is not
+/// set.
 #[derive(Deserialize)]
 struct ApiService {
     metadata: Metadata,
-    #[serde(default)]
-    spec: Spec,
-    #[serde(default)]
-    status: Status,
+    spec: Option<Spec>,
+    status: Option<Status>,
 }
 
 #[derive(Deserialize)]
@@ -51,12 +58,12 @@ struct Metadata {
     name: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Spec {
     #[serde(rename = "caBundle")]
     ca_bundle: Option<String>,
-    #[serde(default, rename = "insecureSkipTLSVerify")]
-    insecure_skip_tls_verify: bool,
+    #[serde(rename = "insecureSkipTLSVerify")]
+    insecure_skip_tls_verify: Option<bool>,
     service: Option<Service>,
 }
 
@@ -66,10 +73,9 @@ struct Service {
     namespace: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Status {
-    #[serde(default)]
-    conditions: Vec<Condition>,
+    conditions: Option<Vec<Condition>>,
 }
 
 #[derive(Deserialize)]
@@ -77,10 +83,8 @@ struct Condition {
     #[serde(rename = "type")]
     kind: String,
     status: String,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    message: String,
+    reason: Option<String>,
+    message: Option<String>,
 }
 
 /// The server, as kube-apiserver would meet it now.
@@ -98,13 +102,13 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
         Vec::new()
     });
     let files = OwnFiles { chain: ("--chain", &arguments.chain), key: ("--key", &arguments.key) };
-    let own = files.check(report, Role::Server, policy, "kube-apiserver", now);
+    let own = files.check(report, Role::Server, policy, KUBE_APISERVER, now);
     let server = Server { own, files, policy, now };
-    let is_one_remote = objects.iter().any(|object| object.spec.service.is_some());
+    let is_one_remote = objects.iter().any(|object| object.service().is_some());
     for object in objects {
         let about = format!("APIService {}", Quoted(&object.metadata.name));
-        if let Some(service) = &object.spec.service {
-            server.check(report, &about, &object.spec, service);
+        if let Some((spec, service)) = object.service() {
+            server.check(report, &about, spec, service);
             if object.metadata.name.ends_with(".projectcalico.org") {
                 let detail = "Calico's API server reads its certificate only when it starts, so that a renewed one is \
                               not used before a restart";
@@ -114,7 +118,9 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
                 );
                 report.add(Line::info("renewal", detail).about(&about).fix(fix));
             }
-            object.status.report(report, &about);
+            if let Some(status) = &object.status {
+                status.report(report, &about);
+            }
         } else {
             let detail = "it has no spec.service: kube-apiserver serves this API itself, and connects to no other \
             server";
@@ -128,6 +134,13 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPoli
     }
 }
 
+impl ApiService {
+    fn service(&self) -> Option<(&Spec, &Service)> {
+        let spec = self.spec.as_ref()?;
+        Some((spec, spec.service.as_ref()?))
+    }
+}
+
 /// Why a manifest can not be used.
 struct Unusable {
     problem: String,
@@ -137,8 +150,11 @@ struct Unusable {
 /// The APIService objects of a file: those among several documents, and those of a list.
 fn read(manifest: &Path) -> Result<Vec<ApiService>, Unusable> {
     let mut text = String::new();
-    let file =
-        std::fs::File::open(manifest).and_then(|file| file.take(MAX_MANIFEST + 1).read_to_string(&mut text));
+    // A pipe would wait for a writer, and a device may have no end.
+    let file = std::fs::metadata(manifest).and_then(|metadata| match metadata.is_file() {
+        true => std::fs::File::open(manifest)?.take(MAX_MANIFEST + 1).read_to_string(&mut text),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
+    });
     file.map_err(|error| Unusable { problem: format!("it can not be read: {error}"), fix: SEE_PATH })?;
     let unusable = |problem: String| Unusable {
         problem,
@@ -147,8 +163,15 @@ fn read(manifest: &Path) -> Result<Vec<ApiService>, Unusable> {
     if text.len() as u64 > MAX_MANIFEST {
         return Err(unusable(format!("it is larger than {} MiB", MAX_MANIFEST >> 20)));
     }
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .map_err(|error| unusable(format!("it is neither YAML nor JSON: {}", error.without_snippet())))?;
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
+    };
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple_with_options(&text, options).map_err(|error| {
+            // The places of many aliases make it long.
+            let problem = output::cut_detail(&error.without_snippet().to_string());
+            unusable(format!("it can not be read as YAML or JSON: {problem}"))
+        })?;
     let is_api_service = |object: &Value| {
         let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/'));
         object["kind"] == "APIService" && group.is_some_and(|(group, _)| group == "apiregistration.k8s.io")
@@ -172,7 +195,7 @@ fn read(manifest: &Path) -> Result<Vec<ApiService>, Unusable> {
 
 impl Server<'_> {
     fn check(&self, report: &mut Report, about: &str, spec: &Spec, service: &Service) {
-        if spec.insecure_skip_tls_verify {
+        if spec.insecure_skip_tls_verify == Some(true) {
             let detail = match &spec.ca_bundle {
                 Some(_) => {
                     "insecureSkipTLSVerify is true beside caBundle: kube-apiserver refuses such an object"
@@ -212,10 +235,34 @@ impl Server<'_> {
             Err(rejection) => rejection,
         };
         let chain = self.files.about_chain();
-        let detail =
-            format!("kube-apiserver refuses {chain} ({}): {}", rejection.label(), WithCauses(&rejection));
-        let line = Line::error("refused", detail).about(about).split();
-        let line = line.members(json!({ "reason": rejection.label() }));
+        let label = rejection.label();
+        let is_self_signed = || {
+            let leaf = own.chain.first().and_then(|leaf| CertificateFacts::read(leaf).ok());
+            leaf.is_some_and(|leaf| leaf.is_self_issued)
+        };
+        let line = match &rejection {
+            Rejection::CaUsedAsLeaf { subject } if is_self_signed() => {
+                let detail = format!(
+                    "kube-apiserver refuses {chain} ({label}): {subject} is self-signed, and not in caBundle; set \
+                     caBundle to the base64 of this certificate, or have a CA of caBundle issue it"
+                );
+                Line::error("refused", detail)
+            }
+            _ if KUBE_APISERVER.may_accept(label) => {
+                let detail = format!(
+                    "this check can not say whether kube-apiserver (Go) accepts {chain}, because it refuses it itself \
+                     ({label}): {}",
+                    WithCauses(&rejection)
+                );
+                Line::warning("refused", detail)
+            }
+            _ => {
+                let text = WithCauses(&rejection);
+                Line::error("refused", format!("kube-apiserver refuses {chain} ({label}): {text}"))
+            }
+        };
+        let line = line.about(about).split();
+        let line = line.members(json!({ "reason": label }));
         report.add(match &rejection {
             Rejection::CaKeyMismatch { .. } => line.fix(
                 "if that CA was made anew, set caBundle to the base64 of its new certificate; otherwise issue the \
@@ -228,7 +275,7 @@ impl Server<'_> {
                 "add the certificate of {issuer} to caBundle; or, if that is an intermediate CA, append it to {chain}"
             )),
             // Every peer refuses it for this reason, so it is reported already.
-            _ if own.is_refused => return,
+            _ if own.is_refused && !KUBE_APISERVER.may_accept(label) => return,
             _ => line.or_fix("issue a new certificate"),
         });
     }
@@ -253,6 +300,12 @@ impl Spec {
         let Ok(pem) = STANDARD.decode(encoded.replace(['\r', '\n'], "")) else {
             return refuse("caBundle is not base64", set);
         };
+        if pem.windows(PRIVATE_KEY.len()).any(|part| part == PRIVATE_KEY) {
+            let problem = "caBundle has a private key, and many users may read APIService objects";
+            let fix = "remove the key from caBundle, and make a new one with a new certificate, because the old one is \
+                       no secret any more";
+            refuse(problem, fix);
+        }
         match TrustBundle::from_pem(&pem) {
             Ok(bundle) => Some(bundle),
             Err(error) => refuse(&format!("caBundle can not be used: {}", WithCauses(&error)), set),
@@ -265,11 +318,11 @@ impl Status {
     fn report(&self, report: &mut Report, about: &str) {
         let is_unavailable =
             |condition: &&Condition| condition.kind == "Available" && condition.status != "True";
-        if let Some(condition) = self.conditions.iter().find(is_unavailable) {
+        if let Some(condition) = self.conditions.iter().flatten().find(is_unavailable) {
             let detail = format!(
                 "kube-apiserver could not use it when the manifest was written ({}): {}",
-                Quoted(&condition.reason),
-                output::cut_detail(&condition.message)
+                Quoted(condition.reason.as_deref().unwrap_or_default()),
+                output::cut_detail(condition.message.as_deref().unwrap_or_default())
             );
             let fix = "fix the other findings; if there are none, see whether the pods of the service run";
             report.add(Line::warning("unavailable", detail).about(about).fix(fix));

@@ -16,7 +16,7 @@ use typha_tls::{CertificateFacts, Connection, HandshakeError, Role};
 use typha_tls_etcd::{EtcdConfig, EtcdConfigError, EtcdEndpoint, EtcdError};
 
 use super::current;
-use super::own::{Own, OwnFiles};
+use super::own::{Own, OwnFiles, Peers};
 use super::report::{Line, Report, SEE_PATH};
 use super::warnings;
 use crate::output;
@@ -118,7 +118,7 @@ pub(super) fn check(report: &mut Report, arguments: &Arguments, now: UnixTime) {
     }
     let own = config.files.own_files.as_ref().map(|(chain, key)| {
         let files = OwnFiles { chain: (names.cert_file, chain), key: (names.key_file, key) };
-        files.check(report, Role::Client, &config.policy, "etcd", now)
+        files.check(report, Role::Client, &config.policy, Peers::Go("etcd"), now)
     });
     match &own {
         // Its files can not be used.

@@ -11,7 +11,7 @@ use typha_tls::policy::TlsPolicy;
 use typha_tls::verifier::{HostVerifier, Rejection};
 use typha_tls::{CertificateFacts, Role, ServerHost};
 
-use super::own::OwnFiles;
+use super::own::{OwnFiles, Peers};
 use super::report::{Line, Report};
 use super::warnings;
 
@@ -42,7 +42,7 @@ const MOST_DAYS_OF_PUBLIC_CA: u64 = 398;
 
 pub(super) fn check(report: &mut Report, arguments: &Arguments, policy: &TlsPolicy, now: UnixTime) {
     let files = OwnFiles { chain: ("--chain", &arguments.chain), key: ("--key", &arguments.key) };
-    let Some(own) = files.check(report, Role::Server, policy, "browsers", now) else { return };
+    let Some(own) = files.check(report, Role::Server, policy, Peers::Browsers, now) else { return };
     let facts = own.chain.iter().map(CertificateFacts::read);
     let facts = facts.collect::<Result<Vec<_>, _>>();
     let Ok(facts) = facts.map_err(|malformed| {

@@ -30,6 +30,45 @@ pub(super) struct Own {
     pub(super) is_refused: bool,
 }
 
+/// The other ends, whose rules are not all those of this library.
+#[derive(Clone, Copy)]
+pub(super) enum Peers {
+    Browsers,
+    /// A program that verifies certificates with Go's `crypto/x509`.
+    Go(&'static str),
+}
+
+impl Peers {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Browsers => "browsers",
+            Self::Go(name) => name,
+        }
+    }
+
+    /// Whether these peers may accept what this library refuses with this label. Go accepts a leaf that is marked as a
+    /// CA, and RSA keys of 1024 bits, for example.
+    pub(super) fn may_accept(self, label: &str) -> bool {
+        let is_refused_by_go = matches!(
+            label,
+            "ca_key_mismatch"
+                | "ca_unusable"
+                | "expired"
+                | "host_mismatch"
+                | "invalid_signature"
+                | "name_constraint_violation"
+                | "no_certificate"
+                | "not_yet_valid"
+                | "path_too_long"
+                | "unhandled_critical_extension"
+                | "unknown_ca"
+                | "unsupported_algorithm"
+                | "wrong_key_usage"
+        );
+        matches!(self, Self::Go(_)) && !is_refused_by_go
+    }
+}
+
 impl OwnFiles<'_> {
     /// The parameter and the file of the chain.
     pub(super) fn about_chain(&self) -> String {
@@ -77,7 +116,7 @@ impl OwnFiles<'_> {
         report: &mut Report,
         role: Role,
         policy: &TlsPolicy,
-        peers: &str,
+        peers: Peers,
         now: UnixTime,
     ) -> Option<Own> {
         let Some(credentials) = self.load(report, policy) else {
@@ -94,10 +133,30 @@ impl OwnFiles<'_> {
         warnings.retain(|warning| !matches!(warning, MaterialWarning::LeafHasNoIdentity(_)));
         for warning in &warnings {
             let line = match warning {
+                MaterialWarning::OwnChainRefused { reason, detail } if peers.may_accept(reason) => {
+                    let problem = format!(
+                        "this check refuses our certificate, and {} (Go) may accept it ({reason}): {detail}",
+                        peers.name()
+                    );
+                    Line::warning(warning.label(), problem).split().or_fix("issue a new one")
+                }
                 MaterialWarning::OwnChainRefused { reason, detail } => {
                     let problem =
-                        format!("{peers} will probably refuse our certificate ({reason}): {detail}");
+                        format!("{} will probably refuse our certificate ({reason}): {detail}", peers.name());
                     Line::error(warning.label(), problem).split().or_fix("issue a new one")
+                }
+                MaterialWarning::LeafIsCa { subject } => {
+                    let problem = format!("our certificate {subject} is marked as a CA: ");
+                    let line = match peers {
+                        Peers::Browsers => {
+                            Line::error(warning.label(), problem + "Firefox refuses it as that of a server")
+                        }
+                        Peers::Go(name) => {
+                            let others = format!("{name} (Go) allows that, but other programs refuse it");
+                            Line::warning(warning.label(), problem + &others)
+                        }
+                    };
+                    line.fix("issue one without the cA flag")
                 }
                 warning => warnings::line(warning, ""),
             };

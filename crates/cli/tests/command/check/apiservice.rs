@@ -98,7 +98,13 @@ fn the_object_decides_whether_the_server_is_verified() {
     let service = "  service:\n    name: calico-api\n    namespace: calico-apiserver\n    port: 443\n";
     let set = "set spec.caBundle to the output of: base64 -w0 CA-FILE";
     let with_bundle = |value: &str| good.replace(&bundle, &format!("  caBundle: {value}\n"));
-    let cases: [(String, &[&str], &str); 9] = [
+    let with_key = STANDARD.encode(site.root_pem() + &site.key_pem());
+    let only_key = STANDARD.encode(site.key_pem());
+    let key = "caBundle has a private key, and many users may read APIService objects; remove the key from caBundle, \
+               and make a new one with a new certificate, because the old one is no secret any more";
+    let cases: [(String, &[&str], &str); 11] = [
+        (with_bundle(&with_key), &["error ca_bundle"], key),
+        (with_bundle(&only_key), &["error ca_bundle", "error ca_bundle"], key),
         (
             insecure.clone(),
             &["error insecure_skip_tls_verify"],
@@ -147,6 +153,90 @@ fn the_object_decides_whether_the_server_is_verified() {
         let detail = finding["detail"].as_str().unwrap();
         assert!(detail.starts_with(&text.replace("SET", set)), "{detail}");
         assert_eq!(finding["about"], NAME);
+    }
+}
+
+/// As in Go, `null` is a value that is not set.
+#[test]
+fn null_is_not_set() {
+    let site = ca("site");
+    let server = server_of(&site);
+    let good = manifest(&site.root_pem());
+    let (start, conditions) = good.split_once("  conditions:\n").unwrap();
+    for manifest in [
+        good.replace("  group:", "  insecureSkipTLSVerify: null\n  group:"),
+        start.replace("status:", "status: null"),
+        format!("{start}  conditions: null\n"),
+        format!("{start}  conditions:\n{}", conditions.replace("all checks passed", "null")),
+    ] {
+        let (code, lines) = check(&server, &manifest);
+        assert_eq!((code, findings(&lines)), (Some(0), vec![]), "{manifest}");
+        assert_eq!(only(&lines, "accepted")["about"], NAME);
+    }
+    let (spec, _) = good.split_once("spec:").unwrap();
+    let (code, lines) = check(&server, &format!("{spec}spec: null\n"));
+    assert_eq!((code, findings(&lines)), (Some(1), labels(&["error no_service"])));
+    let (code, lines) = check(&server, &good.replace(&STANDARD.encode(site.root_pem()), "null"));
+    assert_eq!((code, findings(&lines)), (Some(1), labels(&["error ca_bundle"])));
+}
+
+/// Go accepts a leaf that is marked as a CA, and RSA keys of 1024 bits.
+#[test]
+fn what_only_this_check_refuses_is_not_said_of_kube_apiserver() {
+    let site = ca("site");
+    let now = std::time::SystemTime::now();
+    let as_ca = || CertificateSpec::ca("calico-api").dns_san(HOST).valid(now - DAY, now + 60 * DAY);
+    let unsure = "this check can not say whether kube-apiserver (Go) accepts --chain DIR/chain.pem, because it refuses \
+                  it itself";
+    let (code, lines) = check(&Server::new(&site.issue(as_ca()).unwrap()), &manifest(&site.root_pem()));
+    assert_eq!((code, findings(&lines)), (Some(1), labels(&["warning leaf_is_ca", "warning refused"])));
+    assert_eq!(
+        detail(&lines, "leaf_is_ca"),
+        "our certificate CN=\"calico-api\" is marked as a CA: kube-apiserver (Go) allows that, but other programs \
+         refuse it; issue one without the cA flag"
+    );
+    assert_eq!(
+        detail(&lines, "refused"),
+        format!(
+            "{unsure} (ca_used_as_leaf): CN=\"calico-api\" is marked as a CA, and a peer must present a leaf \
+             certificate; issue it again with basicConstraints = CA:FALSE"
+        )
+    );
+
+    let chain = fixture("rsa1024.pem");
+    let (code, lines) = check(&Server::of_pem(&chain, &fixture("rsa1024.key")), &manifest(&chain));
+    assert_eq!(
+        (code, findings(&lines)),
+        (Some(1), labels(&["error cert_file_and_key_file", "warning refused"]))
+    );
+    let refused = format!("{unsure} (unsupported_key_size): ");
+    assert!(detail(&lines, "refused").starts_with(&refused), "{lines:?}");
+
+    // A renewed certificate that is not in caBundle yet.
+    let [old, new] = [(); 2].map(|()| TestLeaf::self_signed(as_ca()).unwrap());
+    let (code, lines) = check(&Server::new(&new), &manifest(&old.chain_pem()));
+    assert_eq!((code, findings(&lines)), (Some(1), labels(&["error refused"])));
+    assert_eq!(
+        detail(&lines, "refused"),
+        "kube-apiserver refuses --chain DIR/chain.pem (ca_used_as_leaf): CN=\"calico-api\" is self-signed, and not in \
+         caBundle; set caBundle to the base64 of this certificate, or have a CA of caBundle issue it"
+    );
+    assert_eq!(only(&lines, "refused")["reason"], "ca_used_as_leaf");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_manifest_that_is_no_file_is_a_finding_at_once() {
+    let server = server_of(&ca("site"));
+    std::process::Command::new("mkfifo").arg(server.path("pipe")).status().unwrap();
+    for manifest in [server.path("pipe"), server.path(""), "/dev/zero".to_owned()] {
+        let (code, lines) = server.check(&["apiservice", &manifest]);
+        assert_eq!((code, findings(&lines)), (Some(1), labels(&["error manifest"])));
+        assert_eq!(
+            detail(&lines, "manifest"),
+            "it can not be read: it is not a regular file; see whether the path is right and this user may read the \
+             file"
+        );
     }
 }
 
@@ -217,16 +307,25 @@ fn a_self_signed_server_that_is_its_own_bundle_is_accepted() {
     assert_eq!(only(&lines, "accepted")["about"], NAME);
 }
 
+/// It would overflow the stack.
+const TOO_DEEP: &str = "it can not be read as YAML or JSON: budget breached: Depth { depth: 65 }";
+
 #[test]
 fn a_file_that_can_not_be_used_is_a_finding() {
     let site = ca("site");
     let server = server_of(&site);
     let get = "write it again: kubectl get apiservice v3.projectcalico.org -o yaml";
+    // Each of the values is deeper than the one before.
+    let deeper = |n: usize| format!("a{n}: &a{n} [[[[[[[[[[*a{}]]]]]]]]]]\n", n - 1);
+    let aliases = "a0: &a0 x\n".to_owned() + &(1..100).map(deeper).collect::<String>();
     for (manifest, problem) in [
         ("", "there is no APIService object (apiregistration.k8s.io) in it"),
         ("kind: APIService\napiVersion: example.org/v1\n", "there is no APIService object"),
-        ("a: [", "it is neither YAML nor JSON: "),
-        ("a: 1\na: 2\n", "it is neither YAML nor JSON: "),
+        ("a: [", "it can not be read as YAML or JSON: "),
+        ("a: 1\na: 2\n", "it can not be read as YAML or JSON: "),
+        (&"- ".repeat(1000), TOO_DEEP),
+        (&"[".repeat(1000), "it can not be read as YAML or JSON: recursion limit exceeded"),
+        (&aliases, TOO_DEEP),
         (
             "kind: APIService\napiVersion: apiregistration.k8s.io/v1\nmetadata: {name: x}\nspec: {caBundle: {}}\n",
             "an APIService object in it can not be read: invalid type: map, expected a string",
@@ -248,6 +347,9 @@ fn a_file_that_can_not_be_used_is_a_finding() {
         only(&lines, "manifest")["fix"],
         "see whether the path is right and this user may read the file"
     );
+    std::fs::File::create(server.path("large")).unwrap().set_len((16 << 20) + 1).unwrap();
+    let (_, lines) = server.check(&["apiservice", &server.path("large")]);
+    assert_eq!(detail(&lines, "manifest"), format!("it is larger than 16 MiB; {get}"));
     // Nothing of a manifest changes the terminal, and a long message is cut.
     let long = "x\u{1b}[2J".repeat(10_000);
     let message = serde_json::to_string(&long).unwrap();
