@@ -131,7 +131,7 @@ pub enum MaterialWarning {
     /// Our own leaf has an extended key usage that lacks its role's purpose. Label: `leaf_lacks_purpose`.
     #[error(
         "our certificate {subject} has an extended key usage without {purpose}: every peer will refuse it; issue one \
-         with it"
+         with extendedKeyUsage = {purpose}"
     )]
     LeafLacksPurpose {
         /// Its subject.

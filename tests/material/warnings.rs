@@ -110,7 +110,7 @@ fn warnings_say_what_to_do() {
     let texts =
         |now| -> Vec<_> { of_config(&leaf, Role::Felix, now).iter().map(ToString::to_string).collect() };
     let lacks = "our certificate CN=\"felix\" has an extended key usage without clientAuth: every peer will refuse it; \
-                 issue one with it";
+                 issue one with extendedKeyUsage = clientAuth";
     assert_eq!(
         texts(end + days(1)),
         [

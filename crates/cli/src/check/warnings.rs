@@ -24,10 +24,6 @@ pub(super) fn line(warning: &MaterialWarning, prefix: &str) -> Line {
         MaterialWarning::OwnChainRefused { reason: "revoked", .. } => {
             line.split().fix("issue a new one; if that is not meant, take it off the list")
         }
-        // Alone, the library's remedy does not say which one.
-        MaterialWarning::LeafLacksPurpose { purpose, .. } => {
-            line.split().fix(format!("issue one with extendedKeyUsage = {purpose}"))
-        }
         _ => line.split().or_fix("issue a new one"),
     }
 }

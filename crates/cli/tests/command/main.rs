@@ -27,6 +27,12 @@ mod names;
 #[cfg(unix)]
 mod reload;
 mod revocation;
+#[allow(dead_code, reason = "the tests of the connections to etcd use the rest")]
+#[path = "../../../etcd/tests/etcd/server.rs"]
+mod server;
+#[allow(dead_code, reason = "the tests of the connections to etcd use the rest")]
+#[path = "../../../etcd/tests/etcd/site.rs"]
+mod site;
 #[cfg(target_os = "linux")]
 mod storm;
 #[cfg(target_os = "linux")]

@@ -112,7 +112,7 @@ async fn a_certificate_for_servers_only() {
         let text = refused_with(
             "bad_certificate",
             "our certificate CN=\"felix\" has an extended key usage without clientAuth: every peer will refuse it; \
-             issue one with it",
+             issue one with extendedKeyUsage = clientAuth",
         );
         for connector in site.connectors(&etcd.url(), Some("wrong")) {
             assert_eq!(refusal(&connector, &etcd).await, text);

@@ -1,4 +1,4 @@
-//! A real etcd, as a process of its own.
+//! A real etcd, as a process of its own. The tests of the command use it, too.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -43,7 +43,7 @@ fn built() -> Option<PathBuf> {
         if env::var("TYPHA_TLS_BUILD_ETCD").as_deref() != Ok("1") {
             return None;
         }
-        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/etcd/etcd-3.6");
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../etcd/tests/etcd/etcd-3.6");
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("etcd-3.6");
         let built = Command::new("go")
             .args(["build", "-o"])

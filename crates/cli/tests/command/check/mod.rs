@@ -11,6 +11,7 @@ mod identities;
 mod lists;
 mod manager;
 mod our_chain;
+mod real_etcd;
 mod server;
 mod site;
 mod text;
