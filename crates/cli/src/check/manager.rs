@@ -37,7 +37,7 @@ const DAY: u64 = 86_400;
 const MOST_DAYS: u64 = 825;
 
 /// The longest validity that Chrome and Safari accept from a CA that they are delivered with. Such a CA may itself
-/// issue for less: 200 days since 2026-03-15, 100 since 2027-03-15, 47 since 2029-03-15 (CA/Browser Forum,
+/// issue for less: 200 days since 2026-03-15, 100 from 2027-03-15, 47 from 2029-03-15 (CA/Browser Forum,
 /// ballot SC-081v3).
 const MOST_DAYS_OF_PUBLIC_CA: u64 = 398;
 
