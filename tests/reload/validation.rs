@@ -115,7 +115,7 @@ async fn each_end_has_its_own_use() {
     assert_eq!(
         failed.to_string(),
         "our certificate CN=\"typha\" has an extended key usage without clientAuth: every peer will refuse it; issue \
-         one with it"
+         one with extendedKeyUsage = clientAuth"
     );
     source.set(Act::Give(pki.config(&[&pki.a, &pki.b], &felix)));
     assert_eq!(reloader.reload_now().await.unwrap(), Reloaded::Replaced { generation: 2 });
