@@ -128,5 +128,5 @@ fn a_host_takes_the_place_of_the_peer_and_its_names() {
     assert!(problem(&["--peer", "typha"]).contains("--host <NAME>"));
     let error = problem(&["--host", "*.example"]);
     assert!(error.contains("the host \"*.example\" is a wildcard; give the name of one server"), "{error}");
-    assert!(problem(&["--host", "etcd-1.example:2379"]).contains("no port belongs to it"));
+    assert!(problem(&["--host", "etcd-1.example:2379"]).contains("leave out the port"));
 }
