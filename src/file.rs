@@ -115,6 +115,19 @@ pub(crate) fn read(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
     Ok((bytes, metadata))
 }
 
+/// Opens a regular file that an operator has named. It does not wait for a pipe, and has no effect on a device. Bound
+/// the bytes that you read from it.
+///
+/// This crate opens its own files in this way. It is for programs that read more files, such as those of
+/// [`Sources::variable`](crate::config::Sources::variable).
+///
+/// # Errors
+///
+/// Those of the system; [`InvalidInput`](io::ErrorKind::InvalidInput) if it is not a regular file.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    open(path).map(|(file, _)| file)
+}
+
 /// Opens a regular file.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     // The type is checked before the file is opened: opening a device can have effects.

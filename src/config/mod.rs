@@ -44,6 +44,7 @@ mod sources;
 mod typha;
 mod warning;
 
+pub use crate::file::open_file;
 pub use error::{ConfigError, SetupError};
 pub use felix::FelixConfig;
 pub use parameters::TlsSettings;

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use typha_tls::config::Setting;
+use typha_tls::config::{Setting, open_file};
 use typha_tls::material::HostTlsFiles;
 
 use crate::config_error::EtcdConfigError;
 use crate::endpoint::{self, EXAMPLE, EtcdEndpoint};
-use crate::file;
 use crate::user::EtcdUser;
 
 /// A parameter and its value.
@@ -165,7 +164,7 @@ fn incomplete(set: &Found, missing: &str) -> EtcdConfigError {
 /// A file that must be readable. It is opened now, so that the error names the parameter.
 fn readable(found: &Found) -> Result<PathBuf, EtcdConfigError> {
     let path = PathBuf::from(&found.value);
-    match file::open(&path) {
+    match open_file(&path) {
         Ok(_) => Ok(path),
         Err(error) => Err(EtcdConfigError::UnreadableFile {
             parameter: found.parameter.clone(),

@@ -1,7 +1,7 @@
 //! `typha-tls check apiservice`: the certificate of an aggregated API server, and the APIService object by which
 //! kube-apiserver connects to it.
 
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,6 +10,7 @@ use clap::Args;
 use rustls_pki_types::UnixTime;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use typha_tls::config::open_file;
 use typha_tls::error::{Quoted, WithCauses};
 use typha_tls::material::{RevocationLists, TrustBundle};
 use typha_tls::policy::TlsPolicy;
@@ -150,11 +151,7 @@ struct Unusable {
 /// The APIService objects of a file: those among several documents, and those of a list.
 fn read(manifest: &Path) -> Result<Vec<ApiService>, Unusable> {
     let mut text = String::new();
-    // A pipe would wait for a writer, and a device may have no end.
-    let file = std::fs::metadata(manifest).and_then(|metadata| match metadata.is_file() {
-        true => std::fs::File::open(manifest)?.take(MAX_MANIFEST + 1).read_to_string(&mut text),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
-    });
+    let file = open_file(manifest).and_then(|file| file.take(MAX_MANIFEST + 1).read_to_string(&mut text));
     file.map_err(|error| Unusable { problem: format!("it can not be read: {error}"), fix: SEE_PATH })?;
     let unusable = |problem: String| Unusable {
         problem,
