@@ -218,15 +218,7 @@ impl TyphaAcceptor {
     {
         let deadline = deadline_in(self.timeout);
         let handshake = self.run(wire, peer_address, configured, deadline);
-        Box::pin(async move {
-            match handshake.await {
-                Ok(stream) => Ok(stream),
-                Err(Failed { error, alerted }) => {
-                    handshake::deliver_alert(alerted, deadline).await;
-                    Err(error)
-                }
-            }
-        })
+        Box::pin(async move { handshake::delivered(handshake.await, deadline).await })
     }
 
     /// The handshake is boxed: its memory is freed when it ends, even if the future that awaits it lives as long as the

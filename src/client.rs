@@ -99,13 +99,8 @@ impl ClientHandshake {
                 configured.map_err(HandshakeError::Io)?;
                 self.perform(&context, name, io, deadline).await
             };
-            match events::observed(E::LOCAL, peer_address, pin!(handshake)).await {
-                Ok(stream) => Ok(stream),
-                Err(Failed { error, alerted }) => {
-                    handshake::deliver_alert(alerted, deadline).await;
-                    Err(error)
-                }
-            }
+            let outcome = events::observed(E::LOCAL, peer_address, pin!(handshake)).await;
+            handshake::delivered(outcome, deadline).await
         })
     }
 

@@ -61,6 +61,23 @@ impl<IO> Failed<IO> {
     }
 }
 
+/// The outcome of a handshake, when a refused peer has our alert.
+pub(crate) async fn delivered<S, IO>(
+    outcome: Result<S, Failed<IO>>,
+    deadline: Instant,
+) -> Result<S, HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    match outcome {
+        Ok(stream) => Ok(stream),
+        Err(Failed { error, alerted }) => {
+            deliver_alert(alerted, deadline).await;
+            Err(error)
+        }
+    }
+}
+
 /// Lets our alert arrive.
 pub(crate) async fn deliver_alert<IO>(alerted: Option<Wire<IO>>, deadline: Instant)
 where
