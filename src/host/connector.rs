@@ -190,8 +190,8 @@ impl HostConnector {
 
     /// Connects to `host`: finds its addresses, and tries each once until the server at one of them is accepted and
     /// accepts us. If a TCP connection takes longer than 250 ms, the next address is dialled beside it (RFC 8305).
-    /// Handshakes follow one another: a server that accepts the TCP connection and stays silent has an equal share of
-    /// the time that is left, and then the next address is tried.
+    /// There is one handshake at a time. A server that accepts the TCP connection and stays silent has an equal share
+    /// of the time that is left. Then the next address is tried.
     ///
     /// The server of the connection is [verified again](crate::lifetime) when the configuration changes or a
     /// certificate expires. If it is not trusted any more, the connection is closed as
