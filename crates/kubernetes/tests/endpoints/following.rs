@@ -186,6 +186,14 @@ async fn a_new_client_certificate_is_presented_by_the_same_client() {
     assert_eq!(ask(&client).await, Ok(()));
 }
 
+/// The server wants another token. The old one is sent once.
+async fn the_next_token_is_read(server: &ApiServer, files: &Files, client: &kube::Client) {
+    server.set_token("next");
+    files.replace("token", "next");
+    assert_eq!(ask(client).await, Err("401".to_owned()));
+    assert_eq!(ask(client).await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_token_is_read_again_after_a_refusal() {
     let server = ApiServer::start(vec![version()]).await;
@@ -194,11 +202,7 @@ async fn a_token_is_read_again_after_a_refusal() {
     files.replace("token", &format!("{TOKEN}\n"));
     let client = files.client();
     assert_eq!(ask(&client).await, Ok(()));
-    server.set_token("next");
-    files.replace("token", "next");
-    // The old one is sent once.
-    assert_eq!(ask(&client).await, Err("401".to_owned()));
-    assert_eq!(ask(&client).await, Ok(()));
+    the_next_token_is_read(&server, &files, &client).await;
 
     // Without its file, the last one is sent.
     fs::remove_file(files.path("token")).unwrap();
@@ -223,10 +227,7 @@ async fn a_token_file_wins_over_a_token_beside_it() {
     files.replace("token", TOKEN);
     let client = files.client();
     assert_eq!(ask(&client).await, Ok(()));
-    server.set_token("next");
-    files.replace("token", "next");
-    assert_eq!(ask(&client).await, Err("401".to_owned()));
-    assert_eq!(ask(&client).await, Ok(()));
+    the_next_token_is_read(&server, &files, &client).await;
 
     // Until the file can be read, the token is sent.
     let files = Files::new(&server, cluster, json!({ "token": "next", "tokenFile": "token" }));
