@@ -104,6 +104,22 @@ impl Connection {
         self.stream.finish().await
     }
 
+    /// Lets the connection end by a TCP reset if it is dropped before
+    /// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) or [`close`](Self::close) has sent `close_notify`. This is also
+    /// so after a force-close. If the process is killed, the connection is reset too.
+    ///
+    /// Use it in programs that pass on the data of another connection. If that connection ends with an error, or if the
+    /// program ends too early, the peer must not believe that it has received all data. An end of TCP without
+    /// `close_notify` does not show the error: Go's crypto/tls takes it for an end in order.
+    ///
+    /// Call it as soon as you have the connection. On systems other than Linux, drop the connection soon after a
+    /// force-close: if you hold it, its socket is shut down after 250 ms, which is such an end.
+    #[must_use]
+    pub fn with_reset_on_drop(mut self) -> Self {
+        self.stream.tcp_mut().reset_unless_shut_down();
+        self
+    }
+
     pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
@@ -114,7 +130,9 @@ impl Connection {
 
     /// The error of a connection that was force-closed. Sends `close_notify` as dropping does.
     fn force_closed<T>(&mut self) -> Poll<io::Result<T>> {
-        self.stream.close_without_waiting();
+        if !self.stream.get_ref().resets() {
+            self.stream.close_without_waiting();
+        }
         let reason = self.entry.close_reason().map_or("dropped", CloseReason::label);
         let problem = format!("this connection was force-closed on our side ({reason})");
         Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, problem)))
@@ -238,7 +256,10 @@ impl Drop for Connection {
             self.note_end(true);
         }
         // Before it is removed: after the last one, a program that shuts down may end at once.
-        self.stream.close_without_waiting();
+        match self.stream.get_ref().resets() {
+            true => self.stream.tcp_mut().forget_writer(),
+            false => self.stream.close_without_waiting(),
+        }
         self.connections.remove(&self.entry);
     }
 }

@@ -31,9 +31,22 @@ pub(crate) fn configure_accepted(stream: &TcpStream, keepalive: Option<Duration>
     if cfg!(target_os = "linux") { Ok(()) } else { configure(stream, keepalive) }
 }
 
-/// Makes a later close a reset. If that can not be set, the close is an orderly one.
-pub(crate) fn reset_on_close(stream: &TcpStream) {
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+/// Makes a later close a reset, or again an orderly one. If that can not be set, the close stays what it was.
+pub(crate) fn set_reset_on_close(stream: &TcpStream, resets: bool) {
+    let _ = SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO));
+}
+
+/// Resets a connection whose owner may still hold it.
+#[cfg(target_os = "linux")]
+pub(crate) fn reset(stream: &TcpStream) -> io::Result<()> {
+    // Linux takes it for "not connected any more" (RFC 9293, section 3.10.5: ABORT).
+    Ok(rustix::net::connect_unspec(stream)?)
+}
+
+/// As far as the system can: other systems end it, and reset it only when it is closed.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn reset(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(Shutdown::Both)
 }
 
 /// Closes a connection in order: the peer sees an end and no reset, unless it sends more meanwhile.

@@ -280,7 +280,7 @@ impl Entrance {
         match cause {
             // Too many connections wait. A reset informs the peer at once, and the system keeps no state.
             ShedCause::OutOfDescriptors | ShedCause::QueueFull | ShedCause::ShareFull => {
-                tcp::reset_on_close(&tcp);
+                tcp::set_reset_on_close(&tcp, true);
                 drop(tcp);
             }
             _ => tcp::close_in_order(tcp),

@@ -44,7 +44,8 @@ pub struct ListenerLimits {
     pub drop_interval: Duration,
     /// How long a connection still works after its owner was asked to close it, so that the owner can close it in
     /// order. Default 1 s, time to finish a message. It also holds for a peer that has [lost our
-    /// trust](crate::lifetime), and that peer is not judged again meanwhile: keep it short.
+    /// trust](crate::lifetime), and that peer is not judged again meanwhile: keep it short. A shutdown gives at most a
+    /// 25th of [`shutdown_timeout`](Self::shutdown_timeout).
     pub drop_grace: Duration,
     /// Maximum duration of a graceful shutdown. Default 300 s, as Calico's `ShutdownTimeoutSecs`.
     pub shutdown_timeout: Duration,

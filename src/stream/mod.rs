@@ -234,6 +234,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AuthenticatedStream<IO> {
     }
 }
 
+impl AuthenticatedStream<SharedTcpStream> {
+    pub(crate) fn tcp_mut(&mut self) -> &mut SharedTcpStream {
+        wire_mut(&mut self.tls).get_mut()
+    }
+}
+
 /// The output if there is one without waiting, even if the task has used up its share of the runtime's attention: one
 /// that drops many streams at a time, say.
 fn poll_once<T>(poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {

@@ -80,6 +80,10 @@ impl<IO> Wire<IO> {
         &self.io
     }
 
+    pub(super) fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
     /// The state of the reads above TLS.
     pub(crate) fn reads(&mut self) -> &mut Reads {
         &mut self.reads

@@ -217,3 +217,36 @@ async fn a_message_that_is_cut_off_has_no_orderly_end() {
         assert!(is_cut || is_whole || received == 0, "{received} bytes, then {end:?}");
     }
 }
+
+/// A program that passes data on must not make a truncated stream look whole.
+#[tokio::test]
+async fn with_reset_on_drop_only_a_shutdown_ends_in_order() {
+    let mut listener = listen(limits()).await;
+    let handle = listener.handle();
+    let (typha, mut felix) = pair(&mut listener).await;
+    drop(typha.with_reset_on_drop());
+    assert_eq!(bounded(felix.read(&mut [0])).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    let (typha, mut felix) = pair(&mut listener).await;
+    let mut typha = typha.with_reset_on_drop();
+    assert_eq!(handle.drop_random(1), 1);
+    assert_eq!(bounded(typha.read(&mut [0])).await.unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    drop(typha);
+    assert_eq!(bounded(felix.read(&mut [0])).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+
+    // The listener takes it from an owner that does not use it.
+    #[cfg(target_os = "linux")]
+    {
+        let (typha, mut felix) = pair(&mut listener).await;
+        let _typha = typha.with_reset_on_drop();
+        assert_eq!(handle.drop_random(1), 1);
+        assert_eq!(bounded(felix.read(&mut [0])).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+
+    let (typha, mut felix) = pair(&mut listener).await;
+    let mut typha = typha.with_reset_on_drop();
+    typha.write_all(b"all").await.unwrap();
+    typha.shutdown().await.unwrap();
+    drop(typha);
+    assert_eq!(last_words(&mut felix).await.unwrap(), "all");
+}
