@@ -79,6 +79,10 @@ pub struct DurationHistogram {
 }
 
 impl DurationHistogram {
+    /// The upper bounds of the buckets in seconds, without the infinite one: from a handshake on the same machine to
+    /// Calico's timeout. A recorder of the `metrics` crate that has the same bounds gets the same histogram.
+    pub const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
     /// The number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.last().map_or(0, |(_, count)| *count)
@@ -297,12 +301,9 @@ impl LabelledCount {
     }
 }
 
-/// Upper bounds of the buckets, in seconds: from a handshake on the same machine to Calico's timeout.
-const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-
 struct Durations {
     /// The last bucket is for durations beyond all bounds.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    buckets: [AtomicU64; DurationHistogram::BOUNDS.len() + 1],
     sum_nanos: AtomicU64,
     metric: Histogram,
 }
@@ -314,7 +315,8 @@ impl Durations {
 
     fn record(&self, took: Duration) {
         let seconds = took.as_secs_f64();
-        let index = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
+        let bounds = DurationHistogram::BOUNDS;
+        let index = bounds.iter().position(|bound| seconds <= *bound).unwrap_or(bounds.len());
         if let Some(bucket) = self.buckets.get(index) {
             bucket.fetch_add(1, Relaxed);
         }
@@ -324,7 +326,7 @@ impl Durations {
 
     fn read(&self) -> DurationHistogram {
         let mut count = 0;
-        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+        let bounds = DurationHistogram::BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets = bounds.zip(&self.buckets).map(|(bound, bucket)| {
             count += bucket.load(Relaxed);
             (bound, count)
