@@ -22,6 +22,7 @@ use crate::text::WithCauses;
 /// | `typha_tls_snapshot_generation` | gauge | [`generation`](Self::generation) |
 /// | `typha_tls_reloads{outcome="replaced"}` | counter | [`reloads`](Self::reloads) |
 /// | `typha_tls_reloads{outcome="failed"}` | counter | [`failures`](Self::failures) |
+/// | `typha_tls_last_reload_successful` | gauge | 0 while there is a [`last_error`](Self::last_error), otherwise 1 |
 /// | `typha_tls_certificate_not_after_seconds{certificate,subject}` | gauge | [`not_after`](CertificateLifetime::not_after) in seconds since 1970, by the subjects of [`certificates`](Self::certificates): `certificate` is `own_leaf` or `ca`, and of several with one subject the earliest counts. 0 for what is no longer in force |
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -65,6 +66,7 @@ pub(super) const OWN_LEAF: &str = "own_leaf";
 
 const RELOADS: &str = "typha_tls_reloads";
 const GENERATION: &str = "typha_tls_snapshot_generation";
+const LAST_SUCCESSFUL: &str = "typha_tls_last_reload_successful";
 const NOT_AFTER: &str = "typha_tls_certificate_not_after_seconds";
 
 impl ReloadState {
@@ -72,6 +74,7 @@ impl ReloadState {
     pub(super) fn new(generation: u64, config: ConfigParts<'_>, from: &str) -> Self {
         describe_counter!(RELOADS, "changes of the configuration, by outcome");
         describe_gauge!(GENERATION, "the generation of the configuration in force");
+        describe_gauge!(LAST_SUCCESSFUL, "0 while the new configuration can not be used, otherwise 1");
         describe_gauge!(NOT_AFTER, Unit::Seconds, "when a certificate in force expires, since 1970");
         let state = Self {
             generation,
@@ -99,6 +102,7 @@ impl ReloadState {
         counter!(RELOADS, "outcome" => "replaced").increment(self.reloads - before.reloads);
         counter!(RELOADS, "outcome" => "failed").increment(self.failures - before.failures);
         gauge!(GENERATION).set(self.generation as f64);
+        gauge!(LAST_SUCCESSFUL).set(if self.last_error.is_none() { 1.0 } else { 0.0 });
         let mut ends = BTreeMap::new();
         // From the latest to the earliest, so that the earliest counts. Certificates no longer in force keep 0.
         let gone = before.certificates.iter().map(|certificate| (certificate, 0));

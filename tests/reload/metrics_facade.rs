@@ -40,6 +40,7 @@ fn the_recorder_gets_the_state() {
                 ("typha_tls_snapshot_generation{}".to_owned(), gauge(2.0)),
                 ("typha_tls_reloads{outcome=replaced}".to_owned(), Some(DebugValue::Counter(1))),
                 ("typha_tls_reloads{outcome=failed}".to_owned(), Some(DebugValue::Counter(0))),
+                ("typha_tls_last_reload_successful{}".to_owned(), gauge(1.0)),
                 (not_after("own_leaf", "typha"), gauge(end(0))),
                 (not_after("ca", "a"), gauge(end(1))),
                 (not_after("ca", "b"), gauge(end(2))),
@@ -49,12 +50,17 @@ fn the_recorder_gets_the_state() {
             assert_eq!(now, BTreeMap::new());
             rig.source.set(Act::Fail("bad"));
             let _ = rig.reloader.reload_now().await;
-            rig.source.set(Act::Give(pki.first()));
-            let _ = rig.reloader.reload_now().await;
             seconds(0.001).await;
             let now = recorded(&snapshotter);
             // Seen once a snapshot of the recorder: increments since the last one.
             assert_eq!(now.get("typha_tls_reloads{outcome=failed}"), Some(&DebugValue::Counter(1)));
+            assert_eq!(now.get("typha_tls_last_reload_successful{}"), gauge(0.0).as_ref());
+            rig.source.set(Act::Give(pki.first()));
+            let _ = rig.reloader.reload_now().await;
+            seconds(0.001).await;
+            let now = recorded(&snapshotter);
+            assert_eq!(now.get("typha_tls_reloads{outcome=failed}"), Some(&DebugValue::Counter(0)));
+            assert_eq!(now.get("typha_tls_last_reload_successful{}"), gauge(1.0).as_ref());
             assert_eq!(now.get(&not_after("ca", "b")), gauge(0.0).as_ref());
             assert_eq!(now.get(&not_after("ca", "a")), gauge(end(1)).as_ref());
         });
