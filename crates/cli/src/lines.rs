@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,6 +18,12 @@ const MAX_WAITING: usize = 1024 * 1024;
 
 /// The bound on printing the last lines, at the end of the process.
 pub(crate) const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Lines are printed together, up to so many bytes. When none is left, there is a pause: under load, the thread need
+/// not wake up for each one. Systems write 4 KiB to a pipe in one piece, so nothing gets into a line if the log goes
+/// there, too.
+const TOGETHER: usize = 4096;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// The pause before a full non-blocking pipe is tried again.
 const FULL_PIPE: Duration = Duration::from_millis(10);
@@ -42,7 +49,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     lines: VecDeque<Vec<u8>>,
-    /// The bytes of the lines, and of the line that is being printed.
+    /// The bytes of the lines, and of those that are being printed.
     bytes: usize,
     lost: u64,
     /// Lost lines that no line in the output has reported yet.
@@ -63,7 +70,7 @@ impl Lines {
         let lines = Self(Arc::new(Shared { stream, queue: Mutex::default(), changed: Condvar::new() }));
         let printing = lines.clone();
         // The end of the process ends it.
-        std::thread::Builder::new().name("lines".to_owned()).spawn(move || printing.print_all(output))?;
+        thread::Builder::new().name("lines".to_owned()).spawn(move || printing.print_all(output))?;
         Ok(lines)
     }
 
@@ -75,16 +82,29 @@ impl Lines {
     fn print_all(&self, mut output: impl Write) {
         loop {
             let queue = self.0.changed.wait_while(self.queue(), |queue| queue.lines.is_empty());
-            let line = queue.unwrap_or_else(PoisonError::into_inner).lines.pop_front().unwrap_or_default();
-            let printed = write_whole(&mut output, &line);
+            let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
+            let (mut text, mut lines) = (Vec::new(), 0);
+            while let Some(next) = queue.lines.front()
+                && (text.is_empty() || text.len() + next.len() <= TOGETHER)
+                && let Some(line) = queue.lines.pop_front()
+            {
+                text.extend(line);
+                lines += 1;
+            }
+            let is_last = queue.lines.is_empty();
+            drop(queue);
+            let printed = write_whole(&mut output, &text);
             let mut queue = self.queue();
-            queue.bytes -= line.len();
+            queue.bytes -= text.len();
             if printed.is_err() {
-                queue.lost += 1;
-                queue.unreported += 1;
+                queue.lost += lines;
+                queue.unreported += lines;
             }
             drop(queue);
             self.0.changed.notify_all();
+            if is_last {
+                thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -156,9 +176,9 @@ impl Queue {
     }
 }
 
-/// Writes a line. Another process may have made the pipe or the terminal non-blocking.
-fn write_whole(output: &mut impl Write, line: &[u8]) -> io::Result<()> {
-    let mut rest = line;
+/// Writes lines. Another process may have made the pipe or the terminal non-blocking.
+fn write_whole(output: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    let mut rest = text;
     loop {
         let written = match rest {
             [] => output.flush().map(|()| 0),
@@ -169,7 +189,7 @@ fn write_whole(output: &mut impl Write, line: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(length) => rest = rest.get(length..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(FULL_PIPE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(FULL_PIPE),
             Err(error) => return Err(error),
         }
     }
@@ -198,10 +218,12 @@ mod tests {
     struct Gated(Receiver<Infallible>, Sender<String>);
 
     impl Write for Gated {
-        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        fn write(&mut self, text: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
-            self.1.send(String::from_utf8_lossy(line).trim_end().to_owned()).map_err(io::Error::other)?;
-            Ok(line.len())
+            for line in String::from_utf8_lossy(text).lines() {
+                self.1.send(line.to_owned()).map_err(io::Error::other)?;
+            }
+            Ok(text.len())
         }
 
         fn flush(&mut self) -> io::Result<()> {
