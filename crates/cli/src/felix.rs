@@ -1,23 +1,32 @@
-//! `typha-tls felix`: Felix's end, between stdin and stdout.
+//! `typha-tls felix`: Felix's end, between stdin and stdout, or for local programs without TLS.
 
+#[cfg(unix)]
+mod local;
+mod outcome;
+mod readiness;
 mod talk;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use serde_json::{Value, json};
-use typha_tls::HandshakeError;
+use serde_json::json;
 use typha_tls::config::{FelixConfig, SetupError};
-use typha_tls::dialer::{AttemptError, DialError, DialerLimits, DnsEndpoints, FailedAttempt, FelixDialer};
+use typha_tls::dialer::{DialerLimits, DnsEndpoints, FelixDialer};
 use typha_tls_kubernetes::KubernetesSetupError;
 
 use crate::following::{FollowOptions, Follower};
+use crate::metrics_page::{MetricsOptions, MetricsPage};
 use crate::options::{self, FelixOptions, RevocationOptions};
-use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
+use crate::output::{self, FAILED, UNUSABLE};
+use outcome::not_connected;
+use readiness::{READINESS, ready};
 
-/// Connects to a Typha: sends stdin to it and writes what it receives to stdout
+/// Connects to a Typha: sends stdin to it and writes what it receives to stdout, or carries local connections to it
 ///
 /// Of several Typhas, those of our own node come first, then the others in random order, each once, until one accepts
 /// us.
@@ -27,9 +36,14 @@ use crate::output::{self, FAILED, REFUSED_BY_PEER, REJECTED, UNUSABLE};
 /// several attempts, the last refusal by either end counts. If Typha sends nothing for 30 s (TyphaReadTimeout), the
 /// connection fails.
 ///
-/// Certificates, CAs and the configuration file are reloaded for the remaining attempts. Lines {"event":"reloaded",...}
-/// and {"event":"reload_failed",...} on stderr report the result. SIGHUP reloads at once, and always prints one of
-/// them.
+/// With --listen, it accepts connections without TLS, and carries each to a Typha. Its JSON lines are then on stdout:
+/// {"event":"listening",...} when ready, then lines for each connection. SIGTERM and SIGINT shut it down: each
+/// connection has 1 s to end in order. A second signal ends it at once. Exit code: 0 ended by a signal, 2 bad usage or
+/// configuration, 5 the address can not be used.
+///
+/// Certificates, CAs and the configuration file are reloaded when they change; later attempts to connect use them. A
+/// line {"event":"reloaded",...} or {"event":"reload_failed",...} reports the result. SIGHUP reloads at once, and
+/// always prints one of these lines.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// A Typha to connect to, at all of its addresses; may be given several times [default: TyphaAddr]
@@ -48,6 +62,11 @@ pub(crate) struct Arguments {
     /// Try this often, with a back-off after all Typhas were tried [default: each Typha once]
     #[arg(long, value_name = "N")]
     tries: Option<NonZeroUsize>,
+    #[cfg(unix)]
+    #[command(flatten)]
+    local: local::LocalOptions,
+    #[command(flatten)]
+    metrics: MetricsOptions,
     #[command(flatten)]
     following: FollowOptions,
     #[command(flatten)]
@@ -57,13 +76,20 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> u8 {
+    let page = match MetricsPage::start(&arguments.metrics).await {
+        Ok(page) => page,
+        Err(error) => {
+            output::complain(&*error);
+            return FAILED;
+        }
+    };
     let prepared = prepare(&arguments).and_then(|(dialer, wanted, config)| {
         let source = config.source();
         let reloader = dialer.connector().follow(source, arguments.following.to_reload());
-        let follower = Follower::new(reloader)?;
-        Ok((dialer, wanted, follower))
+        let follower = Follower::new(reloader.clone())?;
+        Ok((dialer, wanted, reloader, follower))
     });
-    let (dialer, wanted, follower) = match prepared {
+    let (dialer, wanted, reloader, follower) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             output::print_outcome(&json!({
@@ -74,15 +100,29 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
+    #[cfg(unix)]
+    if let Some(address) = &arguments.local.listen {
+        let follow = (reloader, follower);
+        return local::run(dialer, wanted, follow, page, address, &arguments.local).await;
+    }
+    let is_connected = Arc::new(AtomicBool::new(false));
+    if let Some(page) = page {
+        if let Ok(address) = page.address() {
+            output::print_event(&json!({ "event": "metrics", "address": address.to_string() }));
+        }
+        let is_connected = is_connected.clone();
+        tokio::spawn(page.serve(ready(&dialer, &reloader, move || is_connected.load(Relaxed)), READINESS));
+    }
     tokio::select! {
-        code = connect_and_talk(&dialer, &wanted) => code,
+        code = connect_and_talk(&dialer, &wanted, &is_connected) => code,
         () = follower.print_changes(|line| output::print_event(&line)) => FAILED,
     }
 }
 
-async fn connect_and_talk(dialer: &FelixDialer, wanted: &str) -> u8 {
+async fn connect_and_talk(dialer: &FelixDialer, wanted: &str, is_connected: &AtomicBool) -> u8 {
     match dialer.connect().await {
         Ok(connection) => {
+            is_connected.store(true, Relaxed);
             let accepted = output::accepted(&connection);
             let (line, code) = talk::talk(connection).await;
             output::print_outcome(&output::merge(accepted, line));
@@ -114,9 +154,9 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
         let service = config.typha_k8s_service_name.as_ref();
         let service = service.map(|service| format!("{}/{service}", config.typha_k8s_namespace));
         let dialer = match typha_tls_kubernetes::dialer(&config) {
-            Err(KubernetesSetupError::Config(SetupError::NoEndpoint)) => {
-                Err("there is no Typha to connect to: give --connect or TyphaAddr")?
-            }
+            Err(KubernetesSetupError::Config(SetupError::NoEndpoint)) => Err(
+                "there is no Typha to connect to; give --connect, --dns, --kubernetes-service or TyphaAddr",
+            )?,
             dialer => dialer?,
         };
         (dialer, config.typha_addr.clone().or(service).unwrap_or_default())
@@ -132,51 +172,4 @@ fn prepare(arguments: &Arguments) -> Result<(FelixDialer, String, FelixConfig), 
     }
     // Reloads are reported from before the first connect on.
     Ok((dialer.with_limits(limits).without_reload(), wanted, config))
-}
-
-/// The most attempts in an outcome line. The earlier ones are left out.
-const MAX_ATTEMPTS: usize = 10;
-
-/// The outcome line and the exit code if no connection was made.
-fn not_connected(wanted: &str, error: &DialError) -> (Value, u8) {
-    let attempts = error.attempts();
-    let is_refusal = |attempt: &&FailedAttempt| exit_code(&attempt.error) != FAILED;
-    // The error of a Typha that was reached says more than that of one that was not.
-    let decisive = attempts.iter().rfind(is_refusal).or(attempts.last());
-    let (line, code) = match decisive {
-        Some(attempt) => (attempt_line(attempt), exit_code(&attempt.error)),
-        None => (json!({ "peer": wanted, "reason": "io" }), FAILED),
-    };
-    let line = output::merge(json!({ "event": "refused" }), line);
-    // One attempt needs one line; several attempts are all listed.
-    let line = match (attempts, error.is_own_fault()) {
-        ([_], false) => line,
-        _ => output::merge(line, json!({ "detail": output::detail(error) })),
-    };
-    let omitted = attempts.len().saturating_sub(MAX_ATTEMPTS);
-    let last: Vec<_> = attempts.iter().skip(omitted).map(attempt_line).collect();
-    let line = output::merge(line, json!({ "attempts": last }));
-    match omitted {
-        0 => (line, code),
-        omitted => (output::merge(line, json!({ "attempts_omitted": omitted })), code),
-    }
-}
-
-fn attempt_line(attempt: &FailedAttempt) -> Value {
-    let peer = attempt.endpoint.address.to_string();
-    match &*attempt.error {
-        AttemptError::Handshake(error) => output::refusal(&peer, error),
-        error => {
-            let reason = if matches!(error, AttemptError::DialTimedOut { .. }) { "timed_out" } else { "io" };
-            json!({ "peer": peer, "reason": reason, "detail": output::detail(error) })
-        }
-    }
-}
-
-fn exit_code(error: &AttemptError) -> u8 {
-    match error {
-        AttemptError::Handshake(HandshakeError::RefusedByPeer { .. }) => REFUSED_BY_PEER,
-        AttemptError::Handshake(HandshakeError::Rejected(_)) => REJECTED,
-        _ => FAILED,
-    }
 }

@@ -6,14 +6,18 @@ mod check;
 mod descriptors;
 mod felix;
 mod following;
+#[cfg(unix)]
+mod forward;
 #[cfg(target_os = "linux")]
 mod interrupted;
 mod lines;
+mod metrics_page;
 mod options;
 mod output;
 #[cfg(target_os = "linux")]
 mod percentile;
 mod pki;
+mod signals;
 #[cfg(target_os = "linux")]
 mod storm;
 mod typha;

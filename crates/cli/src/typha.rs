@@ -1,24 +1,31 @@
-//! `typha-tls typha`: Typha's end, which echoes the data that it receives.
+//! `typha-tls typha`: Typha's end. It echoes the data that it receives, or forwards it to a Typha without TLS.
 
+use std::error::Error;
 use std::io;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_util::sync::CancellationToken;
 use typha_tls::Connection;
 use typha_tls::TyphaListener;
 use typha_tls::config::{SetupError, TyphaConfig};
 use typha_tls::listener::{ListenerHandle, ListenerLimits, TyphaListenerBuilder};
 
 use crate::following::{FollowOptions, Follower};
+#[cfg(unix)]
+use crate::forward::{Backend, PLAIN, PlainAddress, PlainError, PlainOptions};
 use crate::lines::{LAST_LINES, Lines};
+use crate::metrics_page::{MetricsOptions, MetricsPage, certificate_is_valid};
 use crate::options::{self, RevocationOptions, TyphaOptions};
 use crate::output::{self, FAILED, SUCCESS, UNUSABLE};
+use crate::signals::Signals;
 
-/// Accepts Felixes and echoes what they send
+/// Accepts Felixes and echoes what they send, or forwards it to a Typha without TLS
 ///
 /// Prints {"event":"listening",...} when ready, then a line for each connection that is accepted or refused. SIGTERM
 /// and SIGINT shut it down gracefully: connections are dropped one by one, spread over 95 % of ShutdownTimeoutSecs. A
@@ -31,11 +38,20 @@ pub(crate) struct Arguments {
     /// The address to listen on; port 0 takes a free one [default: ServerHost and ServerPort]
     #[arg(long, value_name = "HOST:PORT", value_parser = options::address)]
     listen: Option<String>,
+    /// Carry each connection to the Typha that listens without TLS at this address, instead of echoing
+    #[cfg(unix)]
+    #[arg(long, value_name = "HOST:PORT|unix:PATH", group = PLAIN)]
+    forward: Option<PlainAddress>,
+    #[cfg(unix)]
+    #[command(flatten)]
+    plain: PlainOptions,
     #[command(flatten)]
     limits: LimitOptions,
-    /// Print a line with all counts every so many seconds, and one at the end
+    /// Print a line with all counts at this interval, and once at the end
     #[arg(long, value_name = "SECS", value_parser = options::positive_seconds)]
     stats_interval: Option<Duration>,
+    #[command(flatten)]
+    metrics: MetricsOptions,
     #[command(flatten)]
     following: FollowOptions,
     #[command(flatten)]
@@ -99,10 +115,18 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
     if let Some(tls) = &mut config.tls {
         arguments.revocation.apply(&mut tls.files);
     }
+    let page = match MetricsPage::start(&arguments.metrics).await {
+        Ok(page) => page,
+        Err(error) => {
+            output::complain(&*error);
+            return FAILED;
+        }
+    };
+    let limits = arguments.limits.apply(config.limits());
     let builder = match config.listener() {
-        Ok(builder) => builder
-            .limits(arguments.limits.apply(config.limits()))
-            .follow(config.source(), arguments.following.to_reload()),
+        Ok(builder) => {
+            builder.limits(limits.clone()).follow(config.source(), arguments.following.to_reload())
+        }
         Err(SetupError::TlsNotConfigured { .. }) => {
             output::complain(&io::Error::other(
                 "TLS is not configured: set the five TLS parameters (see --help)",
@@ -114,16 +138,59 @@ pub(crate) async fn run(arguments: Arguments) -> u8 {
             return UNUSABLE;
         }
     };
-    match serve(&config, &arguments, builder).await {
+    // As long as the listener gives it, and a little less: then it is this command that ends a connection.
+    let grace = limits.drop_grace.min(limits.shutdown_timeout / 25).mul_f64(0.9);
+    let service = match Service::new(&arguments, grace).await {
+        Ok(service) => service,
+        Err(error) => {
+            output::complain(&*error);
+            return code(&*error);
+        }
+    };
+    match serve(&config, &arguments, builder, page, Arc::new(service)).await {
         Ok(()) => SUCCESS,
         Err(error) => {
-            output::complain(&error);
-            FAILED
+            output::complain(&*error);
+            code(&*error)
         }
     }
 }
 
-async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListenerBuilder) -> io::Result<()> {
+/// The exit code for an error.
+fn code(error: &(dyn Error + 'static)) -> u8 {
+    #[cfg(unix)]
+    if error.downcast_ref().is_some_and(PlainError::is_of_usage) {
+        return UNUSABLE;
+    }
+    let _ = error;
+    FAILED
+}
+
+/// What the command does with its connections.
+enum Service {
+    Echo,
+    #[cfg(unix)]
+    Forward(Arc<Backend>),
+}
+
+impl Service {
+    async fn new(arguments: &Arguments, grace: Duration) -> Result<Self, Box<dyn Error>> {
+        #[cfg(unix)]
+        if let Some(address) = arguments.forward.clone() {
+            let may_leave_host = arguments.plain.allow_unencrypted_network;
+            return Ok(Self::Forward(Arc::new(Backend::new(address, may_leave_host, grace).await?)));
+        }
+        Ok(Self::Echo)
+    }
+}
+
+async fn serve(
+    config: &TyphaConfig,
+    arguments: &Arguments,
+    builder: TyphaListenerBuilder,
+    page: Option<MetricsPage>,
+    service: Arc<Service>,
+) -> Result<(), Box<dyn Error>> {
     // Go's runtime raises the soft limit, too: 1024 only serves old programs.
     #[cfg(target_os = "linux")]
     if let Err(error) = crate::descriptors::raise_limit() {
@@ -143,19 +210,46 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         Some(address) => builder.bind(address).await,
         None => builder.bind(config.listen_address()).await,
     }?;
+    #[cfg(unix)]
+    if let Service::Forward(backend) = &*service {
+        backend.check_listener(listener.local_addr())?;
+    }
     let handle = listener.handle();
     let reloader = listener.reloader().ok_or_else(|| io::Error::other("the listener follows no files"))?;
     let follower = Follower::new(reloader.clone())?;
-    lines.add(output::json_line(
-        &json!({ "event": "listening", "address": listener.local_addr().to_string() }),
-    ));
+    let listening = json!({ "event": "listening", "address": listener.local_addr().to_string() });
+    lines.add(output::json_line(&match &page {
+        Some(page) => output::merge(listening, json!({ "metrics": page.address()?.to_string() })),
+        None => listening,
+    }));
+    let stopping = CancellationToken::new();
+    if let Some(page) = page {
+        let (reloader, service, stopping) = (reloader.clone(), service.clone(), stopping.clone());
+        let check = move || {
+            let (certificate, service) = (certificate_is_valid(&reloader), service.clone());
+            let is_stopping = stopping.is_cancelled();
+            async move {
+                if is_stopping {
+                    return Err("it is shutting down".to_owned());
+                }
+                certificate?;
+                match &*service {
+                    Service::Echo => Ok(()),
+                    #[cfg(unix)]
+                    Service::Forward(backend) => backend.check().await,
+                }
+            }
+        };
+        tokio::spawn(page.serve(check, Duration::from_secs(1)));
+    }
     let report = {
-        let serving = accept_all(&mut listener, &lines);
+        let serving = accept_all(&mut listener, &service, &lines);
         // This continues during the shutdown and never ends.
-        let reporting = report(&handle, &lines, arguments.stats_interval);
+        let reporting = report(&handle, &service, &lines, arguments.stats_interval);
         let following = follower.print_changes(|line| lines.add(output::json_line(&line)));
         let until_signals = async {
             signals.recv().await;
+            stopping.cancel();
             tokio::select! {
                 report = handle.shutdown() => Some(report),
                 () = signals.recv() => None,
@@ -167,37 +261,53 @@ async fn serve(config: &TyphaConfig, arguments: &Arguments, builder: TyphaListen
         }
     };
     if let Some(report) = report {
+        // Their lines come before the last one.
+        #[cfg(unix)]
+        if let Service::Forward(backend) = &*service {
+            backend.tasks.close();
+            let _ = timeout(LAST_LINES, backend.tasks.wait()).await;
+        }
         let line = json!({ "event": "shut_down", "dropped": report.dropped, "left": report.left });
         lines.add_last(output::json_line(&line));
     }
     if arguments.stats_interval.is_some() {
-        lines.add_last(output::json_line(&stats_line(&handle, &lines)));
+        lines.add_last(output::json_line(&stats_line(&handle, &service, &lines)));
     }
     lines.finish(LAST_LINES);
     Ok(())
 }
 
-async fn accept_all(listener: &mut TyphaListener, lines: &Lines) {
+async fn accept_all(listener: &mut TyphaListener, service: &Arc<Service>, lines: &Lines) {
     while let Some(connection) = listener.accept().await {
-        tokio::spawn(serve_felix(connection, lines.clone()));
+        lines.add(output::json_line(&output::accepted(&connection)));
+        match &**service {
+            Service::Echo => drop(tokio::spawn(serve_felix(connection))),
+            #[cfg(unix)]
+            Service::Forward(backend) => {
+                let (served, lines) = (backend.clone(), lines.clone());
+                // Boxed, because each future that holds the connection would need room for it.
+                let connection = Box::new(connection.with_reset_on_drop());
+                backend.tasks.spawn(async move { served.serve(connection, &lines).await });
+            }
+        }
     }
 }
 
-async fn report(handle: &ListenerHandle, lines: &Lines, every: Option<Duration>) {
+async fn report(handle: &ListenerHandle, service: &Service, lines: &Lines, every: Option<Duration>) {
     let Some(every) = every else { return std::future::pending().await };
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        lines.add(output::json_line(&stats_line(handle, lines)));
+        lines.add(output::json_line(&stats_line(handle, service, lines)));
     }
 }
 
-fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
+fn stats_line(handle: &ListenerHandle, service: &Service, lines: &Lines) -> Value {
     let stats = handle.stats();
     let seconds = &stats.handshake_seconds;
     let buckets = seconds.buckets.iter().map(|(bound, count)| json!([bound, count]));
-    json!({
+    let line = json!({
         "event": "stats",
         "accepted": stats.accepted,
         "active": stats.active,
@@ -221,12 +331,16 @@ fn stats_line(handle: &ListenerHandle, lines: &Lines) -> Value {
             "buckets": buckets.collect::<Vec<_>>(),
         },
         "lines_lost": lines.lost(),
-    })
+    });
+    match service {
+        Service::Echo => line,
+        #[cfg(unix)]
+        Service::Forward(backend) => output::merge(line, json!({ "forwarded": backend.to_json() })),
+    }
 }
 
-async fn serve_felix(mut connection: Connection, lines: Lines) {
+async fn serve_felix(mut connection: Connection) {
     let peer = connection.peer_address().to_string();
-    lines.add(output::json_line(&output::accepted(&connection)));
     let dropping = connection.close_requested().clone();
     tokio::select! {
         ended = echo(&mut connection) => if let Err(error) = ended {
@@ -248,41 +362,5 @@ async fn echo(stream: &mut Connection) -> io::Result<()> {
         stream.consume(data.len());
         stream.write_all(&data).await?;
         stream.flush().await?;
-    }
-}
-
-/// SIGTERM and SIGINT; Ctrl-C on other systems.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn recv(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn new() -> io::Result<Self> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn recv(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending().await
-        }
     }
 }

@@ -54,7 +54,7 @@ fn broken(doing: &'static str) -> impl Fn(io::Error) -> Broken {
     move |error| Broken { doing, error }
 }
 
-/// How long to wait for the reason after Typha stops reading.
+/// After Typha stops reading: how long to wait for the reason.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long data for stdout may wait after a close was requested. The dialer force-closes after 1 s, but only a read or

@@ -1,0 +1,3 @@
+module forward.test
+
+go 1.22
