@@ -2,10 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail this way")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use typha_tls::testing::{FELIX_COMMON_NAME, TYPHA_COMMON_NAME, TestLeaf, TestPki};
@@ -122,6 +125,49 @@ fn the_parts_of_both_ends_understand_each_other() {
     assert_eq!(felix.line(), "hello");
     assert!(felix.lines.next().is_none());
     assert!(felix.child.wait().unwrap().success());
+}
+
+/// A client and a server without TLS, both sidecars between them: bytes, a half-close, and a reset that stays one.
+#[test]
+fn the_sidecars_carry_bytes_and_ends() {
+    let files = Files::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut typha = example("typha_sidecar");
+    with_files(&mut typha, ["TYPHA_CAFILE", "TYPHA_SERVERCERTFILE", "TYPHA_SERVERKEYFILE"], &files.typha);
+    typha.env("TYPHA_CLIENTCN", FELIX_COMMON_NAME).arg(server.local_addr().unwrap().to_string());
+    let (_reserved, port) = reserved_port();
+    typha.env("TYPHA_SERVERHOST", "127.0.0.1").env("TYPHA_SERVERPORT", port);
+    let mut typha = Program::start(&mut typha);
+    let mut felix = example("felix_sidecar");
+    with_files(&mut felix, ["FELIX_TYPHACAFILE", "FELIX_TYPHACERTFILE", "FELIX_TYPHAKEYFILE"], &files.felix);
+    felix.env("FELIX_TYPHACN", TYPHA_COMMON_NAME).env("FELIX_TYPHAADDR", typha.address()).arg("127.0.0.1:0");
+    let mut felix = Program::start(&mut felix);
+    let address = felix.address();
+    let connect = || {
+        let client = TcpStream::connect(&address).unwrap();
+        (client, server.accept().unwrap().0)
+    };
+    let (mut client, mut server_end) = connect();
+    let mut received = Vec::new();
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    server_end.read_to_end(&mut received).unwrap();
+    server_end.write_all(b", answer").unwrap();
+    drop(server_end);
+    client.read_to_end(&mut received).unwrap();
+    assert_eq!(received, b"question, answer");
+    for resets in ["the client", "the server"] {
+        let (mut one, mut other) = connect();
+        one.write_all(b"x").unwrap();
+        other.read_exact(&mut [0]).unwrap();
+        if resets == "the server" {
+            (one, other) = (other, one);
+        }
+        SockRef::from(&one).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(one);
+        let error = other.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{resets}");
+    }
 }
 
 /// A port for a program that can not let the system choose one: Calico's `ServerPort` is never 0. No other program gets
