@@ -12,6 +12,7 @@
 mod backends;
 mod bytes;
 mod closing;
+mod deploy;
 mod endings;
 mod go;
 mod metrics;
