@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Which implementations to measure [default: ours, bare, and go if it is installed]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     peers: Vec<Implementation>,
-    /// What to measure [default: all]
+    /// What to measure [default: all but forward]
     #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with = "grow")]
     work: Vec<Work>,
     #[command(flatten)]
@@ -140,7 +140,8 @@ impl Arguments {
             return Ok(curves.map(|growth| Measurement::curve(*growth)).collect());
         }
         if !self.modes.any() {
-            let works = if self.work.is_empty() { Work::value_variants() } else { &self.work };
+            let by_default = || Work::value_variants().iter().copied().filter(|work| *work != Work::Forward);
+            let works = if self.work.is_empty() { by_default().collect() } else { self.work.clone() };
             return Ok(works.iter().map(|work| Measurement::work(*work, name(work), work.mode())).collect());
         }
         let modes = self.modes.matrix();
@@ -188,6 +189,7 @@ impl Measurement {
     pub(crate) fn weight(&self) -> f64 {
         match self.subject {
             Subject::Work(Work::Handshake | Work::Cold) => 1.5,
+            Subject::Work(Work::Forward) => 4.0,
             Subject::Work(Work::InMemory) => 0.7,
             Subject::Work(Work::Floor) => 0.4,
             _ => 1.0,
@@ -220,6 +222,9 @@ pub(crate) enum Work {
     InMemory,
     /// The cryptographic operations that a handshake cannot do without
     Floor,
+    /// The command `typha-tls typha --forward` against HAProxy and stunnel: new connections, data, latency, memory.
+    /// Needs the program `typha-tls` next to this one
+    Forward,
 }
 
 impl Work {
@@ -239,6 +244,11 @@ impl Work {
         match self {
             Self::Cold | Self::PostQuantum | Self::Tls12 | Self::Rsa2048 => Some("has a mode of its own"),
             Self::Handshake | Self::Idle | Self::Floor => None,
+            Self::Forward if mode.tls == Version::Tls12 => Some("is for TLS 1.3 only"),
+            Self::Forward if matches!(mode.group, Group::Default | Group::X25519Mlkem768) => {
+                Some("cannot use X25519MLKEM768: OpenSSL has it since 3.5 only")
+            }
+            Self::Forward => None,
             _ if mode.cache == Cache::Cold => Some("has no new clients: only the bare Felix makes them"),
             Self::InMemory if mode.tls == Version::Tls12 => Some("is for TLS 1.3 only"),
             _ if mode.tls == Version::Tls12 && peers.contains(&Implementation::Ours) => {

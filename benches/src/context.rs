@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,6 +17,17 @@ use crate::process::{BenchError, Stop, Worker};
 use crate::protocol::{
     Chains, CpuTime, End, Fresh, Handshakes, Implementation, Ready, Request, Required, Setup, Version,
 };
+
+/// Idle connections that are held to measure one.
+pub(crate) const HELD: usize = 1000;
+/// What a worker may take to open them.
+pub(crate) const HOLDING: Duration = Duration::from_secs(30);
+/// After that, closed connections are gone and opened ones are idle.
+pub(crate) const PAUSE: Duration = Duration::from_millis(150);
+/// Handshakes before the first look at memory: after them, what is allocated once is allocated.
+pub(crate) const FIRST_HANDSHAKES: Duration = Duration::from_millis(50);
+/// Clients that make them.
+pub(crate) const FIRST_CLIENTS: usize = 4;
 
 /// What all measurements of a run share.
 pub(crate) struct Context {
@@ -38,6 +50,8 @@ pub(crate) struct Context {
     pub(crate) notes: RefCell<Vec<String>>,
     /// How many directories of certificates there are.
     pub(crate) materials: Cell<usize>,
+    /// How many addresses proxies have got.
+    pub(crate) addresses: Cell<u16>,
 }
 
 /// What to measure, and until when.
@@ -67,6 +81,13 @@ impl Job<'_> {
 impl Context {
     pub(crate) fn note(&self, note: String) {
         self.notes.borrow_mut().push(note);
+    }
+
+    /// An address for a proxy.
+    pub(crate) fn new_address(&self) -> SocketAddr {
+        let number = self.addresses.get();
+        self.addresses.set(number.wrapping_add(1) % 50_000);
+        address(std::process::id(), number)
     }
 
     /// Starts a worker on these cores.
@@ -114,6 +135,13 @@ impl Context {
         self.versions.borrow_mut().entry(peer.name()).or_insert_with(|| worker.ready.versions.clone());
         Ok(worker)
     }
+}
+
+/// An address for one proxy of a run. No other connection can have taken its port: those of this machine come from
+/// 127.0.0.1.
+fn address(run: u32, number: u16) -> SocketAddr {
+    let [_, high, middle, low] = (run & 0x3f_ffff).to_be_bytes();
+    (Ipv4Addr::new(127, 64 | high, middle, low), 10_000 + number).into()
 }
 
 /// The load: a process of Felix for each of its cores. With one process for all of them, the kernel decides which
@@ -208,6 +236,12 @@ mod tests {
         assert_eq!(shares(32, 3), [11, 11, 10]);
         assert_eq!(shares(2, 2), [1, 1]);
         assert_eq!(shares(1, 1), [1]);
+    }
+
+    #[test]
+    fn each_run_has_addresses_of_its_own() {
+        assert_eq!(address(0x12_3456, 7).to_string(), "127.82.52.86:10007");
+        assert_eq!(address(u32::MAX, 0).to_string(), "127.127.255.255:10000");
     }
 
     #[test]

@@ -108,6 +108,22 @@ fn busy_ticks(line: &str) -> Option<(Core, u64)> {
     Some((core, user + nice + system + irq + softirq + steal))
 }
 
+/// The resident memory of a process, which is named as in `/proc`.
+pub(crate) fn resident_bytes(process: &str) -> io::Result<u64> {
+    let statm = fs::read_to_string(format!("/proc/{process}/statm"))?;
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| io::Error::other(format!("/proc/{process}/statm: {statm}")))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
+/// The ticks of user and of system time of a process with all of its threads, out of `/proc/PID/stat`.
+pub(crate) fn cpu_ticks(stat: &str) -> Option<[u64; 2]> {
+    // The name of the program, in brackets, may contain anything.
+    let (_, columns) = stat.rsplit_once(") ")?;
+    let mut columns = columns.split(' ').skip(11).map(|column| column.parse().ok());
+    Some([columns.next()??, columns.next()??])
+}
+
 /// What the report has about it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
@@ -176,6 +192,15 @@ mod tests {
     fn the_kernel_counts_ticks() {
         assert_eq!(busy_ticks("cpu3 10 2 20 40 5 11 12 8 99 99"), Some((3, 63)));
         assert_eq!((busy_ticks("cpu  10 2 20 40 5 11 12 8 99 99"), busy_ticks("ctxt 1234")), (None, None));
+    }
+
+    #[test]
+    fn a_process_has_ticks_of_its_own() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 50 60 70 80 20 0 1";
+        assert_eq!(cpu_ticks(stat), Some([50, 60]));
+        assert_eq!((cpu_ticks("7 (a) S 1 7"), cpu_ticks("")), (None, None));
+        assert!(cpu_ticks(&fs::read_to_string("/proc/self/stat").unwrap()).is_some());
+        assert!(resident_bytes("self").unwrap() > 0);
     }
 
     #[test]

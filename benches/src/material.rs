@@ -84,6 +84,24 @@ impl Material {
         })
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The files of a Felix with another name.
+    pub(crate) fn stranger(&self) -> Result<Files, BenchError> {
+        const CANNOT: &str = "the files of a stranger cannot be made";
+        let spec = CertificateSpec::leaf("stranger").purpose(Purpose::ClientAuth);
+        let leaf =
+            self.root.issue(spec.key_type(self.mode.key.key_type())).map_err(BenchError::machine(CANNOT))?;
+        let file = |name, text: String| write(&self.dir, name, &text).map_err(BenchError::machine(CANNOT));
+        Ok(Files {
+            chain: file("stranger.pem", leaf.chain_pem())?,
+            key: file("stranger-key.pem", leaf.key_pem())?,
+            ..self.felix.clone()
+        })
+    }
+
     /// New leaves for Felix's key, which replace those made before: so many for each of the Felixes.
     pub(crate) fn fresh(
         &mut self,
@@ -124,7 +142,8 @@ impl Material {
     }
 }
 
-fn write(dir: &Path, name: &str, contents: &str) -> io::Result<String> {
+/// Writes a file for its owner only, and returns its path.
+pub(crate) fn write(dir: &Path, name: &str, contents: &str) -> io::Result<String> {
     let path = dir.join(name);
     // Keys are among them.
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;

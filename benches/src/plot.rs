@@ -31,6 +31,8 @@ fn color(peer: Implementation) -> RGBColor {
         Implementation::Bare => RGBColor(230, 159, 0),
         Implementation::BareAes128 => RGBColor(204, 121, 167),
         Implementation::Go => RGBColor(0, 158, 115),
+        // Proxies are not drawn.
+        Implementation::Haproxy | Implementation::Stunnel | Implementation::Direct => INK,
     }
 }
 
@@ -50,7 +52,7 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
         (Figure::MegabytesPerSecondToFelix, "bulk, MB/s to Felix (more is better)"),
         (Figure::MegabytesPerSecondToTypha, "bulk, MB/s to Typha (more is better)"),
     ]
-    .map(|(figure, title)| (figure, title, groups(&report.works, figure)));
+    .map(|(figure, title)| (figure, title, groups(report, figure)));
     let bars: Vec<_> = bars.into_iter().filter(|(_, _, groups)| !groups.is_empty()).collect();
     // A panel with few groups takes half of the width.
     let (narrow, wide): (Vec<_>, Vec<_>) = bars.iter().partition(|(_, _, groups)| groups.len() <= FEW_GROUPS);
@@ -82,14 +84,15 @@ fn svg(report: &Report) -> Result<String, Box<dyn Error + Send + Sync>> {
     Ok(svg)
 }
 
-/// The works that have this figure.
-fn groups(works: &[WorkResult], figure: Figure) -> Vec<&WorkResult> {
+/// The works of the implementations that have this figure.
+fn groups(report: &Report, figure: Figure) -> Vec<&WorkResult> {
     let has = |work: &&WorkResult| {
         // Under a load, p50 is the time in the queue.
         let shown = figure != Figure::P50Micros || work.compared_by == Some(Figure::P50Micros);
-        shown && work.peers.iter().any(|peer| peer.figures.contains_key(&figure))
+        let known = work.peers.iter().all(|peer| report.peers.contains(&peer.peer));
+        shown && known && work.peers.iter().any(|peer| peer.figures.contains_key(&figure))
     };
-    works.iter().filter(has).collect()
+    report.works.iter().filter(has).collect()
 }
 
 /// A number on the axis.

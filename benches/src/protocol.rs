@@ -40,6 +40,15 @@ pub(crate) enum Implementation {
     BareAes128,
     /// Go's crypto/tls as Calico sets it up.
     Go,
+    /// A proxy.
+    #[value(skip)]
+    Haproxy,
+    /// A proxy.
+    #[value(skip)]
+    Stunnel,
+    /// TCP without TLS: the backend behind the proxies, and a Felix that connects to it directly.
+    #[value(skip)]
+    Direct,
 }
 
 impl Implementation {
@@ -50,6 +59,9 @@ impl Implementation {
             Self::Bare => "bare",
             Self::BareAes128 => "bare-aes128",
             Self::Go => "go",
+            Self::Haproxy => "haproxy",
+            Self::Stunnel => "stunnel",
+            Self::Direct => "direct",
         }
     }
 }
@@ -101,6 +113,7 @@ pub(crate) struct Ready {
 /// - `e`: sends one byte back, then reads to the end.
 /// - `d`: sends data in writes of 64 KiB until that fails.
 /// - `u`: reads to the end, with a buffer of 64 KiB, and then closes.
+/// - `p`: sends back what it reads, to the end. Not of Go's worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
@@ -132,6 +145,9 @@ pub(crate) enum Request {
     Hold { address: String, connections: usize },
     /// Felix's end. One connection; answer: [`Bulk`].
     Bulk { address: String, direction: Direction, millis: u64 },
+    /// Felix's end, but not that of Go. Sends small requests over one connection, each after the answer to the one
+    /// before. Answer: [`Echoes`].
+    Echo { address: String, millis: u64 },
     /// [`End::Memory`]. Handshakes of both ends over an in-memory pipe, one after the other, for `millis`. Answer:
     /// [`InMemory`].
     InMemory { millis: u64 },
@@ -251,6 +267,12 @@ pub(crate) struct Bulk {
     pub(crate) bytes: u64,
     pub(crate) elapsed_nanos: u64,
     pub(crate) cpu: CpuTime,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Echoes {
+    /// Of each request, until its answer was there.
+    pub(crate) rounds_nanos: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]

@@ -73,6 +73,7 @@ pub(crate) fn run(arguments: &Arguments, stop: &Stop) -> Result<Report, BenchErr
         versions: RefCell::new(BTreeMap::new()),
         notes: RefCell::new(notes),
         materials: Cell::new(0),
+        addresses: Cell::new(0),
     };
     if context.cores.len() < 2 {
         context.note("there is one core only: nothing is pinned, and both ends share it".to_owned());

@@ -21,11 +21,13 @@ pub(crate) fn text(report: &Report) -> String {
 }
 
 /// Figures that have a column, in this order.
-const COLUMNS: [(Figure, &str); 15] = [
+const COLUMNS: [(Figure, &str); 17] = [
+    (Figure::ConnectionsPerCpuSecond, "connections/CPU s"),
     (Figure::HandshakesPerSecond, "handshakes/s"),
     (Figure::TyphaLoad, "load"),
     (Figure::TyphaCpuMicros, "Typha µs"),
     (Figure::FelixCpuMicros, "Felix µs"),
+    (Figure::AddedP50Micros, "added p50 µs"),
     (Figure::P50Micros, "p50 µs"),
     (Figure::P99Micros, "p99 µs"),
     (Figure::TyphaInMemoryMicros, "Typha µs in memory"),

@@ -4,27 +4,17 @@ use std::time::Duration;
 
 use crate::arguments::Work;
 use crate::comparison::{Comparison, Conditions, Load};
-use crate::context::{Felixes, Job};
+use crate::context::{FIRST_CLIENTS, FIRST_HANDSHAKES, Felixes, HELD, HOLDING, Job, PAUSE};
 use crate::floor::FloorMeter;
+use crate::forward;
 use crate::machine::{Assignment, most_connections};
 use crate::pace::{Pace, in_order, millis};
 use crate::process::{BenchError, Worker};
 use crate::protocol::{Bulk, Direction, End, Held, Implementation, InMemory, Request};
 use crate::report::{Figure, PeerResult, Slice, WorkResult, add_cpu, throughput};
 
-/// Idle connections that are held to measure one.
-const HELD: usize = 1000;
-/// What a worker may take to open them.
-const HOLDING: Duration = Duration::from_secs(30);
-/// After that, closed connections are gone and opened ones are idle.
-const PAUSE: Duration = Duration::from_millis(150);
-/// Handshakes before the first look at memory: after them, what is allocated once is allocated.
-const FIRST_HANDSHAKES: Duration = Duration::from_millis(50);
-/// Clients that make them.
-const FIRST_CLIENTS: usize = 4;
-
-/// Measures a work until the deadline. None if it is impossible here, which is noted.
-pub(crate) fn measure(job: &Job<'_>, work: Work) -> Result<Option<WorkResult>, BenchError> {
+/// Measures a work until the deadline. What is impossible here is noted.
+pub(crate) fn measure(job: &Job<'_>, work: Work) -> Result<Vec<WorkResult>, BenchError> {
     let cores = &job.context.cores;
     match work {
         Work::Handshake | Work::Cold | Work::PostQuantum | Work::Tls12 | Work::Rsa2048 => {
@@ -36,12 +26,13 @@ pub(crate) fn measure(job: &Job<'_>, work: Work) -> Result<Option<WorkResult>, B
             let conditions = Conditions::new(job, Assignment::halves(cores, 1), Load::Own);
             Comparison::start(job, Conditions { clients: 1, ..conditions })?.run(|_| Figure::P50Micros)
         }
-        Work::Idle => return idle(job),
+        Work::Forward => return forward::measure(job),
+        Work::Idle => return Ok(idle(job)?.into_iter().collect()),
         Work::Bulk => bulk(job),
-        Work::InMemory => return in_memory(job),
+        Work::InMemory => return Ok(in_memory(job)?.into_iter().collect()),
         Work::Floor => floor(job),
     }
-    .map(Some)
+    .map(|result| vec![result])
 }
 
 /// Each implementation against itself, on these cores.

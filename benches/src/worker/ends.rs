@@ -113,6 +113,7 @@ pub(super) struct Purpose {
 
 impl Purpose {
     pub(super) const DOWNLOAD: Self = Self { byte: b'd', rides: false };
+    pub(super) const ECHO: Self = Self { byte: b'p', rides: false };
     pub(super) const UPLOAD: Self = Self { byte: b'u', rides: false };
 
     pub(super) fn echo(rides: bool) -> Self {

@@ -16,12 +16,14 @@ use typha_tls::error::WithCauses;
 use super::ends::{
     BULK_LENGTH, Connected, Failure, FelixEnd, Io, Negotiated, Purpose, bounded, cpu_time, nanos,
 };
-use crate::protocol::{Bulk, Chains, Direction, Fresh, Handshakes, Held};
+use crate::protocol::{Bulk, Chains, Direction, Echoes, Fresh, Handshakes, Held};
 
 /// Pause when all local ports are taken.
 const PORT_PAUSE: Duration = Duration::from_millis(10);
 /// Handshakes that are in progress at once when connections are to be held.
 const AT_ONCE: usize = 32;
+/// Length of a small request, and of its answer.
+const MESSAGE_LENGTH: usize = 100;
 
 pub(super) struct Load<F: FelixEnd> {
     felix: Arc<F>,
@@ -121,6 +123,22 @@ impl<F: FelixEnd> Load<F> {
         Ok(Held { held: self.held.len(), failed, first_failure })
     }
 
+    /// Small requests over one connection.
+    pub(super) async fn echo(&self, address: &str, millis: u64) -> Result<Echoes, Failure> {
+        let address = parse_address(address)?;
+        let felix = self.felix.clone();
+        // A task, as for bulk data.
+        let echoing = tokio::spawn(async move {
+            let opening = async {
+                let (tcp, _) = dial(address).await?;
+                felix.connect_tcp(tcp, Purpose::ECHO).await
+            };
+            let stream = bounded(opening).await?.stream;
+            echo(stream, Duration::from_millis(millis)).await
+        });
+        echoing.await?
+    }
+
     /// Much data over one connection.
     pub(super) async fn bulk(
         &self,
@@ -148,6 +166,25 @@ impl<F: FelixEnd> Load<F> {
             }
         });
         transfer.await?
+    }
+}
+
+/// One small request after the other, and the time until its answer.
+async fn echo(mut stream: impl Io, time: Duration) -> Result<Echoes, Failure> {
+    let begun = Instant::now();
+    let (mut message, mut rounds_nanos) = ([b'm'; MESSAGE_LENGTH], Vec::new());
+    loop {
+        let sent = Instant::now();
+        bounded(async {
+            stream.write_all(&message).await?;
+            stream.flush().await?;
+            Ok(stream.read_exact(&mut message).await?)
+        })
+        .await?;
+        rounds_nanos.push(nanos(sent.elapsed()));
+        if begun.elapsed() >= time {
+            return Ok(Echoes { rounds_nanos });
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! number is what the set-up asks for.
 
 mod bare;
+mod direct;
 mod ends;
 mod felix;
 mod memory;
@@ -49,7 +50,9 @@ pub(crate) fn run() -> Result<(), Failure> {
             let pair = Pair::new(bare::Typha::new(&setup)?, bare::Felix::new(&setup)?);
             run_memory(&setup, bare::version(), &pair, lines)
         }
-        (Implementation::Go, _) => Err("Go's worker is a program of its own".into()),
+        (Implementation::Direct, End::Typha) => run_typha(&setup, direct::version(), direct::Backend, lines),
+        (Implementation::Direct, End::Felix) => run_felix(&setup, direct::version(), direct::Felix, lines),
+        (implementation, _) => Err(format!("{} is no worker of this program", implementation.name()).into()),
     }
 }
 
@@ -99,6 +102,9 @@ fn run_felix<F: FelixEnd>(
             }
             Request::Bulk { address, direction, millis } => {
                 answer(&runtime.block_on(load.bulk(&address, direction, millis))?)?;
+            }
+            Request::Echo { address, millis } => {
+                answer(&runtime.block_on(load.echo(&address, millis))?)?;
             }
             request => return Err(misdirected(&request)),
         }

@@ -1,6 +1,5 @@
 //! Typha's end: a task for each connection.
 
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::ends::{BULK_LENGTH, Connected, Failure, Io, TyphaEnd, cpu_time};
+use crate::machine::resident_bytes;
 use crate::protocol::Usage;
 
 /// Pause after an error of accept(): running out of file descriptors lasts.
@@ -31,7 +31,7 @@ impl Counts {
     pub(super) fn usage(&self) -> Result<Usage, Failure> {
         Ok(Usage {
             cpu: cpu_time()?,
-            resident_bytes: resident_bytes()?,
+            resident_bytes: resident_bytes("self")?,
             accepted: self.accepted.load(Relaxed),
             failed: self.failed.load(Relaxed),
             resumed: self.resumed.load(Relaxed),
@@ -42,13 +42,6 @@ impl Counts {
     fn add_bulk(&self, length: usize) {
         self.bulk_bytes.fetch_add(length as u64, Relaxed);
     }
-}
-
-fn resident_bytes() -> Result<u64, Failure> {
-    const FILE: &str = "/proc/self/statm";
-    let statm = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
-    let pages = statm.split(' ').nth(1).ok_or_else(|| format!("{FILE} has no second column: {statm}"))?;
-    Ok(pages.parse::<u64>()? * rustix::param::page_size() as u64)
 }
 
 /// Listens, and returns the address and the counts.
@@ -96,7 +89,18 @@ async fn serve(mut stream: impl Io, counts: Arc<Counts>) -> io::Result<()> {
         }
         b"d" => Box::pin(send_all(stream, counts)).await,
         b"u" => Box::pin(receive_all(stream, counts)).await,
+        b"p" => Box::pin(send_back(stream)).await,
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "unknown purpose")),
+    }
+}
+
+async fn send_back(mut stream: impl Io) -> io::Result<()> {
+    let mut buffer = [0; 4096];
+    loop {
+        let length = stream.read(&mut buffer).await?;
+        let Some(data) = buffer.get(..length).filter(|data| !data.is_empty()) else { return Ok(()) };
+        stream.write_all(data).await?;
+        stream.flush().await?;
     }
 }
 

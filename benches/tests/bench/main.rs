@@ -9,5 +9,6 @@
     reason = "a test may fail this way"
 )]
 
+mod forward;
 mod report;
 mod workers;

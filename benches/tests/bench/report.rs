@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-fn bench(arguments: &str) -> Command {
+pub(crate) fn bench(arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_typha-tls-bench"));
     command.args(arguments.split_whitespace()).stdin(Stdio::null());
     command
@@ -21,7 +21,7 @@ fn run(arguments: &str) -> Output {
 }
 
 /// Runs it where there are only so many file descriptors.
-fn with_descriptors(most: usize, arguments: &str) -> Output {
+pub(crate) fn with_descriptors(most: usize, arguments: &str) -> Output {
     let script = format!("ulimit -n {most} && exec {} {arguments}", env!("CARGO_BIN_EXE_typha-tls-bench"));
     Command::new("sh").args(["-c", &script]).output().unwrap()
 }
@@ -31,22 +31,22 @@ fn report(arguments: &str) -> Value {
     report_of(&run(&format!("{arguments} --format json")))
 }
 
-fn report_of(output: &Output) -> Value {
+pub(crate) fn report_of(output: &Output) -> Value {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn texts(array: &Value, member: &str) -> Vec<String> {
+pub(crate) fn texts(array: &Value, member: &str) -> Vec<String> {
     array.as_array().unwrap().iter().map(|value| value[member].as_str().unwrap().to_owned()).collect()
 }
 
 /// The median of a figure.
-fn median(peer: &Value, figure: &str) -> f64 {
+pub(crate) fn median(peer: &Value, figure: &str) -> f64 {
     peer["figures"][figure]["median"].as_f64().unwrap_or_else(|| panic!("no {figure} in {peer}"))
 }
 
 /// In each slice, user and system time are the CPU time.
-fn assert_cpu_time(peer: &Value, end: &str, per: &str) {
+pub(crate) fn assert_cpu_time(peer: &Value, end: &str, per: &str) {
     for slice in peer["slices"].as_array().unwrap() {
         let part = |part: &str| slice[format!("{end}_{part}_micros{per}")].as_f64().unwrap();
         let (total, user, system) = (part("cpu"), part("user"), part("system"));
@@ -273,6 +273,9 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         "--tls 1.2 --work tls12",
         "--key p384 --work handshake,cold",
         "--tls 1.2 --work latency",
+        "--tls 1.2 --work forward",
+        "--group X25519MLKEM768 --work forward",
+        "--peers haproxy",
         "--cache cold --work bulk",
         "--tls 1.2 --grow cores",
         "--chain-length 3",

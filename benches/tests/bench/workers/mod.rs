@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use pki::Pki;
 use worker::{Implementation, Worker, implementations};
 
-use Implementation::{Bare, BareAes128, Go, Ours};
+use Implementation::{Bare, BareAes128, Direct, Go, Ours};
 
 fn number(answer: &Value, name: &str) -> u64 {
     answer[name].as_u64().unwrap_or_else(|| panic!("{name} is no number: {answer}"))
@@ -241,6 +241,21 @@ fn bulk_data_flow_both_ways() {
 }
 
 #[test]
+fn small_requests_are_answered() {
+    let pki = Pki::new();
+    for implementation in [Ours, Bare, Direct] {
+        let mut typha = Worker::start(implementation, &pki.typha());
+        let mut felix = Worker::start(implementation, &pki.felix());
+        let request = json!({ "request": "echo", "address": typha.address(), "millis": MILLIS });
+        let rounds = felix.ask(&request)["rounds_nanos"].as_array().unwrap().clone();
+        assert!(!rounds.is_empty() && rounds.iter().all(|nanos| nanos.as_u64().unwrap() > 0), "{rounds:?}");
+        assert_eq!(typha.new_counts(), [1, 0, 0], "{implementation:?}");
+        felix.finish();
+        typha.finish();
+    }
+}
+
+#[test]
 fn both_ends_meet_in_memory() {
     let pki = Pki::new();
     for implementation in [Ours, Bare] {
@@ -281,6 +296,7 @@ fn a_typha_of_ours_or_go_refuses_another_identity() {
                 Ours => "the peer refused us: access_denied",
                 Bare | BareAes128 => "received fatal alert: AccessDenied",
                 Go => "remote error: tls: access denied",
+                Direct => unreachable!("it knows no TLS"),
             };
             assert!(why.contains(alert), "{mine:?}: {why}");
         }

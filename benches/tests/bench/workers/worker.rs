@@ -20,6 +20,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) enum Implementation {
     Bare,
     BareAes128,
+    Direct,
     Go,
     Ours,
 }
