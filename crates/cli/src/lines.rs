@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// The most bytes that wait for a slow reader: some 2,500 lines of usual connections. A storm of reconnecting nodes is
 /// printed completely, even if its reader pauses for a few seconds, and the memory stays small beside that of the
@@ -129,6 +130,17 @@ impl Lines {
                 "lines on stdout are lost, because nobody reads them fast enough; read stdout, or send it to a file \
                  (with --stats-interval, lines_lost counts them)"
             );
+        }
+    }
+
+    /// Adds a new line at each interval. Never ends. Without an interval, it adds none.
+    pub(crate) async fn add_every(&self, every: Option<Duration>, line: impl Fn() -> String) {
+        let Some(every) = every else { return std::future::pending().await };
+        let mut ticks = interval_at(Instant::now() + every, every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.add(line());
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use typha_tls::Connection;
 use typha_tls::TyphaListener;
@@ -245,7 +245,8 @@ async fn serve(
     let report = {
         let serving = accept_all(&mut listener, &service, &lines);
         // This continues during the shutdown and never ends.
-        let reporting = report(&handle, &service, &lines, arguments.stats_interval);
+        let stats = || output::json_line(&stats_line(&handle, &service, &lines));
+        let reporting = lines.add_every(arguments.stats_interval, stats);
         let following = follower.print_changes(|line| lines.add(output::json_line(&line)));
         let until_signals = async {
             signals.recv().await;
@@ -290,16 +291,6 @@ async fn accept_all(listener: &mut TyphaListener, service: &Arc<Service>, lines:
                 backend.tasks.spawn(async move { served.serve(connection, &lines).await });
             }
         }
-    }
-}
-
-async fn report(handle: &ListenerHandle, service: &Service, lines: &Lines, every: Option<Duration>) {
-    let Some(every) = every else { return std::future::pending().await };
-    let mut ticks = interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        lines.add(output::json_line(&stats_line(handle, service, lines)));
     }
 }
 

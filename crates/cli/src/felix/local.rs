@@ -10,7 +10,7 @@ use clap::Args;
 use metrics::{counter, describe_counter};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use typha_tls::dialer::FelixDialer;
@@ -138,7 +138,7 @@ async fn serve(
         () = signals.recv() => {}
         () = accept_all(&listener, &local, &connections, &room) => {}
         () = follower.print_changes(|line| lines.add(output::json_line(&line))) => {}
-        () = report(&local, options.stats_interval) => {}
+        () = lines.add_every(options.stats_interval, || output::json_line(&stats_line(&local))) => {}
     }
     drop(listener);
     local.stop.cancel();
@@ -242,16 +242,6 @@ async fn has_failed(plain: &PlainStream) {
     sleep(LOOK).await;
     while let Ok(None) = take_error(plain) {
         sleep(LOOK).await;
-    }
-}
-
-async fn report(local: &Local, every: Option<Duration>) {
-    let Some(every) = every else { return std::future::pending().await };
-    let mut ticks = interval_at(Instant::now() + every, every);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        local.lines.add(output::json_line(&stats_line(local)));
     }
 }
 
